@@ -1,0 +1,62 @@
+//! The vocabulary: identifiers, the message, verdicts and the report of a chunk. No IO.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod message;
+mod report;
+mod verdict;
+
+pub use message::{
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MessageError, Mode,
+    Output, OutputExtension, Source, Validation, MESSAGE_LIMIT_BYTES, decode_message,
+};
+pub use report::{ItemReport, Manifest, Report, ShardRef, Totals, MANIFEST_SCHEMA};
+pub use verdict::{Format, ImageInfo, Reason, Status};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Identifies a chunk: its job and its place in the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// The crawl job, 0 to 2^63 - 1.
+    pub job_id: i64,
+    /// The chunk's place in the job, 0 to [`ChunkId::MAX_INDEX`].
+    pub chunk_index: i32,
+}
+
+impl ChunkId {
+    /// The highest index: keys and blob names hold five digits.
+    pub const MAX_INDEX: i32 = 99_999;
+
+    /// Names the shard's blob in the dataset container.
+    pub fn shard_blob(&self, prefix: &str) -> String {
+        format!("{prefix}/chunks/chunk_{:05}.tar", self.chunk_index)
+    }
+
+    /// Names the manifest's blob in the dataset container.
+    pub fn manifest_blob(&self, prefix: &str) -> String {
+        format!("{prefix}/chunks/chunk_{:05}.manifest.json", self.chunk_index)
+    }
+
+    /// Names the sample of the URL at `idx`: `{index:05}_{idx:05}`.
+    pub fn sample_key(&self, idx: usize) -> String {
+        format!("{:05}_{idx:05}", self.chunk_index)
+    }
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.job_id, self.chunk_index)
+    }
+}
+
+/// The increasing number of a claim; every effect of a claim carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fence(pub i64);
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
