@@ -6,10 +6,10 @@ mod report;
 mod verdict;
 
 pub use message::{
-    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MessageError, Mode,
-    Output, OutputExtension, Source, Validation, MESSAGE_LIMIT_BYTES, decode_message,
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MESSAGE_LIMIT_BYTES,
+    MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,
 };
-pub use report::{ItemReport, Manifest, Report, ShardRef, Totals, MANIFEST_SCHEMA};
+pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals};
 pub use verdict::{Format, ImageInfo, Reason, Status};
 
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,4 @@
+//! The chunk handler.
 
+pub mod chunk;
+pub mod settings;

@@ -1,0 +1,468 @@
+//! The queue message of a chunk: untrusted text in, a checked value out.
+
+use super::ChunkId;
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The most bytes a message with an inline source may have (`interfaces.md`): what stays under
+/// the queue's 64 KiB after XML escaping.
+pub const MESSAGE_LIMIT_BYTES: usize = 60_000;
+
+/// Why a message can never work. Its text is recorded with the message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Neither JSON nor Base64 of JSON.
+    #[error("the message is neither JSON nor Base64 of JSON: {0}")]
+    NotJson(String),
+    /// JSON, but not an object: serde would take an array for a struct.
+    #[error("the message is no JSON object")]
+    NotObject,
+    /// JSON of the wrong shape.
+    #[error("the message does not have the shape of version 1: {0}")]
+    Shape(#[source] serde_json::Error),
+    /// The right shape with a value that is not allowed.
+    #[error("{field} {problem}")]
+    Value {
+        /// The field of the message.
+        field: &'static str,
+        /// What is wrong with it and what is allowed.
+        problem: String,
+    },
+}
+
+/// Decodes queue text: JSON, or Base64 of JSON (rule H6). A byte order mark is skipped.
+///
+/// # Errors
+///
+/// When the text is neither.
+pub fn decode_message(text: &str) -> Result<String, MessageError> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let failure = match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => return Ok(text.to_owned()),
+        Err(error) => MessageError::NotJson(error.to_string()),
+    };
+    let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text) else {
+        return Err(failure);
+    };
+    let decoded = String::from_utf8(bytes).map_err(|e| MessageError::NotJson(e.to_string()))?;
+    let decoded = decoded.trim_start_matches('\u{feff}');
+    serde_json::from_str::<&RawValue>(decoded).map_err(|e| MessageError::NotJson(e.to_string()))?;
+    Ok(decoded.trim().to_owned())
+}
+
+/// How thoroughly images are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Signature and dimensions.
+    Fast,
+    /// Also the container, to its end.
+    #[default]
+    Medium,
+    /// Also a full, strict decode.
+    Slow,
+}
+
+/// Which minimum sizes apply (figures of the origin, `requirements.md` section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// 2048 B, 100 x 100 px.
+    Strict,
+    /// 512 B, 25 x 25 px.
+    #[default]
+    Lenient,
+    /// Whatever is a picture is kept; violations of 1024 B, 1 x 1 px are recorded.
+    ReportOnly,
+}
+
+/// The checks a message asks for; explicit fields win over the mode.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Validation {
+    /// How thoroughly.
+    #[serde(default)]
+    pub level: Level,
+    /// Which minimum sizes.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_width: Option<u32>,
+    /// Pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_height: Option<u32>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_file_size_bytes: Option<u64>,
+    /// MiB; wins over the setting when smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_file_size_mb: Option<f64>,
+}
+
+impl Validation {
+    /// The smallest accepted file, in bytes.
+    pub fn min_bytes(&self) -> u64 {
+        self.min_file_size_bytes.unwrap_or(match self.mode {
+            Mode::Strict => 2048,
+            Mode::Lenient => 512,
+            Mode::ReportOnly => 1024,
+        })
+    }
+
+    /// The smallest accepted width and height, in pixels.
+    pub fn min_dimensions(&self) -> (u32, u32) {
+        let side = match self.mode {
+            Mode::Strict => 100,
+            Mode::Lenient => 25,
+            Mode::ReportOnly => 1,
+        };
+        (self.min_width.unwrap_or(side), self.min_height.unwrap_or(side))
+    }
+
+    /// The largest accepted file in bytes, at most `setting_bytes`.
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "parse() allows only 0 < mb <= 100000, far inside both ranges"
+    )]
+    pub fn max_bytes(&self, setting_bytes: u64) -> u64 {
+        self.max_file_size_mb
+            .map_or(setting_bytes, |mb| setting_bytes.min((mb * 1_048_576.0) as u64))
+    }
+}
+
+/// Where duplicates are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupeScope {
+    /// In the chunk and in the completed chunks of its job.
+    #[default]
+    Job,
+    /// In the chunk only.
+    Chunk,
+}
+
+/// The duplicate check a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Dedupe {
+    /// Where duplicates are looked for.
+    #[serde(default)]
+    pub scope: DedupeScope,
+}
+
+/// The extension of the image members of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputExtension {
+    /// `jpg` for every member: loaders want one extension in a shard.
+    #[default]
+    Jpg,
+    /// The usual extension of the image's true format.
+    Original,
+}
+
+/// How the shard is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Output {
+    /// Always `job_{job_id}`: two jobs must not share a place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The extension of the image members.
+    #[serde(default)]
+    pub extension: OutputExtension,
+}
+
+/// First and last position of the chunk's URLs in the job's list, 0-based, inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRange {
+    /// First.
+    pub start: u64,
+    /// Last.
+    pub end: u64,
+}
+
+/// One URL with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// As given; checked when it is fetched.
+    pub url: String,
+    /// The sample's label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Anything; kept as a JSON string in the sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<serde_json::Value>,
+}
+
+/// A list of URLs in the source container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSource {
+    /// Its name; `.jsonl` or `.txt`.
+    pub blob: String,
+}
+
+/// Where the chunk's URLs are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawSource", into = "RawSource")]
+pub enum Source {
+    /// In a blob.
+    Blob(BlobSource),
+    /// In the message.
+    Inline(Vec<Item>),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct RawSource {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    urls: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<Item>>,
+}
+
+impl TryFrom<RawSource> for Source {
+    type Error = &'static str;
+
+    fn try_from(raw: RawSource) -> Result<Self, Self::Error> {
+        let item = |url| Item { url, label: None, meta: None };
+        match (raw.blob, raw.urls, raw.items) {
+            (Some(blob), None, None) => Ok(Self::Blob(BlobSource { blob })),
+            (None, Some(urls), None) => Ok(Self::Inline(urls.into_iter().map(item).collect())),
+            (None, None, Some(items)) => Ok(Self::Inline(items)),
+            (None, None, None) => Err("source must have blob, urls or items"),
+            (_, _, _) => Err("source must have only one of blob, urls and items"),
+        }
+    }
+}
+
+impl From<Source> for RawSource {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Blob(BlobSource { blob }) => Self { blob: Some(blob), ..Self::default() },
+            Source::Inline(items) => Self { items: Some(items), ..Self::default() },
+        }
+    }
+}
+
+/// A well-formed chunk message, version 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkMessage {
+    version: u32,
+    /// The job, 0 to 2^63 - 1.
+    pub job_id: i64,
+    /// The chunk's place in the job, 0 to 99999.
+    pub chunk_index: i32,
+    /// How many chunks the job has; a job of messages without it runs until it is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_chunks: Option<i32>,
+    /// 0 to 10, highest first.
+    #[serde(default = "default_priority")]
+    pub priority: i16,
+    /// Where the URLs are; may be absent only when the chunk is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Position of the URLs in the job's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_range: Option<ImageRange>,
+    /// The checks.
+    #[serde(default)]
+    pub validation: Validation,
+    /// The duplicate check.
+    #[serde(default)]
+    pub dedupe: Dedupe,
+    /// How the shard is written.
+    #[serde(default)]
+    pub output: Output,
+}
+
+fn default_priority() -> i16 {
+    5
+}
+
+impl ChunkMessage {
+    /// A message of the current version with every optional part at its default.
+    pub fn new(id: ChunkId) -> Self {
+        Self {
+            version: 1,
+            job_id: id.job_id,
+            chunk_index: id.chunk_index,
+            total_chunks: None,
+            priority: default_priority(),
+            source: None,
+            image_range: None,
+            validation: Validation::default(),
+            dedupe: Dedupe::default(),
+            output: Output::default(),
+        }
+    }
+
+    /// Parses queue text (JSON or Base64 of JSON) and checks every value.
+    ///
+    /// # Errors
+    ///
+    /// When the message can never work; the error says why.
+    pub fn parse(text: &str) -> Result<Self, MessageError> {
+        let json = decode_message(text)?;
+        if !json.starts_with('{') {
+            return Err(MessageError::NotObject);
+        }
+        let message: Self = serde_json::from_str(&json).map_err(MessageError::Shape)?;
+        message.check(json.len())?;
+        Ok(message)
+    }
+
+    /// The chunk that the message names.
+    pub fn id(&self) -> ChunkId {
+        ChunkId { job_id: self.job_id, chunk_index: self.chunk_index }
+    }
+
+    /// The blob prefix of the chunk's output.
+    pub fn prefix(&self) -> String {
+        format!("job_{}", self.job_id)
+    }
+
+    fn check(&self, length_bytes: usize) -> Result<(), MessageError> {
+        let fail = |field, problem: String| Err(MessageError::Value { field, problem });
+        if self.version != 1 {
+            return fail("version", format!("is {}, and only 1 is known", self.version));
+        }
+        if self.job_id < 0 {
+            return fail("job_id", format!("is {}, and must be 0 or more", self.job_id));
+        }
+        if !(0..=ChunkId::MAX_INDEX).contains(&self.chunk_index) {
+            return fail("chunk_index", format!("is {}, and must be 0 to 99999", self.chunk_index));
+        }
+        if self.total_chunks.is_some_and(|n| !(1..=ChunkId::MAX_INDEX + 1).contains(&n)) {
+            return fail("total_chunks", "must be 1 to 100000".into());
+        }
+        if !(0..=10).contains(&self.priority) {
+            return fail("priority", format!("is {}, and must be 0 to 10", self.priority));
+        }
+        if self.image_range.is_some_and(|range| range.end.saturating_add(1) < range.start) {
+            return fail("image_range", "must not end before it starts".into());
+        }
+        if self.validation.max_file_size_mb.is_some_and(|mb| !(mb > 0.0 && mb <= 100_000.0)) {
+            return fail("validation.max_file_size_mb", "must be above 0, at most 100000".into());
+        }
+        if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != self.prefix()) {
+            return fail("output.prefix", format!("must be {}", self.prefix()));
+        }
+        self.check_source(length_bytes)
+    }
+
+    fn check_source(&self, length_bytes: usize) -> Result<(), MessageError> {
+        let fail = |problem: &str| {
+            Err(MessageError::Value { field: "source", problem: problem.to_owned() })
+        };
+        match &self.source {
+            Some(Source::Inline(_)) if length_bytes > MESSAGE_LIMIT_BYTES => {
+                fail("is inline in a message over 60000 bytes; put the list into a blob")
+            }
+            Some(Source::Blob(BlobSource { blob })) if !is_blob_name(blob) => fail(
+                "names no blob of the source container: at most 1024 characters, ending in \
+                 .jsonl or .txt, without empty, . or .. segments or control characters",
+            ),
+            Some(Source::Blob(_) | Source::Inline(_)) | None => Ok(()),
+        }
+    }
+}
+
+fn is_blob_name(name: &str) -> bool {
+    name.len() <= 1024
+        && (name.ends_with(".jsonl") || name.ends_with(".txt"))
+        && !name.chars().any(|c| c.is_control() || c == '\\')
+        && name.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<ChunkMessage, MessageError> {
+        ChunkMessage::parse(json)
+    }
+
+    #[test]
+    fn the_documented_message_parses() {
+        let message = parse(
+            r#"{"version":1, "job_id":123, "chunk_index":4, "total_chunks":40, "priority":5,
+             "source":{"blob":"job_123/9f86d081884c7d65/00004.jsonl"},
+             "image_range":{"start":2000,"end":2499}, "keyword":"cat", "category":"animals",
+             "validation":{"level":"medium","mode":"lenient","min_width":100,"min_height":100,
+               "min_file_size_bytes":1024,"max_file_size_mb":10},
+             "dedupe":{"scope":"job"}, "output":{"prefix":"job_123","extension":"jpg"}}"#,
+        )
+        .unwrap();
+        assert_eq!(message.id(), ChunkId { job_id: 123, chunk_index: 4 });
+        assert_eq!(message.validation.min_dimensions(), (100, 100));
+        assert_eq!(message.validation.max_bytes(1 << 30), 10 << 20);
+    }
+
+    #[test]
+    fn a_message_survives_its_own_json() {
+        let mut message = ChunkMessage::new(ChunkId { job_id: 1, chunk_index: 2 });
+        message.source = Some(Source::Inline(vec![Item {
+            url: "http://a/\u{0}".into(),
+            label: Some("x".into()),
+            meta: Some(serde_json::json!({"k": [1, null]})),
+        }]));
+        let json = serde_json::to_string(&message).unwrap();
+        assert!(!json.contains('\0'), "Postgres text refuses NUL");
+        assert_eq!(parse(&json).unwrap(), message);
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&json);
+        assert_eq!(parse(&base64).unwrap(), message, "H6");
+    }
+
+    /// Cases 111-116, 119, 120 of the catalogue.
+    #[test]
+    fn messages_that_can_never_work_are_refused_with_a_reason() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let deep_field =
+            format!(r#"{{"version":1,"source":{{"items":[{{"url":"","meta":{deep}}}]}}}}"#);
+        let long = format!(
+            r#"{{"version":1,"job_id":1,"chunk_index":0,"source":{{"urls":["{}"]}}}}"#,
+            "x".repeat(MESSAGE_LIMIT_BYTES)
+        );
+        for (text, reason) in [
+            ("", "neither JSON"),
+            ("hello", "neither JSON"),
+            ("aGVsbG8=", "neither JSON"),
+            ("NaN", "neither JSON"),
+            (r#"{"version":1,"chunk_index":0}"#, "job_id"),
+            (r#"{"version":2,"job_id":1,"chunk_index":0}"#, "version is 2"),
+            (r#"{"version":1,"job_id":"1","chunk_index":0}"#, "invalid type"),
+            (r#"{"version":1,"job_id":-1,"chunk_index":0}"#, "0 or more"),
+            (r#"{"version":1,"job_id":9223372036854775808,"chunk_index":0}"#, "i64"),
+            (r#"{"version":1,"job_id":"'; drop table","chunk_index":0}"#, "invalid type"),
+            (r#"{"version":1,"job_id":1,"chunk_index":100000}"#, "0 to 99999"),
+            (r#"{"version":1,"job_id":1,"job_id":2,"chunk_index":0}"#, "duplicate field"),
+            (r#"{"version":1,"job_id":1,"chunk_index":0,"source":{}}"#, "blob, urls or items"),
+            (
+                r#"{"version":1,"job_id":1,"chunk_index":0,"source":{"blob":"../a.txt"}}"#,
+                "source names no blob",
+            ),
+            (
+                r#"{"version":1,"job_id":1,"chunk_index":0,"output":{"prefix":"job_2"}}"#,
+                "output.prefix must be job_1",
+            ),
+            (r#"{"version":1,"job_id":1,"chunk_index":0,"source":{"urls":["\ud800"]}}"#, "escape"),
+            (deep.as_str(), "no JSON object"),
+            (long.as_str(), "60000 bytes"),
+            ("null", "no JSON object"),
+            ("[1,1,0]", "no JSON object"),
+            (deep_field.as_str(), "recursion"),
+        ] {
+            let error = parse(text).unwrap_err();
+            let chain = match &error {
+                MessageError::Shape(source) => format!("{error} {source}"),
+                MessageError::NotJson(_) | MessageError::NotObject | MessageError::Value { .. } => {
+                    error.to_string()
+                }
+            };
+            assert!(chain.contains(reason), "{text:.80}: {chain}");
+        }
+    }
+}

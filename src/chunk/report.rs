@@ -1,0 +1,179 @@
+//! What a chunk's run produced: the manifest and its totals.
+
+use super::{ChunkId, Fence, Format, ImageRange, Reason, Status};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The schema word of every manifest.
+pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
+
+/// What became of one URL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemReport {
+    /// The URL's position in the chunk's source, from 0.
+    pub idx: usize,
+    /// As given, without its query and user info when the settings say so.
+    pub url: String,
+    /// The verdict.
+    pub status: Status,
+    /// Null only for valid.
+    pub reason: Option<String>,
+    /// The sample's key, for valid.
+    pub key: Option<String>,
+    /// By content.
+    pub format: Option<Format>,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Bytes.
+    pub file_size: Option<u64>,
+    /// Of the image's bytes, in hex.
+    pub sha256: Option<String>,
+    /// Perceptual hash in hex, at level slow.
+    pub phash: Option<String>,
+    /// The kept sample's key, for duplicates.
+    pub duplicate_of: Option<String>,
+    /// Where the image's bytes start in the shard.
+    pub offset: Option<u64>,
+    /// How many bytes of the shard they are.
+    pub length: Option<u64>,
+    /// What mode `report_only` let pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<String>,
+}
+
+impl ItemReport {
+    /// A URL that is not in the shard.
+    pub fn rejected(idx: usize, url: String, reason: Reason) -> Self {
+        Self {
+            idx,
+            url,
+            status: reason.status(),
+            reason: Some(reason.to_string()),
+            key: None,
+            format: None,
+            width: None,
+            height: None,
+            file_size: None,
+            sha256: None,
+            phash: None,
+            duplicate_of: None,
+            offset: None,
+            length: None,
+            violations: Vec::new(),
+        }
+    }
+}
+
+/// A committed shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRef {
+    /// Its name in the dataset container.
+    pub blob: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Of the whole tar, in hex.
+    pub sha256: String,
+    /// How many samples it holds.
+    pub samples: u64,
+}
+
+/// The sums of a chunk.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// URLs.
+    pub images_total: u64,
+    /// URLs of which a whole body arrived.
+    pub images_downloaded: u64,
+    /// Samples in the shard.
+    pub images_valid: u64,
+    /// Verdict invalid.
+    pub images_invalid: u64,
+    /// Verdict failed.
+    pub images_failed: u64,
+    /// Verdict duplicate.
+    pub duplicates_removed: u64,
+    /// `images_valid / images_total`, 0 for no URLs.
+    pub success_rate: f64,
+    /// Body bytes received.
+    pub bytes_in: u64,
+    /// Bytes of the shard.
+    pub bytes_out: u64,
+    /// The most temp bytes the chunk held at once.
+    pub temp_peak_bytes: u64,
+}
+
+/// The blob that says a chunk is complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`MANIFEST_SCHEMA`].
+    pub schema: String,
+    /// The job and the place in it.
+    #[serde(flatten)]
+    pub id: ChunkId,
+    /// Over source, validation and output, in hex.
+    pub source_sha256: String,
+    /// Position of the URLs in the job's list.
+    pub image_range: Option<ImageRange>,
+    /// Which attempt wrote it.
+    pub attempt: i32,
+    /// Which claim wrote it.
+    pub fence: Fence,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub completed_at: String,
+    /// Seconds.
+    pub duration_sec: f64,
+    /// The sums.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// The shard it describes.
+    pub shard: ShardRef,
+    /// How often each reason occurred.
+    pub errors: BTreeMap<String, u64>,
+    /// One for every URL of the source, by `idx`.
+    pub items: Vec<ItemReport>,
+}
+
+/// What completes a chunk: the manifest's sums and what later chunks need for their dedupe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The sums.
+    pub totals: Totals,
+    /// The committed shard.
+    pub shard: ShardRef,
+    /// The claim that wrote shard and manifest.
+    pub shard_fence: Fence,
+    /// SHA-256 and key of every sample.
+    pub hashes: Vec<(Vec<u8>, String)>,
+}
+
+impl Report {
+    /// The report that a manifest stands for. A malformed hash is left out: it could only be one
+    /// that this program did not write.
+    pub fn from_manifest(manifest: &Manifest) -> Self {
+        let hashes = manifest.items.iter().filter(|item| item.status == Status::Valid);
+        Self {
+            totals: manifest.totals.clone(),
+            shard: manifest.shard.clone(),
+            shard_fence: manifest.fence,
+            hashes: hashes
+                .filter_map(|item| Some((from_hex(item.sha256.as_ref()?)?, item.key.clone()?)))
+                .collect(),
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+    let bytes = digits?
+        .chunks_exact(2)
+        .map(|pair| match pair {
+            [high, low] => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        })
+        .collect::<Option<Vec<u8>>>()?;
+    (bytes.len() == 32).then_some(bytes)
+}

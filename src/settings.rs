@@ -1,0 +1,238 @@
+//! Environment to [`Settings`]: profiles, limits, bounds, and where each value came from.
+//!
+//! The only reader of environment variables. All violations are reported at once.
+
+mod connection;
+mod profile;
+mod reader;
+
+pub use connection::{StorageConnection, StorageEndpoints};
+pub use profile::{Limits, Profile};
+pub use reader::{Provenance, Setting, Violation};
+
+use reader::Reader;
+use serde::Deserialize;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The guide's MB.
+pub const MIB: u64 = 1024 * 1024;
+
+/// Text that must not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps text that must not be shown.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Shows the text to whoever must send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What the Functions host tells its child.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// The port to listen on, on loopback.
+    pub port: Option<u16>,
+    /// True when a host started this process (rules H1, H2).
+    pub has_parent_host: bool,
+    /// True on Azure's own machines.
+    pub on_azure: bool,
+    /// Host and port of the managed identity's endpoint, which no URL may name.
+    pub identity_endpoint: Option<String>,
+    /// `WEBSITE_INSTANCE_ID` or the machine's name: who owns a lease.
+    pub instance: String,
+}
+
+/// Time and concurrency limits of downloads.
+#[derive(Debug, Clone)]
+pub struct DownloadSettings {
+    /// Downloads at once, for each chunk.
+    pub concurrency: usize,
+    /// Downloads at once, for each host and port, over all chunks of the process.
+    pub per_host_concurrency: usize,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// From the request to the answer's head.
+    pub first_byte_timeout: Duration,
+    /// One image with its redirects, our own waits excluded.
+    pub total_timeout: Duration,
+    /// Over 10 s, our own waits excluded; 0 is no minimum.
+    pub min_rate_bytes_per_second: u64,
+    /// Sent with each request.
+    pub user_agent: String,
+    /// Whether `X-Robots-Tag` opt-outs are respected.
+    pub respect_opt_out: bool,
+    /// Exempt from the address guard and the port list.
+    pub allowed_origins: Vec<SocketAddr>,
+}
+
+/// Everything the environment decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The selected profile.
+    pub profile: Profile,
+    /// Chunks and bytes.
+    pub limits: Limits,
+    /// The fleet's slot count.
+    pub fleet_max_chunks: i32,
+    /// Root of the temp directories; each process makes its own inside.
+    pub temp_root: PathBuf,
+    /// The database.
+    pub database_url: Secret,
+    /// Blob and queue.
+    pub storage: StorageConnection,
+    /// Container of URL lists.
+    pub source_container: String,
+    /// Container of shards and manifests.
+    pub dataset_container: String,
+    /// Download limits.
+    pub download: DownloadSettings,
+    /// How long a claim holds without renewal.
+    pub lease: Duration,
+    /// How long a chunk may take.
+    pub chunk_deadline: Duration,
+    /// How long a drain waits for chunks.
+    pub drain: Duration,
+    /// Charged attempts before a chunk fails.
+    pub max_attempts: i32,
+    /// Whether manifests keep query strings and user info of URLs.
+    pub keep_query: bool,
+    /// The host's facts.
+    pub host: HostFacts,
+    /// Log filter.
+    pub log_filter: String,
+    /// Every setting with its value and where it came from, for `doctor`.
+    pub table: Vec<Setting>,
+    /// What is odd but no violation: likely typos, foreign values.
+    pub warnings: Vec<String>,
+}
+
+/// Which program reads the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Needs the port that the host gives it.
+    Handler,
+    /// Falls back to `local.settings.json` and to `AzureWebJobsStorage`.
+    Chunkctl,
+}
+
+impl Settings {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    ///
+    /// All violations, each naming its variable, value and bound.
+    pub fn load(program: Program) -> Result<Self, Vec<Violation>> {
+        // vars_os and a filter: a variable that is not UTF-8 must not stop anything.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let local = match program {
+            Program::Handler => BTreeMap::new(),
+            Program::Chunkctl => reader::local_settings_values(),
+        };
+        Self::parse(program, environment, local)
+    }
+
+    /// Reads the given environment, then `local` for what it does not have.
+    ///
+    /// # Errors
+    ///
+    /// All violations, each naming its variable, value and bound.
+    pub fn parse(
+        program: Program,
+        environment: BTreeMap<String, String>,
+        local: BTreeMap<String, String>,
+    ) -> Result<Self, Vec<Violation>> {
+        let mut reader = Reader::new(environment, local);
+        let host = host_facts(&mut reader, program);
+        let profile = Profile::read(&mut reader, host.on_azure);
+        let limits = Limits::read(&mut reader, profile);
+        let fleet = u64::from(limits.max_concurrent_chunks);
+        let settings = Self {
+            profile,
+            fleet_max_chunks: reader.number("FLEET_MAX_CHUNKS", fleet, 1, 10_000),
+            limits,
+            temp_root: reader.temp_root(),
+            database_url: reader.database_url(),
+            storage: connection::read(&mut reader, program),
+            source_container: reader.container("SOURCE_CONTAINER", "chunk-sources"),
+            dataset_container: reader.container("DATASET_CONTAINER", "pixcrawler-datasets"),
+            download: download_settings(&mut reader, host.on_azure),
+            lease: reader.seconds("LEASE_SECONDS", 60, 4.0, 600.0),
+            chunk_deadline: reader.seconds("CHUNK_DEADLINE_SECONDS", 960, 1.0, 1100.0),
+            drain: reader.seconds("DRAIN_SECONDS", 8, 0.0, 3600.0),
+            max_attempts: reader.number("MAX_ATTEMPTS", 5, 1, 100),
+            keep_query: reader.boolean("KEEP_QUERY", true),
+            host,
+            log_filter: reader.foreign("RUST_LOG", "info"),
+            table: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let (table, warnings) = reader.finish()?;
+        Ok(Self { table, warnings, ..settings })
+    }
+}
+
+/// What the platform and the host define (`custom-handler-contract`, 1.2).
+#[derive(Debug, Default, Deserialize)]
+struct HostVariables {
+    website_instance_id: Option<String>,
+    functions_customhandler_worker_id: Option<String>,
+    identity_endpoint: Option<String>,
+    hostname: Option<String>,
+}
+
+fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
+    let variables: HostVariables = reader.foreign_variables();
+    let port = match program {
+        Program::Handler => Some(reader.handler_port()),
+        Program::Chunkctl => None,
+    };
+    let website = variables.website_instance_id.filter(|id| !id.is_empty());
+    HostFacts {
+        port,
+        has_parent_host: variables.functions_customhandler_worker_id.is_some(),
+        on_azure: website.is_some(),
+        identity_endpoint: variables.identity_endpoint,
+        instance: website.or(variables.hostname).unwrap_or_else(|| "local".into()),
+    }
+}
+
+fn download_settings(reader: &mut Reader, on_azure: bool) -> DownloadSettings {
+    let agent = concat!(
+        "pixcrawler-chunk-handler/",
+        env!("CARGO_PKG_VERSION"),
+        " (+https://github.com/alaamer12/PixCrawler)"
+    );
+    DownloadSettings {
+        concurrency: reader.number("DOWNLOAD_CONCURRENCY", 32, 1, 1024),
+        per_host_concurrency: reader.number("PER_HOST_CONCURRENCY", 8, 1, 1024),
+        connect_timeout: reader.seconds("CONNECT_TIMEOUT_SECONDS", 5, 0.1, 300.0),
+        first_byte_timeout: reader.seconds("FIRST_BYTE_TIMEOUT_SECONDS", 10, 0.1, 300.0),
+        total_timeout: reader.seconds("TOTAL_TIMEOUT_SECONDS", 60, 0.1, 3600.0),
+        min_rate_bytes_per_second: reader.number(
+            "MIN_RATE_BYTES_PER_SECOND",
+            1024,
+            0,
+            u64::from(u32::MAX),
+        ),
+        user_agent: reader.header_text("USER_AGENT", agent),
+        respect_opt_out: reader.boolean("RESPECT_OPT_OUT", true),
+        allowed_origins: reader.allowed_origins(on_azure),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,420 @@
+//! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
+
+use super::{Profile, Secret};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+use url::Url;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provenance {
+    /// Built in.
+    Default,
+    /// The selected profile.
+    Profile,
+    /// This environment variable.
+    Environment(String),
+    /// `Values` of `local.settings.json`, under this name.
+    LocalSettings(String),
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Profile => f.write_str("profile"),
+            Self::Environment(name) => write!(f, "environment ({name})"),
+            Self::LocalSettings(name) => write!(f, "local.settings.json ({name})"),
+        }
+    }
+}
+
+/// A setting as `doctor` shows it.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The variable's full name.
+    pub name: String,
+    /// Its value; never a secret.
+    pub value: String,
+    /// Where the value came from.
+    pub provenance: Provenance,
+}
+
+/// A value that is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The variable's full name.
+    pub name: String,
+    /// Its value; never a secret.
+    pub value: String,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}: {}", self.name, self.value, self.problem)
+    }
+}
+
+const PREFIX: &str = "PIXCRAWLER_";
+/// The origin uses this prefix too; it wins (X12).
+const RESOURCE_PREFIX: &str = "PIXCRAWLER_RESOURCE_";
+
+/// `Values` of `local.settings.json` in the working directory; empty when there is none.
+pub(super) fn local_settings_values() -> BTreeMap<String, String> {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct LocalSettings {
+        values: BTreeMap<String, String>,
+    }
+    let text = std::fs::read_to_string("local.settings.json").unwrap_or_default();
+    serde_json::from_str::<LocalSettings>(&text).unwrap_or_default().values
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    environment: BTreeMap<String, String>,
+    local: BTreeMap<String, String>,
+    known: BTreeSet<String>,
+    table: Vec<Setting>,
+    violations: Vec<Violation>,
+    warnings: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        environment: BTreeMap<String, String>,
+        local: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            environment,
+            local,
+            known: BTreeSet::new(),
+            table: Vec::new(),
+            violations: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The table and the warnings, or every violation.
+    pub(super) fn finish(mut self) -> Result<(Vec<Setting>, Vec<String>), Vec<Violation>> {
+        self.warn_of_typos();
+        if self.violations.is_empty() {
+            Ok((self.table, self.warnings))
+        } else {
+            Err(self.violations)
+        }
+    }
+
+    pub(super) fn violation(&mut self, name: &str, value: String, problem: String) {
+        self.violations.push(Violation { name: name.to_owned(), value, problem });
+    }
+
+    /// The variables that other programs define, as a struct of optional texts.
+    pub(super) fn foreign_variables<T: serde::de::DeserializeOwned + Default>(&self) -> T {
+        let pairs = self.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+        envy::from_iter(pairs).unwrap_or_default()
+    }
+
+    /// Empty counts as unset.
+    fn peek(&self, name: &str) -> Option<String> {
+        let value = self.environment.get(name).or_else(|| self.local.get(name))?;
+        (!value.trim().is_empty()).then(|| value.trim().to_owned())
+    }
+
+    fn found(&self, name: &str) -> Option<(String, Provenance)> {
+        let provenance = if self.environment.contains_key(name) {
+            Provenance::Environment(name.to_owned())
+        } else {
+            Provenance::LocalSettings(name.to_owned())
+        };
+        Some((self.peek(name)?, provenance))
+    }
+
+    /// Looks a setting up under both prefixes.
+    fn lookup(&mut self, name: &str) -> (String, Option<(String, Provenance)>) {
+        let full = format!("{PREFIX}{name}");
+        let resource = format!("{RESOURCE_PREFIX}{name}");
+        let found = self.found(&resource).or_else(|| self.found(&full));
+        self.known.extend([full.clone(), resource]);
+        (full, found)
+    }
+
+    fn record(&mut self, name: String, value: String, provenance: Provenance) {
+        self.table.push(Setting { name, value, provenance });
+    }
+
+    /// Looks up and parses; a bad value is a violation and yields the default.
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        default: (T, String, Provenance),
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let (full, found) = self.lookup(name);
+        let (default, shown, provenance) = default;
+        let Some((text, source)) = found else {
+            self.record(full, shown, provenance);
+            return default;
+        };
+        match parse(&text) {
+            Ok(value) => {
+                self.record(full, text, source);
+                value
+            }
+            Err(problem) => {
+                let name = match source {
+                    Provenance::Environment(name) | Provenance::LocalSettings(name) => name,
+                    Provenance::Default | Provenance::Profile => full,
+                };
+                self.violation(&name, text, problem);
+                default
+            }
+        }
+    }
+
+    /// A whole number with bounds. `T` must hold the bounds.
+    pub(super) fn number<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
+    where
+        T: TryFrom<u64> + Default,
+    {
+        self.whole(name, default, min, max, Provenance::Default)
+    }
+
+    /// A whole number whose default is the profile's.
+    pub(super) fn profiled<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
+    where
+        T: TryFrom<u64> + Default,
+    {
+        self.whole(name, default, min, max, Provenance::Profile)
+    }
+
+    fn whole<T>(&mut self, name: &str, default: u64, min: u64, max: u64, from: Provenance) -> T
+    where
+        T: TryFrom<u64> + Default,
+    {
+        let default = (default, default.to_string(), from);
+        let value = self.parsed(name, default, |text| match text.parse::<u64>() {
+            Ok(value) if (min..=max).contains(&value) => Ok(value),
+            _ => Err(format!("must be a whole number from {min} to {max}")),
+        });
+        T::try_from(value).unwrap_or_default()
+    }
+
+    /// Decimal MB as integer bytes; bounds in millionths of a MB.
+    pub(super) fn megabytes(
+        &mut self,
+        name: &str,
+        default: &str,
+        min_millionths: u64,
+        max_millionths: u64,
+    ) -> u64 {
+        let bytes = |millionths: u64| millionths * 1_048_576 / 1_000_000;
+        let default =
+            (millionths(default).map_or(0, bytes), default.to_owned(), Provenance::Default);
+        self.parsed(name, default, |text| match millionths(text) {
+            Some(value) if (min_millionths..=max_millionths).contains(&value) => Ok(bytes(value)),
+            _ => Err(format!(
+                "must be a number of MB from {} to {}",
+                shown_millionths(min_millionths),
+                shown_millionths(max_millionths)
+            )),
+        })
+    }
+
+    /// Seconds, fractions allowed.
+    pub(super) fn seconds(&mut self, name: &str, default: u64, min: f64, max: f64) -> Duration {
+        let default = (Duration::from_secs(default), default.to_string(), Provenance::Default);
+        self.parsed(name, default, |text| match text.parse::<f64>() {
+            Ok(value) if value >= min && value <= max => Ok(Duration::from_secs_f64(value)),
+            _ => Err(format!("must be a number of seconds from {min} to {max}")),
+        })
+    }
+
+    pub(super) fn boolean(&mut self, name: &str, default: bool) -> bool {
+        let default = (default, default.to_string(), Provenance::Default);
+        self.parsed(name, default, |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("must be true or false".into()),
+        })
+    }
+
+    /// Text that goes into an HTTP header.
+    pub(super) fn header_text(&mut self, name: &str, default: &str) -> String {
+        let default = (default.to_owned(), default.to_owned(), Provenance::Default);
+        self.parsed(name, default, |text| {
+            if text.chars().all(|c| (' '..='~').contains(&c)) {
+                Ok(text.to_owned())
+            } else {
+                Err("must be printable ASCII".into())
+            }
+        })
+    }
+
+    /// The name of a blob container.
+    pub(super) fn container(&mut self, name: &str, default: &str) -> String {
+        let default = (default.to_owned(), default.to_owned(), Provenance::Default);
+        self.parsed(name, default, |text| {
+            let good = (3..=63).contains(&text.len())
+                && !text.starts_with('-')
+                && !text.ends_with('-')
+                && !text.contains("--")
+                && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            let rule = "must be 3 to 63 lower-case letters, digits and single dashes";
+            good.then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
+        })
+    }
+
+    pub(super) fn profile(&mut self, detected: Profile) -> Profile {
+        let default = (detected, detected.to_string(), Provenance::Default);
+        let mut foreign = None;
+        let profile = self.parsed("ENVIRONMENT", default, |text| {
+            match text.to_ascii_lowercase().as_str() {
+                "local" => Ok(Profile::Local),
+                "azure" => Ok(Profile::Azure),
+                "azure_functions" => Ok(Profile::AzureFunctions),
+                // The origin uses the variable for its logging too.
+                other @ ("production" | "development" | "testing") => {
+                    foreign = Some(other.to_owned());
+                    Ok(detected)
+                }
+                _ => Err("must be local, azure or azure_functions".into()),
+            }
+        });
+        if let Some(value) = foreign {
+            self.warnings.push(format!(
+                "PIXCRAWLER_ENVIRONMENT={value} is no profile; using the detected profile {detected}"
+            ));
+        }
+        profile
+    }
+
+    /// Row S13: our own variable, then TMPDIR, TEMP, the system's directory.
+    pub(super) fn temp_root(&mut self) -> PathBuf {
+        let fallback = ["TMPDIR", "TEMP"].iter().find_map(|name| self.found(name));
+        let (text, provenance) =
+            fallback.unwrap_or_else(|| ("/tmp".to_owned(), Provenance::Default));
+        let default = (PathBuf::from(&text), text, provenance);
+        self.parsed("TEMP_DIR", default, |text| Ok(PathBuf::from(text)))
+    }
+
+    pub(super) fn database_url(&mut self) -> Secret {
+        let name = "DATABASE_URL";
+        let problem = "must be postgres://user:password@host:5432/database";
+        let Some((text, provenance)) = self.found(name) else {
+            self.violation(name, "not set".into(), format!("is required: {problem}"));
+            return Secret::new("");
+        };
+        match Url::parse(&text) {
+            Ok(mut url) if matches!(url.scheme(), "postgres" | "postgresql") => {
+                if url.password().is_some() {
+                    // Cannot fail: the URL has a host, or it would have no password.
+                    url.set_password(Some("***")).unwrap_or_default();
+                }
+                url.set_query(None);
+                self.record(name.into(), url.to_string(), provenance);
+            }
+            _ => self.violation(name, "***".into(), problem.into()),
+        }
+        Secret::new(text)
+    }
+
+    /// The port the host gives its child.
+    pub(super) fn handler_port(&mut self) -> u16 {
+        let name = "FUNCTIONS_CUSTOMHANDLER_PORT";
+        let value = self.peek(name);
+        let port = value.as_ref().and_then(|text| text.parse::<u16>().ok()).filter(|p| *p > 0);
+        port.unwrap_or_else(|| {
+            let shown = value.unwrap_or_else(|| "not set".into());
+            let problem = "must be a port from 1 to 65535; the Functions host sets it: start the \
+                           handler with `func start` or `cargo xtask dev`";
+            self.violation(name, shown, problem.into());
+            0
+        })
+    }
+
+    /// A variable of another program's namespace, shown as it is.
+    pub(super) fn foreign(&mut self, name: &str, default: &str) -> String {
+        let (text, provenance) =
+            self.found(name).unwrap_or_else(|| (default.to_owned(), Provenance::Default));
+        self.record(name.to_owned(), text.clone(), provenance);
+        text
+    }
+
+    /// Text without a default, shown as it is.
+    pub(super) fn raw_text(&mut self, name: &str) -> Option<String> {
+        let (text, provenance) = self.found(name)?;
+        self.record(name.to_owned(), text.clone(), provenance);
+        Some(text)
+    }
+
+    /// Text that is never shown, under its name or a second one.
+    pub(super) fn secret_text(&mut self, name: &str, second: Option<&str>) -> Option<String> {
+        let (text, provenance) =
+            self.found(name).or_else(|| second.and_then(|second| self.found(second)))?;
+        self.record(name.to_owned(), "***".into(), provenance);
+        Some(text)
+    }
+
+    pub(super) fn allowed_origins(&mut self, on_azure: bool) -> Vec<SocketAddr> {
+        let default = (Vec::new(), String::new(), Provenance::Default);
+        self.parsed("ALLOWED_ORIGINS", default, |text| {
+            if on_azure {
+                return Err("opens the address guard and is refused in Azure; remove it".into());
+            }
+            text.split(',')
+                .map(|part| part.trim().parse::<SocketAddr>())
+                .collect::<Result<_, _>>()
+                .map_err(|_| "must be a comma-separated list of ip:port".into())
+        })
+    }
+
+    fn warn_of_typos(&mut self) {
+        let unknown = self.environment.keys().chain(self.local.keys());
+        let unknown: BTreeSet<&String> =
+            unknown.filter(|n| n.starts_with(PREFIX) && !self.known.contains(*n)).collect();
+        for name in unknown {
+            if let Some(known) = self.known.iter().find(|known| is_one_edit_away(name, known)) {
+                self.warnings.push(format!("{name} is unknown; did you mean {known}?"));
+            }
+        }
+    }
+}
+
+/// Decimal text with at most six fraction digits as whole millionths.
+fn millionths(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 6 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
+fn shown_millionths(value: u64) -> String {
+    let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// One insertion, deletion, substitution or swap of neighbours.
+fn is_one_edit_away(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let suffix = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    let suffix = suffix.min(a.len() - prefix).min(b.len() - prefix);
+    let middle = |s: &[char]| s.get(prefix..s.len() - suffix).map(<[char]>::to_vec);
+    match (middle(&a).unwrap_or_default().as_slice(), middle(&b).unwrap_or_default().as_slice()) {
+        ([], [_]) | ([_], [] | [_]) => true,
+        ([p, q], [r, s]) => p == s && q == r,
+        _ => false,
+    }
+}
