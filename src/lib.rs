@@ -2,3 +2,5 @@
 
 pub mod chunk;
 pub mod settings;
+pub mod spool;
+pub mod state;

@@ -1,0 +1,164 @@
+//! The strict decode of level slow: every pixel must come out.
+
+use super::{MAX_AREA_PX, Size, jpeg};
+use crate::chunk::{Format, Reason};
+use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
+use image::{
+    AnimationDecoder, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+};
+use std::io::{BufRead, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// Bytes that one decode may hold: the largest picture with four bytes a pixel, and working space.
+const MAX_DECODED_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Working space of a decoder besides the pixels: tables, rows, profiles.
+const WORKING_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Canvas pixels of an animation after which its frames are only walked, not decoded.
+const MAX_ANIMATED_PX: u64 = MAX_AREA_PX;
+
+/// Pixels times scans of a JPEG: its ten usual scans over the largest picture.
+const MAX_SCANNED_PX: u64 = 10 * MAX_AREA_PX;
+
+/// Decodes an image whose container is sound and whose dimensions are known.
+pub(super) fn decode<R: BufRead + Seek>(
+    body: &mut R,
+    format: Format,
+    size: Size,
+) -> Result<(), Reason> {
+    body.seek(SeekFrom::Start(0))
+        .map_err(|_| Reason::Truncated)?;
+    // Decoders panic now and then on what other people send, and image 0.25 does on planar 16 bit
+    // TIFF. The decoder goes with its panic, so nothing half-done is seen.
+    catch_unwind(AssertUnwindSafe(|| match format {
+        Format::Jpeg => strict_jpeg(body, size),
+        Format::Png => still(body, ImageFormat::Png, size),
+        Format::Gif => gif(body, size),
+        Format::Bmp => still(body, ImageFormat::Bmp, size),
+        Format::Webp => webp(body, size),
+        Format::Tiff => still(body, ImageFormat::Tiff, size),
+    }))
+    .unwrap_or(Err(Reason::Corrupt))
+}
+
+/// Refuses a JPEG whose decode would take too much memory or time.
+///
+/// Coefficients of two bytes are kept for every sample, unless a single scan brings all of them.
+pub(super) fn check_jpeg_cost(
+    size: Size,
+    n_components: usize,
+    n_scans: usize,
+    is_progressive: bool,
+) -> Result<(), Reason> {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let coefficients = if is_progressive || n_scans > 1 {
+        2 * count(n_components)
+    } else {
+        0
+    };
+    let bytes = size.area().saturating_mul(3 + coefficients);
+    if bytes > MAX_DECODED_BYTES || size.area().saturating_mul(count(n_scans)) > MAX_SCANNED_PX {
+        return Err(Reason::TooLarge);
+    }
+    Ok(())
+}
+
+fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .jpeg_set_max_scans(jpeg::MAX_SCANS);
+    let mut decoder = JpegDecoder::new_with_options(body, options);
+    decoder.decode().map_err(|_| Reason::Corrupt)?;
+    match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
+        Some((Ok(width), Ok(height))) => size.check_same((width, height)),
+        _ => Err(Reason::Corrupt),
+    }
+}
+
+/// Decodes the one picture, or the default picture of an animated PNG.
+fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Result<(), Reason> {
+    let mut reader = ImageReader::with_format(body, format);
+    reader.limits(limits(size));
+    let decoder = reader.into_decoder().map_err(refusal)?;
+    size.check_same(decoder.dimensions())?;
+    pixels(decoder)
+}
+
+fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+    let mut decoder = GifDecoder::new(body).map_err(refusal)?;
+    decoder.set_limits(limits(size)).map_err(refusal)?;
+    size.check_same(decoder.dimensions())?;
+    frames(decoder.into_frames(), size)
+}
+
+fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+    let mut decoder = WebPDecoder::new(body).map_err(refusal)?;
+    decoder.set_limits(limits(size)).map_err(refusal)?;
+    size.check_same(decoder.dimensions())?;
+    if decoder.has_animation() {
+        frames(decoder.into_frames(), size)
+    } else {
+        pixels(decoder)
+    }
+}
+
+fn pixels(decoder: impl ImageDecoder) -> Result<(), Reason> {
+    let len = decoder.total_bytes();
+    if len > MAX_DECODED_BYTES {
+        return Err(Reason::TooLarge);
+    }
+    let mut pixels = vec![0; usize::try_from(len).map_err(|_| Reason::TooLarge)?];
+    decoder.read_image(&mut pixels).map_err(refusal)
+}
+
+/// Decodes at least one frame.
+fn frames(frames: Frames<'_>, size: Size) -> Result<(), Reason> {
+    let mut n_frames = 0;
+    for frame in frames {
+        frame.map_err(refusal)?;
+        n_frames += 1;
+        if size.area() * n_frames >= MAX_ANIMATED_PX {
+            break;
+        }
+    }
+    if n_frames == 0 {
+        return Err(Reason::Corrupt);
+    }
+    Ok(())
+}
+
+/// What a decoder of a picture of this size may allocate.
+fn limits(size: Size) -> Limits {
+    // Four channels of two bytes, and as much again for the decoder's own copy.
+    let bytes = 16 * size.area() + WORKING_BYTES;
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(size.width);
+    limits.max_image_height = Some(size.height);
+    limits.max_alloc = Some(bytes.min(2 * MAX_DECODED_BYTES));
+    limits
+}
+
+fn refusal(error: ImageError) -> Reason {
+    match error {
+        // A listed format in a variant that no common reader knows.
+        ImageError::Unsupported(_) => Reason::UnsupportedFormat,
+        ImageError::Limits(_) => Reason::TooLarge,
+        ImageError::Decoding(_)
+        | ImageError::Encoding(_)
+        | ImageError::Parameter(_)
+        | ImageError::IoError(_) => Reason::Corrupt,
+    }
+}
+
+impl Size {
+    fn check_same(self, (width, height): (u32, u32)) -> Result<(), Reason> {
+        if (width, height) == (self.width, self.height) {
+            Ok(())
+        } else {
+            Err(Reason::Corrupt)
+        }
+    }
+}

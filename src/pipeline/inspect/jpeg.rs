@@ -1,0 +1,148 @@
+//! JPEG: segments up to the frame header, then segments and scans up to the end of the image.
+
+use super::{Size, decode, scan::Scan};
+use crate::chunk::{Level, Reason};
+use std::io::{BufRead, Seek};
+
+/// Scans allowed in one image; encoders write about ten, and every scan costs a reader a pass over
+/// the whole picture. Strict decoding has the same limit.
+pub(super) const MAX_SCANS: usize = 100;
+
+/// What the frame header says.
+struct Frame {
+    size: Size,
+    /// The components' identifiers, one to four.
+    ids: Vec<u8>,
+    is_progressive: bool,
+}
+
+/// Reads the dimensions and, above fast, walks to the end of the image.
+///
+/// What follows the end of the image is not looked at: cameras and web servers append things.
+pub(super) fn inspect<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    level: Level,
+) -> Result<Size, Reason> {
+    scan.skip(2)?;
+    let frame = read_frame(scan)?;
+    if level != Level::Fast {
+        let n_scans = walk(scan, &frame)?;
+        if level == Level::Slow {
+            decode::check_jpeg_cost(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
+        }
+    }
+    Ok(frame.size)
+}
+
+fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Reason> {
+    loop {
+        match next_marker(scan)? {
+            marker @ 0xC0..=0xC2 => return frame_header(scan, marker == 0xC2),
+            // Lossless, hierarchical, arithmetic coding and JPEG-LS: no browser shows them.
+            0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
+                return Err(Reason::UnsupportedFormat);
+            }
+            0xD9 | 0xDA => return Err(Reason::Corrupt),
+            marker => segment(scan, marker)?,
+        }
+    }
+}
+
+/// Walks to the end of the image and counts the scans.
+fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usize, Reason> {
+    let mut n_scans = 0;
+    loop {
+        match next_marker(scan)? {
+            0xD9 if n_scans > 0 => return Ok(n_scans),
+            0xDA if n_scans < MAX_SCANS => {
+                n_scans += 1;
+                scan_header(scan, frame)?;
+            }
+            // No scan, too many of them, or a second frame header.
+            0xD9 | 0xDA | 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+                return Err(Reason::Corrupt);
+            }
+            marker => segment(scan, marker)?,
+        }
+    }
+}
+
+/// Finds the next marker that means something: in a scan's entropy data as well as between
+/// segments, where decoders step over stray bytes in the same way.
+fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Reason> {
+    loop {
+        scan.skip_past(0xFF)?;
+        let mut code = scan.byte()?;
+        while code == 0xFF {
+            code = scan.byte()?;
+        }
+        // A stuffed zero, TEM and the restarts stand alone.
+        if !matches!(code, 0x00 | 0x01 | 0xD0..=0xD7) {
+            return Ok(code);
+        }
+    }
+}
+
+/// Steps over a segment that only decoders look into.
+fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Reason> {
+    // Reserved codes, and a second start of an image.
+    if matches!(marker, 0x02..=0xBF | 0xD8) {
+        return Err(Reason::Corrupt);
+    }
+    let len = segment_len(scan)?;
+    scan.skip(len)
+}
+
+/// The bytes of a segment after its length.
+fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Reason> {
+    let len = u64::from(u16::from_be_bytes(scan.array()?));
+    len.checked_sub(2).ok_or(Reason::Corrupt)
+}
+
+fn frame_header<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    is_progressive: bool,
+) -> Result<Frame, Reason> {
+    let len = segment_len(scan)?;
+    let [precision, h1, h0, w1, w0, n_components] = scan.array()?;
+    // A height of zero announces a DNL segment behind the scan; decoders refuse it, and so do we.
+    let size = Size::checked(
+        u16::from_be_bytes([w1, w0]),
+        u16::from_be_bytes([h1, h0]),
+    )?;
+    if !matches!(precision, 8 | 12)
+        || !(1..=4).contains(&n_components)
+        || len != 6 + 3 * u64::from(n_components)
+    {
+        return Err(Reason::Corrupt);
+    }
+    let mut ids = Vec::with_capacity(4);
+    for _ in 0..n_components {
+        let [id, sampling, table] = scan.array()?;
+        let in_range = |factor| (1..=4).contains(&factor);
+        if !in_range(sampling >> 4) || !in_range(sampling & 15) || table > 3 || ids.contains(&id) {
+            return Err(Reason::Corrupt);
+        }
+        ids.push(id);
+    }
+    Ok(Frame {
+        size,
+        ids,
+        is_progressive,
+    })
+}
+
+fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Reason> {
+    let len = segment_len(scan)?;
+    let n_components = scan.byte()?;
+    if !(1..=4).contains(&n_components) || len != 4 + 2 * u64::from(n_components) {
+        return Err(Reason::Corrupt);
+    }
+    for _ in 0..n_components {
+        let [id, _tables] = scan.array()?;
+        if !frame.ids.contains(&id) {
+            return Err(Reason::Corrupt);
+        }
+    }
+    scan.skip(3)
+}

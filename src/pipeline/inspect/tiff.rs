@@ -1,0 +1,271 @@
+//! TIFF and `BigTIFF`: a chain of directories, whose entries say where everything else lies.
+
+use super::{Size, scan::Scan};
+use crate::chunk::{Level, Reason};
+use std::io::{BufRead, Seek};
+
+/// Pages in one file.
+const MAX_PAGES: usize = 1000;
+
+/// Directory entries and pieces of data that are looked at in one file. The largest picture in
+/// tiles of 16 x 16 pixels has 390,625 pieces.
+const MAX_STEPS: u64 = 1 << 20;
+
+/// Table values read at a time.
+const BLOCK_VALUES: u64 = 512;
+
+/// Reads the first page's dimensions and, above fast, checks that the data of all pages is there.
+///
+/// Bytes that no directory mentions are not looked at.
+pub(super) fn inspect<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    level: Level,
+) -> Result<Size, Reason> {
+    let mut walk = Walk::open(scan)?;
+    let first = walk.first;
+    let page = walk.page(first)?;
+    let size = Size::checked(
+        walk.required(page.width.as_ref())?,
+        walk.required(page.height.as_ref())?,
+    )?;
+    if level != Level::Fast {
+        walk.pages(page, size)?;
+    }
+    Ok(size)
+}
+
+/// The tags that are needed, and where the directory leads.
+#[derive(Default)]
+struct Page {
+    width: Option<Field>,
+    height: Option<Field>,
+    samples: Option<Field>,
+    planar: Option<Field>,
+    rows_a_strip: Option<Field>,
+    tile_width: Option<Field>,
+    tile_height: Option<Field>,
+    offsets: Option<Field>,
+    lens: Option<Field>,
+    /// The end of the value that lies farthest back.
+    end: u64,
+    /// The next directory, or zero.
+    next: u64,
+}
+
+/// The values of a directory entry.
+struct Field {
+    /// Bytes of a value.
+    width: usize,
+    count: u64,
+    at: u64,
+}
+
+struct Walk<'s, 'b, R> {
+    scan: &'s mut Scan<'b, R>,
+    is_big_endian: bool,
+    /// `BigTIFF`: offsets of eight bytes.
+    is_big: bool,
+    first: u64,
+    steps_left: u64,
+}
+
+impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
+    fn open(scan: &'s mut Scan<'b, R>) -> Result<Self, Reason> {
+        let [order, _, m0, m1] = scan.array()?;
+        let mut walk = Self {
+            scan,
+            is_big_endian: order == b'M',
+            is_big: m0 == 43 || m1 == 43,
+            first: 0,
+            steps_left: MAX_STEPS,
+        };
+        if walk.is_big && (walk.uint(2)?, walk.uint(2)?) != (8, 0) {
+            return Err(Reason::Corrupt);
+        }
+        walk.first = walk.uint(walk.offset_width())?;
+        Ok(walk)
+    }
+
+    /// Bytes of an offset.
+    fn offset_width(&self) -> usize {
+        if self.is_big { 8 } else { 4 }
+    }
+
+    fn uint(&mut self, width: usize) -> Result<u64, Reason> {
+        let mut bytes = [0; 8];
+        let bytes = bytes.get_mut(..width).ok_or(Reason::Corrupt)?;
+        self.scan.fill(bytes)?;
+        Ok(self.number(bytes))
+    }
+
+    fn number(&self, bytes: &[u8]) -> u64 {
+        let shift = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        if self.is_big_endian {
+            bytes.iter().fold(0, shift)
+        } else {
+            bytes.iter().rev().fold(0, shift)
+        }
+    }
+
+    fn step(&mut self, n: u64) -> Result<(), Reason> {
+        self.steps_left = self.steps_left.checked_sub(n).ok_or(Reason::Corrupt)?;
+        Ok(())
+    }
+
+    fn pages(&mut self, first: Page, size: Size) -> Result<(), Reason> {
+        let mut seen = vec![self.first];
+        let mut next = first.next;
+        self.check(&first, Some(size))?;
+        while next != 0 {
+            if seen.contains(&next) || seen.len() == MAX_PAGES {
+                return Err(Reason::Corrupt);
+            }
+            seen.push(next);
+            let page = self.page(next)?;
+            self.check(&page, None)?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    /// Reads the directory at an offset.
+    fn page(&mut self, at: u64) -> Result<Page, Reason> {
+        self.scan.jump(at)?;
+        let n_entries = self.uint(if self.is_big { 8 } else { 2 })?;
+        if at == 0 || n_entries == 0 {
+            return Err(Reason::Corrupt);
+        }
+        self.step(n_entries)?;
+        let mut page = Page::default();
+        for _ in 0..n_entries {
+            self.entry(&mut page)?;
+        }
+        page.next = self.uint(self.offset_width())?;
+        Ok(page)
+    }
+
+    fn entry(&mut self, page: &mut Page) -> Result<(), Reason> {
+        let (tag, kind) = (self.uint(2)?, self.uint(2)?);
+        let count = self.uint(self.offset_width())?;
+        let inline = self.scan.at();
+        let value = self.uint(self.offset_width())?;
+        let width = match kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            // A kind of a later standard: nothing can be said about it.
+            _ => return Ok(()),
+        };
+        let len = count.saturating_mul(width);
+        let is_inline = usize::try_from(len).is_ok_and(|len| len <= self.offset_width());
+        let at = if is_inline { inline } else { value };
+        page.end = page.end.max(at.saturating_add(len));
+        let field = Field {
+            width: usize::try_from(width).map_err(|_| Reason::Corrupt)?,
+            count,
+            at,
+        };
+        page.keep(tag, field);
+        Ok(())
+    }
+
+    /// The first value of a field.
+    fn value(&mut self, field: Option<&Field>) -> Result<Option<u64>, Reason> {
+        match field {
+            Some(field) if field.count > 0 => {
+                self.scan.jump(field.at)?;
+                self.uint(field.width).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn required(&mut self, field: Option<&Field>) -> Result<u64, Reason> {
+        self.value(field)?.ok_or(Reason::Corrupt)
+    }
+
+    /// Checks that the values and the data of a page lie inside the file.
+    ///
+    /// The first page must have all the data that its size needs.
+    fn check(&mut self, page: &Page, size: Option<Size>) -> Result<(), Reason> {
+        if page.end > self.scan.len() {
+            return Err(Reason::Truncated);
+        }
+        match (&page.offsets, &page.lens) {
+            (Some(offsets), Some(lens)) => {
+                if let Some(size) = size
+                    && self.pieces(page, size)? > offsets.count
+                {
+                    return Err(Reason::Corrupt);
+                }
+                self.check_data(offsets, lens)
+            }
+            _ if size.is_some() => Err(Reason::Corrupt),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of strips or tiles that cover the picture.
+    fn pieces(&mut self, page: &Page, size: Size) -> Result<u64, Reason> {
+        let (width, height) = (u64::from(size.width), u64::from(size.height));
+        let rows = self.value(page.rows_a_strip.as_ref())?.unwrap_or(height);
+        let tile_width = self.value(page.tile_width.as_ref())?.unwrap_or(width);
+        let tile_height = self.value(page.tile_height.as_ref())?.unwrap_or(rows);
+        if tile_width == 0 || tile_height == 0 {
+            return Err(Reason::Corrupt);
+        }
+        let planes = match self.value(page.planar.as_ref())? {
+            Some(2) => self.value(page.samples.as_ref())?.unwrap_or(1),
+            _ => 1,
+        };
+        (width.div_ceil(tile_width) * height.div_ceil(tile_height))
+            .checked_mul(planes)
+            .ok_or(Reason::Corrupt)
+    }
+
+    fn check_data(&mut self, offsets: &Field, lens: &Field) -> Result<(), Reason> {
+        if offsets.count != lens.count {
+            return Err(Reason::Corrupt);
+        }
+        self.step(offsets.count)?;
+        let mut from = 0;
+        while from < offsets.count {
+            let n = BLOCK_VALUES.min(offsets.count - from);
+            let starts = self.block(offsets, from, n)?;
+            let lens = self.block(lens, from, n)?;
+            for (start, len) in starts.iter().zip(lens) {
+                if start.saturating_add(len) > self.scan.len() {
+                    return Err(Reason::Truncated);
+                }
+            }
+            from += n;
+        }
+        Ok(())
+    }
+
+    /// Some values of a table.
+    fn block(&mut self, field: &Field, from: u64, n: u64) -> Result<Vec<u64>, Reason> {
+        let width = u64::try_from(field.width).map_err(|_| Reason::Corrupt)?;
+        self.scan.jump(field.at.saturating_add(from * width))?;
+        (0..n).map(|_| self.uint(field.width)).collect()
+    }
+}
+
+impl Page {
+    fn keep(&mut self, tag: u64, field: Field) {
+        let slot = match tag {
+            256 => &mut self.width,
+            257 => &mut self.height,
+            273 | 324 => &mut self.offsets,
+            277 => &mut self.samples,
+            278 => &mut self.rows_a_strip,
+            279 | 325 => &mut self.lens,
+            284 => &mut self.planar,
+            322 => &mut self.tile_width,
+            323 => &mut self.tile_height,
+            _ => return,
+        };
+        *slot = Some(field);
+    }
+}

@@ -1,0 +1,180 @@
+//! WebP: a RIFF container with one bitstream, or with frames, each a bitstream of its own.
+
+use super::{Size, scan::Scan};
+use crate::chunk::{Level, Reason};
+use std::io::{BufRead, Seek};
+
+/// Length of a chunk's kind and length, and of the container's.
+const CHUNK_HEADER_BYTES: u64 = 8;
+
+/// The bit of an extended header that announces frames.
+const ANIMATED: u8 = 0x02;
+
+/// Reads the dimensions and, above fast, walks all chunks.
+///
+/// What follows the container's length is not looked at; the file may not be shorter.
+pub(super) fn inspect<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    level: Level,
+) -> Result<Size, Reason> {
+    let [_, _, _, _, l0, l1, l2, l3, ..] = scan.array::<12>()?;
+    let riff_end = CHUNK_HEADER_BYTES + u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+    let first = Chunk::open(scan)?;
+    let mut is_animated = false;
+    let size = match &first.kind {
+        b"VP8X" if first.len >= 10 => {
+            let [flags, _, _, _, sides @ ..] = scan.array::<10>()?;
+            is_animated = flags & ANIMATED != 0;
+            let [w0, w1, w2, h0, h1, h2] = sides;
+            Size::checked(one_based([w0, w1, w2]), one_based([h0, h1, h2]))?
+        }
+        _ => first.bitstream(scan)?.ok_or(Reason::Corrupt)?,
+    };
+    if level != Level::Fast {
+        if riff_end > scan.len() {
+            return Err(Reason::Truncated);
+        }
+        let has_image = first.kind != *b"VP8X";
+        first.close(scan, riff_end)?;
+        let images = walk(scan, riff_end, size, is_animated)?;
+        if !has_image && images == 0 {
+            return Err(Reason::Corrupt);
+        }
+    }
+    Ok(size)
+}
+
+/// Walks chunks up to `end` and counts the images, each of which must fit `size`.
+fn walk<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    end: u64,
+    size: Size,
+    is_animated: bool,
+) -> Result<u64, Reason> {
+    let mut n_images = 0;
+    // Fewer bytes than a chunk's header are padding.
+    while scan.at() + CHUNK_HEADER_BYTES <= end {
+        let chunk = Chunk::open(scan)?;
+        // Before the bitstream is looked at, because a cut length may lead out of the frame.
+        chunk.check_end(end)?;
+        if is_animated && chunk.kind == *b"ANMF" {
+            frame(scan, &chunk, size)?;
+            n_images += 1;
+        } else if let Some(image) = chunk.bitstream(scan)? {
+            if image != size || is_animated {
+                return Err(Reason::Corrupt);
+            }
+            n_images += 1;
+        }
+        chunk.close(scan, end)?;
+    }
+    Ok(n_images)
+}
+
+fn frame<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    chunk: &Chunk,
+    canvas: Size,
+) -> Result<(), Reason> {
+    if chunk.len < 16 {
+        return Err(Reason::Corrupt);
+    }
+    let [x0, x1, x2, y0, y1, y2, sides @ ..] = scan.array::<12>()?;
+    scan.skip(4)?;
+    let [w0, w1, w2, h0, h1, h2] = sides;
+    let size = Size::checked(one_based([w0, w1, w2]), one_based([h0, h1, h2]))?;
+    // Places are counted in pairs of pixels.
+    let [left, top] = [[x0, x1, x2], [y0, y1, y2]].map(|bytes| 2 * u24(bytes));
+    if !canvas.holds(left, top, size.width, size.height)
+        || walk(scan, chunk.end(), size, false)? != 1
+    {
+        return Err(Reason::Corrupt);
+    }
+    Ok(())
+}
+
+/// A chunk whose data comes next.
+struct Chunk {
+    kind: [u8; 4],
+    len: u64,
+    start: u64,
+}
+
+impl Chunk {
+    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Reason> {
+        let [k0, k1, k2, k3, l0, l1, l2, l3] = scan.array()?;
+        Ok(Self {
+            kind: [k0, k1, k2, k3],
+            len: u32::from_le_bytes([l0, l1, l2, l3]).into(),
+            start: scan.at(),
+        })
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.len
+    }
+
+    fn check_end(&self, end: u64) -> Result<(), Reason> {
+        if self.end() > end {
+            return Err(Reason::Corrupt);
+        }
+        Ok(())
+    }
+
+    /// Goes to the next chunk; chunks begin at even places.
+    fn close<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>, end: u64) -> Result<(), Reason> {
+        self.check_end(end)?;
+        scan.jump(self.end().next_multiple_of(2).min(end))
+    }
+
+    /// The dimensions in the bitstream's header, if the chunk is a bitstream.
+    fn bitstream<R: BufRead + Seek>(
+        &self,
+        scan: &mut Scan<'_, R>,
+    ) -> Result<Option<Size>, Reason> {
+        match &self.kind {
+            b"VP8 " => self.lossy(scan).map(Some),
+            b"VP8L" => self.lossless(scan).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn lossy<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Reason> {
+        let [t0, t1, t2, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = scan.array()? else {
+            return Err(Reason::Corrupt);
+        };
+        let size = Size::checked(
+            u16::from_le_bytes([w0, w1]) & 0x3FFF,
+            u16::from_le_bytes([h0, h1]) & 0x3FFF,
+        )?;
+        let tag = u24([t0, t1, t2]);
+        let is_key_frame = tag & 1 == 0;
+        let first_partition_len = u64::from(tag >> 5);
+        if !is_key_frame || 10 + first_partition_len > self.len {
+            return Err(Reason::Corrupt);
+        }
+        Ok(size)
+    }
+
+    fn lossless<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Reason> {
+        let [0x2F, b0, b1, b2, b3] = scan.array()? else {
+            return Err(Reason::Corrupt);
+        };
+        let bits = u32::from_le_bytes([b0, b1, b2, b3]);
+        let size = Size::checked((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)?;
+        let version = bits >> 29;
+        if version != 0 || self.len < 5 {
+            return Err(Reason::Corrupt);
+        }
+        Ok(size)
+    }
+}
+
+fn u24([b0, b1, b2]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([b0, b1, b2, 0])
+}
+
+/// A side of 2^24 pixels is written as 2^24 - 1.
+fn one_based(bytes: [u8; 3]) -> u32 {
+    u24(bytes) + 1
+}

@@ -1,0 +1,274 @@
+//! Accounted bytes: what image bodies may hold in memory and in temporary files.
+//!
+//! Bytes are reserved before they exist. A chunk owns a share of the temp budget, and inside it
+//! room for one image of the largest size: one *head* body of each chunk may always draw on that
+//! room, so waiting for bytes can never deadlock. When the head's bytes are freed, the next body
+//! that waits becomes head.
+
+mod body;
+mod directory;
+
+pub use body::{Body, BodyReader, BodyWriter, Pieces};
+pub use directory::{Swept, TempDir};
+
+use crate::settings::Limits;
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// The process's budget: chunk places, body memory and the ledger of temp bytes.
+#[derive(Debug)]
+pub struct Budget {
+    places: Arc<Semaphore>,
+    memory_limit: u64,
+    memory_used: Mutex<u64>,
+    memory_freed: Notify,
+    share_bytes: u64,
+    head_bytes: u64,
+    block_bytes: u64,
+    temp_used: AtomicU64,
+    temp_peak: AtomicU64,
+    directory: TempDir,
+}
+
+/// One chunk's part of the budget; dropping it frees the place.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    share: Arc<Share>,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    ledger: Mutex<Ledger>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    common: u64,
+    head: u64,
+    has_head: bool,
+    peak: u64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Budget {
+    /// A budget of the given limits whose files lie in `directory`.
+    pub fn new(limits: &Limits, directory: TempDir) -> Arc<Self> {
+        let places = usize::try_from(limits.streaming_max_chunks()).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(places)),
+            memory_limit: limits.body_buffer_bytes(),
+            memory_used: Mutex::new(0),
+            memory_freed: Notify::new(),
+            share_bytes: limits.chunk_temp_share_bytes(),
+            head_bytes: limits.max_image_bytes,
+            block_bytes: limits.block_bytes(),
+            temp_used: AtomicU64::new(0),
+            temp_peak: AtomicU64::new(0),
+            directory,
+        })
+    }
+
+    /// Takes a place for one chunk, waiting at most `patience`; none: this instance is full.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is taken when it is cancelled.
+    pub async fn admit(self: &Arc<Self>, patience: Duration) -> Option<Allowance> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(patience, place).await.ok()?.ok()?;
+        let share =
+            Share { budget: Arc::clone(self), ledger: Mutex::default(), freed: Notify::new() };
+        Some(Allowance { share: Arc::new(share), _place: Arc::new(place) })
+    }
+
+    /// Temp bytes reserved now.
+    pub fn temp_used_bytes(&self) -> u64 {
+        self.temp_used.load(Ordering::Relaxed)
+    }
+
+    /// The most temp bytes ever reserved at once.
+    pub fn temp_peak_bytes(&self) -> u64 {
+        self.temp_peak.load(Ordering::Relaxed)
+    }
+
+    /// Body memory reserved now.
+    pub fn memory_used_bytes(&self) -> u64 {
+        *locked(&self.memory_used)
+    }
+
+    /// Where this process's temporary files are.
+    pub fn directory(&self) -> &TempDir {
+        &self.directory
+    }
+
+    fn try_memory(&self, bytes: u64) -> bool {
+        let mut used = locked(&self.memory_used);
+        let fits = *used + bytes <= self.memory_limit;
+        if fits {
+            *used += bytes;
+        }
+        fits
+    }
+
+    fn free_memory(&self, bytes: u64) {
+        if bytes > 0 {
+            *locked(&self.memory_used) -= bytes;
+            self.memory_freed.notify_waiters();
+        }
+    }
+}
+
+impl Allowance {
+    /// Bytes of the block buffer that the chunk owns from its start.
+    pub fn block_bytes(&self) -> u64 {
+        self.share.budget.block_bytes
+    }
+
+    /// The most temp bytes the chunk held at once.
+    pub fn temp_peak_bytes(&self) -> u64 {
+        locked(&self.share.ledger).peak
+    }
+
+    /// A reservation of nothing, to be grown.
+    pub fn reserve_nothing(&self) -> Reservation {
+        Reservation { allowance: self.clone(), memory: 0, common: 0, head: 0, is_head: false }
+    }
+}
+
+/// Bytes that are paid for; dropping it frees them.
+#[derive(Debug)]
+pub struct Reservation {
+    allowance: Allowance,
+    memory: u64,
+    common: u64,
+    head: u64,
+    is_head: bool,
+}
+
+/// What bytes a reservation was grown by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grown {
+    /// Memory.
+    Memory,
+    /// Temp space.
+    Temp,
+}
+
+impl Reservation {
+    /// Grows by `memory` bytes of memory, or else by `temp` bytes of temp space; waits while there
+    /// is neither. `temp` counts what a move from memory to a file needs in all.
+    ///
+    /// Returns which it was and how long it waited.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is taken when it is cancelled.
+    pub async fn grow_either(&mut self, memory: u64, temp: u64) -> (Grown, Duration) {
+        self.grow(Some(memory), temp).await
+    }
+
+    /// Grows by `bytes` of temp space; waits while there is none. Returns how long it waited.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is taken when it is cancelled.
+    pub async fn grow_temp(&mut self, bytes: u64) -> Duration {
+        self.grow(None, bytes).await.1
+    }
+
+    async fn grow(&mut self, memory: Option<u64>, temp: u64) -> (Grown, Duration) {
+        if let Some(grown) = self.try_grow(memory, temp) {
+            return (grown, Duration::ZERO);
+        }
+        let since = Instant::now();
+        let share = Arc::clone(&self.allowance.share);
+        loop {
+            // Registered before the second look, so that nothing freed in between is missed.
+            let mut memory_freed = pin!(share.budget.memory_freed.notified());
+            let mut temp_freed = pin!(share.freed.notified());
+            memory_freed.as_mut().enable();
+            temp_freed.as_mut().enable();
+            if let Some(grown) = self.try_grow(memory, temp) {
+                return (grown, since.elapsed());
+            }
+            tokio::select! {
+                () = memory_freed => {}
+                () = temp_freed => {}
+            }
+        }
+    }
+
+    fn try_grow(&mut self, memory: Option<u64>, temp: u64) -> Option<Grown> {
+        if let Some(bytes) = memory
+            && self.allowance.share.budget.try_memory(bytes)
+        {
+            self.memory += bytes;
+            return Some(Grown::Memory);
+        }
+        self.try_temp(temp).then_some(Grown::Temp)
+    }
+
+    fn try_temp(&mut self, bytes: u64) -> bool {
+        let share = &self.allowance.share;
+        let budget = &share.budget;
+        let mut ledger = locked(&share.ledger);
+        if ledger.common + bytes <= budget.share_bytes - budget.head_bytes {
+            ledger.common += bytes;
+            self.common += bytes;
+        } else if (self.is_head || !ledger.has_head) && self.head + bytes <= budget.head_bytes {
+            ledger.has_head = true;
+            self.is_head = true;
+            ledger.head += bytes;
+            self.head += bytes;
+        } else {
+            return false;
+        }
+        ledger.peak = ledger.peak.max(ledger.common + ledger.head);
+        let used = budget.temp_used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        budget.temp_peak.fetch_max(used, Ordering::Relaxed);
+        true
+    }
+
+    /// Frees the memory part: the bytes are in a file now.
+    pub fn free_memory(&mut self) {
+        let bytes = std::mem::take(&mut self.memory);
+        self.allowance.share.budget.free_memory(bytes);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.free_memory();
+        let share = &self.allowance.share;
+        if self.common + self.head == 0 && !self.is_head {
+            return;
+        }
+        {
+            let mut ledger = locked(&share.ledger);
+            ledger.common -= self.common;
+            ledger.head -= self.head;
+            ledger.has_head &= !self.is_head;
+        }
+        share.budget.temp_used.fetch_sub(self.common + self.head, Ordering::Relaxed);
+        share.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! An image body as it grows: in memory while there is room, then in a file.
+
+use super::{Allowance, Grown, Reservation};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Memory is taken in segments of at most this: no copy when a body grows, little waste.
+const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// A body under way.
+#[derive(Debug)]
+pub struct BodyWriter {
+    reservation: Reservation,
+    place: Place,
+    len: u64,
+    expected_len: Option<u64>,
+    sha256: Sha256,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<Vec<u8>>),
+    File(Arc<SpooledFile>),
+}
+
+/// A temporary file, removed when it is dropped.
+#[derive(Debug)]
+struct SpooledFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for SpooledFile {
+    fn drop(&mut self) {
+        // A file that stays is removed with its directory.
+        fs::remove_file(&self.path).unwrap_or_default();
+    }
+}
+
+impl BodyWriter {
+    /// An empty body of a chunk; `expected_len` sizes its segments.
+    pub fn new(allowance: &Allowance, expected_len: Option<u64>) -> Self {
+        Self {
+            reservation: allowance.reserve_nothing(),
+            place: Place::Memory(Vec::new()),
+            len: 0,
+            expected_len,
+            sha256: Sha256::new(),
+        }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True before the first byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends bytes, waiting for room; returns how long it waited.
+    ///
+    /// # Errors
+    ///
+    /// When the temporary file cannot be written.
+    pub async fn push(&mut self, frame: Bytes) -> io::Result<Duration> {
+        self.sha256.update(&frame);
+        self.len += as_u64(frame.len());
+        let mut waited = Duration::ZERO;
+        let mut rest = frame;
+        while !rest.is_empty() {
+            match &mut self.place {
+                Place::File(file) => {
+                    waited += self.reservation.grow_temp(as_u64(rest.len())).await;
+                    append(Arc::clone(file), vec![rest]).await?;
+                    return Ok(waited);
+                }
+                Place::Memory(segments) => {
+                    if let Some(last) = segments.last_mut() {
+                        let room = (last.capacity() - last.len()).min(rest.len());
+                        last.extend_from_slice(&rest.split_to(room));
+                    }
+                    if !rest.is_empty() {
+                        waited += self.next_segment(rest.len()).await?;
+                    }
+                }
+            }
+        }
+        Ok(waited)
+    }
+
+    /// Adds a segment, or moves the body to a file.
+    async fn next_segment(&mut self, rest: usize) -> io::Result<Duration> {
+        let Place::Memory(segments) = &mut self.place else { return Ok(Duration::ZERO) };
+        let held: u64 = segments.iter().map(|s| as_u64(s.len())).sum();
+        let size = match self.expected_len {
+            Some(expected) => usize::try_from(expected.saturating_sub(held)).unwrap_or(usize::MAX),
+            None => SEGMENT_BYTES,
+        };
+        // A body longer than announced still gets what its frame needs.
+        let size = size.max(rest).min(SEGMENT_BYTES);
+        let (grown, waited) = self.reservation.grow_either(as_u64(size), held).await;
+        match grown {
+            Grown::Memory => segments.push(Vec::with_capacity(size)),
+            Grown::Temp => {
+                let segments = std::mem::take(segments).into_iter().map(Bytes::from).collect();
+                let path = self.reservation.allowance.share.budget.directory().new_path();
+                let file = Arc::new(create(path).await?);
+                append(Arc::clone(&file), segments).await?;
+                self.reservation.free_memory();
+                self.place = Place::File(file);
+            }
+        }
+        Ok(waited)
+    }
+
+    /// The whole body and its SHA-256.
+    pub fn finish(self) -> (Body, Vec<u8>) {
+        let sha256 = self.sha256.finalize().to_vec();
+        (Body { len: self.len, place: self.place, _reservation: self.reservation }, sha256)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+async fn create(path: PathBuf) -> io::Result<SpooledFile> {
+    blocking(move || {
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok(SpooledFile { file, path })
+    })
+    .await
+}
+
+async fn append(file: Arc<SpooledFile>, pieces: Vec<Bytes>) -> io::Result<()> {
+    blocking(move || pieces.iter().try_for_each(|piece| (&file.file).write_all(piece))).await
+}
+
+fn as_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// A whole body; dropping it frees its bytes.
+#[derive(Debug)]
+pub struct Body {
+    place: Place,
+    len: u64,
+    _reservation: Reservation,
+}
+
+/// Below this a body in memory is looked at where we are: a thread hop costs more.
+const INLINE_BYTES: u64 = 1024 * 1024;
+
+impl Body {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True without any byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Looks at the bytes: CPU work, on a thread for it when it may be long.
+    ///
+    /// # Errors
+    ///
+    /// When the temporary file cannot be opened, or the look panicked.
+    pub async fn examine<T: Send + 'static>(
+        self,
+        on_thread: bool,
+        look: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
+    ) -> io::Result<(Self, T)> {
+        if self.len < INLINE_BYTES && !on_thread && matches!(self.place, Place::Memory(_)) {
+            let result = look(&mut self.reader()?, self.len);
+            return Ok((self, result));
+        }
+        blocking(move || {
+            let result = look(&mut self.reader()?, self.len);
+            Ok((self, result))
+        })
+        .await
+    }
+
+    fn reader(&self) -> io::Result<BodyReader<'_>> {
+        match &self.place {
+            Place::Memory(segments) => Ok(BodyReader::Memory { segments, position: 0 }),
+            Place::File(spooled) => {
+                let mut file = spooled.file.try_clone()?;
+                file.rewind()?;
+                Ok(BodyReader::File(BufReader::with_capacity(SEGMENT_BYTES, file)))
+            }
+        }
+    }
+
+    /// The bytes in pieces, for the shard.
+    pub fn into_pieces(self) -> Pieces {
+        Pieces { body: self, next: 0 }
+    }
+}
+
+/// A body's bytes, a piece at a time.
+#[derive(Debug)]
+pub struct Pieces {
+    body: Body,
+    next: u64,
+}
+
+impl Pieces {
+    /// The next piece of at most 64 KiB; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the temporary file cannot be read.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match &mut self.body.place {
+            Place::Memory(segments) => {
+                let index = usize::try_from(self.next).unwrap_or(usize::MAX);
+                self.next += 1;
+                Ok(segments.get_mut(index).map(std::mem::take))
+            }
+            Place::File(file) => {
+                let (file, at) = (Arc::clone(file), self.next);
+                // Bounded and short-lived: one piece for each chunk.
+                let piece = blocking(move || {
+                    let mut reader = &file.file;
+                    reader.seek(SeekFrom::Start(at))?;
+                    let mut piece = Vec::with_capacity(SEGMENT_BYTES);
+                    reader.take(as_u64(SEGMENT_BYTES)).read_to_end(&mut piece)?;
+                    Ok(piece)
+                })
+                .await?;
+                self.next += as_u64(piece.len());
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+        }
+    }
+}
+
+/// Reads a body wherever it is.
+#[derive(Debug)]
+pub enum BodyReader<'a> {
+    /// Segments, all full but the last.
+    Memory {
+        /// The bytes.
+        segments: &'a [Vec<u8>],
+        /// From the start.
+        position: u64,
+    },
+    /// A file.
+    File(BufReader<File>),
+}
+
+impl BodyReader<'_> {
+    /// The rest of the segment that holds `position`. Segments may differ in length.
+    fn rest(segments: &[Vec<u8>], position: u64) -> &[u8] {
+        let mut skip = usize::try_from(position).unwrap_or(usize::MAX);
+        for segment in segments {
+            match segment.get(skip..) {
+                Some(rest) if !rest.is_empty() => return rest,
+                Some(_) | None => skip -= segment.len(),
+            }
+        }
+        &[]
+    }
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Memory { segments, position } => {
+                let n = Self::rest(segments, *position).read(buffer)?;
+                *position += as_u64(n);
+                Ok(n)
+            }
+            Self::File(file) => file.read(buffer),
+        }
+    }
+}
+
+impl BufRead for BodyReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Memory { segments, position } => Ok(Self::rest(segments, *position)),
+            Self::File(file) => file.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        match self {
+            Self::Memory { position, .. } => *position += as_u64(n),
+            Self::File(file) => file.consume(n),
+        }
+    }
+}
+
+impl Seek for BodyReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Memory { segments, position } => {
+                let len: u64 = segments.iter().map(|s| as_u64(s.len())).sum();
+                let target = match to {
+                    SeekFrom::Start(n) => Some(n),
+                    SeekFrom::End(n) => len.checked_add_signed(n),
+                    SeekFrom::Current(n) => position.checked_add_signed(n),
+                };
+                *position = target.ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(*position)
+            }
+            Self::File(file) => file.seek(to),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The process's own temp directory: owned by a file lock, swept when nobody holds the lock.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// The directory under the temp root that all processes of this product share.
+const SHARED: &str = "pixcrawler-chunks";
+const LOCK_SUFFIX: &str = ".lock";
+
+/// A directory of this process (rule H9), removed when it is dropped.
+#[derive(Debug)]
+pub struct TempDir {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+    next: AtomicU64,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Directories of dead processes.
+    pub directories: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl TempDir {
+    /// Makes a directory under `root` and holds its lock.
+    ///
+    /// # Errors
+    ///
+    /// When the root cannot be written.
+    pub fn create(root: &Path) -> io::Result<Self> {
+        let shared = root.join(SHARED);
+        fs::create_dir_all(&shared)?;
+        loop {
+            let unique = uuid::Uuid::new_v4().simple().to_string();
+            let name = format!("{}-{unique}", std::process::id());
+            let lock_path = shared.join(format!("{name}{LOCK_SUFFIX}"));
+            let lock = File::create_new(&lock_path)?;
+            lock.lock()?;
+            // A sweep may have taken the file between its creation and the lock.
+            if !same_file(&lock, &lock_path) {
+                continue;
+            }
+            // The lock comes first: a directory without a held lock is nobody's.
+            let path = shared.join(name);
+            fs::create_dir(&path)?;
+            return Ok(Self { path, lock_path, _lock: lock, next: AtomicU64::new(0) });
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path for a new file.
+    pub fn new_path(&self) -> PathBuf {
+        self.path.join(format!("{}.body", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Bytes of the files in it, by looking: only to reconcile with the ledger.
+    pub fn walk_bytes(&self) -> u64 {
+        directory_bytes(&self.path)
+    }
+
+    /// Removes what dead processes left under `root`; their locks are free.
+    ///
+    /// # Errors
+    ///
+    /// When the shared directory cannot be read.
+    pub fn sweep(root: &Path) -> io::Result<Swept> {
+        let mut swept = Swept::default();
+        let entries = match fs::read_dir(root.join(SHARED)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
+            Err(error) => return Err(error),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "lock") {
+                sweep_one(&path, &mut swept);
+            } else if path.is_dir() && !with_suffix(&path).exists() {
+                remove(&path, &mut swept);
+            }
+        }
+        Ok(swept)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // Whatever stays behind is swept by the next process.
+        fs::remove_dir_all(&self.path).unwrap_or_default();
+        fs::remove_file(&self.lock_path).unwrap_or_default();
+    }
+}
+
+fn sweep_one(lock_path: &Path, swept: &mut Swept) {
+    let Ok(lock) = File::open(lock_path) else { return };
+    match lock.try_lock() {
+        Ok(()) => {
+            remove(&lock_path.with_extension(""), swept);
+            fs::remove_file(lock_path).unwrap_or_default();
+        }
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+    }
+}
+
+fn remove(directory: &Path, swept: &mut Swept) {
+    let bytes = directory_bytes(directory);
+    if fs::remove_dir_all(directory).is_ok() {
+        swept.directories += 1;
+        swept.bytes += bytes;
+    }
+}
+
+fn with_suffix(directory: &Path) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(LOCK_SUFFIX);
+    PathBuf::from(name)
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
+        _ => false,
+    }
+}
+
+fn directory_bytes(path: &Path) -> u64 {
+    // A file that vanishes while we look counts nothing; the others still count (X7).
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// H9 X7: a live directory stays, a dead one goes, strangers are left alone.
+    #[test]
+    fn sweep_removes_only_what_nobody_holds() {
+        let root = tempfile::tempdir().unwrap();
+        let live = TempDir::create(root.path()).unwrap();
+        fs::write(live.new_path(), [0; 10]).unwrap();
+        let shared = root.path().join(SHARED);
+        fs::create_dir(shared.join("1-dead")).unwrap();
+        fs::write(shared.join("1-dead/a.WEBP"), [0; 7]).unwrap();
+        fs::write(shared.join("1-dead.lock"), []).unwrap();
+        fs::create_dir(shared.join("2-lockless")).unwrap();
+        fs::write(root.path().join("strangers.jpg"), [0; 9]).unwrap();
+        let swept = TempDir::sweep(root.path()).unwrap();
+        assert_eq!(swept, Swept { directories: 2, bytes: 7 });
+        assert_eq!(live.walk_bytes(), 10);
+        assert!(root.path().join("strangers.jpg").exists());
+        drop(live);
+        assert_eq!(fs::read_dir(shared).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,202 @@
+//! Every SQL statement of the product, and the types that its answers become.
+//!
+//! Each statement starts with a comment naming it, which shows up in the server's logs. A state
+//! change is one statement guarded by state and fence; time is the database's own.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod claim;
+mod job;
+mod lease;
+mod record;
+mod wake;
+
+pub use claim::{Answer, Claim, Refusal, Registered};
+pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
+pub use lease::{GiveUp, GivenUp, Lease, Released};
+pub use record::{Capacity, ChunkStatus, Gauges, HealthRow};
+
+use crate::chunk::ChunkId;
+use sqlx::{
+    PgConnection, PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{future::Future, str::FromStr, time::Duration};
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be asked right now: away, overloaded, or too slow. Nothing is known of the effect.
+    #[error("the database is away ({doing})")]
+    Away {
+        /// The statement.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// It refused the statement, which is a defect or a schema that does not fit.
+    #[error("the database refused {doing}")]
+    Refused {
+        /// The statement.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The fence no longer holds the chunk.
+    #[error("the lease of chunk {0} is lost")]
+    LeaseLost(ChunkId),
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] MigrateError),
+}
+
+/// The database as this process uses it.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    /// Heartbeats have a connection of their own: a busy pool must not cost a lease.
+    heartbeat: PgPool,
+    lease: Duration,
+    cap: Duration,
+}
+
+/// The advisory lock of `claim` for chunks that lost their worker often is `(7110421, 3)`.
+const SCHEMA: &str = "chunk_handler";
+
+impl Database {
+    /// Prepares pools for the database at `url`; connects on first use.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not one of Postgres.
+    pub fn open(url: &str, lease: Duration) -> Result<Self, Error> {
+        // Each call ends within L/8, so that a lease outlives a call that hangs.
+        let cap = (lease / 8).min(Duration::from_secs(5));
+        let lock_ms = (lease / 8).min(Duration::from_secs(2)).as_millis();
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|source| Error::Refused { doing: "the connection URL", source })?
+            .application_name("chunk-handler")
+            .options([
+                ("search_path", SCHEMA.to_owned()),
+                ("lock_timeout", format!("{lock_ms}ms")),
+                ("statement_timeout", format!("{}ms", cap.as_millis())),
+                ("idle_in_transaction_session_timeout", "10s".to_owned()),
+            ]);
+        let pool = |size, options: PgConnectOptions| {
+            PgPoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(cap)
+                .max_lifetime(Duration::from_secs(1800))
+                .connect_lazy_with(options)
+        };
+        Ok(Self { pool: pool(4, options.clone()), heartbeat: pool(1, options), lease, cap })
+    }
+
+    /// How long a claim holds without renewal.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Brings the schema up to date, under a lock of the database.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away or holds something else under our names.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut connection = self.capped("migrate", self.pool.acquire()).await?;
+        // A concurrent migration is waited for, and creating an index may take its time.
+        self.capped(
+            "migrate",
+            sqlx::raw_sql("set lock_timeout = 0; set statement_timeout = 0")
+                .execute(&mut *connection),
+        )
+        .await?;
+        let done = migrator().run_direct(None, &mut *connection, false).await;
+        // Its timeouts differ from those of the pool.
+        drop(connection.detach());
+        done.map_err(Error::Migrate)
+    }
+
+    /// Answers whether the database can be asked and has our schema.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be asked, or the schema is missing.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let statement = sqlx::query("-- ping\nselect from fleet");
+        self.capped("ping", statement.execute(&self.pool)).await.map(drop)
+    }
+
+    /// Runs one database call with its deadline and names it in errors.
+    async fn capped<T>(
+        &self,
+        doing: &'static str,
+        call: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.cap, call).await {
+            Ok(result) => result.map_err(|source| classify(doing, source)),
+            Err(_) => Err(Error::Away { doing, source: None }),
+        }
+    }
+
+    /// A call that may take longer than the cap: submits and listings of a command line.
+    async fn uncapped<T>(
+        &self,
+        doing: &'static str,
+        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Error> {
+        let run = async {
+            let mut connection = self.pool.acquire().await?;
+            sqlx::raw_sql("set statement_timeout = '60s'").execute(&mut *connection).await?;
+            let result = call(&mut connection).await;
+            drop(connection.detach());
+            result
+        };
+        run.await.map_err(|source| classify(doing, source))
+    }
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("src/state/migrations");
+    migrator.create_schema(SCHEMA);
+    migrator.dangerous_set_table_name("chunk_handler._sqlx_migrations");
+    // While a newer release starts, this one goes on with the schema it knows.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Tells "cannot be asked now" from "refused".
+fn classify(doing: &'static str, source: sqlx::Error) -> Error {
+    let away = match source.as_database_error().and_then(|e| e.code()) {
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions,
+        // rollbacks (serialization, deadlock), resources, lock and statement timeouts, operator
+        // intervention, and a missing schema, which the background migration is about to make.
+        Some(code) => ["08", "40", "53", "55P03", "57", "3F000", "42P01", "42883"]
+            .iter()
+            .any(|class| code.starts_with(class)),
+        None => !is_defect(&source),
+    };
+    if away {
+        Error::Away { doing, source: Some(source) }
+    } else {
+        Error::Refused { doing, source }
+    }
+}
+
+/// Errors without a server code that no waiting mends.
+fn is_defect(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::RowNotFound
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::Configuration(_)
+    )
+}

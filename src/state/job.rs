@@ -1,0 +1,296 @@
+//! Jobs: submitted, cancelled, closed, retried, ended.
+
+use super::{Database, Error};
+use crate::chunk::ChunkMessage;
+use serde::Serialize;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+/// A job to be registered with all its chunks.
+#[derive(Debug)]
+pub struct NewJob {
+    /// Its number.
+    pub job_id: i64,
+    /// Of the submitted file, in hex: the same file again changes nothing.
+    pub source_sha256: String,
+    /// One for each chunk.
+    pub messages: Vec<ChunkMessage>,
+}
+
+/// What became of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// The job and its chunks are registered now.
+    New,
+    /// They were already, from the same file.
+    Same,
+    /// The job is known with another source; nothing changed.
+    Different,
+}
+
+/// What became of a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Nothing of it runs any more.
+    Cancelled,
+    /// It was over already.
+    JobEnded,
+    /// No such job.
+    Unknown,
+}
+
+/// A row of view `job_progress`.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns are documented in the interface")]
+pub struct JobProgress {
+    pub job_id: i64,
+    pub status: String,
+    pub total_chunks: i32,
+    pub pending_chunks: i32,
+    pub active_chunks: i32,
+    pub completed_chunks: i32,
+    pub failed_chunks: i32,
+    pub images_total: i64,
+    pub images_downloaded: i64,
+    pub images_valid: i64,
+    pub duplicates_removed: i64,
+    pub late_duplicates: i64,
+    pub progress: f64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// A job whose chunks are all over, and whose `dataset.json` is not written yet.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OverJob {
+    /// Its number.
+    pub job_id: i64,
+    /// Rises when the job changes: guards the end.
+    pub generation: i32,
+    /// `completed`, `failed` or `cancelled`.
+    pub ends_as: String,
+}
+
+/// What `dataset.json` is made of.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct DatasetRows {
+    /// Sums over the completed chunks.
+    pub totals: Json<serde_json::Value>,
+    /// The shards, by chunk.
+    pub shards: Json<serde_json::Value>,
+    /// Late duplicates, by chunk.
+    pub late_duplicates: Json<serde_json::Value>,
+}
+
+impl Database {
+    /// Registers a job and its chunks in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn submit(&self, job: &NewJob) -> Result<Submitted, Error> {
+        let messages: Vec<String> =
+            job.messages.iter().map(|m| serde_json::to_string(m).unwrap_or_default()).collect();
+        let answer: Option<bool> = self
+            .uncapped("submit", async |connection| {
+                sqlx::query_scalar(
+                    "-- submit
+                    with new as (
+                        insert into job (job_id, total_chunks, source_sha256)
+                        values ($1, cardinality($3::text[]), $2) on conflict do nothing
+                        returning job_id
+                    ), chunks as (
+                        insert into chunk (job_id, chunk_index, priority, message)
+                        select new.job_id, (m.text::jsonb ->> 'chunk_index')::integer,
+                            (m.text::jsonb ->> 'priority')::smallint, m.text
+                        from new, unnest($3::text[]) as m (text)
+                    )
+                    select true from new
+                    union all
+                    select false from job where job_id = $1 and source_sha256 = $2",
+                )
+                .bind(job.job_id)
+                .bind(&job.source_sha256)
+                .bind(&messages)
+                .fetch_optional(connection)
+                .await
+            })
+            .await?;
+        Ok(match answer {
+            Some(true) => Submitted::New,
+            Some(false) => Submitted::Same,
+            None => Submitted::Different,
+        })
+    }
+
+    /// The source of a known job: its SHA-256, or none for a job of messages.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn job_source(&self, job_id: i64) -> Result<Option<Option<String>>, Error> {
+        let statement =
+            sqlx::query_scalar("-- job_source\nselect source_sha256 from job where job_id = $1")
+                .bind(job_id);
+        self.capped("job_source", statement.fetch_optional(&self.pool)).await
+    }
+
+    /// Cancels a job: what is pending or processing fails with `cancelled`.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn cancel(&self, job_id: i64) -> Result<Cancelled, Error> {
+        let answer: String = self
+            .uncapped("cancel", async |connection| {
+                let statement = sqlx::query_scalar("-- cancel\nselect cancel($1)").bind(job_id);
+                statement.fetch_one(connection).await
+            })
+            .await?;
+        Ok(match answer.as_str() {
+            "cancelled" => Cancelled::Cancelled,
+            "job_ended" => Cancelled::JobEnded,
+            _ => Cancelled::Unknown,
+        })
+    }
+
+    /// Says that no more chunks come; false when there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn close(&self, job_id: i64) -> Result<bool, Error> {
+        let statement = sqlx::query(
+            "-- close
+            update job set closed_at = coalesce(closed_at, clock_timestamp()),
+                updated_at = clock_timestamp() where job_id = $1",
+        )
+        .bind(job_id);
+        let done = self.capped("close", statement.execute(&self.pool)).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Sets failed chunks back to pending and reopens the job; none when there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn retry(&self, job_id: i64, index: Option<i32>) -> Result<Option<i32>, Error> {
+        self.uncapped("retry", async |connection| {
+            let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2)");
+            statement.bind(job_id).bind(index).fetch_one(connection).await
+        })
+        .await
+    }
+
+    /// Pauses intake for the fleet; `None` lifts the pause.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn pause(&self, minutes: Option<u32>) -> Result<(), Error> {
+        let statement = sqlx::query(
+            "-- pause
+            update fleet set paused_until = clock_timestamp() + make_interval(mins => $1)",
+        )
+        .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
+        self.capped("pause", statement.execute(&self.pool)).await.map(drop)
+    }
+
+    /// Jobs that are over but for their `dataset.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn over_jobs(&self, only: Option<i64>) -> Result<Vec<OverJob>, Error> {
+        let statement = sqlx::query_as(
+            "-- over_jobs
+            select job_id, generation, ends_as from job_over
+            where $1::bigint is null or job_id = $1 order by job_id limit 20",
+        )
+        .bind(only);
+        self.capped("over_jobs", statement.fetch_all(&self.pool)).await
+    }
+
+    /// What `dataset.json` says of a job.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
+        self.uncapped("dataset_rows", async |connection| {
+            sqlx::query_as(
+                "-- dataset_rows
+                with t as (
+                    select t.key, sum(t.value::bigint) as value
+                    from chunk c cross join lateral jsonb_each_text(c.totals) t
+                    where c.job_id = $1 and t.key <> 'success_rate' and t.key <> 'temp_peak_bytes'
+                    group by t.key
+                )
+                select
+                    (select coalesce(jsonb_object_agg(key, value), '{}') from t)
+                        || jsonb_build_object(
+                            'chunks', count(*),
+                            'chunks_completed', count(shard_blob),
+                            'late_duplicates', coalesce(sum(jsonb_array_length(late_duplicates)), 0)
+                        ) as totals,
+                    coalesce(jsonb_agg(jsonb_build_object('blob', shard_blob, 'bytes', shard_bytes,
+                            'sha256', shard_sha256, 'samples', shard_samples)
+                        order by chunk_index) filter (where shard_blob is not null), '[]') as shards,
+                    coalesce((select jsonb_agg(l order by c.chunk_index)
+                        from chunk c cross join lateral jsonb_array_elements(c.late_duplicates) l
+                        where c.job_id = $1), '[]') as late_duplicates
+                from chunk where job_id = $1",
+            )
+            .bind(job_id)
+            .fetch_one(connection)
+            .await
+        })
+        .await
+    }
+
+    /// Ends a job whose `dataset.json` is written; false when the job changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn end_job(&self, job: &OverJob) -> Result<bool, Error> {
+        // The row lock comes first: a retry or a new chunk either is seen by the view or waits.
+        let statement = sqlx::query(
+            "-- end_job
+            with locked as materialized (
+                select job_id from job where job_id = $1 and ended_at is null for no key update
+            )
+            update job set ended_at = clock_timestamp(), ended_as = $3,
+                updated_at = clock_timestamp()
+            where job_id = (select job_id from locked) and generation = $2
+                and ended_at is null",
+        )
+        .bind(job.job_id)
+        .bind(job.generation)
+        .bind(&job.ends_as);
+        let done = self.capped("end_job", statement.execute(&self.pool)).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Progress of one job, or of the newest ones.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
+        self.uncapped("job_progress", async |connection| {
+            sqlx::query_as(
+                "-- job_progress
+                select * from job_progress where $1::bigint is null or job_id = $1
+                order by created_at desc limit 20",
+            )
+            .bind(only)
+            .fetch_all(connection)
+            .await
+        })
+        .await
+    }
+}

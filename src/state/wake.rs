@@ -1,0 +1,75 @@
+//! Which chunks get a message, and who may hand messages out.
+
+use super::{Database, Error};
+use crate::chunk::ChunkId;
+
+/// How long a process may top the queue up before another may.
+const PASS_LEASE_SECONDS: f64 = 10.0;
+
+impl Database {
+    /// Takes the waker's lease for a pass; false when another process has it.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn begin_pass(&self, owner: &str) -> Result<bool, Error> {
+        let statement = sqlx::query(
+            "-- begin_pass
+            update waker set holder = $1, until = clock_timestamp() + make_interval(secs => $2)
+            where (select holder = $1 or until < clock_timestamp() from waker for update skip locked)",
+        )
+        .bind(owner)
+        .bind(PASS_LEASE_SECONDS);
+        let done = self.capped("begin_pass", statement.execute(&self.pool)).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Picks up to `n` chunks that could start and notes that they are being woken.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn pick_to_wake(&self, n: usize) -> Result<Vec<ChunkId>, Error> {
+        let statement = sqlx::query_as(
+            "-- pick_to_wake
+            with picked as (
+                select c.job_id, c.chunk_index from chunk c
+                join job j on j.job_id = c.job_id
+                where c.state = 'pending'
+                    and (c.not_before is null or c.not_before <= clock_timestamp())
+                    and (c.woken_at is null
+                        or c.woken_at < clock_timestamp() - interval '60 seconds')
+                    and j.ended_at is null and j.cancelled_at is null
+                    and not exists (select from fleet where paused_until > clock_timestamp())
+                    and (c.expiries < 3 or not exists (
+                        select from slot s join chunk o on o.job_id = s.job_id
+                            and o.chunk_index = s.chunk_index where o.expiries >= 3))
+                order by c.priority desc, c.woken_at nulls first, c.created_at, c.chunk_index
+                limit $1 for no key update of c skip locked
+            )
+            update chunk c set woken_at = clock_timestamp()
+            from picked p where c.job_id = p.job_id and c.chunk_index = p.chunk_index
+            returning c.job_id, c.chunk_index",
+        )
+        .bind(i64::try_from(n).unwrap_or(i64::MAX));
+        let rows: Vec<(i64, i32)> =
+            self.capped("pick_to_wake", statement.fetch_all(&self.pool)).await?;
+        Ok(rows.into_iter().map(|(job_id, chunk_index)| ChunkId { job_id, chunk_index }).collect())
+    }
+
+    /// Notes that no message is under way for the chunk, so that the waker may send one.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn unwake(&self, id: ChunkId) -> Result<(), Error> {
+        let statement = sqlx::query(
+            "-- unwake
+            update chunk set woken_at = null
+            where job_id = $1 and chunk_index = $2 and state = 'pending'",
+        )
+        .bind(id.job_id)
+        .bind(id.chunk_index);
+        self.capped("unwake", statement.execute(&self.pool)).await.map(drop)
+    }
+}
