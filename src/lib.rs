@@ -4,3 +4,4 @@ pub mod chunk;
 pub mod settings;
 pub mod spool;
 pub mod state;
+pub mod storage;

@@ -1,0 +1,245 @@
+//! Blobs: sources are read, shards are staged and committed, small blobs are put.
+
+use super::{CALL_DEADLINE, Error, Storage, call};
+use azure_core::{
+    error::{ErrorKind, ResultExt as _},
+    http::{Body, Etag},
+};
+use azure_storage_blob::{
+    BlobClient, BlobContainerClient,
+    models::{
+        BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+        BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
+        BlockBlobClientUploadOptions, BlockLookupList,
+    },
+};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use md5::{Digest as _, Md5};
+use std::{collections::HashMap, num::NonZero, time::Duration};
+
+/// When a write takes effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Only if there is no such blob.
+    Absent,
+    /// Only if the blob is still the one seen.
+    Unchanged(Etag),
+}
+
+impl Condition {
+    fn if_none_match(&self) -> Option<Etag> {
+        matches!(self, Self::Absent).then(|| Etag::from("*"))
+    }
+
+    fn if_match(&self) -> Option<Etag> {
+        match self {
+            Self::Unchanged(etag) => Some(etag.clone()),
+            Self::Absent => None,
+        }
+    }
+}
+
+/// What is known of a blob without reading it.
+#[derive(Debug, Clone)]
+pub struct BlobHead {
+    /// Which version.
+    pub etag: Etag,
+    /// Keys in lower case.
+    pub metadata: HashMap<String, String>,
+}
+
+/// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
+const READ_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Storage {
+    fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
+        let url = self.url(&self.endpoints.blob, &format!("{container}/{name}"));
+        let options = azure_storage_blob::BlobClientOptions {
+            client_options: self.client_options(),
+            ..Default::default()
+        };
+        BlobClient::new(url, self.credential.clone(), Some(options))
+            .map_err(|error| super::classify("blob client", &error))
+    }
+
+    pub(super) async fn create_container(&self, container: &str) -> Result<(), Error> {
+        let url = self.url(&self.endpoints.blob, container);
+        let options = azure_storage_blob::BlobContainerClientOptions {
+            client_options: self.client_options(),
+            ..Default::default()
+        };
+        let client = BlobContainerClient::new(url, self.credential.clone(), Some(options))
+            .map_err(|error| super::classify("container client", &error))?;
+        match call("create container", CALL_DEADLINE, client.create(None)).await {
+            Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
+            Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
+        }
+    }
+
+    /// Reads a list of URLs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] when there is no such blob.
+    pub async fn read_source(&self, name: &str) -> Result<Vec<u8>, Error> {
+        Ok(self.read("read source", &self.source_container, name).await?.1)
+    }
+
+    /// Writes a list of URLs; one that exists stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let container = &self.source_container;
+        match self.put("create source", container, name, bytes, &Condition::Absent).await {
+            Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a blob of the dataset container with its version; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn read_dataset(&self, name: &str) -> Result<Option<(Etag, Vec<u8>)>, Error> {
+        match self.read("read blob", &self.dataset_container, name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(
+        &self,
+        doing: &'static str,
+        container: &str,
+        name: &str,
+    ) -> Result<(Etag, Vec<u8>), Error> {
+        let blob = self.blob(container, name)?;
+        call(doing, CALL_DEADLINE, async {
+            // One request: the SDK would fan out otherwise.
+            let options = BlobClientDownloadOptions {
+                parallel: NonZero::new(1),
+                partition_size: NonZero::new(usize::try_from(READ_LIMIT_BYTES).unwrap_or(1)),
+                ..Default::default()
+            };
+            let mut answer = blob.download(Some(options)).await?;
+            let etag = answer.properties.etag.clone().unwrap_or_else(|| Etag::from(""));
+            let mut bytes = Vec::new();
+            while let Some(piece) = answer.body.try_next().await? {
+                bytes.extend_from_slice(&piece);
+                if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > READ_LIMIT_BYTES {
+                    let message = "the blob is larger than 64 MiB";
+                    return Err(std::io::Error::other(message)).with_kind(ErrorKind::Other);
+                }
+            }
+            Ok((etag, bytes))
+        })
+        .await
+    }
+
+    /// Looks at a blob of the dataset container; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn head_dataset(&self, name: &str) -> Result<Option<BlobHead>, Error> {
+        let blob = self.blob(&self.dataset_container, name)?;
+        let head = call("look at blob", CALL_DEADLINE, async {
+            let answer = blob.get_properties(None).await?;
+            let metadata = answer.metadata()?;
+            let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
+            let etag = answer.etag()?.unwrap_or_else(|| Etag::from(""));
+            Ok(BlobHead { etag, metadata })
+        });
+        match head.await {
+            Ok(head) => Ok(Some(head)),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stages a block of a shard, with its MD5: the service refuses what arrives damaged.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn stage(&self, name: &str, block_id: &str, bytes: Bytes) -> Result<(), Error> {
+        let blob = self.blob(&self.dataset_container, name)?.block_blob_client();
+        let options = BlockBlobClientStageBlockOptions {
+            transactional_content_md5: Some(Md5::digest(&bytes).to_vec()),
+            ..Default::default()
+        };
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let content = Body::Bytes(bytes).into();
+        let stage = blob.stage_block(block_id.as_bytes(), len, content, Some(options));
+        call("stage block", CALL_DEADLINE, stage).await.map(drop)
+    }
+
+    /// Commits a shard's block list. It is visible from this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the condition does not hold or a block is gone.
+    pub async fn commit(
+        &self,
+        name: &str,
+        block_ids: &[String],
+        metadata: HashMap<String, String>,
+        condition: &Condition,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let blob = self.blob(&self.dataset_container, name)?.block_blob_client();
+        let list = BlockLookupList {
+            latest: Some(block_ids.iter().map(|id| id.as_bytes().to_vec()).collect()),
+            ..Default::default()
+        };
+        let options = BlockBlobClientCommitBlockListOptions {
+            metadata: Some(metadata),
+            blob_content_type: Some("application/x-tar".into()),
+            if_none_match: condition.if_none_match(),
+            if_match: condition.if_match(),
+            ..Default::default()
+        };
+        let list = list.try_into().map_err(|error| super::classify("commit shard", &error))?;
+        call("commit shard", deadline, blob.commit_block_list(list, Some(options))).await.map(drop)
+    }
+
+    /// Writes a small JSON blob of the dataset container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the condition does not hold.
+    pub async fn put_dataset(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        self.put("write blob", &self.dataset_container, name, bytes, condition).await
+    }
+
+    async fn put(
+        &self,
+        doing: &'static str,
+        container: &str,
+        name: &str,
+        bytes: Vec<u8>,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        let blob = self.blob(container, name)?.block_blob_client();
+        let options = BlockBlobClientUploadOptions {
+            blob_content_type: Some("application/json".into()),
+            if_none_match: condition.if_none_match(),
+            if_match: condition.if_match(),
+            // One request: random block ids of the managed upload would collide with ours.
+            partition_size: NonZero::new(u64::MAX),
+            ..Default::default()
+        };
+        let content = Body::Bytes(Bytes::from(bytes)).into();
+        call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await.map(drop)
+    }
+}

@@ -1,0 +1,123 @@
+//! Queues: messages out, a look at what is visible, poison in.
+
+use super::{CALL_DEADLINE, Error, Storage, call};
+use azure_storage_queue::{
+    QueueClient, QueueClientOptions,
+    models::{
+        QueueClientGetPropertiesResultHeaders as _, QueueClientPeekMessagesOptions,
+        QueueClientReceiveMessagesOptions, QueueMessage as Outgoing,
+    },
+};
+
+/// A received message.
+#[derive(Debug, Clone)]
+pub struct QueueMessage {
+    /// The service's own id.
+    pub id: String,
+    /// As sent.
+    pub text: String,
+    receipt: String,
+}
+
+/// The most messages one call returns; a limit of the service.
+pub const BATCH: usize = 32;
+
+impl Storage {
+    fn queue(&self, name: &str) -> Result<QueueClient, Error> {
+        let url = self.url(&self.endpoints.queue, name);
+        let options =
+            QueueClientOptions { client_options: self.client_options(), ..Default::default() };
+        QueueClient::new(url, self.credential.clone(), Some(options))
+            .map_err(|error| super::classify("queue client", &error))
+    }
+
+    pub(super) async fn create_queue(&self, name: &str) -> Result<(), Error> {
+        match call("create queue", CALL_DEADLINE, self.queue(name)?.create(None)).await {
+            Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
+            Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
+        }
+    }
+
+    /// Sends a text. JSON goes out as it is: host.json says `messageEncoding: none`.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn send(&self, queue: &str, text: String) -> Result<(), Error> {
+        let message = Outgoing { message_text: Some(text), ..Default::default() };
+        let message =
+            message.try_into().map_err(|error| super::classify("send message", &error))?;
+        let queue = self.queue(queue)?;
+        call("send message", CALL_DEADLINE, queue.send_message(message, None)).await.map(drop)
+    }
+
+    /// How many messages are visible, at most [`BATCH`].
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn visible_messages(&self, queue: &str) -> Result<usize, Error> {
+        let queue = self.queue(queue)?;
+        let options = QueueClientPeekMessagesOptions {
+            number_of_messages: i32::try_from(BATCH).ok(),
+            ..Default::default()
+        };
+        let peek = async { queue.peek_messages(Some(options)).await?.into_model() };
+        let peeked = call("peek messages", CALL_DEADLINE, peek).await?;
+        Ok(peeked.items.map_or(0, |items| items.len()))
+    }
+
+    /// How many messages the queue has, visible or not, roughly.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn depth(&self, queue: &str) -> Result<i32, Error> {
+        let queue = self.queue(queue)?;
+        let look = async { queue.get_properties(None).await?.approximate_messages_count() };
+        let count = call("look at queue", CALL_DEADLINE, look).await?;
+        Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
+    }
+
+    /// Takes up to [`BATCH`] messages; they come back unless deleted. A queue that does not exist
+    /// is empty: the host makes poison queues when it needs them.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn receive(&self, queue: &str) -> Result<Vec<QueueMessage>, Error> {
+        let queue = self.queue(queue)?;
+        let options = QueueClientReceiveMessagesOptions {
+            number_of_messages: i32::try_from(BATCH).ok(),
+            ..Default::default()
+        };
+        let receive = async { queue.receive_messages(Some(options)).await?.into_model() };
+        let received = match call("receive messages", CALL_DEADLINE, receive).await {
+            Err(Error::Missing { .. }) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let items = received.items.unwrap_or_default();
+        Ok(items
+            .into_iter()
+            .map(|m| QueueMessage {
+                id: m.message_id.unwrap_or_default(),
+                text: m.message_text.unwrap_or_default(),
+                receipt: m.pop_receipt.unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// Deletes a received message; one that is gone already is deleted.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn delete(&self, queue: &str, message: &QueueMessage) -> Result<(), Error> {
+        let queue = self.queue(queue)?;
+        let delete = queue.delete_message(&message.id, &message.receipt, None);
+        match call("delete message", CALL_DEADLINE, delete).await {
+            Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
