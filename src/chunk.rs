@@ -3,6 +3,7 @@
 
 mod message;
 mod report;
+mod source;
 mod verdict;
 
 pub use message::{
@@ -10,6 +11,7 @@ pub use message::{
     MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,
 };
 pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals};
+pub use source::ListFormat;
 pub use verdict::{Format, ImageInfo, Reason, Status};
 
 use serde::{Deserialize, Serialize};

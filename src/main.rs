@@ -1,1 +1,79 @@
-fn main() {}
+//! The custom handler: the Functions host starts it, tells it a port and posts invocations.
+
+use anyhow::Context as _;
+use chunk_handler::{
+    background::{self, Ending},
+    host::Handler,
+    pipeline::Stages,
+    run::Worker,
+    settings::{Program, Settings},
+    spool::{Budget, TempDir},
+    state::Database,
+    storage::Storage,
+    telemetry,
+};
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// Exit code of invalid settings.
+const INVALID_SETTINGS: u8 = 2;
+/// The host restarts a process that ends with it and counts no strike (rule H1).
+const DELIBERATE: u8 = 200;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let settings = match Settings::load(Program::Handler) {
+        Ok(settings) => settings,
+        Err(violations) => {
+            report(&violations);
+            return Ok(ExitCode::from(INVALID_SETTINGS));
+        }
+    };
+    telemetry::install(&settings.log_filter);
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let ending = runtime.block_on(serve(settings))?;
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    Ok(match ending {
+        Ending::Clean => ExitCode::SUCCESS,
+        Ending::Deliberate => ExitCode::from(DELIBERATE),
+        Ending::Abrupt => ExitCode::FAILURE,
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "errors of the start, before any log exists (rule H12)")]
+fn report(violations: &[chunk_handler::settings::Violation]) {
+    for violation in violations {
+        eprintln!("{violation}");
+    }
+}
+
+/// Listens before it connects to anything: the host waits 30 s for the first answer.
+async fn serve(settings: Settings) -> anyhow::Result<Ending> {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let port = settings.host.port.unwrap_or_default();
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .with_context(|| format!("listening on 127.0.0.1:{port}"))?;
+    let directory = TempDir::create(&settings.temp_root)
+        .with_context(|| format!("making a temp directory in {}", settings.temp_root.display()))?;
+    let budget = Budget::new(&settings.limits, directory);
+    let database = Database::open(settings.database_url.expose(), settings.lease)?;
+    let storage = Storage::open(&settings)?;
+    let stages = Stages::new(&settings).context("setting up the download client")?;
+    tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
+    let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
+    let handler = Handler::new(Arc::clone(&worker));
+    let mut background = background::start(&worker);
+    let ending = tokio::select! {
+        ending = background::until_shutdown(&worker, handler.invocations()) => ending?,
+        served = axum::serve(listener, handler.routes()) => {
+            served?;
+            Ending::Abrupt
+        }
+    };
+    background.shutdown().await;
+    tracing::info!(?ending, "stopped");
+    worker.budget.directory().remove();
+    Ok(ending)
+}

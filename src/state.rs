@@ -12,7 +12,7 @@ mod wake;
 
 pub use claim::{Answer, Claim, Refusal, Registered};
 pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
-pub use lease::{GiveUp, GivenUp, Lease, Released};
+pub use lease::{GiveUp, GivenUp, Lease, Released, Renewal};
 pub use record::{Capacity, ChunkStatus, Gauges, HealthRow};
 
 use crate::chunk::ChunkId;
@@ -141,20 +141,15 @@ impl Database {
         }
     }
 
-    /// A call that may take longer than the cap: submits and listings of a command line.
-    async fn uncapped<T>(
-        &self,
-        doing: &'static str,
-        call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Error> {
-        let run = async {
-            let mut connection = self.pool.acquire().await?;
-            sqlx::raw_sql("set statement_timeout = '60s'").execute(&mut *connection).await?;
-            let result = call(&mut connection).await;
-            drop(connection.detach());
-            result
+    /// A connection for calls that may take longer than the cap: submits, listings, job ends. It
+    /// is closed afterwards, since its timeout differs from those of the pool.
+    async fn patient(&self, doing: &'static str) -> Result<PgConnection, Error> {
+        let connect = async {
+            let mut connection = self.pool.acquire().await?.detach();
+            sqlx::raw_sql("set statement_timeout = '60s'").execute(&mut connection).await?;
+            Ok(connection)
         };
-        run.await.map_err(|source| classify(doing, source))
+        self.capped(doing, connect).await
     }
 }
 

@@ -5,7 +5,7 @@ mod queue;
 mod signature;
 
 pub use blob::{BlobHead, Condition};
-pub use queue::QueueMessage;
+pub use queue::{BATCH, QueueMessage};
 
 use crate::settings::{Settings, StorageConnection, StorageEndpoints};
 use azure_core::{

@@ -227,10 +227,11 @@ impl TryFrom<RawSource> for Source {
     type Error = &'static str;
 
     fn try_from(raw: RawSource) -> Result<Self, Self::Error> {
-        let item = |url| Item { url, label: None, meta: None };
         match (raw.blob, raw.urls, raw.items) {
             (Some(blob), None, None) => Ok(Self::Blob(BlobSource { blob })),
-            (None, Some(urls), None) => Ok(Self::Inline(urls.into_iter().map(item).collect())),
+            (None, Some(urls), None) => {
+                Ok(Self::Inline(urls.into_iter().map(Item::of_url).collect()))
+            }
             (None, None, Some(items)) => Ok(Self::Inline(items)),
             (None, None, None) => Err("source must have blob, urls or items"),
             (_, _, _) => Err("source must have only one of blob, urls and items"),

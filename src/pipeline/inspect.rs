@@ -59,11 +59,7 @@ pub fn inspect<R: BufRead + Seek>(
     if level == Level::Slow {
         decode::decode(body, format, size)?;
     }
-    Ok(ImageInfo {
-        format,
-        width: size.width,
-        height: size.height,
-    })
+    Ok(ImageInfo { format, width: size.width, height: size.height })
 }
 
 /// Dimensions within the limits; no other kind exists.
@@ -97,5 +93,98 @@ impl Size {
     fn holds(self, left: u32, top: u32, width: u32, height: u32) -> bool {
         u64::from(left) + u64::from(width) <= u64::from(self.width)
             && u64::from(top) + u64::from(height) <= u64::from(self.height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sample::look;
+    use std::io::{BufReader, Cursor};
+
+    const LEVELS: [Level; 3] = [Level::Fast, Level::Medium, Level::Slow];
+
+    #[test]
+    fn good_files_are_accepted_at_every_level() {
+        for (format, file) in sample::all() {
+            for level in LEVELS {
+                let info = look(&file, level);
+                assert_eq!(info.map(|info| info.format), Ok(format), "{level:?} {file:x?}");
+            }
+        }
+    }
+
+    /// Cases 78-80: a strict prefix of a file is never an image.
+    #[test]
+    fn every_cut_is_refused() {
+        for (format, file) in sample::all() {
+            for cut in 0..file.len() {
+                for level in [Level::Medium, Level::Slow] {
+                    let verdict = look(&file[..cut], level);
+                    assert!(verdict.is_err(), "{format:?} at {cut} of {}", file.len());
+                }
+            }
+        }
+    }
+
+    /// Case 107: every format says where it ends.
+    #[test]
+    fn bytes_behind_the_image_are_accepted() {
+        for (format, file) in sample::all() {
+            for tail in [&b"\0"[..], b"<!-- served by -->", &file] {
+                let file = [&file[..], tail].concat();
+                let info = look(&file, Level::Slow);
+                assert_eq!(info.map(|info| info.format), Ok(format));
+            }
+        }
+    }
+
+    /// Case 81: a flipped bit gives some verdict, and a deeper level never takes back a refusal.
+    #[test]
+    fn flipped_bits_never_panic() {
+        for (format, file) in sample::all() {
+            // The palette of the run-length bitmap is many bytes without a meaning.
+            for at in (0..file.len()).filter(|at| !(60..1070).contains(at)) {
+                for bit in 0..8 {
+                    let mut file = file.clone();
+                    file[at] ^= 1 << bit;
+                    let [fast, medium, slow] = LEVELS.map(|level| look(&file, level));
+                    assert!(fast.is_ok() || medium == fast, "{format:?} {at}.{bit}");
+                    assert!(medium.is_ok() || slow == medium, "{format:?} {at}.{bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_spooled_body_gets_the_verdict_of_a_body_in_memory() {
+        for (_, file) in sample::all() {
+            for len in [file.len(), file.len() / 2, file.len() - 1] {
+                let file = &file[..len];
+                for level in LEVELS {
+                    let mut body = BufReader::with_capacity(7, Cursor::new(file));
+                    body.seek(std::io::SeekFrom::End(0)).unwrap();
+                    let verdict = inspect(&mut body, len.try_into().unwrap(), level);
+                    assert_eq!(verdict, look(file, level));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_without_bytes_is_empty() {
+        assert_eq!(look(b"", Level::Fast), Err(Reason::Empty));
+    }
+
+    #[test]
+    fn sizes_are_limited() {
+        let size = |width: u32, height: u32| Size::checked(width, height).map(|_| ());
+        assert_eq!(size(1, 12_000), Ok(()));
+        assert_eq!(size(10_000, 10_000), Ok(()));
+        assert_eq!(size(10_000, 10_001), Err(Reason::TooLarge));
+        assert_eq!(size(12_001, 1), Err(Reason::TooLarge));
+        assert_eq!(size(u32::MAX, u32::MAX), Err(Reason::TooLarge));
+        assert_eq!(size(0, u32::MAX), Err(Reason::Corrupt));
+        assert_eq!(size(8, 0), Err(Reason::Corrupt));
     }
 }

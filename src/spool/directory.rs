@@ -71,6 +71,13 @@ impl TempDir {
         directory_bytes(&self.path)
     }
 
+    /// Removes the directory now: a process that ends does not drop everything.
+    pub fn remove(&self) {
+        // Whatever stays behind is swept by the next process.
+        fs::remove_dir_all(&self.path).unwrap_or_default();
+        fs::remove_file(&self.lock_path).unwrap_or_default();
+    }
+
     /// Removes what dead processes left under `root`; their locks are free.
     ///
     /// # Errors
@@ -97,9 +104,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Whatever stays behind is swept by the next process.
-        fs::remove_dir_all(&self.path).unwrap_or_default();
-        fs::remove_file(&self.lock_path).unwrap_or_default();
+        self.remove();
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Registered {
     Cancelled,
     /// Nothing was stored: its job is over.
     JobEnded,
+    /// Nothing was stored: the message does not say where the URLs are.
+    NoSource,
 }
 
 #[derive(sqlx::FromRow)]
@@ -141,7 +143,7 @@ impl Database {
     ///
     /// When the database is away or the message cannot be stored.
     pub async fn register(&self, message: &ChunkMessage) -> Result<Registered, Error> {
-        let text = serde_json::to_string(message).unwrap_or_default();
+        let text = message.source.is_some().then(|| serde_json::to_string(message).ok()).flatten();
         let statement = sqlx::query_scalar("-- register\nselect register($1, $2, $3, $4, $5)")
             .bind(message.job_id)
             .bind(message.chunk_index)
@@ -153,6 +155,7 @@ impl Database {
             "registered" => Registered::New,
             "cancelled" => Registered::Cancelled,
             "job_ended" => Registered::JobEnded,
+            "no_source" => Registered::NoSource,
             _ => Registered::Known,
         })
     }

@@ -1,9 +1,10 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
-use super::{Database, Error};
+use super::{Database, Error, classify};
 use crate::chunk::ChunkMessage;
 use serde::Serialize;
 use sqlx::types::Json;
+use std::future::Future;
 use time::OffsetDateTime;
 
 /// A job to be registered with all its chunks.
@@ -84,6 +85,14 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
 }
 
+/// Runs a call on a patient connection.
+async fn patient<T>(
+    doing: &'static str,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    call.await.map_err(|source| classify(doing, source))
+}
+
 impl Database {
     /// Registers a job and its chunks in one transaction.
     ///
@@ -93,10 +102,9 @@ impl Database {
     pub async fn submit(&self, job: &NewJob) -> Result<Submitted, Error> {
         let messages: Vec<String> =
             job.messages.iter().map(|m| serde_json::to_string(m).unwrap_or_default()).collect();
-        let answer: Option<bool> = self
-            .uncapped("submit", async |connection| {
-                sqlx::query_scalar(
-                    "-- submit
+        let mut connection = self.patient("submit").await?;
+        let statement = sqlx::query_scalar(
+            "-- submit
                     with new as (
                         insert into job (job_id, total_chunks, source_sha256)
                         values ($1, cardinality($3::text[]), $2) on conflict do nothing
@@ -110,14 +118,12 @@ impl Database {
                     select true from new
                     union all
                     select false from job where job_id = $1 and source_sha256 = $2",
-                )
-                .bind(job.job_id)
-                .bind(&job.source_sha256)
-                .bind(&messages)
-                .fetch_optional(connection)
-                .await
-            })
-            .await?;
+        )
+        .bind(job.job_id)
+        .bind(&job.source_sha256)
+        .bind(&messages);
+        let answer: Option<bool> =
+            patient("submit", statement.fetch_optional(&mut connection)).await?;
         Ok(match answer {
             Some(true) => Submitted::New,
             Some(false) => Submitted::Same,
@@ -143,12 +149,9 @@ impl Database {
     ///
     /// When the database is away.
     pub async fn cancel(&self, job_id: i64) -> Result<Cancelled, Error> {
-        let answer: String = self
-            .uncapped("cancel", async |connection| {
-                let statement = sqlx::query_scalar("-- cancel\nselect cancel($1)").bind(job_id);
-                statement.fetch_one(connection).await
-            })
-            .await?;
+        let mut connection = self.patient("cancel").await?;
+        let statement = sqlx::query_scalar("-- cancel\nselect cancel($1)").bind(job_id);
+        let answer: String = patient("cancel", statement.fetch_one(&mut connection)).await?;
         Ok(match answer.as_str() {
             "cancelled" => Cancelled::Cancelled,
             "job_ended" => Cancelled::JobEnded,
@@ -178,11 +181,10 @@ impl Database {
     ///
     /// When the database is away.
     pub async fn retry(&self, job_id: i64, index: Option<i32>) -> Result<Option<i32>, Error> {
-        self.uncapped("retry", async |connection| {
-            let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2)");
-            statement.bind(job_id).bind(index).fetch_one(connection).await
-        })
-        .await
+        let mut connection = self.patient("retry").await?;
+        let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2)");
+        let statement = statement.bind(job_id).bind(index);
+        patient("retry", statement.fetch_one(&mut connection)).await
     }
 
     /// Pauses intake for the fleet; `None` lifts the pause.
@@ -197,6 +199,27 @@ impl Database {
         )
         .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
         self.capped("pause", statement.execute(&self.pool)).await.map(drop)
+    }
+
+    /// Asks every process to sweep its temp space.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn ask_sweep(&self) -> Result<(), Error> {
+        let statement =
+            sqlx::query("-- ask_sweep\nupdate fleet set sweep_asked_at = clock_timestamp()");
+        self.capped("ask_sweep", statement.execute(&self.pool)).await.map(drop)
+    }
+
+    /// When a sweep was last asked for; none: never.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn sweep_asked_at(&self) -> Result<Option<OffsetDateTime>, Error> {
+        let statement = sqlx::query_scalar("-- sweep_asked_at\nselect sweep_asked_at from fleet");
+        self.capped("sweep_asked_at", statement.fetch_one(&self.pool)).await
     }
 
     /// Jobs that are over but for their `dataset.json`.
@@ -220,8 +243,8 @@ impl Database {
     ///
     /// When the database is away.
     pub async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
-        self.uncapped("dataset_rows", async |connection| {
-            sqlx::query_as(
+        let mut connection = self.patient("dataset_rows").await?;
+        let statement = sqlx::query_as(
                 "-- dataset_rows
                 with t as (
                     select t.key, sum(t.value::bigint) as value
@@ -244,11 +267,8 @@ impl Database {
                         where c.job_id = $1), '[]') as late_duplicates
                 from chunk where job_id = $1",
             )
-            .bind(job_id)
-            .fetch_one(connection)
-            .await
-        })
-        .await
+            .bind(job_id);
+        patient("dataset_rows", statement.fetch_one(&mut connection)).await
     }
 
     /// Ends a job whose `dataset.json` is written; false when the job changed meanwhile.
@@ -281,16 +301,13 @@ impl Database {
     ///
     /// When the database is away.
     pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
-        self.uncapped("job_progress", async |connection| {
-            sqlx::query_as(
-                "-- job_progress
+        let mut connection = self.patient("job_progress").await?;
+        let statement = sqlx::query_as(
+            "-- job_progress
                 select * from job_progress where $1::bigint is null or job_id = $1
                 order by created_at desc limit 20",
-            )
-            .bind(only)
-            .fetch_all(connection)
-            .await
-        })
-        .await
+        )
+        .bind(only);
+        patient("job_progress", statement.fetch_all(&mut connection)).await
     }
 }

@@ -64,6 +64,16 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Pauses while the database is away; false when the lease does not last that long.
+    async fn outlasts_pause(&self) -> bool {
+        tokio::select! {
+            () = self.expired() => false,
+            () = tokio::time::sleep(AWAY_PAUSE) => true,
+        }
+    }
+}
+
 impl Term {
     fn stop_at(&self) -> Instant {
         *self.stop_at.lock().unwrap_or_else(PoisonError::into_inner)
@@ -195,24 +205,10 @@ impl Database {
         report: &Report,
         manifest_blob: &str,
     ) -> Result<(), Error> {
-        self.while_held(&lease, async || self.try_complete(&lease, report, manifest_blob).await)
-            .await
-    }
-
-    /// Repeats a call while the database is away and the lease lasts.
-    async fn while_held<T>(
-        &self,
-        lease: &Lease,
-        call: impl AsyncFn() -> Result<T, Error>,
-    ) -> Result<T, Error> {
         loop {
-            let result = call().await;
-            if !matches!(result, Err(Error::Away { .. })) {
+            let result = self.try_complete(&lease, report, manifest_blob).await;
+            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause().await {
                 return result;
-            }
-            tokio::select! {
-                () = lease.expired() => return result,
-                () = tokio::time::sleep(AWAY_PAUSE) => {}
             }
         }
     }
@@ -246,7 +242,12 @@ impl Database {
     ///
     /// [`Error::LeaseLost`] when the fence no longer holds the chunk.
     pub async fn give_up(&self, lease: Lease, why: &Released<'_>) -> Result<GivenUp, Error> {
-        self.while_held(&lease, async || self.try_give_up(&lease, why).await).await
+        loop {
+            let result = self.try_give_up(&lease, why).await;
+            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause().await {
+                return result;
+            }
+        }
     }
 
     async fn try_give_up(&self, lease: &Lease, why: &Released<'_>) -> Result<GivenUp, Error> {

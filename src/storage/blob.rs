@@ -86,17 +86,23 @@ impl Storage {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
-    /// Writes a list of URLs; one that exists stays as it is.
+    /// Writes the list of a job that is not registered yet. Create-only; a list of another shape
+    /// that an unfinished submit left is replaced.
     ///
     /// # Errors
     ///
     /// When storage is away or refuses.
-    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
-        let container = &self.source_container;
-        match self.put("create source", container, name, bytes, &Condition::Absent).await {
-            Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error),
+    pub async fn write_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let (doing, container) = ("write source", &self.source_container);
+        match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
+            Err(Error::Conflict { .. }) => {}
+            other => return other,
         }
+        let (etag, there) = self.read(doing, container, name).await?;
+        if there == bytes {
+            return Ok(());
+        }
+        self.put(doing, container, name, bytes, &Condition::Unchanged(etag)).await
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.

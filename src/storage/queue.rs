@@ -44,7 +44,7 @@ impl Storage {
     ///
     /// When storage is away or refuses.
     pub async fn send(&self, queue: &str, text: String) -> Result<(), Error> {
-        let message = Outgoing { message_text: Some(text), ..Default::default() };
+        let message = Outgoing { message_text: Some(text) };
         let message =
             message.try_into().map_err(|error| super::classify("send message", &error))?;
         let queue = self.queue(queue)?;

@@ -16,7 +16,7 @@ pub(super) fn account_signature(account: &str, key: &Secret) -> Result<Secret, S
     let key = STANDARD.decode(key.expose()).map_err(|_| "AccountKey is not Base64".to_owned())?;
     let expiry = (OffsetDateTime::now_utc() + VALID)
         .replace_nanosecond(0)
-        .and_then(|t| Ok(t.format(&Rfc3339).unwrap_or_default()))
+        .map(|t| t.format(&Rfc3339).unwrap_or_default())
         .unwrap_or_default();
     let (permissions, services, types) = ("rwdlacup", "bq", "sco");
     let protocol = "https,http";

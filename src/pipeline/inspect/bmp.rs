@@ -39,8 +39,8 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reas
     let (width, height, bits, compression) = match header_len {
         12 => {
             let [w0, w1, h0, h1, _, _, b0, b1] = scan.array()?;
-            let sides = [[w0, w1], [h0, h1]].map(|bytes| i32::from(u16::from_le_bytes(bytes)));
-            (sides[0], sides[1], u16::from_le_bytes([b0, b1]), 0)
+            let [width, height, bits] = [[w0, w1], [h0, h1], [b0, b1]].map(u16::from_le_bytes);
+            (width.into(), height.into(), bits, 0)
         }
         16 | 40 | 52 | 56 | 64 | 108 | 124 => {
             let [w0, w1, w2, w3, h0, h1, h2, h3, _, _, b0, b1] = scan.array()?;
@@ -86,10 +86,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
 }
 
 /// Walks run-length codes to the end of the bitmap; a byte holds so many pixels.
-fn walk_runs<R: BufRead + Seek>(
-    scan: &mut Scan<'_, R>,
-    pixels_a_byte: u64,
-) -> Result<(), Reason> {
+fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> Result<(), Reason> {
     loop {
         match scan.array()? {
             [0, 0] => {}
@@ -98,5 +95,83 @@ fn walk_runs<R: BufRead + Seek>(
             [0, n] => scan.skip(u64::from(n).div_ceil(pixels_a_byte).next_multiple_of(2))?,
             [_, _] => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{bmp, refusal, size};
+    use super::*;
+
+    /// Case 101: heights count down to -2^31, which has no positive.
+    #[test]
+    fn sides_are_checked_before_anything_behind_them() {
+        let sides = |width, height| refusal(&bmp(width, height, 24, 0, &[]));
+        assert_eq!(sides(1, i32::MIN), Some(Reason::TooLarge));
+        assert_eq!(sides(i32::MAX, -i32::MAX), Some(Reason::TooLarge));
+        assert_eq!(sides(-1, 1), Some(Reason::Corrupt));
+        assert_eq!(sides(0, 1), Some(Reason::Corrupt));
+        assert_eq!(sides(1, 0), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn rows_are_padded_to_four_bytes() {
+        for (bits, row) in [(1, 4), (2, 4), (4, 8), (8, 12), (16, 20), (24, 28), (32, 36)] {
+            let file = bmp(9, -3, bits, 0, &vec![0; 3 * row]);
+            assert_eq!(size(&file), Ok((9, 3)), "{bits}");
+            let cut = &file[..file.len() - 1];
+            assert_eq!(refusal(cut), Some(Reason::Truncated), "{bits}");
+        }
+    }
+
+    #[test]
+    fn compression_goes_with_the_depth() {
+        for (bits, compression, reason) in [
+            (32, 3, None),
+            (16, 6, None),
+            (24, 3, Some(Reason::Corrupt)),
+            (4, 1, Some(Reason::Corrupt)),
+            (3, 0, Some(Reason::Corrupt)),
+            (24, 7, Some(Reason::Corrupt)),
+            (24, 4, Some(Reason::UnsupportedFormat)),
+            (0, 5, Some(Reason::UnsupportedFormat)),
+        ] {
+            assert_eq!(refusal(&bmp(1, 1, bits, compression, &[0; 8])), reason);
+        }
+    }
+
+    #[test]
+    fn runs_are_walked_to_the_end_of_the_bitmap() {
+        let runs = |bits: u16, codes: &[u8]| {
+            // Colours are no part of the walk.
+            let mut file = bmp(4, 1, 24, u32::from(bits == 4) + 1, codes);
+            file[28] = bits.to_le_bytes()[0];
+            refusal(&file)
+        };
+        assert_eq!(runs(8, &[4, 9, 0, 1]), None);
+        assert_eq!(runs(8, &[0, 3, 7, 7, 7, 0, 0, 2, 1, 1, 0, 1]), None);
+        assert_eq!(runs(4, &[0, 5, 0x77, 0x77, 0x70, 0, 0, 1]), None);
+        assert_eq!(runs(8, &[4, 9, 0, 0]), Some(Reason::Truncated));
+        assert_eq!(runs(8, &[0, 200, 0, 1]), Some(Reason::Truncated));
+    }
+
+    #[test]
+    fn older_and_newer_headers_are_read() {
+        let old = b"BM\0\0\0\0\0\0\0\0\x1a\0\0\0\x0c\0\0\0\x02\0\x01\0\x01\0\x18\0\0\0\0\0\0\0\0\0";
+        assert_eq!(size(old), Ok((2, 1)));
+        let mut file = bmp(1, 1, 24, 0, &[0; 88]);
+        (file[10], file[14]) = (138, 124);
+        assert_eq!(size(&file), Ok((1, 1)));
+        file[14] = 66;
+        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn pixels_lie_behind_the_headers() {
+        let mut file = bmp(1, 1, 24, 0, &[0; 4]);
+        file[10] = 53;
+        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        file[10..14].fill(0xFF);
+        assert_eq!(refusal(&file), Some(Reason::Truncated));
     }
 }

@@ -9,11 +9,7 @@ static TABLES: LazyLock<[Table; 8]> = LazyLock::new(|| {
     let mut tables = [[0; 256]; 8];
     let mut table: Table = std::array::from_fn(|n| {
         (0..8).fold(u32::try_from(n).unwrap_or(0), |crc, _| {
-            if crc & 1 == 1 {
-                0xEDB8_8320 ^ (crc >> 1)
-            } else {
-                crc >> 1
-            }
+            if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 }
         })
     });
     let first = table;

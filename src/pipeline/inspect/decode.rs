@@ -3,19 +3,21 @@
 use super::{MAX_AREA_PX, Size, jpeg};
 use crate::chunk::{Format, Reason};
 use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
-use image::{
-    AnimationDecoder, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
-};
+use image::{AnimationDecoder, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::io::{BufRead, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Bytes that one decode may hold: the largest picture with four bytes a pixel, and working space.
+/// Bytes that one decode may hold: the largest picture with four bytes a pixel, and some room.
+/// A picture that needs more, in 16 bit or progressive, is too large for this level.
 const MAX_DECODED_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Working space of a decoder besides the pixels: tables, rows, profiles.
 const WORKING_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes held for each pixel of an animation: the canvas, the frame and the two together.
+const FRAME_BYTES_A_PX: u64 = 12;
 
 /// Canvas pixels of an animation after which its frames are only walked, not decoded.
 const MAX_ANIMATED_PX: u64 = MAX_AREA_PX;
@@ -29,8 +31,7 @@ pub(super) fn decode<R: BufRead + Seek>(
     format: Format,
     size: Size,
 ) -> Result<(), Reason> {
-    body.seek(SeekFrom::Start(0))
-        .map_err(|_| Reason::Truncated)?;
+    body.seek(SeekFrom::Start(0)).map_err(|_| Reason::Truncated)?;
     // Decoders panic now and then on what other people send, and image 0.25 does on planar 16 bit
     // TIFF. The decoder goes with its panic, so nothing half-done is seen.
     catch_unwind(AssertUnwindSafe(|| match format {
@@ -54,22 +55,16 @@ pub(super) fn check_jpeg_cost(
     is_progressive: bool,
 ) -> Result<(), Reason> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let coefficients = if is_progressive || n_scans > 1 {
-        2 * count(n_components)
-    } else {
-        0
-    };
-    let bytes = size.area().saturating_mul(3 + coefficients);
-    if bytes > MAX_DECODED_BYTES || size.area().saturating_mul(count(n_scans)) > MAX_SCANNED_PX {
+    let coefficients = if is_progressive || n_scans > 1 { 2 * count(n_components) } else { 0 };
+    if size.area().saturating_mul(count(n_scans)) > MAX_SCANNED_PX {
         return Err(Reason::TooLarge);
     }
-    Ok(())
+    check_cost(size.area().saturating_mul(3 + coefficients))
 }
 
 fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .jpeg_set_max_scans(jpeg::MAX_SCANS);
+    let options =
+        DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(jpeg::MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(body, options);
     decoder.decode().map_err(|_| Reason::Corrupt)?;
     match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
@@ -84,10 +79,15 @@ fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Re
     reader.limits(limits(size));
     let decoder = reader.into_decoder().map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
-    pixels(decoder)
+    let copy = match format {
+        ImageFormat::Tiff => decoder.total_bytes(),
+        _ => 0,
+    };
+    pixels(decoder, copy)
 }
 
 fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+    check_cost(FRAME_BYTES_A_PX * size.area())?;
     let mut decoder = GifDecoder::new(body).map_err(refusal)?;
     decoder.set_limits(limits(size)).map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
@@ -99,17 +99,17 @@ fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
     decoder.set_limits(limits(size)).map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
     if decoder.has_animation() {
-        frames(decoder.into_frames(), size)
-    } else {
-        pixels(decoder)
+        check_cost(FRAME_BYTES_A_PX * size.area())?;
+        return frames(decoder.into_frames(), size);
     }
+    // Planes of a lossy picture before they become colours; mostly without alpha, so with room.
+    pixels(decoder, size.area())
 }
 
-fn pixels(decoder: impl ImageDecoder) -> Result<(), Reason> {
+/// Decodes into a buffer, besides which the decoder holds about `working_bytes`.
+fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Result<(), Reason> {
     let len = decoder.total_bytes();
-    if len > MAX_DECODED_BYTES {
-        return Err(Reason::TooLarge);
-    }
+    check_cost(len.saturating_add(working_bytes))?;
     let mut pixels = vec![0; usize::try_from(len).map_err(|_| Reason::TooLarge)?];
     decoder.read_image(&mut pixels).map_err(refusal)
 }
@@ -130,6 +130,13 @@ fn frames(frames: Frames<'_>, size: Size) -> Result<(), Reason> {
     Ok(())
 }
 
+fn check_cost(bytes: u64) -> Result<(), Reason> {
+    if bytes > MAX_DECODED_BYTES {
+        return Err(Reason::TooLarge);
+    }
+    Ok(())
+}
+
 /// What a decoder of a picture of this size may allocate.
 fn limits(size: Size) -> Limits {
     // Four channels of two bytes, and as much again for the decoder's own copy.
@@ -137,7 +144,7 @@ fn limits(size: Size) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(size.width);
     limits.max_image_height = Some(size.height);
-    limits.max_alloc = Some(bytes.min(2 * MAX_DECODED_BYTES));
+    limits.max_alloc = Some(bytes.min(MAX_DECODED_BYTES));
     limits
 }
 
@@ -155,10 +162,6 @@ fn refusal(error: ImageError) -> Reason {
 
 impl Size {
     fn check_same(self, (width, height): (u32, u32)) -> Result<(), Reason> {
-        if (width, height) == (self.width, self.height) {
-            Ok(())
-        } else {
-            Err(Reason::Corrupt)
-        }
+        if (width, height) == (self.width, self.height) { Ok(()) } else { Err(Reason::Corrupt) }
     }
 }

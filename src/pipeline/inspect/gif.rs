@@ -6,8 +6,8 @@ use std::io::{BufRead, Seek};
 
 /// Reads the dimensions and, above fast, walks all blocks.
 ///
-/// A frame outside the screen is refused: readers disagree whether it is cut or the screen grows,
-/// so the dimensions of such a file mean nothing. What follows the trailer is not looked at.
+/// Readers cut a frame that hangs over the screen's edge; one that begins outside shows nothing
+/// and is refused. What follows the trailer is not looked at.
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
@@ -42,9 +42,10 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, screen: Size) -> Result<(), R
 
 fn frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>, screen: Size) -> Result<(), Reason> {
     let [x0, x1, y0, y1, w0, w1, h0, h1, flags] = scan.array()?;
-    let [left, top, width, height] = [[x0, x1], [y0, y1], [w0, w1], [h0, h1]]
-        .map(|bytes| u32::from(u16::from_le_bytes(bytes)));
-    if width == 0 || height == 0 || !screen.holds(left, top, width, height) {
+    let [left, top, width, height] =
+        [[x0, x1], [y0, y1], [w0, w1], [h0, h1]].map(|bytes| u32::from(u16::from_le_bytes(bytes)));
+    Size::checked(width, height)?;
+    if !screen.holds(left, top, 1, 1) {
         return Err(Reason::Corrupt);
     }
     skip_colours(scan, flags)?;
@@ -69,5 +70,63 @@ fn skip_sub_blocks<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<(), Reas
             0 => return Ok(()),
             n => scan.skip(n.into())?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{gif, look, refusal, size};
+    use super::*;
+
+    /// Case 96: a screen of 65,535 pixels a side.
+    #[test]
+    fn the_screen_is_checked_before_anything_behind_it() {
+        let screen = |width: u16, height: u16| {
+            let sides = [width, height].map(u16::to_le_bytes);
+            refusal(&[b"GIF89a", sides.as_flattened(), &[0; 3]].concat())
+        };
+        assert_eq!(screen(65_535, 65_535), Some(Reason::TooLarge));
+        assert_eq!(screen(0, 32), Some(Reason::Corrupt));
+        assert_eq!(screen(32, 0), Some(Reason::Corrupt));
+    }
+
+    /// Case 97: 20,000 frames.
+    #[test]
+    fn many_frames_are_walked() {
+        assert_eq!(size(&gif(&vec![(0, 0, 1, 1); 20_000])), Ok((1, 1)));
+    }
+
+    /// Case 98: frames outside the screen, over its edge, and too large in themselves.
+    #[test]
+    fn frames_begin_on_the_screen() {
+        assert_eq!(size(&gif(&[(0, 0, 9, 9)])), Ok((1, 1)));
+        assert_eq!(refusal(&gif(&[(1, 0, 1, 1)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&gif(&[(32_767, 32_767, 16, 16)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&gif(&[(0, 0, 0, 1)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&gif(&[(0, 0, 65_535, 1)])), Some(Reason::TooLarge));
+    }
+
+    #[test]
+    fn blocks_are_checked() {
+        let screen = b"GIF87a\x01\0\x01\0\0\0\0".to_vec();
+        let file = |blocks: &[u8]| refusal(&[&screen[..], blocks].concat());
+        let frame = |code_size: u8| [b",\0\0\0\0\x01\0\x01\0\0", &[code_size, 0][..]].concat();
+        assert_eq!(file(&[&frame(2)[..], b";"].concat()), None);
+        assert_eq!(file(&[b"!\x99\x03abc\0", &frame(2)[..], b";"].concat()), None);
+        assert_eq!(file(b";"), Some(Reason::Corrupt));
+        assert_eq!(file(b"!\xfe\0;"), Some(Reason::Corrupt));
+        assert_eq!(file(b"?"), Some(Reason::Corrupt));
+        assert_eq!(file(&[&frame(0)[..], b";"].concat()), Some(Reason::Corrupt));
+        assert_eq!(file(&[&frame(12)[..], b";"].concat()), Some(Reason::Corrupt));
+        assert_eq!(file(&frame(2)), Some(Reason::Truncated));
+    }
+
+    #[test]
+    fn codes_that_say_nothing_are_found_at_slow() {
+        let mut file = gif(&[(0, 0, 1, 1)]);
+        let at = file.len() - 4;
+        file[at] = 0xFF;
+        assert_eq!(size(&file), Ok((1, 1)));
+        assert_eq!(look(&file, Level::Slow), Err(Reason::Corrupt));
     }
 }

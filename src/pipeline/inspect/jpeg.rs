@@ -106,10 +106,7 @@ fn frame_header<R: BufRead + Seek>(
     let len = segment_len(scan)?;
     let [precision, h1, h0, w1, w0, n_components] = scan.array()?;
     // A height of zero announces a DNL segment behind the scan; decoders refuse it, and so do we.
-    let size = Size::checked(
-        u16::from_be_bytes([w1, w0]),
-        u16::from_be_bytes([h1, h0]),
-    )?;
+    let size = Size::checked(u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]))?;
     if !matches!(precision, 8 | 12)
         || !(1..=4).contains(&n_components)
         || len != 6 + 3 * u64::from(n_components)
@@ -125,11 +122,7 @@ fn frame_header<R: BufRead + Seek>(
         }
         ids.push(id);
     }
-    Ok(Frame {
-        size,
-        ids,
-        is_progressive,
-    })
+    Ok(Frame { size, ids, is_progressive })
 }
 
 fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Reason> {
@@ -145,4 +138,113 @@ fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Resu
         }
     }
     scan.skip(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{
+        frame_header, jpeg, jpeg_of, jpeg_scan, look, refusal, segment, size,
+    };
+    use super::*;
+
+    const EOI: [u8; 2] = [0xFF, 0xD9];
+
+    fn jpeg_with(pieces: &[Vec<u8>]) -> Vec<u8> {
+        let image = [frame_header(8, 8), jpeg_scan(), EOI.to_vec()];
+        jpeg_of(&[pieces, &image].concat())
+    }
+
+    /// Cases 91 and 92: the frame header lies.
+    #[test]
+    fn frame_headers_are_checked_before_anything_behind_them() {
+        let header = |data: &[u8]| refusal(&jpeg_of(&[segment(0xC0, data)]));
+        assert_eq!(header(&[8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0]), Some(Reason::TooLarge));
+        assert_eq!(header(&[8, 0, 0, 0, 8, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 0, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 255, 1, 0x11, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x10, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x51, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 4]), Some(Reason::Corrupt));
+        assert_eq!(header(&[9, 0, 8, 0, 8, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 0, 0]), Some(Reason::Corrupt));
+        let progressive = segment(0xC2, &[8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0]);
+        assert_eq!(refusal(&jpeg_of(&[progressive])), Some(Reason::TooLarge));
+        let lossless = segment(0xC3, &[8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
+        assert_eq!(refusal(&jpeg_of(&[lossless])), Some(Reason::UnsupportedFormat));
+    }
+
+    #[test]
+    fn markers_out_of_order_are_corrupt() {
+        let frame = || frame_header(8, 8);
+        for pieces in [
+            // Nothing, no frame, no scan, two frames, two starts, a reserved code.
+            vec![EOI.to_vec()],
+            vec![jpeg_scan(), EOI.to_vec()],
+            vec![frame(), EOI.to_vec()],
+            vec![frame(), jpeg_scan(), frame(), jpeg_scan(), EOI.to_vec()],
+            vec![frame(), jpeg_scan(), vec![0xFF, 0xD8], EOI.to_vec()],
+            vec![frame(), jpeg_scan(), vec![0xFF, 0x02], EOI.to_vec()],
+        ] {
+            assert_eq!(refusal(&jpeg_of(&pieces)), Some(Reason::Corrupt), "{pieces:x?}");
+        }
+    }
+
+    #[test]
+    fn scans_name_components_of_the_frame() {
+        for header in
+            [&[1, 2, 0, 0, 63, 0][..], &[0, 0, 63, 0], &[5, 1, 0, 0, 63, 0], &[1, 1, 0, 0, 63]]
+        {
+            let scan = segment(0xDA, header);
+            let file = jpeg_of(&[frame_header(8, 8), scan, EOI.to_vec()]);
+            assert_eq!(refusal(&file), Some(Reason::Corrupt), "{header:?}");
+        }
+    }
+
+    /// Case 94: a segment cannot be shorter than its length field.
+    #[test]
+    fn segment_lengths_below_two_are_corrupt() {
+        for len in [0, 1] {
+            assert_eq!(refusal(&jpeg_with(&[vec![0xFF, 0xE0, 0, len]])), Some(Reason::Corrupt));
+        }
+    }
+
+    /// Case 95: fill bytes, stray bytes and markers that stand alone mean nothing.
+    #[test]
+    fn bytes_between_segments_are_stepped_over() {
+        for between in [vec![0xFF; 65_536], b"stray\xff\0bytes".to_vec(), vec![0xFF, 0x01]] {
+            assert_eq!(size(&jpeg_with(&[between])), Ok((8, 8)));
+        }
+    }
+
+    #[test]
+    fn a_thumbnail_in_a_segment_is_not_the_image() {
+        let thumbnail = segment(0xE1, &[&b"Exif\0\0"[..], &jpeg()].concat());
+        assert_eq!(size(&jpeg_with(&[thumbnail])), Ok((8, 8)));
+    }
+
+    #[test]
+    fn restarts_and_stuffed_bytes_belong_to_the_scan() {
+        let data = b"\x12\xff\0\xd9\xff\xd0\x34\xff\xff\xd7\x56".to_vec();
+        let scan = [frame_header(8, 8), jpeg_scan(), data, EOI.to_vec()];
+        assert_eq!(size(&jpeg_of(&scan)), Ok((8, 8)));
+    }
+
+    /// Case 93: 400 scans.
+    #[test]
+    fn scans_are_limited() {
+        let image = |n_scans: usize| {
+            let scans = [segment(0xFE, b"next"), jpeg_scan()].concat().repeat(n_scans);
+            jpeg_of(&[frame_header(8, 8), scans, EOI.to_vec()])
+        };
+        assert_eq!(size(&image(MAX_SCANS)), Ok((8, 8)));
+        assert_eq!(refusal(&image(MAX_SCANS + 1)), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn fast_stops_at_the_frame_header() {
+        let file = jpeg_of(&[frame_header(8, 8)]);
+        assert!(look(&file, Level::Fast).is_ok());
+        assert_eq!(refusal(&file), Some(Reason::Truncated));
+    }
 }

@@ -38,10 +38,8 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reas
     }
     let fields: [u8; 13] = scan.array()?;
     let [w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, compression, filter, interlace] = fields;
-    let size = Size::checked(
-        u32::from_be_bytes([w3, w2, w1, w0]),
-        u32::from_be_bytes([h3, h2, h1, h0]),
-    )?;
+    let size =
+        Size::checked(u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]))?;
     let is_known = match colour {
         0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
         INDEXED => matches!(depth, 1 | 2 | 4 | 8),
@@ -123,5 +121,114 @@ impl Chunk {
         } else {
             Err(Reason::Corrupt)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{chunk, look, png, png_header, png_of, refusal, size};
+    use super::*;
+
+    fn header(fields: [u8; 13]) -> Option<Reason> {
+        refusal(&png_of(&[chunk(b"IHDR", &fields)]))
+    }
+
+    /// Cases 85-88: dimensions that nobody may allocate.
+    #[test]
+    fn dimensions_are_checked_before_anything_behind_them() {
+        for side in [12_001, 30_000, 65_535, i32::MAX.cast_unsigned(), u32::MAX] {
+            let file = png_of(&[png_header(side, side)]);
+            assert_eq!(look(&file, Level::Fast), Err(Reason::TooLarge));
+        }
+        assert_eq!(refusal(&png_of(&[png_header(0, 1)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&png_of(&[png_header(1, 0)])), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn header_fields_are_checked() {
+        let fields = |rest: [u8; 5]| {
+            let [a, b, c, d, e] = rest;
+            header([0, 0, 0, 1, 0, 0, 0, 1, a, b, c, d, e])
+        };
+        assert_eq!(fields([16, 6, 0, 0, 1]), Some(Reason::Truncated));
+        for rest in [
+            [3, 0, 0, 0, 0],
+            [16, 3, 0, 0, 0],
+            [4, 2, 0, 0, 0],
+            [8, 1, 0, 0, 0],
+            [8, 5, 0, 0, 0],
+            [8, 0, 1, 0, 0],
+            [8, 0, 0, 1, 0],
+            [8, 0, 0, 0, 2],
+        ] {
+            assert_eq!(fields(rest), Some(Reason::Corrupt), "{rest:?}");
+        }
+    }
+
+    /// Case 82: a wrong checksum anywhere.
+    #[test]
+    fn every_checksum_counts() {
+        let file = png(2, 1, &[chunk(b"tEXt", b"a\0b")]);
+        for (kind, after) in [(b"IHDR", 17), (b"tEXt", 7), (b"IDAT", 20), (b"IEND", 4)] {
+            let at = memchr::memmem::find(&file, kind).unwrap() + after;
+            let mut file = file.clone();
+            file[at] ^= 1;
+            assert_eq!(refusal(&file), Some(Reason::Corrupt), "{kind:?}");
+        }
+    }
+
+    /// Case 83: a length beyond the file, and one that no chunk may have.
+    #[test]
+    fn chunk_lengths_are_checked() {
+        for (len, reason) in [(0x7FFF_FFFF, Reason::Truncated), (u32::MAX, Reason::Corrupt)] {
+            let chunk = [&len.to_be_bytes()[..], b"IDAT", &[0; 64]].concat();
+            assert_eq!(refusal(&png_of(&[png_header(1, 1), chunk])), Some(reason));
+        }
+    }
+
+    #[test]
+    fn chunks_that_an_image_needs_must_be_there() {
+        let (start, end) = (|| png_header(1, 1), || chunk(b"IEND", &[]));
+        let indexed = || chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0]);
+        let data = || chunk(b"IDAT", &[0]);
+        let palette = |n| chunk(b"PLTE", &vec![0; n]);
+        assert_eq!(size(&png_of(&[indexed(), palette(3), data(), end()])), Ok((1, 1)));
+        for chunks in [
+            vec![data(), start(), end()],
+            vec![start(), end()],
+            vec![start(), start(), data(), end()],
+            vec![start(), data(), chunk(b"IEND", &[0])],
+            vec![start(), chunk(b"WHAT", &[]), data(), end()],
+            vec![start(), chunk(b"a1b2", &[]), data(), end()],
+            vec![indexed(), data(), end()],
+            vec![indexed(), palette(4), data(), end()],
+            vec![indexed(), palette(0), data(), end()],
+            vec![indexed(), palette(771), data(), end()],
+            vec![indexed(), palette(3), palette(3), data(), end()],
+        ] {
+            assert_eq!(refusal(&png_of(&chunks)), Some(Reason::Corrupt), "{chunks:x?}");
+        }
+    }
+
+    /// Case 89: compressed text and profiles are not inflated, so they may hold anything.
+    #[test]
+    fn compressed_chunks_are_not_looked_into() {
+        let more = [chunk(b"iCCP", b"p\0\0bomb"), chunk(b"zTXt", b"k\0\0bomb")];
+        assert_eq!(size(&png(2, 1, &more)), Ok((2, 1)));
+    }
+
+    /// Case 90: 20,000 tEXt chunks.
+    #[test]
+    fn many_chunks_are_walked() {
+        assert_eq!(size(&png(2, 1, &vec![chunk(b"tEXt", b"k\0v"); 20_000])), Ok((2, 1)));
+    }
+
+    /// Case 84: what medium cannot see, slow does.
+    #[test]
+    fn corrupt_deflate_data_is_found_at_slow() {
+        let data = chunk(b"IDAT", b"\x78\x01no deflate stream");
+        let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
+        assert_eq!(size(&file), Ok((2, 1)));
+        assert_eq!(look(&file, Level::Slow), Err(Reason::Corrupt));
     }
 }

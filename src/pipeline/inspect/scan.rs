@@ -85,9 +85,7 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
             return Err(Reason::Truncated);
         };
         // Relative, because a buffered reader then keeps its buffer.
-        self.body
-            .seek_relative(target - from)
-            .map_err(unreadable)?;
+        self.body.seek_relative(target - from).map_err(unreadable)?;
         self.at = to;
         Ok(())
     }

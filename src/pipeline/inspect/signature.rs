@@ -94,9 +94,9 @@ fn starts_with_any(head: &[u8], signatures: &[&[u8]]) -> bool {
 
 fn is_media_picture(head: &[u8]) -> bool {
     match head {
-        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => brand
-            .first_chunk()
-            .is_some_and(|brand| PICTURE_BRANDS.contains(&brand)),
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
+            brand.first_chunk().is_some_and(|brand| PICTURE_BRANDS.contains(&brand))
+        }
         _ => false,
     }
 }

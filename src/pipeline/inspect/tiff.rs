@@ -11,6 +11,9 @@ const MAX_PAGES: usize = 1000;
 /// tiles of 16 x 16 pixels has 390,625 pieces.
 const MAX_STEPS: u64 = 1 << 20;
 
+/// Bytes of data that may be counted more than once because pieces share them; blank tiles do.
+const MAX_SHARED_BYTES: u64 = 256 * 1024 * 1024;
+
 /// Table values read at a time.
 const BLOCK_VALUES: u64 = 512;
 
@@ -24,10 +27,8 @@ pub(super) fn inspect<R: BufRead + Seek>(
     let mut walk = Walk::open(scan)?;
     let first = walk.first;
     let page = walk.page(first)?;
-    let size = Size::checked(
-        walk.required(page.width.as_ref())?,
-        walk.required(page.height.as_ref())?,
-    )?;
+    let size =
+        Size::checked(walk.required(page.width.as_ref())?, walk.required(page.height.as_ref())?)?;
     if level != Level::Fast {
         walk.pages(page, size)?;
     }
@@ -67,12 +68,14 @@ struct Walk<'s, 'b, R> {
     is_big: bool,
     first: u64,
     steps_left: u64,
+    bytes_left: u64,
 }
 
 impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
     fn open(scan: &'s mut Scan<'b, R>) -> Result<Self, Reason> {
         let [order, _, m0, m1] = scan.array()?;
         let mut walk = Self {
+            bytes_left: scan.len().saturating_add(MAX_SHARED_BYTES),
             scan,
             is_big_endian: order == b'M',
             is_big: m0 == 43 || m1 == 43,
@@ -161,11 +164,8 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         let is_inline = usize::try_from(len).is_ok_and(|len| len <= self.offset_width());
         let at = if is_inline { inline } else { value };
         page.end = page.end.max(at.saturating_add(len));
-        let field = Field {
-            width: usize::try_from(width).map_err(|_| Reason::Corrupt)?,
-            count,
-            at,
-        };
+        let field =
+            Field { width: usize::try_from(width).map_err(|_| Reason::Corrupt)?, count, at };
         page.keep(tag, field);
         Ok(())
     }
@@ -238,6 +238,8 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
                 if start.saturating_add(len) > self.scan.len() {
                     return Err(Reason::Truncated);
                 }
+                // Decoders read every piece, however often it has been read before.
+                self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Reason::Corrupt)?;
             }
             from += n;
         }
@@ -267,5 +269,109 @@ impl Page {
             _ => return,
         };
         *slot = Some(field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Entries, GRAY, look, refusal, size, tiff};
+    use super::*;
+
+    fn page(entries: Entries) -> Option<Reason> {
+        refusal(&tiff(false, &[entries]))
+    }
+
+    #[test]
+    fn both_byte_orders_are_read() {
+        for is_big_endian in [false, true] {
+            assert_eq!(size(&tiff(is_big_endian, &[GRAY])), Ok((2, 2)));
+        }
+    }
+
+    #[test]
+    fn big_tiff_is_read() {
+        let mut file = b"II\x2b\0\x08\0\0\0\x10\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0".to_vec();
+        for (tag, value) in [(256_u16, 1_u64), (257, 1), (273, 0), (279, 1)] {
+            file.extend(tag.to_le_bytes());
+            file.extend(b"\x10\0\x01\0\0\0\0\0\0\0");
+            file.extend(value.to_le_bytes());
+        }
+        file.extend([0; 8]);
+        assert_eq!(size(&file), Ok((1, 1)));
+        for cut in 0..file.len() {
+            assert!(look(&file[..cut], Level::Medium).is_err());
+        }
+        file[4] = 4;
+        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn sides_are_checked_before_anything_behind_them() {
+        let sides = |entries: Entries| look(&tiff(false, &[entries]), Level::Fast).err();
+        assert_eq!(sides(&[(256, 4, 1, 1 << 31), (257, 4, 1, 1 << 31)]), Some(Reason::TooLarge));
+        assert_eq!(sides(&[(256, 4, 1, 0), (257, 4, 1, 1)]), Some(Reason::Corrupt));
+        assert_eq!(sides(&[(257, 4, 1, 1)]), Some(Reason::Corrupt));
+        assert_eq!(sides(&[(256, 4, 0, 1), (257, 4, 1, 1)]), Some(Reason::Corrupt));
+    }
+
+    /// Case 100: the chain of directories leads back.
+    #[test]
+    fn loops_are_corrupt() {
+        let mut file = tiff(false, &[GRAY, GRAY]);
+        let at = file.len() - 4;
+        for first_or_self in [8, 122] {
+            file[at] = first_or_self;
+            assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        }
+    }
+
+    #[test]
+    fn pages_are_limited() {
+        const PAGE: Entries = &[(256, 3, 1, 2)];
+        let file = |n_pages| refusal(&tiff(false, &[&[GRAY][..], &vec![PAGE; n_pages]].concat()));
+        assert_eq!(file(MAX_PAGES - 1), None);
+        assert_eq!(file(MAX_PAGES), Some(Reason::Corrupt));
+    }
+
+    /// Case 100: directories, values and data past the end.
+    #[test]
+    fn offsets_lead_into_the_file() {
+        assert_eq!(refusal(b"II\x2a\0\xff\xff\0\0"), Some(Reason::Truncated));
+        assert_eq!(refusal(b"II\x2a\0\0\0\0\0"), Some(Reason::Corrupt));
+        assert_eq!(refusal(b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0"), Some(Reason::Corrupt));
+        let sides = || [(256, 3, 1, 2), (257, 3, 1, 2)];
+        let with = |more: &[(u16, u16, u32, u32)]| {
+            let entries = [&sides()[..], more].concat();
+            page(Vec::leak(entries))
+        };
+        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4)]), None);
+        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 999)]), Some(Reason::Truncated));
+        assert_eq!(with(&[(273, 4, 1, u32::MAX), (279, 4, 1, 1)]), Some(Reason::Truncated));
+        assert_eq!(with(&[(273, 4, u32::MAX, 8), (279, 4, 1, 1)]), Some(Reason::Truncated));
+        assert_eq!(with(&[(282, 5, u32::MAX, u32::MAX)]), Some(Reason::Truncated));
+        // A kind of value that is not known is not followed.
+        let unknown = (60_000, 99, u32::MAX, u32::MAX);
+        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4), unknown]), None);
+    }
+
+    #[test]
+    fn strips_and_tiles_cover_the_picture() {
+        let with = |more: &[(u16, u16, u32, u32)]| {
+            let sides = [(256, 3, 1, 20), (257, 3, 1, 20)];
+            page(Vec::leak([&sides[..], more].concat()))
+        };
+        let (offset, len) = ((273, 4, 1, 4), (279, 4, 1, 4));
+        assert_eq!(with(&[offset, len]), None);
+        assert_eq!(with(&[offset]), Some(Reason::Corrupt));
+        assert_eq!(with(&[len]), Some(Reason::Corrupt));
+        assert_eq!(with(&[(273, 4, 2, 8), len]), Some(Reason::Corrupt));
+        assert_eq!(with(&[offset, len, (278, 3, 1, 10)]), Some(Reason::Corrupt));
+        assert_eq!(with(&[offset, len, (278, 3, 1, 0)]), Some(Reason::Corrupt));
+        assert_eq!(with(&[(273, 3, 2, 8), (279, 3, 2, 8), (278, 3, 1, 10)]), None);
+        assert_eq!(with(&[offset, len, (284, 3, 1, 2), (277, 3, 1, 3)]), Some(Reason::Corrupt));
+        let tiles = [(322, 3, 1, 16), (323, 3, 1, 16)];
+        assert_eq!(with(&[&tiles[..], &[(324, 1, 4, 0), (325, 1, 4, 0)]].concat()), None);
+        let missing = [&tiles[..], &[(324, 1, 3, 0), (325, 1, 3, 0)]].concat();
+        assert_eq!(with(&missing), Some(Reason::Corrupt));
     }
 }

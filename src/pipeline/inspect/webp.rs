@@ -128,10 +128,7 @@ impl Chunk {
     }
 
     /// The dimensions in the bitstream's header, if the chunk is a bitstream.
-    fn bitstream<R: BufRead + Seek>(
-        &self,
-        scan: &mut Scan<'_, R>,
-    ) -> Result<Option<Size>, Reason> {
+    fn bitstream<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Option<Size>, Reason> {
         match &self.kind {
             b"VP8 " => self.lossy(scan).map(Some),
             b"VP8L" => self.lossless(scan).map(Some),
@@ -177,4 +174,82 @@ fn u24([b0, b1, b2]: [u8; 3]) -> u32 {
 /// A side of 2^24 pixels is written as 2^24 - 1.
 fn one_based(bytes: [u8; 3]) -> u32 {
     u24(bytes) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{animation, canvas, look, lossless, lossy, refusal, size, webp};
+    use super::*;
+
+    /// Case 99: the largest bitstreams and canvas.
+    #[test]
+    fn sides_are_checked_before_anything_behind_them() {
+        for (kind, data) in [
+            (b"VP8 ", lossy(16_383, 16_383)),
+            (b"VP8L", lossless(16_384, 16_384)),
+            (b"VP8X", canvas(0, 1 << 24, 1 << 24)),
+        ] {
+            let file = webp(&[(kind, &data)]);
+            assert_eq!(look(&file, Level::Fast), Err(Reason::TooLarge));
+        }
+        assert_eq!(refusal(&webp(&[(b"VP8 ", &lossy(0, 1))])), Some(Reason::Corrupt));
+    }
+
+    /// Case 99: a container of 2^32 - 1 bytes in a small file.
+    #[test]
+    fn the_file_is_as_long_as_the_container() {
+        let mut file = webp(&[(b"VP8 ", &lossy(1, 1))]);
+        file[4..8].fill(0xFF);
+        assert_eq!(refusal(&file), Some(Reason::Truncated));
+        assert!(look(&file, Level::Fast).is_ok());
+    }
+
+    #[test]
+    fn chunks_end_inside_the_container() {
+        let mut file = webp(&[(b"VP8 ", &lossy(1, 1)), (b"EXIF", b"odd")]);
+        assert_eq!(size(&file), Ok((1, 1)));
+        let at = file.len() - 8;
+        file[at] = 5;
+        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn bitstream_headers_are_checked() {
+        let changed = |at: usize, byte| {
+            let mut data = lossy(1, 1);
+            data[at] = byte;
+            refusal(&webp(&[(b"VP8 ", &data)]))
+        };
+        // No key frame, a partition longer than the chunk, no start code.
+        assert_eq!(changed(0, 0x31), Some(Reason::Corrupt));
+        assert_eq!(changed(2, 0xFF), Some(Reason::Corrupt));
+        assert_eq!(changed(3, 0), Some(Reason::Corrupt));
+        let mut data = lossless(1, 1);
+        data[4] |= 0x20;
+        assert_eq!(refusal(&webp(&[(b"VP8L", &data)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&webp(&[(b"VP8L", &data[..3])])), Some(Reason::Truncated));
+    }
+
+    #[test]
+    fn the_canvas_holds_one_image_of_its_size() {
+        let file = |canvas: &[u8], images: &[(&[u8; 4], &[u8])]| {
+            refusal(&webp(&[&[(b"VP8X", canvas)][..], images].concat()))
+        };
+        let (one, two) = (lossy(1, 1), lossy(2, 2));
+        assert_eq!(file(&canvas(0, 2, 2), &[(b"ICCP", b""), (b"VP8 ", &two)]), None);
+        assert_eq!(file(&canvas(0, 2, 2), &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(0, 2, 2), &[]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(0, 1, 1)[..9], &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 15])]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 16])]), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn frames_lie_on_the_canvas() {
+        assert_eq!(size(&animation(&[(0, 0), (0, 0)])), Ok((1, 1)));
+        assert_eq!(refusal(&animation(&[(0, 0), (1, 0)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&animation(&[(0, 1)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&animation(&[])), Some(Reason::Corrupt));
+    }
 }

@@ -9,11 +9,13 @@ create table fleet (
     environment text not null default 'local',
     chunk_size integer not null default 500,
     storage_limit_mb integer not null default 0,
-    paused_until timestamptz
+    paused_until timestamptz,
+    sweep_asked_at timestamptz
 );
-comment on table fleet is 'One row: the limit in force and what view capacity shows. Written by each handler at its start (the last start wins), except paused_until.';
+comment on table fleet is 'One row: the limit in force and what view capacity shows. Written by each handler at its start (the last start wins), except the last two columns.';
 comment on column fleet.max_chunks is 'Slots that claims may take, over all processes.';
 comment on column fleet.storage_limit_mb is 'MB of temp space of one instance.';
+comment on column fleet.sweep_asked_at is 'When an operator last asked every process to sweep its temp space; null: never.';
 comment on column fleet.paused_until is 'No chunk starts before; null: not paused. Written by pause and resume only.';
 insert into fleet default values;
 

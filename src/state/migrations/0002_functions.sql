@@ -245,11 +245,16 @@ begin
 end $$;
 
 -- Makes a chunk durable: registered (new), known, cancelled (stored as failed) or job_ended.
+-- Without p_message (it has no source) only a known chunk counts: else no_source.
 create function register(p_job bigint, p_index integer, p_total integer, p_priority smallint,
     p_message text) returns text language plpgsql as $$
 declare
     j job;
 begin
+    if p_message is null then
+        return case when exists (select from chunk where job_id = p_job
+            and chunk_index = p_index) then 'known' else 'no_source' end;
+    end if;
     insert into job (job_id, total_chunks) values (p_job, p_total)
         on conflict (job_id) do update
             set total_chunks = greatest(job.total_chunks, excluded.total_chunks)

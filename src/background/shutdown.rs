@@ -1,0 +1,102 @@
+//! The end of the process: signals, a parent that is gone, and what each asks for (H1-H3).
+
+use crate::run::Worker;
+use std::{os::unix::process::parent_id, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+/// How the process must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Code 0: nobody watches.
+    Clean,
+    /// Code 200: a host starts the next process and counts nothing (rule H1).
+    Deliberate,
+    /// Code 1, at once: a second signal.
+    Abrupt,
+}
+
+/// How often the parent is looked at.
+const PARENT_PERIOD: Duration = Duration::from_millis(500);
+/// Releasing leases and answering what is open, after the grace period.
+const RELEASE_TIME: Duration = Duration::from_millis(1500);
+/// How long a drained process stays for its host to end it.
+const STAY: Duration = Duration::from_secs(12);
+
+/// Waits for a reason to stop, drains, and says how to end.
+///
+/// # Errors
+///
+/// When signals cannot be listened for.
+pub async fn until_shutdown(worker: &Worker, invocations: &TaskTracker) -> std::io::Result<Ending> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let has_host = worker.settings.host.has_parent_host;
+    let parent = parent_id();
+    tokio::select! {
+        () = next(&mut terminate, &mut interrupt) => {}
+        () = orphaned(parent), if has_host => {
+            tracing::warn!("the host is gone, releasing leases");
+            drain(worker, invocations, Duration::ZERO).await;
+            return Ok(Ending::Clean);
+        }
+    }
+    tracing::info!("draining: no new chunk starts");
+    let settled = async {
+        drain(worker, invocations, worker.settings.drain).await;
+        if has_host {
+            // An early exit would make the host start another process; code 0 would stop it from
+            // ever noticing.
+            tokio::select! {
+                () = sleep(STAY) => Ending::Deliberate,
+                () = orphaned(parent) => Ending::Clean,
+            }
+        } else {
+            Ending::Clean
+        }
+    };
+    tokio::select! {
+        ending = settled => Ok(ending),
+        () = next(&mut terminate, &mut interrupt) => Ok(Ending::Abrupt),
+        () = orphaned_while_draining(worker, parent), if has_host => {
+            drain(worker, invocations, Duration::ZERO).await;
+            Ok(Ending::Clean)
+        }
+    }
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// `PR_SET_PDEATHSIG` is no substitute: it fires when the parent *thread* ends, and a .NET host
+/// starts children from pool threads.
+async fn orphaned(parent: u32) {
+    while parent_id() == parent {
+        sleep(PARENT_PERIOD).await;
+    }
+}
+
+/// A host that leaves while chunks still run waits for nobody.
+async fn orphaned_while_draining(worker: &Worker, parent: u32) {
+    orphaned(parent).await;
+    worker.drain_over.cancel();
+}
+
+/// Stops intake, lets chunks finish within `grace`, releases the rest.
+async fn drain(worker: &Worker, invocations: &TaskTracker, grace: Duration) {
+    worker.intake_stopped.cancel();
+    invocations.close();
+    if timeout(grace, invocations.wait()).await.is_err() {
+        worker.drain_over.cancel();
+        if timeout(RELEASE_TIME, invocations.wait()).await.is_err() {
+            tracing::warn!("some leases are left to run out");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The timer: reclaim, re-enqueue, end jobs, empty the poison queues, write a health row.
+//!
+//! Each part fails alone. On Flex Consumption the timer runs on machines of its own, so it never
+//! looks at temp space but its own process's.
+
+use crate::{jobs, run::Worker, state::HealthRow, storage::CHUNKS};
+use serde_json::{Map, Value, json};
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// All parts together; a hanging timer would have the host kill every chunk (rule H5).
+const LIMIT: Duration = Duration::from_secs(25);
+
+/// Collects what the parts said.
+struct Report {
+    parts: Map<String, Value>,
+    until: Instant,
+}
+
+impl Report {
+    /// Runs a part within what is left of the time; its failure is its result.
+    async fn part<T>(
+        &mut self,
+        name: &str,
+        run: impl Future<Output = Result<T, jobs::Error>>,
+        show: impl FnOnce(&T) -> Value,
+    ) -> Option<T> {
+        let (shown, value) = match timeout_at(self.until, run).await {
+            Ok(Ok(value)) => (show(&value), Some(value)),
+            Ok(Err(error)) => (json!({ "error": jobs::cause_chain(&error) }), None),
+            Err(_) => (json!({ "error": "no time left" }), None),
+        };
+        self.parts.insert(name.to_owned(), shown);
+        value
+    }
+}
+
+/// Runs a health check; returns a line for the host. Never fails: a part that is away is an
+/// answer, and so is the database.
+pub async fn check(worker: &Worker) -> String {
+    let mut report = Report { parts: Map::new(), until: Instant::now() + LIMIT };
+    let (database, storage) = (&worker.database, &worker.storage);
+    let reclaim = async { Ok(database.reclaim().await?) };
+    report.part("reclaimed", reclaim, |n| json!(n)).await;
+    let poison = Box::pin(jobs::drain_poison(database, storage));
+    report.part("poison_messages", poison, |n| json!(n)).await;
+    let ended = Box::pin(jobs::end_jobs(database, storage, None));
+    report.part("jobs_ended", ended, |()| json!("ok")).await;
+    let woken = Box::pin(jobs::wake_pass(database, storage, &worker.owner));
+    report.part("woken", woken, |n| json!(n)).await;
+    let depth = async { Ok(storage.depth(CHUNKS).await?) };
+    let queue_depth = report.part("queue_depth", depth, |n| json!(n)).await;
+    add_own_gauges(worker, &mut report.parts);
+    let gauges = async { Ok(database.gauges().await?) };
+    let Some(gauges) = report.part("database", gauges, |_| json!("ok")).await else {
+        let cause = report.parts.get("database").map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(cause, "Health check: database away");
+        return "database: away".to_owned();
+    };
+    report.parts.insert("oldest_pending_seconds".into(), json!(gauges.oldest_pending_seconds));
+    let summary = format!(
+        "active_chunks {}, pending_chunks {}, queue_depth {}",
+        gauges.active_chunks,
+        gauges.pending_chunks,
+        queue_depth.map_or("unknown".into(), |n| n.to_string())
+    );
+    let row = HealthRow { gauges, queue_depth, report: Value::Object(report.parts) };
+    tracing::info!(report = %row.report, "Health check: {summary}");
+    match database.record_health(&row).await {
+        Ok(()) => summary,
+        Err(error) => format!("{summary}; not recorded: {}", jobs::cause_chain(&error)),
+    }
+}
+
+/// What only this process knows of itself.
+fn add_own_gauges(worker: &Worker, parts: &mut Map<String, Value>) {
+    let budget = &worker.budget;
+    parts.insert("owner".into(), json!(worker.owner));
+    parts.insert("temp_used_bytes".into(), json!(budget.temp_used_bytes()));
+    parts.insert("temp_high_water_bytes".into(), json!(budget.temp_peak_bytes()));
+    parts.insert("temp_walked_bytes".into(), json!(budget.directory().walk_bytes()));
+    parts.insert("memory_used_bytes".into(), json!(budget.memory_used_bytes()));
+    let limit = worker.settings.limits.temp_storage_mb;
+    parts.insert("temp_limit_mb".into(), json!(limit));
+}

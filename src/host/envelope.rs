@@ -1,0 +1,87 @@
+//! The host's envelope: `{"Data": {binding: …}, "Metadata": {…}}` in, `{"Logs": […]}` out.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// The binding's name in both queue functions' `function.json`.
+const BINDING: &str = "message";
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "Data", borrow)]
+    data: BTreeMap<Cow<'a, str>, &'a RawValue>,
+}
+
+/// The queue message's text: `Data.message` is a JSON string that holds a JSON string.
+///
+/// A single string and a bare value are taken too: older documentation shows them.
+///
+/// # Errors
+///
+/// What is wrong with the envelope.
+pub(super) fn queue_text(body: &[u8]) -> Result<String, String> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let envelope: Envelope<'_> = serde_json::from_slice(body)
+        .map_err(|error| format!("the request is no invocation: {error}"))?;
+    let Some(value) = envelope.data.get(BINDING) else {
+        return Err(format!("the invocation has no Data.{BINDING}; check function.json"));
+    };
+    let Ok(once) = serde_json::from_str::<String>(value.get()) else {
+        return Ok(value.get().to_owned());
+    };
+    Ok(serde_json::from_str::<String>(&once).unwrap_or(once))
+}
+
+/// An invocation's answer.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The message is deleted.
+    Done(String),
+    /// It is delivered again: the database stayed away for 180 s (rule H8).
+    DatabaseAway,
+    /// It is delivered again: a defect.
+    Failed(String),
+}
+
+impl IntoResponse for Answer {
+    /// Always a JSON object: after an empty body, `null` or another type the host hangs or fails
+    /// the invocation (rule H4). No outputs (rule H15); every log is a string.
+    fn into_response(self) -> Response {
+        let (status, log) = match self {
+            Self::Done(log) => (StatusCode::OK, log),
+            Self::DatabaseAway => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the database stayed away".to_owned())
+            }
+            Self::Failed(log) => (StatusCode::INTERNAL_SERVER_ERROR, log),
+        };
+        let body = serde_json::json!({"Outputs": {}, "Logs": [log], "ReturnValue": null});
+        (status, Json(body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_found_under_every_encoding_seen() {
+        for (body, text) in [
+            (r#"{"Data":{"message":"\"{\\\"a\\\":1}\""},"Metadata":{}}"#, r#"{"a":1}"#),
+            (r#"{"Data":{"message":"\"hello\""}}"#, "hello"),
+            (r#"{"Data":{"message":"\"\""}}"#, ""),
+            (r#"{"Data":{"message":"{\"a\":1}"}}"#, r#"{"a":1}"#),
+            (r#"{"Data":{"message":{"a":1}}}"#, r#"{"a":1}"#),
+            ("\u{feff}{\"Data\":{\"message\":\"x\"}}", "x"),
+        ] {
+            assert_eq!(queue_text(body.as_bytes()).as_deref(), Ok(text), "{body}");
+        }
+        assert!(queue_text(b"{\"Data\":{\"other\":1}}").unwrap_err().contains("function.json"));
+        assert!(queue_text(b"[]").is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! One chunk's images: fetch, inspect, dedupe, shard, upload, wired with a bounded queue.
+//!
+//! Downloads go on while the shard waits for storage; the queue between them and the byte ledger
+//! hold them back. Nothing is spawned: dropping the future stops everything.
+
+pub mod address;
+mod collect;
+mod dedupe;
+pub mod fetch;
+pub mod inspect;
+mod shard;
+pub mod upload;
+
+use crate::{
+    chunk::{ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals},
+    settings::Settings,
+    spool::{Allowance, Body},
+    state::{self, Database},
+    storage::{self, Storage},
+};
+use collect::Collector;
+use fetch::{ChunkFetch, Fetcher};
+use futures_util::{StreamExt as _, stream};
+use std::{
+    io,
+    time::{Duration, Instant as StdInstant},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep_until},
+};
+use upload::{StagedShard, Upload};
+
+/// Why a chunk's images could not be brought into a shard.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Temporary files cannot be written or read.
+    #[error("the spool failed")]
+    Spool(#[from] io::Error),
+    /// Blocks cannot be staged.
+    #[error("the shard cannot be staged")]
+    Storage(#[from] storage::Error),
+    /// Known hashes cannot be asked for.
+    #[error("known images cannot be looked up")]
+    State(#[from] state::Error),
+}
+
+/// What all chunks of the process share.
+#[derive(Debug)]
+pub struct Stages {
+    fetcher: Fetcher,
+    /// Full decodes at once: each may hold a whole picture.
+    decoders: Semaphore,
+    keep_query: bool,
+    settings: Settings,
+}
+
+impl Stages {
+    /// Builds the download client.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            fetcher: Fetcher::new(settings)?,
+            decoders: Semaphore::new(cores),
+            keep_query: settings.keep_query,
+            settings: settings.clone(),
+        })
+    }
+}
+
+/// One chunk's work.
+#[derive(Debug)]
+pub struct Work<'a> {
+    /// What to do.
+    pub message: &'a ChunkMessage,
+    /// The URLs.
+    pub items: &'a [Item],
+    /// The claim.
+    pub fence: Fence,
+    /// The chunk's part of the budget.
+    pub allowance: Allowance,
+    /// URLs that are not done by then fail with `deadline`.
+    pub deadline: Instant,
+}
+
+/// What the pipeline made of a chunk.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The shard, staged, not committed.
+    pub staged: StagedShard,
+    /// One verdict for each URL, by index.
+    pub items: Vec<ItemReport>,
+    /// The sums.
+    pub totals: Totals,
+    /// Hash and key of each sample.
+    pub hashes: Vec<(Vec<u8>, String)>,
+    /// False when no URL got any HTTP answer.
+    pub was_answered: bool,
+}
+
+/// A body that passed inspection.
+#[derive(Debug)]
+struct Inspected {
+    body: Body,
+    sha256: Vec<u8>,
+    info: ImageInfo,
+    violations: Vec<Reason>,
+}
+
+/// One URL's end, on its way to the shard.
+#[derive(Debug)]
+struct Arrived {
+    idx: usize,
+    /// True when a whole body arrived.
+    downloaded: bool,
+    result: Result<Inspected, Reason>,
+}
+
+/// Bodies between downloads and shard; each is paid for in the ledger.
+const QUEUE_LENGTH: usize = 64;
+
+/// Runs a chunk's images through all stages.
+///
+/// # Errors
+///
+/// Faults of spool, storage or database; a bad image is none.
+///
+/// # Cancel safety
+///
+/// Dropping it frees all bytes; staged blocks stay invisible.
+pub async fn run(
+    stages: &Stages,
+    storage: &Storage,
+    database: &Database,
+    work: Work<'_>,
+) -> Result<Outcome, Error> {
+    let settings = &stages.settings;
+    let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
+    let chunk =
+        ChunkFetch::new(work.allowance.clone(), max_bytes, work.deadline, &settings.download);
+    let blob = work.message.id().shard_blob(&work.message.prefix());
+    let upload = Upload::new(storage, blob, work.fence, work.allowance.block_bytes());
+    let mut collector =
+        Collector::new(database, work.message, work.items, upload, stages.keep_query);
+    let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+    let produce = download_all(stages, &chunk, &work, sender);
+    tokio::try_join!(produce, collector.collect_all(receiver))?;
+    let mut outcome = collector.finish().await?;
+    outcome.was_answered = chunk.was_answered();
+    outcome.totals.bytes_in = chunk.bytes_in();
+    outcome.totals.temp_peak_bytes = work.allowance.temp_peak_bytes();
+    Ok(outcome)
+}
+
+/// Downloads and inspects every URL; order is that of arrival.
+async fn download_all(
+    stages: &Stages,
+    chunk: &ChunkFetch,
+    work: &Work<'_>,
+    sender: mpsc::Sender<Arrived>,
+) -> Result<(), Error> {
+    let sender = &sender;
+    let one = async |(idx, item): (usize, &Item)| {
+        let arrived = tokio::select! {
+            arrived = stages.one_image(chunk, work, idx, item) => arrived?,
+            () = sleep_until(work.deadline) => {
+                Arrived { idx, downloaded: false, result: Err(Reason::Deadline) }
+            }
+        };
+        // The receiver only goes away with the whole future.
+        sender.send(arrived).await.map_err(|_| Error::Spool(io::ErrorKind::BrokenPipe.into()))
+    };
+    // All at once: the download semaphore and the host gates decide who goes on.
+    let mut ends =
+        stream::iter(work.items.iter().enumerate()).map(one).buffer_unordered(usize::MAX);
+    while let Some(end) = ends.next().await {
+        end?;
+    }
+    Ok(())
+}
+
+impl Stages {
+    async fn one_image(
+        &self,
+        chunk: &ChunkFetch,
+        work: &Work<'_>,
+        idx: usize,
+        item: &Item,
+    ) -> Result<Arrived, Error> {
+        let fetched = match self.fetcher.fetch(&item.url, chunk).await {
+            Ok(fetched) => fetched,
+            Err(fetch::Error::Rejected(reason)) => {
+                return Ok(Arrived { idx, downloaded: false, result: Err(reason) });
+            }
+            Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
+        };
+        let validation = &work.message.validation;
+        let level = validation.level;
+        let since = StdInstant::now();
+        let (body, looked) = match level {
+            Level::Fast | Level::Medium => {
+                fetched.body.examine(false, move |r, len| inspect::inspect(r, len, level)).await?
+            }
+            Level::Slow => {
+                let _decoder = self.decoders.acquire().await.map_err(io::Error::other)?;
+                fetched.body.examine(true, move |r, len| inspect::inspect(r, len, level)).await?
+            }
+        };
+        tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
+        let result = looked.and_then(|info| {
+            let violations = violations(validation, &info, body.len());
+            match violations.first() {
+                Some(reason) if validation.mode != Mode::ReportOnly => Err(*reason),
+                _ => Ok(Inspected { body, sha256: fetched.sha256, info, violations }),
+            }
+        });
+        Ok(Arrived { idx, downloaded: true, result })
+    }
+}
+
+/// Which of the minimum sizes an image does not reach.
+fn violations(
+    validation: &crate::chunk::Validation,
+    info: &ImageInfo,
+    file_size: u64,
+) -> Vec<Reason> {
+    let (width, height) = validation.min_dimensions();
+    let too_small =
+        file_size < validation.min_bytes() || info.width < width || info.height < height;
+    if too_small { vec![Reason::TooSmall] } else { Vec::new() }
+}
+
+/// A pause while the database is away; the lease ends the wait.
+const AWAY_PAUSE: Duration = Duration::from_millis(250);

@@ -1,0 +1,306 @@
+//! Which addresses may be connected to (pure), and the resolver that enforces it.
+
+use crate::{chunk::Reason, settings::Settings};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+use url::{Host, Url};
+
+/// The longest URL that is fetched, in bytes.
+const MAX_URL_BYTES: usize = 2048;
+/// Ports of web servers; everything else is somebody's internal service.
+const PORTS: [u16; 4] = [80, 443, 8080, 8443];
+
+/// Decides before each hop whether its URL may be asked for.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    allowed: Vec<SocketAddr>,
+    /// Host and port of the managed identity's endpoint.
+    identity: Option<(String, Option<u16>)>,
+}
+
+impl Guard {
+    /// The guard of this process.
+    pub fn new(settings: &Settings) -> Self {
+        let own_port = settings.host.port;
+        let identity = settings.host.identity_endpoint.as_deref();
+        Self {
+            allowed: settings
+                .download
+                .allowed_origins
+                .iter()
+                .filter(|origin| Some(origin.port()) != own_port)
+                .copied()
+                .collect(),
+            identity: identity
+                .and_then(|text| Url::parse(text).ok())
+                .and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()))),
+        }
+    }
+
+    /// Parses the text of a source.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::UrlRefused`] for what is no URL or may not be connected to.
+    pub fn parse(&self, text: &str) -> Result<Url, Reason> {
+        // The URL standard drops tabs and newlines and takes backslashes for slashes, so that
+        // other parsers see another host.
+        if text.len() > MAX_URL_BYTES || text.chars().any(|c| c.is_control() || c == '\\') {
+            return Err(Reason::UrlRefused);
+        }
+        let url = Url::parse(text).map_err(|_| Reason::UrlRefused)?;
+        self.check(&url)?;
+        Ok(url)
+    }
+
+    /// Checks one hop, its literal address included; names are checked by the [`Resolver`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::UrlRefused`] for what may not be connected to.
+    pub fn check(&self, url: &Url) -> Result<(), Reason> {
+        let allowed = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && self.allows_host(url);
+        if allowed { Ok(()) } else { Err(Reason::UrlRefused) }
+    }
+
+    fn allows_host(&self, url: &Url) -> bool {
+        let Some(port) = url.port_or_known_default() else { return false };
+        // On Url::host(), never on strings: decimal, hex and octal forms are addresses too.
+        let ip = match url.host() {
+            Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+            Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+            Some(Host::Domain(name)) if is_local_name(name) => return false,
+            Some(Host::Domain(_)) => None,
+            None => return false,
+        };
+        if ip.is_some_and(|ip| self.allowed.contains(&SocketAddr::new(ip, port))) {
+            return true;
+        }
+        let is_identity = self.identity.as_ref().is_some_and(|(host, identity_port)| {
+            url.host_str() == Some(host.as_str()) && Some(port) == *identity_port
+        });
+        !is_identity && PORTS.contains(&port) && !ip.is_some_and(is_forbidden)
+    }
+}
+
+fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// True for addresses that are not on the public internet, and for Azure's wire server.
+pub fn is_forbidden(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_forbidden_v4(ip),
+        IpAddr::V6(ip) => is_forbidden_v6(ip),
+    }
+}
+
+fn is_forbidden_v4(ip: Ipv4Addr) -> bool {
+    match ip.octets() {
+        [0 | 10 | 127 | 224..=255, ..]
+        | [100, 64..=127, ..]
+        | [169, 254, ..]
+        | [172, 16..=31, ..]
+        | [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [192, 168, ..]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        // Azure's wire server: a public address that only the virtual machine can reach.
+        | [168, 63, 129, 16] => true,
+        [..] => false,
+    }
+}
+
+fn is_forbidden_v6(ip: Ipv6Addr) -> bool {
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_forbidden_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        // Unspecified, loopback, and the old IPv4-compatible form.
+        [0, 0, 0, 0, 0, 0, _, _] => true,
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+        [0x64, 0xff9b, ..]
+        | [0x100, 0, 0, 0, ..]
+        | [0x2001, 0, ..]
+        | [0x2001, 0xdb8, ..]
+        | [0xfc00..=0xfdff, ..]
+        | [0xfe80..=0xfeff, ..]
+        | [0xff00..=0xffff, ..] => true,
+        [..] => false,
+    }
+}
+
+/// A name resolved to an address that may not be connected to.
+#[derive(Debug)]
+pub struct AddressRefused;
+
+impl fmt::Display for AddressRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name has an address that may not be connected to")
+    }
+}
+
+impl std::error::Error for AddressRefused {}
+
+/// Looks names up; one forbidden address refuses the name, whatever the others are.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let checked = check_answer(found.collect())?;
+            let addresses: Addrs = Box::new(checked.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+fn check_answer(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AddressRefused> {
+    if found.iter().any(|address| is_forbidden(address.ip())) {
+        return Err(AddressRefused);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard {
+            allowed: vec!["127.0.0.1:9999".parse().unwrap()],
+            identity: Some(("identity.example".into(), Some(8080))),
+        }
+    }
+
+    /// Cases 1-33, 40-46 of the catalogue; I12.
+    #[test]
+    fn refused_urls_never_get_a_connection() {
+        let long = format!("http://example.com/{}", "a".repeat(3_000_000));
+        for url in [
+            "file:///etc/passwd",
+            "ftp://example.com/a",
+            "data:image/png;base64,AAAA",
+            "gopher://example.com",
+            "javascript:alert(1)",
+            "//example.com/x",
+            "",
+            "   ",
+            &long,
+            "http:///etc/passwd",
+            "http://user:pw@example.com/",
+            "http://good.com@127.0.0.1/",
+            "http://127.0.0.1/",
+            "http://localhost/",
+            "http://localhost./",
+            "http://LOCALHOST/",
+            "http://a.localhost/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0177.0.0.1/",
+            "http://１２７.０.０.１/",
+            "http://0/",
+            "http://0.0.0.0/",
+            "http://[::1]/",
+            "http://[::]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:a9fe:a9fe]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[2002:7f00:1::]/",
+            "http://169.254.169.254/",
+            "http://168.63.129.16/",
+            "http://identity.example:8080/",
+            "http://127.0.0.1:9998/",
+            "http://10.0.0.1/",
+            "http://100.64.0.1/",
+            "http://172.16.0.1/",
+            "http://192.0.0.1/",
+            "http://192.168.0.1/",
+            "http://198.18.0.1/",
+            "http://[fc00::1]/",
+            "http://[fe80::1%25eth0]/",
+            "http://[fe80::1]/",
+            "http://224.0.0.1/",
+            "http://255.255.255.255/",
+            "http://example.com:22/",
+            "http://example.com:25/",
+            "http://example.com:5432/",
+            "http://example.com:6379/",
+            "http://example.com:0/",
+            "http://example.com:99999/",
+            "http://good.com\\@127.0.0.1/",
+            "http://xn--a/",
+            "http://256.256.256.256/",
+            "http://127.0.0.1./",
+            "http://exa\r\nmple.com/",
+        ] {
+            assert_eq!(guard().parse(url), Err(Reason::UrlRefused), "{url:.60}");
+        }
+    }
+
+    /// Cases 43, 46; the exemption of the allowed origins.
+    #[test]
+    fn public_urls_pass_as_they_are() {
+        for url in [
+            "http://example.com/a%0d%0ab",
+            "https://example.com./",
+            "https://example.com:8443/?sig=1",
+            "http://93.184.216.34/",
+            "http://[2606:4700::1111]/",
+            "http://identity.example/",
+            "http://127.0.0.1:9999/img",
+        ] {
+            assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(url));
+        }
+    }
+
+    /// Cases 34-36.
+    #[test]
+    fn one_forbidden_address_refuses_the_name() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(check_answer(vec![address("93.184.216.34:0")]).is_ok());
+        assert!(check_answer(vec![address("127.0.0.1:0")]).is_err());
+        assert!(check_answer(vec![address("93.184.216.34:0"), address("10.0.0.1:0")]).is_err());
+        assert!(check_answer(vec![address("93.184.216.34:0"), address("[fd00::1]:0")]).is_err());
+    }
+
+    /// Case 31: every range of the list, at its first and last address.
+    #[test]
+    fn every_range_of_the_list_is_forbidden_to_its_edges() {
+        for text in [
+            "0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.127.255.255",
+            "127.0.0.0 127.255.255.255 169.254.0.0 169.254.255.255 168.63.129.16",
+            "172.16.0.0 172.31.255.255 192.0.0.0 192.0.0.255 192.0.2.0 192.0.2.255",
+            "192.88.99.0 192.88.99.255 192.168.0.0 192.168.255.255 198.18.0.0 198.19.255.255",
+            "198.51.100.0 198.51.100.255 203.0.113.0 203.0.113.255 224.0.0.0 255.255.255.255",
+            ":: ::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::1 64:ff9b:1::1 100::1 2001::1",
+            "2001:db8::1 2002:a00:1:: fc00:: fdff:ffff:: fe80:: febf:: fec0:: feff:: ff00::",
+        ]
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        {
+            assert!(is_forbidden(text.parse().unwrap()), "{text}");
+        }
+        for text in "1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 168.63.129.15 \
+            172.15.255.255 172.32.0.0 192.0.1.0 198.17.255.255 198.20.0.0 223.255.255.255 \
+            ::ffff:8.8.8.8 2002:808:808:: 2001:4860:: 2606:4700::"
+            .split_whitespace()
+        {
+            assert!(!is_forbidden(text.parse().unwrap()), "{text}");
+        }
+    }
+}

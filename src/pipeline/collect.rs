@@ -1,0 +1,229 @@
+//! The end of the pipeline: verdicts, duplicates, the shard.
+
+use super::{
+    AWAY_PAUSE, Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload,
+    upload::hex,
+};
+use crate::{
+    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals},
+    state::{self, Database},
+};
+use std::{collections::HashMap, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use url::Url;
+
+/// Hashes asked for at once; a batch waits at most [`BATCH_WAIT`] (`reliability`, section 4).
+const BATCH: usize = 64;
+const BATCH_WAIT: Duration = Duration::from_millis(100);
+
+/// Takes what arrives, gives each URL its verdict and writes samples.
+#[derive(Debug)]
+pub(super) struct Collector<'a> {
+    database: &'a Database,
+    message: &'a ChunkMessage,
+    items: &'a [Item],
+    upload: Upload<'a>,
+    keep_query: bool,
+    kept: Kept,
+    reports: Vec<Option<ItemReport>>,
+    n_downloaded: u64,
+    n_samples: u64,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(
+        database: &'a Database,
+        message: &'a ChunkMessage,
+        items: &'a [Item],
+        upload: Upload<'a>,
+        keep_query: bool,
+    ) -> Self {
+        Self {
+            database,
+            message,
+            items,
+            upload,
+            keep_query,
+            kept: Kept::default(),
+            reports: vec![None; items.len()],
+            n_downloaded: 0,
+            n_samples: 0,
+        }
+    }
+
+    /// Collects until every sender is gone.
+    pub(super) async fn collect_all(
+        &mut self,
+        mut receiver: mpsc::Receiver<Arrived>,
+    ) -> Result<(), Error> {
+        while let Some(first) = receiver.recv().await {
+            let batch = fill_batch(first, &mut receiver).await;
+            let known = self.known(&batch).await?;
+            for arrived in batch {
+                self.collect(arrived, &known).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of the batch's images completed chunks of the job hold.
+    async fn known(&self, batch: &[Arrived]) -> Result<HashMap<Vec<u8>, String>, Error> {
+        let hashes: Vec<Vec<u8>> = match self.message.dedupe.scope {
+            DedupeScope::Job => batch
+                .iter()
+                .filter_map(|arrived| Some(arrived.result.as_ref().ok()?.sha256.clone()))
+                .collect(),
+            DedupeScope::Chunk => Vec::new(),
+        };
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        loop {
+            match self.database.known_hashes(self.message.job_id, &hashes).await {
+                Err(state::Error::Away { .. }) => tokio::time::sleep(AWAY_PAUSE).await,
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    async fn collect(
+        &mut self,
+        arrived: Arrived,
+        known: &HashMap<Vec<u8>, String>,
+    ) -> Result<(), Error> {
+        let Arrived { idx, downloaded, result } = arrived;
+        let Some(item) = self.items.get(idx) else { return Ok(()) };
+        self.n_downloaded += u64::from(downloaded);
+        let report = match result {
+            Err(reason) => {
+                tracing::debug!(idx, %reason, "image rejected");
+                ItemReport::rejected(idx, self.shown_url(item), reason)
+            }
+            Ok(image) => self.collect_image(idx, item, image, known).await?,
+        };
+        if let Some(place) = self.reports.get_mut(idx) {
+            *place = Some(report);
+        }
+        Ok(())
+    }
+
+    async fn collect_image(
+        &mut self,
+        idx: usize,
+        item: &Item,
+        image: Inspected,
+        known: &HashMap<Vec<u8>, String>,
+    ) -> Result<ItemReport, Error> {
+        let key = self.message.id().sample_key(idx);
+        let url = self.shown_url(item);
+        let mut report = ItemReport::rejected(idx, url, Reason::ExactDuplicate);
+        report.format = Some(image.info.format);
+        report.width = Some(image.info.width);
+        report.height = Some(image.info.height);
+        report.file_size = Some(image.body.len());
+        report.sha256 = Some(hex(&image.sha256));
+        let first = known.get(&image.sha256).cloned();
+        report.duplicate_of = first.or_else(|| self.kept.keep(&image.sha256, &key));
+        if report.duplicate_of.is_none() {
+            report.status = Status::Valid;
+            report.reason = None;
+            report.violations = image.violations.iter().map(ToString::to_string).collect();
+            self.write_sample(&mut report, &key, item, image).await?;
+            report.key = Some(key);
+        }
+        Ok(report)
+    }
+
+    async fn write_sample(
+        &mut self,
+        report: &mut ItemReport,
+        key: &str,
+        item: &Item,
+        image: Inspected,
+    ) -> Result<(), Error> {
+        let len = image.body.len();
+        let extension = shard::extension(self.message.output.extension, &image.info);
+        self.upload.write(&shard::header(&format!("{key}.{extension}"), len)?).await?;
+        report.offset = Some(self.upload.position());
+        report.length = Some(len);
+        let mut pieces = image.body.into_pieces();
+        while let Some(piece) = pieces.next().await? {
+            self.upload.write(&piece).await?;
+        }
+        drop(pieces);
+        self.upload.write(shard::padding(len)).await?;
+        let sha256 = report.sha256.as_deref().unwrap_or_default();
+        let sidecar = shard::sidecar(item, &report.url, &image.info, len, sha256);
+        let sidecar_len = u64::try_from(sidecar.len()).unwrap_or(u64::MAX);
+        self.upload.write(&shard::header(&format!("{key}.json"), sidecar_len)?).await?;
+        self.upload.write(&sidecar).await?;
+        self.upload.write(shard::padding(sidecar_len)).await?;
+        self.n_samples += 1;
+        Ok(())
+    }
+
+    /// Ends the shard and adds up.
+    pub(super) async fn finish(mut self) -> Result<Outcome, Error> {
+        self.upload.write(&shard::END).await?;
+        let staged = self.upload.finish(self.n_samples).await?;
+        let items: Vec<ItemReport> = self.reports.into_iter().flatten().collect();
+        let count = |status| {
+            u64::try_from(items.iter().filter(|item| item.status == status).count()).unwrap_or(0)
+        };
+        let total = u64::try_from(items.len()).unwrap_or(0);
+        let totals = Totals {
+            images_total: total,
+            images_downloaded: self.n_downloaded,
+            images_valid: count(Status::Valid),
+            images_invalid: count(Status::Invalid),
+            images_failed: count(Status::Failed),
+            duplicates_removed: count(Status::Duplicate),
+            success_rate: ratio(count(Status::Valid), total),
+            bytes_out: staged.shard.bytes,
+            ..Totals::default()
+        };
+        let hashes = self.kept.into_hashes();
+        Ok(Outcome { staged, items, totals, hashes, was_answered: false })
+    }
+
+    /// The URL as manifests and sidecars may show it.
+    fn shown_url(&self, item: &Item) -> String {
+        if self.keep_query {
+            return item.url.clone();
+        }
+        let Ok(mut url) = Url::parse(&item.url) else {
+            let end = item.url.find(['?', '#', '@']).unwrap_or(item.url.len());
+            return item.url.get(..end).unwrap_or_default().to_owned();
+        };
+        url.set_query(None);
+        url.set_fragment(None);
+        // These fail only for URLs that cannot have user info.
+        url.set_username("").unwrap_or_default();
+        url.set_password(None).unwrap_or_default();
+        url.into()
+    }
+}
+
+async fn fill_batch(first: Arrived, receiver: &mut mpsc::Receiver<Arrived>) -> Vec<Arrived> {
+    let until = Instant::now() + BATCH_WAIT;
+    let mut batch = vec![first];
+    while batch.len() < BATCH {
+        match timeout_at(until, receiver.recv()).await {
+            Ok(Some(arrived)) => batch.push(arrived),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    batch
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a ratio of counts far below 2^53"
+)]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,111 @@
+//! WebDataset shards: a ustar of samples, each an image and a JSON sidecar. Pure bytes.
+
+use crate::chunk::{ImageInfo, Item, OutputExtension};
+use serde::Serialize;
+use std::io;
+
+/// The unit of a tar.
+const RECORD_BYTES: usize = 512;
+const ZEROS: [u8; RECORD_BYTES] = [0; RECORD_BYTES];
+/// The end of a tar: two empty records.
+pub(super) const END: [u8; 2 * RECORD_BYTES] = [0; 2 * RECORD_BYTES];
+
+/// The header record of a member: fixed mode, time and owner, so that equal samples are equal
+/// bytes.
+///
+/// # Errors
+///
+/// When the name does not fit a ustar header.
+pub(super) fn header(name: &str, len: u64) -> io::Result<[u8; RECORD_BYTES]> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name)?;
+    header.set_size(len);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    Ok(*header.as_bytes())
+}
+
+/// Zeros that fill the last record of a member.
+pub(super) fn padding(len: u64) -> &'static [u8] {
+    let used = usize::try_from(len % 512).unwrap_or(0);
+    ZEROS.get(used..).filter(|rest| rest.len() < RECORD_BYTES).unwrap_or_default()
+}
+
+/// The extension of an image member.
+pub(super) fn extension(output: OutputExtension, info: &ImageInfo) -> &'static str {
+    match output {
+        OutputExtension::Jpg => "jpg",
+        OutputExtension::Original => info.format.extension(),
+    }
+}
+
+/// The sidecar: the same keys in every sample, or loaders disagree about columns.
+#[derive(Serialize)]
+struct Sidecar<'a> {
+    url: &'a str,
+    label: &'a str,
+    width: u32,
+    height: u32,
+    format: &'static str,
+    file_size: u64,
+    sha256: &'a str,
+    meta: String,
+}
+
+/// The sidecar's bytes.
+pub(super) fn sidecar(
+    item: &Item,
+    url: &str,
+    info: &ImageInfo,
+    file_size: u64,
+    sha256: &str,
+) -> Vec<u8> {
+    let meta = item.meta.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
+    let sidecar = Sidecar {
+        url,
+        label: item.label.as_deref().unwrap_or(""),
+        width: info.width,
+        height: info.height,
+        format: info.format.as_str(),
+        file_size,
+        sha256,
+        meta,
+    };
+    serde_json::to_vec(&sidecar).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    /// A law: what is written reads back, for lengths around the record size.
+    #[test]
+    fn members_read_back_as_they_were_written() {
+        let lengths = [0, 1, 511, 512, 513, 1024, 100_000];
+        let mut tar = Vec::new();
+        for len in lengths {
+            let name = format!("00001_{len:05}.jpg");
+            tar.extend(header(&name, len).unwrap());
+            tar.extend((0..len).map(|i| u8::try_from(i % 251).unwrap()));
+            tar.extend(padding(len));
+        }
+        tar.extend(END);
+        assert_eq!(tar.len() % RECORD_BYTES, 0);
+        let mut archive = tar::Archive::new(tar.as_slice());
+        let mut read = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            assert!(entry.header().as_ustar().is_some());
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            assert!(bytes.iter().enumerate().all(|(i, b)| usize::from(*b) == i % 251));
+            read.push(u64::try_from(bytes.len()).unwrap());
+        }
+        assert_eq!(read, lengths);
+    }
+}

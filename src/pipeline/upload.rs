@@ -1,0 +1,249 @@
+//! Shard bytes to staged blocks to a committed block list, guarded by the fence.
+
+use crate::{
+    chunk::{ChunkId, Fence, ShardRef},
+    storage::{BlobHead, Condition, Error, Storage},
+};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
+
+/// A shard being written: one block buffer, staged each time it is full.
+#[derive(Debug)]
+pub struct Upload<'a> {
+    storage: &'a Storage,
+    blob: String,
+    fence: Fence,
+    block_bytes: usize,
+    buffer: Vec<u8>,
+    block_ids: Vec<String>,
+    position: u64,
+    sha256: Sha256,
+}
+
+/// A shard whose blocks are all staged: invisible until it is committed.
+#[derive(Debug)]
+pub struct StagedShard {
+    /// What it will be.
+    pub shard: ShardRef,
+    block_ids: Vec<String>,
+}
+
+/// Bytes in hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
+
+impl<'a> Upload<'a> {
+    /// A new shard of the claim with this fence.
+    pub fn new(storage: &'a Storage, blob: String, fence: Fence, block_bytes: u64) -> Self {
+        let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
+        Self {
+            storage,
+            blob,
+            fence,
+            block_bytes,
+            buffer: Vec::with_capacity(block_bytes),
+            block_ids: Vec::new(),
+            position: 0,
+            sha256: Sha256::new(),
+        }
+    }
+
+    /// Bytes written so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Appends bytes; stages a block each time the buffer is full.
+    ///
+    /// # Errors
+    ///
+    /// When a block cannot be staged.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.sha256.update(bytes);
+        self.position += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = (self.block_bytes - self.buffer.len()).min(rest.len());
+            let (now, later) = rest.split_at(room);
+            self.buffer.extend_from_slice(now);
+            rest = later;
+            if self.buffer.len() == self.block_bytes {
+                self.stage().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stage(&mut self) -> Result<(), Error> {
+        // Fixed width; the fence keeps two claims' blocks apart.
+        let id = format!("{:016x}{:08x}", self.fence.0, self.block_ids.len());
+        let block = Bytes::from(std::mem::take(&mut self.buffer));
+        self.storage.stage(&self.blob, &id, block.clone()).await?;
+        self.block_ids.push(id);
+        // The buffer comes back unless the client still holds a handle to it.
+        self.buffer = match block.try_into_mut() {
+            Ok(mut buffer) => {
+                buffer.clear();
+                Vec::from(buffer)
+            }
+            Err(_) => Vec::with_capacity(self.block_bytes),
+        };
+        Ok(())
+    }
+
+    /// Stages what is left.
+    ///
+    /// # Errors
+    ///
+    /// When the last block cannot be staged.
+    pub async fn finish(mut self, samples: u64) -> Result<StagedShard, Error> {
+        if !self.buffer.is_empty() {
+            self.stage().await?;
+        }
+        let shard = ShardRef {
+            blob: self.blob,
+            bytes: self.position,
+            sha256: hex(&self.sha256.finalize()),
+            samples,
+        };
+        Ok(StagedShard { shard, block_ids: self.block_ids })
+    }
+}
+
+/// Whose an existing blob is, against the fence of this claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// A newer claim: this worker is the zombie.
+    Newer,
+    /// This claim: the reply was lost.
+    Ours,
+    /// An older claim: a zombie got there first.
+    Older,
+}
+
+/// How a conditional write ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The blob is ours.
+    Done,
+    /// A newer claim wrote it: stop.
+    Superseded,
+}
+
+/// Names of the shard's metadata.
+mod key {
+    pub(super) const FENCE: &str = "fence";
+    pub(super) const SHA256: &str = "sha256";
+    pub(super) const SOURCE: &str = "source_sha256";
+}
+
+/// The fence and hash that a shard's metadata names.
+pub fn written_by(head: &BlobHead) -> Option<(Fence, &str)> {
+    let fence = head.metadata.get(key::FENCE)?.parse().ok()?;
+    Some((Fence(fence), head.metadata.get(key::SHA256)?))
+}
+
+impl StagedShard {
+    /// Commits the shard over what was seen at the claim. A conflict with an older claim is
+    /// overwritten; one with a newer claim stops this one.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away, or our staged blocks are gone.
+    pub async fn commit(
+        &self,
+        storage: &Storage,
+        id: ChunkId,
+        fence: Fence,
+        source_sha256: &str,
+        seen: Option<BlobHead>,
+        deadline: Duration,
+    ) -> Result<Written, Error> {
+        let metadata = HashMap::from(
+            [
+                ("job_id", id.job_id.to_string()),
+                ("chunk_index", id.chunk_index.to_string()),
+                (key::FENCE, fence.to_string()),
+                (key::SHA256, self.shard.sha256.clone()),
+                ("samples", self.shard.samples.to_string()),
+                (key::SOURCE, source_sha256.to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let name = &self.shard.blob;
+        let mut condition = seen.map_or(Condition::Absent, |head| Condition::Unchanged(head.etag));
+        loop {
+            let commit =
+                storage.commit(name, &self.block_ids, metadata.clone(), &condition, deadline);
+            let conflict = match commit.await {
+                Ok(()) => return Ok(Written::Done),
+                Err(conflict @ Error::Conflict { .. }) => conflict,
+                Err(other) => return Err(other),
+            };
+            let Some(head) = storage.head_dataset(name).await? else { return Err(conflict) };
+            match self.writer(&head, fence) {
+                Writer::Newer => return Ok(Written::Superseded),
+                Writer::Ours => return Ok(Written::Done),
+                Writer::Older => {
+                    let newer = Condition::Unchanged(head.etag);
+                    // The condition held, so our blocks are gone: the chunk must be done again.
+                    if newer == condition {
+                        return Err(conflict);
+                    }
+                    condition = newer;
+                }
+            }
+        }
+    }
+
+    fn writer(&self, head: &BlobHead, fence: Fence) -> Writer {
+        match written_by(head) {
+            Some((writer, _)) if writer > fence => Writer::Newer,
+            Some((writer, sha256)) if writer == fence && sha256 == self.shard.sha256 => {
+                Writer::Ours
+            }
+            _ => Writer::Older,
+        }
+    }
+}
+
+/// Writes the manifest over what was seen at the claim, in the same style.
+///
+/// # Errors
+///
+/// When storage is away.
+pub async fn put_manifest(
+    storage: &Storage,
+    name: &str,
+    manifest: &crate::chunk::Manifest,
+    seen: Option<Condition>,
+) -> Result<Written, Error> {
+    let bytes = serde_json::to_vec(manifest).unwrap_or_default();
+    let mut condition = seen.unwrap_or(Condition::Absent);
+    loop {
+        let conflict = match storage.put_dataset(name, bytes.clone(), &condition).await {
+            Ok(()) => return Ok(Written::Done),
+            Err(conflict @ Error::Conflict { .. }) => conflict,
+            Err(other) => return Err(other),
+        };
+        let Some((etag, there)) = storage.read_dataset(name).await? else { return Err(conflict) };
+        if there == bytes {
+            return Ok(Written::Done);
+        }
+        let writer = serde_json::from_slice::<crate::chunk::Manifest>(&there).map(|m| m.fence);
+        if writer.is_ok_and(|fence| fence > manifest.fence) {
+            return Ok(Written::Superseded);
+        }
+        let newer = Condition::Unchanged(etag);
+        if newer == condition {
+            return Err(conflict);
+        }
+        condition = newer;
+    }
+}

@@ -1,0 +1,314 @@
+//! One chunk from admitted to a terminal state; the only place that picks a [`Disposition`].
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod work;
+
+use crate::{
+    admission::{self, Admitted, Asker, Decision, Deferral},
+    chunk::{ChunkId, ChunkMessage, Manifest, Report},
+    jobs,
+    pipeline::{self, Stages},
+    settings::Settings,
+    spool::Budget,
+    state::{self, Database, GiveUp, GivenUp, Lease, Refusal, Released, Renewal},
+    storage::{self, Storage},
+};
+use futures_util::FutureExt as _;
+use std::{
+    collections::HashMap,
+    io,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+/// Everything a chunk needs, once for each process.
+#[derive(Debug)]
+pub struct Worker {
+    /// What the environment decided.
+    pub settings: Settings,
+    /// State.
+    pub database: Database,
+    /// Blob and queue.
+    pub storage: Storage,
+    /// Bytes and places.
+    pub budget: Arc<Budget>,
+    /// The pipeline's shared parts.
+    pub stages: Stages,
+    /// Who owns this process's leases.
+    pub owner: String,
+    /// Cancelled when nothing new may start.
+    pub intake_stopped: CancellationToken,
+    /// Cancelled when running chunks must be released.
+    pub drain_over: CancellationToken,
+    leases: Mutex<HashMap<ChunkId, Renewal>>,
+}
+
+/// What the host should do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// Delete it: the chunk is over, or will be woken when it can run.
+    Done(String),
+    /// Delete it: the chunk is released and will be woken.
+    Retry {
+        /// Whether the attempt counts.
+        charged: bool,
+        /// Why, for people.
+        summary: String,
+    },
+    /// Delete it, once it is recorded: it can never work.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// Deliver it again: the database stayed away.
+    DatabaseAway,
+}
+
+/// One delivery of a message.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The host's id for it.
+    pub id: String,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+/// Why a chunk's run ended without a report.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the lease is lost")]
+    LeaseLost,
+    #[error("a newer claim wrote the shard")]
+    Superseded,
+    #[error("the process drains")]
+    Drained,
+    #[error("the chunk overran its deadline")]
+    Overran,
+    #[error("no URL got any HTTP answer")]
+    NothingReachable,
+    #[error("the source blob is missing")]
+    SourceMissing,
+    #[error("the chunk panicked: {0}")]
+    Panicked(String),
+    #[error("the registered message cannot be read: {0}")]
+    Unreadable(String),
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error("the spool failed")]
+    Spool(#[source] io::Error),
+}
+
+impl From<pipeline::Error> for Fault {
+    fn from(error: pipeline::Error) -> Self {
+        match error {
+            pipeline::Error::Spool(error) => Self::Spool(error),
+            pipeline::Error::Storage(error) => Self::Storage(error),
+            pipeline::Error::State(error) => Self::State(error),
+        }
+    }
+}
+
+/// An invocation ends this long after it arrived at the latest; the host's own limit is 1200 s.
+const INVOCATION_LIMIT: Duration = Duration::from_secs(1140);
+
+impl Worker {
+    /// Puts the parts together.
+    pub fn new(
+        settings: Settings,
+        database: Database,
+        storage: Storage,
+        budget: Arc<Budget>,
+        stages: Stages,
+    ) -> Self {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let short = unique.get(..8).unwrap_or_default();
+        let owner = format!("{}/{}/{short}", settings.host.instance, std::process::id());
+        Self {
+            settings,
+            database,
+            storage,
+            budget,
+            stages,
+            owner,
+            intake_stopped: CancellationToken::new(),
+            drain_over: CancellationToken::new(),
+            leases: Mutex::default(),
+        }
+    }
+
+    /// The leases of this process, for the heartbeat.
+    pub fn leases(&self) -> Vec<Renewal> {
+        self.with_leases(|leases| leases.values().cloned().collect())
+    }
+
+    fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<ChunkId, Renewal>) -> T) -> T {
+        act(&mut self.leases.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs the chunk of a message, if it may run here and now.
+    pub async fn process(&self, message: &ChunkMessage, invocation: &Invocation) -> Disposition {
+        let asker = Asker {
+            owner: &self.owner,
+            invocation: &invocation.id,
+            arrived: invocation.arrived,
+            drain: &self.intake_stopped,
+        };
+        match admission::admit(&self.database, &self.budget, message, asker).await {
+            Decision::Admitted(admitted) => self.run(admitted, invocation).await,
+            Decision::Deferred(deferral) => {
+                Disposition::Done(format!("chunk {}: {}", message.id(), explain(deferral)))
+            }
+            Decision::Rejected(reason) => Disposition::Rejected { reason },
+            Decision::DatabaseAway => Disposition::DatabaseAway,
+        }
+    }
+
+    async fn run(&self, admitted: Admitted, invocation: &Invocation) -> Disposition {
+        let Admitted { claim, allowance } = admitted;
+        let id = claim.lease.id;
+        let span = tracing::info_span!("chunk", job_id = id.job_id, chunk_id = %id,
+            task_id = %invocation.id, attempt = claim.attempt, fence = %claim.lease.fence);
+        async {
+            let started = Instant::now();
+            tracing::info!(
+                active_chunks = claim.active_chunks,
+                max_chunks = claim.max_chunks,
+                "Chunk started"
+            );
+            self.with_leases(|leases| leases.insert(id, claim.lease.renewal()));
+            let deadline = self.deadline(invocation);
+            let result = tokio::select! {
+                result = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind() => {
+                    result.unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(panic.as_ref()))))
+                }
+                () = claim.lease.expired() => Err(Fault::LeaseLost),
+                () = self.drain_over.cancelled() => Err(Fault::Drained),
+                () = sleep_until(deadline) => Err(Fault::Overran),
+            };
+            let temp_peak = allowance.temp_peak_bytes();
+            drop(allowance);
+            let disposition = match result {
+                Ok(manifest) => self.complete(claim.lease, &manifest, started).await,
+                Err(fault) => self.give_up(claim.lease, fault, temp_peak).await,
+            };
+            self.with_leases(|leases| leases.remove(&id));
+            self.wake_next(id).await;
+            disposition
+        }
+        .instrument(span)
+        .await
+    }
+
+    fn deadline(&self, invocation: &Invocation) -> Instant {
+        let chunk = Instant::now() + self.settings.chunk_deadline;
+        chunk.min(invocation.arrived + INVOCATION_LIMIT)
+    }
+
+    async fn complete(&self, lease: Lease, manifest: &Manifest, started: Instant) -> Disposition {
+        let id = lease.id;
+        let report = Report::from_manifest(manifest);
+        let name = id.manifest_blob(&format!("job_{}", id.job_id));
+        let completed = self.database.complete(lease, &report, &name).await;
+        let totals = &report.totals;
+        match completed {
+            Ok(()) => {
+                tracing::info!(
+                    images_downloaded = totals.images_downloaded,
+                    images_valid = totals.images_valid,
+                    duration_sec = started.elapsed().as_secs_f64(),
+                    "Chunk completed"
+                );
+                Disposition::Done(format!(
+                    "chunk {id}: completed, {} of {} images valid",
+                    totals.images_valid, totals.images_total
+                ))
+            }
+            Err(error) => {
+                let cause = jobs::cause_chain(&error);
+                tracing::warn!(cause, "lease lost before the chunk was completed");
+                Disposition::Retry { charged: false, summary: format!("chunk {id}: {cause}") }
+            }
+        }
+    }
+
+    /// The one judge of faults: charged or not, and what the row says.
+    async fn give_up(&self, lease: Lease, fault: Fault, temp_peak: u64) -> Disposition {
+        let id = lease.id;
+        let release = GiveUp::Release { backoff: true };
+        let retry = GiveUp::Retry { max_attempts: self.settings.max_attempts };
+        let (how, code) = match &fault {
+            Fault::LeaseLost | Fault::Superseded => (release, "lease_lost"),
+            Fault::Drained => (GiveUp::Release { backoff: false }, "drained"),
+            Fault::Storage(storage::Error::Away { .. }) => (release, "storage_unreachable"),
+            Fault::Storage(storage::Error::Conflict { .. }) => (release, "storage_conflict"),
+            Fault::Storage(storage::Error::Missing { .. }) => (retry, "storage_missing"),
+            Fault::Storage(storage::Error::Refused { .. }) => (retry, "storage_refused"),
+            Fault::State(state::Error::Away { .. }) => (release, "database_away"),
+            Fault::State(state::Error::LeaseLost(_)) => (release, "lease_lost"),
+            Fault::State(state::Error::Refused { .. } | state::Error::Migrate(_)) => {
+                (retry, "database_refused")
+            }
+            Fault::Spool(error) if is_disk_full(error) => (release, "disk_full"),
+            Fault::Spool(_) => (retry, "spool_failed"),
+            Fault::Overran => (retry, "deadline_overrun"),
+            Fault::NothingReachable => (GiveUp::Fail, "nothing_reachable"),
+            Fault::SourceMissing => (retry, "source_missing"),
+            Fault::Panicked(_) => (retry, "panic"),
+            Fault::Unreadable(_) => (GiveUp::Fail, "message_unreadable"),
+        };
+        let cause = jobs::cause_chain(&fault);
+        let why = Released { how, code, message: &cause, temp_peak_bytes: temp_peak };
+        let (outcome, charged) = match self.database.give_up(lease, &why).await {
+            Ok(GivenUp::Released) => ("released", false),
+            Ok(GivenUp::Retried) => ("will be retried", true),
+            Ok(GivenUp::Failed) => ("failed", true),
+            Err(_) => ("left to reclaim", false),
+        };
+        tracing::warn!(code, cause, outcome, "Chunk not completed");
+        Disposition::Retry { charged, summary: format!("chunk {id}: {outcome} ({code}: {cause})") }
+    }
+
+    /// Whoever ends or releases a chunk wakes exactly one, and ends its job if that was the last.
+    async fn wake_next(&self, id: ChunkId) {
+        if self.intake_stopped.is_cancelled() {
+            return;
+        }
+        let woken = jobs::wake(&self.database, &self.storage, 1).await.map(drop);
+        let ended = jobs::end_jobs(&self.database, &self.storage, Some(id.job_id)).await;
+        for error in [woken, ended].into_iter().filter_map(Result::err) {
+            // The background pass does both within seconds.
+            tracing::debug!(cause = jobs::cause_chain(&error), "left to the background pass");
+        }
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+fn explain(deferral: Deferral) -> &'static str {
+    match deferral {
+        Deferral::InstanceFull => "this instance is full, the chunk waits",
+        Deferral::Refused(Refusal::Completed) => "completed already",
+        Deferral::Refused(Refusal::Failed) => "failed already",
+        Deferral::Refused(Refusal::Cancelled) => "cancelled",
+        Deferral::Refused(Refusal::Running) => "running already",
+        Deferral::Refused(Refusal::Later) => "not due yet, the chunk waits",
+        Deferral::Refused(Refusal::Full) => "all slots are taken, the chunk waits",
+        Deferral::Refused(Refusal::Paused) => "intake is paused, the chunk waits",
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

@@ -1,0 +1,171 @@
+//! The effects of a claimed chunk, in order: source, images, commit, manifest.
+
+use super::{Fault, Worker};
+use crate::{
+    chunk::{
+        BlobSource, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, Manifest, Reason, Source,
+    },
+    pipeline::{
+        self, Outcome, Work,
+        upload::{self, Written, hex},
+    },
+    spool::Allowance,
+    state::{Claim, Error as StateError},
+    storage::{self, BlobHead, Condition},
+};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
+
+/// What stood in the dataset container when the chunk was claimed.
+struct Seen {
+    shard: Option<BlobHead>,
+    manifest: Option<(Condition, Option<Manifest>)>,
+}
+
+impl Worker {
+    /// Does the chunk's work up to the manifest; the claim's holder completes the row.
+    pub(super) async fn work(
+        &self,
+        claim: &Claim,
+        allowance: &Allowance,
+        deadline: Instant,
+    ) -> Result<Manifest, Fault> {
+        let started_at = OffsetDateTime::now_utc();
+        let started = Instant::now();
+        let message: ChunkMessage =
+            serde_json::from_str(&claim.message).map_err(|e| Fault::Unreadable(e.to_string()))?;
+        let (items, source_sha256) = self.load_source(&message).await?;
+        let seen = self.look(&message).await?;
+        if let Some(manifest) = adoptable(&seen, &source_sha256) {
+            tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
+            return Ok(manifest.clone());
+        }
+        let fence = claim.lease.fence;
+        let work = Work {
+            message: &message,
+            items: &items,
+            fence,
+            allowance: allowance.clone(),
+            // What is left of the deadline is for the commit.
+            deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
+        };
+        let outcome = pipeline::run(&self.stages, &self.storage, &self.database, work).await?;
+        if is_nothing_reachable(&outcome) {
+            return Err(Fault::NothingReachable);
+        }
+        self.assert_held(claim).await?;
+        let cap = self.settings.lease / 8;
+        let (id, staged) = (message.id(), &outcome.staged);
+        let committed =
+            staged.commit(&self.storage, id, fence, &source_sha256, seen.shard, cap).await?;
+        superseded(committed)?;
+        let manifest = Manifest {
+            schema: MANIFEST_SCHEMA.to_owned(),
+            id,
+            source_sha256,
+            image_range: message.image_range,
+            attempt: claim.attempt,
+            fence,
+            started_at: started_at.format(&Rfc3339).unwrap_or_default(),
+            completed_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            duration_sec: started.elapsed().as_secs_f64(),
+            totals: outcome.totals,
+            shard: outcome.staged.shard,
+            errors: count_reasons(&outcome.items),
+            items: outcome.items,
+        };
+        let name = id.manifest_blob(&message.prefix());
+        let condition = seen.manifest.map(|(condition, _)| condition);
+        superseded(upload::put_manifest(&self.storage, &name, &manifest, condition).await?)?;
+        Ok(manifest)
+    }
+
+    /// The URLs, and the hash of everything that decides the shard's content.
+    async fn load_source(&self, message: &ChunkMessage) -> Result<(Vec<Item>, String), Fault> {
+        let mut hasher = Sha256::new();
+        let items = match &message.source {
+            Some(Source::Inline(items)) => {
+                hasher.update(serde_json::to_vec(items).unwrap_or_default());
+                items.clone()
+            }
+            Some(Source::Blob(BlobSource { blob })) => {
+                let bytes = self.storage.read_source(blob).await.map_err(|error| match error {
+                    storage::Error::Missing { .. } => Fault::SourceMissing,
+                    other @ (storage::Error::Away { .. }
+                    | storage::Error::Conflict { .. }
+                    | storage::Error::Refused { .. }) => Fault::Storage(other),
+                })?;
+                hasher.update(&bytes);
+                ListFormat::of(blob).parse(&bytes)
+            }
+            None => return Err(Fault::Unreadable("it has no source".into())),
+        };
+        for part in [
+            serde_json::to_vec(&message.validation),
+            serde_json::to_vec(&message.dedupe),
+            serde_json::to_vec(&message.output),
+        ] {
+            hasher.update([0]);
+            hasher.update(part.unwrap_or_default());
+        }
+        Ok((items, hex(&hasher.finalize())))
+    }
+
+    async fn look(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
+        let (id, prefix) = (message.id(), message.prefix());
+        let shard = self.storage.head_dataset(&id.shard_blob(&prefix)).await?;
+        let manifest = self.storage.read_dataset(&id.manifest_blob(&prefix)).await?;
+        let manifest = manifest
+            .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
+        Ok(Seen { shard, manifest })
+    }
+
+    /// The last look before the commit: the database, not our clock, says whose the chunk is.
+    async fn assert_held(&self, claim: &Claim) -> Result<(), Fault> {
+        loop {
+            match self.database.assert_held(&claim.lease).await {
+                // The lease ends the wait.
+                Err(StateError::Away { .. }) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+/// A manifest that an earlier claim of the same work left, with its own shard in place: the crash
+/// came between manifest and row.
+fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<&'a Manifest> {
+    let manifest = seen.manifest.as_ref()?.1.as_ref()?;
+    let (fence, sha256) = upload::written_by(seen.shard.as_ref()?)?;
+    let same = manifest.schema == MANIFEST_SCHEMA
+        && manifest.source_sha256 == source_sha256
+        && manifest.fence == fence
+        && manifest.shard.sha256 == sha256;
+    same.then_some(manifest)
+}
+
+/// Refused URLs aside, a process without network must not complete a chunk of nothing.
+fn is_nothing_reachable(outcome: &Outcome) -> bool {
+    let refused = Reason::UrlRefused.to_string();
+    let asked = outcome.items.iter().any(|item| item.reason.as_ref() != Some(&refused));
+    asked && !outcome.was_answered
+}
+
+fn superseded(written: Written) -> Result<(), Fault> {
+    match written {
+        Written::Done => Ok(()),
+        Written::Superseded => Err(Fault::Superseded),
+    }
+}
+
+fn count_reasons(items: &[crate::chunk::ItemReport]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for reason in items.iter().filter_map(|item| item.reason.clone()) {
+        *counts.entry(reason).or_default() += 1;
+    }
+    counts
+}
