@@ -1,0 +1,273 @@
+//! The command line of operators and producers. Parses arguments, calls the library.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod doctor;
+mod status;
+
+use anyhow::{Context as _, bail};
+use chunk_handler::{
+    chunk::Level,
+    jobs::{self, Command, JobRequest},
+    settings::{Program, Settings},
+    state::Database,
+    storage::Storage,
+    telemetry,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{io::Read as _, path::PathBuf, process::ExitCode};
+
+/// Submits jobs to the chunk handler and looks after them.
+///
+/// Settings come from the environment, then from Values of local.settings.json in the working
+/// directory; `chunkctl doctor` shows which.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  chunkctl migrate
+  chunkctl submit --job-id 7 --urls cats.txt --watch
+  chunkctl status --job-id 7
+  chunkctl control pause --minutes 30
+  chunkctl doctor"
+)]
+struct Cli {
+    /// Print JSON: one object or array, with the columns of the views.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Bring the schema up to date and create queues and containers.
+    Migrate,
+    /// Submit a job: one URL a line (.txt, or - for stdin), .jsonl, .csv or .tsv.
+    #[command(after_help = "Examples:
+  chunkctl submit --job-id 7 --urls cats.txt --watch
+  chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
+  grep -v thumb all.txt | chunkctl submit --job-id 9 --urls -")]
+    Submit(Submit),
+    /// Show the fleet and its jobs.
+    Status {
+        /// Only this job; with --watch, end when it does.
+        #[arg(long)]
+        job_id: Option<i64>,
+        /// Go on, with a progress bar.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Check settings and everything the handler depends on, and say what to do.
+    Doctor,
+    /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
+    #[command(subcommand)]
+    Control(Control),
+}
+
+#[derive(Debug, Args)]
+struct Submit {
+    /// The job's number, 0 to 2^63 - 1.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    job_id: i64,
+    /// The list of URLs; - reads text from stdin.
+    #[arg(long)]
+    urls: PathBuf,
+    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    chunk_size: Option<u32>,
+    /// 0 to 10, highest first.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i16).range(0..=10))]
+    priority: i16,
+    /// Label of URLs that have none of their own.
+    #[arg(long)]
+    label: Option<String>,
+    /// How thoroughly images are checked.
+    #[arg(long, value_enum, default_value_t = CheckLevel::Medium)]
+    level: CheckLevel,
+    /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CheckLevel {
+    /// Signature and dimensions.
+    Fast,
+    /// Also the container, to its end.
+    Medium,
+    /// Also a full decode.
+    Slow,
+}
+
+#[derive(Debug, Subcommand)]
+enum Control {
+    /// Start no chunk for a while; running ones go on.
+    Pause {
+        /// How long.
+        #[arg(long)]
+        minutes: Option<u32>,
+    },
+    /// Lift a pause.
+    Resume,
+    /// Have every process remove what dead ones left in its temp space.
+    Sweep,
+    /// Fail what is not over of a job.
+    Cancel {
+        /// The job.
+        #[arg(long)]
+        job_id: i64,
+    },
+    /// Say that no more chunks of a job come.
+    Close {
+        /// The job.
+        #[arg(long)]
+        job_id: i64,
+    },
+    /// Run failed chunks of a job again.
+    Retry {
+        /// The job.
+        #[arg(long)]
+        job_id: i64,
+        /// Only this chunk.
+        #[arg(long)]
+        chunk_index: Option<i32>,
+    },
+}
+
+/// Settings and clients of one run.
+struct Session {
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    json: bool,
+}
+
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = match Settings::load(Program::Chunkctl) {
+        Ok(settings) => settings,
+        Err(violations) => {
+            for violation in violations {
+                eprintln!("{violation}");
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    // Its output is the result: logs only when asked for.
+    if settings.log_filter != "info" {
+        telemetry::install(&settings.log_filter);
+    }
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
+    }
+    match run(cli, settings) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
+    let database = Database::open(settings.database_url.expose(), settings.lease)?;
+    let storage = Storage::open(&settings)?;
+    let session = Session { settings, database, storage, json: cli.json };
+    match cli.action {
+        Action::Migrate => session.migrate().await,
+        Action::Submit(submit) => session.submit(submit).await,
+        Action::Status { job_id, watch } => session.status(job_id, watch).await,
+        Action::Doctor => session.doctor().await,
+        Action::Control(control) => session.control(control).await,
+    }
+}
+
+impl Session {
+    async fn migrate(&self) -> anyhow::Result<ExitCode> {
+        self.database.migrate().await?;
+        self.storage.create_places().await?;
+        self.say(
+            &serde_json::json!({"migrated": true}),
+            "the schema is up to date; queues and containers exist",
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn submit(&self, submit: Submit) -> anyhow::Result<ExitCode> {
+        let bytes = read_list(&submit.urls)?;
+        let default_size = self.settings.limits.chunk_size_images;
+        let request = JobRequest {
+            job_id: submit.job_id,
+            file_name: submit.urls.to_string_lossy().into_owned(),
+            bytes,
+            chunk_size: usize::try_from(submit.chunk_size.unwrap_or(default_size))?,
+            priority: submit.priority,
+            label: submit.label,
+            level: match submit.level {
+                CheckLevel::Fast => Level::Fast,
+                CheckLevel::Medium => Level::Medium,
+                CheckLevel::Slow => Level::Slow,
+            },
+        };
+        // Idempotent, and a first submit may come before the first handler.
+        self.database.migrate().await?;
+        self.storage.create_places().await?;
+        let job = jobs::submit(&self.database, &self.storage, request).await?;
+        let state = if job.is_new { "submitted" } else { "was submitted before" };
+        if !(self.json && submit.watch) {
+            let line = format!(
+                "job {} {state}: {} images in {} chunks",
+                job.job_id, job.images, job.chunks
+            );
+            self.say(&serde_json::to_value(&job)?, &line);
+        }
+        if submit.watch {
+            return self.status(Some(job.job_id), true).await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn control(&self, control: Control) -> anyhow::Result<ExitCode> {
+        let command = match control {
+            Control::Pause { minutes } => match Command::pause(minutes) {
+                Ok(command) => command,
+                Err(error) => {
+                    eprintln!("error: --minutes: {error}");
+                    return Ok(ExitCode::from(USAGE));
+                }
+            },
+            Control::Resume => Command::Resume,
+            Control::Sweep => Command::Sweep,
+            Control::Cancel { job_id } => Command::Cancel { job_id },
+            Control::Close { job_id } => Command::Close { job_id },
+            Control::Retry { job_id, chunk_index } => Command::Retry { job_id, chunk_index },
+        };
+        let summary = command.apply(&self.database, &self.storage).await?;
+        self.say(&serde_json::json!({"result": summary}), &summary);
+        if summary.ends_with("is unknown") {
+            bail!("no such job; `chunkctl status` lists the jobs");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Prints the result in the form asked for.
+    fn say(&self, json: &serde_json::Value, text: &str) {
+        if self.json {
+            println!("{json}");
+        } else {
+            println!("{text}");
+        }
+    }
+}
+
+fn read_list(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("reading stdin")?;
+        return Ok(bytes);
+    }
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}

@@ -1,0 +1,180 @@
+//! `status`: the fleet and its jobs, once or with a progress bar.
+
+use super::Session;
+use anyhow::bail;
+use chunk_handler::state::{Capacity, ChunkStatus, JobProgress};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+const PERIOD: Duration = Duration::from_millis(500);
+/// Failed chunks that are shown.
+const SHOWN_FAILURES: i64 = 10;
+
+impl Session {
+    pub(super) async fn status(
+        &self,
+        job_id: Option<i64>,
+        watch: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let jobs = self.database.job_progress(job_id).await?;
+        if let (Some(job_id), true) = (job_id, jobs.is_empty()) {
+            bail!("job {job_id} is unknown; submit it, or see `chunkctl status`");
+        }
+        match (job_id, watch) {
+            (Some(job_id), true) => self.watch_job(job_id).await,
+            (None, true) => self.watch_fleet().await,
+            (_, false) => {
+                self.show(jobs).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    async fn show(&self, jobs: Vec<JobProgress>) -> anyhow::Result<()> {
+        let capacity = self.database.capacity().await?;
+        let mut failed = Vec::new();
+        for job in jobs.iter().filter(|job| job.failed_chunks > 0) {
+            failed.extend(self.database.failed_chunks(job.job_id, SHOWN_FAILURES).await?);
+        }
+        if self.json {
+            println!("{}", json!({"capacity": capacity, "jobs": jobs, "failed_chunks": failed}));
+            return Ok(());
+        }
+        println!("{}", capacity_line(&capacity));
+        for job in &jobs {
+            println!("{}", job_line(job));
+        }
+        for chunk in &failed {
+            println!("{}", failure_line(chunk));
+        }
+        Ok(())
+    }
+
+    /// Shows a job's progress until it ends; the exit code says how.
+    async fn watch_job(&self, job_id: i64) -> anyhow::Result<ExitCode> {
+        let bar = self.progress_bar()?;
+        let since = Instant::now();
+        let (_, start_bytes) = self.database.job_bytes(job_id).await?;
+        let mut start_images = None;
+        loop {
+            let Some(job) = self.database.job_progress(Some(job_id)).await?.pop() else {
+                bail!("job {job_id} is gone");
+            };
+            let (_, bytes) = self.database.job_bytes(job_id).await?;
+            let start = *start_images.get_or_insert(job.images_total);
+            let speed = Speed {
+                images: job.images_total - start,
+                bytes: bytes - start_bytes,
+                seconds: since.elapsed().as_secs_f64().max(0.001),
+            };
+            let over = job.completed_chunks + job.failed_chunks;
+            bar.set_length(u64::try_from(job.total_chunks).unwrap_or(0));
+            bar.set_position(u64::try_from(over).unwrap_or(0));
+            bar.set_message(speed.text(&job));
+            if self.json {
+                println!("{}", serde_json::to_value(&job)?);
+            }
+            if matches!(job.status.as_str(), "completed" | "failed" | "cancelled") {
+                bar.finish_and_clear();
+                if !self.json {
+                    self.show(vec![job.clone()]).await?;
+                }
+                let code = u8::from(job.status != "completed");
+                return Ok(ExitCode::from(code));
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    /// Shows the fleet until interrupted.
+    async fn watch_fleet(&self) -> anyhow::Result<ExitCode> {
+        loop {
+            self.show(self.database.job_progress(None).await?).await?;
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                () = tokio::time::sleep(PERIOD * 4) => println!(),
+            }
+        }
+    }
+
+    fn progress_bar(&self) -> anyhow::Result<ProgressBar> {
+        if self.json {
+            return Ok(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}  ETA {eta}")?;
+        Ok(ProgressBar::no_length().with_style(style))
+    }
+}
+
+/// What happened since the watch began.
+struct Speed {
+    images: i64,
+    bytes: i64,
+    seconds: f64,
+}
+
+impl Speed {
+    #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "shown with one digit")]
+    fn text(&self, job: &JobProgress) -> String {
+        format!(
+            "{}, {} running, {} images ({} valid), {:.1} images/s, {:.1} MB/s",
+            job.status,
+            job.active_chunks,
+            job.images_total,
+            job.images_valid,
+            self.images as f64 / self.seconds,
+            self.bytes as f64 / self.seconds / 1_048_576.0,
+        )
+    }
+}
+
+fn capacity_line(capacity: &Capacity) -> String {
+    let paused = match capacity.paused_until {
+        Some(until) => format!(", paused until {until} (chunkctl control resume)"),
+        None => String::new(),
+    };
+    format!(
+        "fleet: {} of {} slots taken, profile {}{paused}",
+        capacity.active_chunks, capacity.max_chunks, capacity.environment
+    )
+}
+
+fn job_line(job: &JobProgress) -> String {
+    format!(
+        "job {}: {} {:.0}%, chunks {} pending {} running {} completed {} failed of {}, \
+         images {} of which {} valid, {} duplicates removed, {} late duplicates",
+        job.job_id,
+        job.status,
+        job.progress,
+        job.pending_chunks,
+        job.active_chunks,
+        job.completed_chunks,
+        job.failed_chunks,
+        job.total_chunks,
+        job.images_total,
+        job.images_valid,
+        job.duplicates_removed,
+        job.late_duplicates,
+    )
+}
+
+fn failure_line(chunk: &ChunkStatus) -> String {
+    let code = chunk.error_code.as_deref().unwrap_or("unknown");
+    let advice = match code {
+        "cancelled" => "the job was cancelled; `chunkctl control retry` reopens it",
+        "nothing_reachable" => "check the network of the app, then `chunkctl control retry`",
+        "source_missing" => "its list of URLs is gone; submit the job under a new number",
+        "worker_lost" => "it ended its process every time; look at its images, raise memory",
+        "deadline_overrun" => "make chunks smaller, or raise PIXCRAWLER_CHUNK_DEADLINE_SECONDS",
+        _ => "see the message; `chunkctl control retry` runs it again",
+    };
+    let message = chunk.error_message.as_deref().unwrap_or("");
+    format!(
+        "  chunk {}/{} failed: {code}: {message}\n    {advice}",
+        chunk.job_id, chunk.chunk_index
+    )
+}
