@@ -48,7 +48,10 @@ impl Guard {
     pub fn parse(&self, text: &str) -> Result<Url, Reason> {
         // The URL standard drops tabs and newlines and takes backslashes for slashes, so that
         // other parsers see another host.
-        if text.len() > MAX_URL_BYTES || text.chars().any(|c| c.is_control() || c == '\\') {
+        let is_odd = text.chars().any(|c| c.is_control() || c == '\\');
+        // It also takes http:x and http:///x for http://x.
+        let has_host = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
+        if text.len() > MAX_URL_BYTES || is_odd || !has_host {
             return Err(Reason::UrlRefused);
         }
         let url = Url::parse(text).map_err(|_| Reason::UrlRefused)?;
@@ -201,6 +204,7 @@ mod tests {
             "   ",
             &long,
             "http:///etc/passwd",
+            "http:example.com/",
             "http://user:pw@example.com/",
             "http://good.com@127.0.0.1/",
             "http://127.0.0.1/",

@@ -184,14 +184,20 @@ impl Body {
         look: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
     ) -> io::Result<(Self, T)> {
         if self.len < INLINE_BYTES && !on_thread && matches!(self.place, Place::Memory(_)) {
-            let result = look(&mut self.reader()?, self.len);
-            return Ok((self, result));
+            return self.look_at(look);
         }
-        blocking(move || {
-            let result = look(&mut self.reader()?, self.len);
-            Ok((self, result))
-        })
-        .await
+        blocking(move || self.look_at(look)).await
+    }
+
+    /// A file that cannot be read is a fault, however the look took it.
+    fn look_at<T>(self, look: impl FnOnce(&mut BodyReader<'_>, u64) -> T) -> io::Result<(Self, T)> {
+        let mut reader = self.reader()?;
+        let result = look(&mut reader, self.len);
+        let fault = match reader {
+            BodyReader::Memory { .. } => None,
+            BodyReader::File { fault, .. } => fault,
+        };
+        fault.map_or(Ok((self, result)), Err)
     }
 
     fn reader(&self) -> io::Result<BodyReader<'_>> {
@@ -200,7 +206,8 @@ impl Body {
             Place::File(spooled) => {
                 let mut file = spooled.file.try_clone()?;
                 file.rewind()?;
-                Ok(BodyReader::File(BufReader::with_capacity(SEGMENT_BYTES, file)))
+                let file = BufReader::with_capacity(SEGMENT_BYTES, file);
+                Ok(BodyReader::File { file, fault: None })
             }
         }
     }
@@ -260,7 +267,21 @@ pub enum BodyReader<'a> {
         position: u64,
     },
     /// A file.
-    File(BufReader<File>),
+    File {
+        /// The bytes.
+        file: BufReader<File>,
+        /// The first failure to read: parsers take it for a short file.
+        fault: Option<io::Error>,
+    },
+}
+
+/// Remembers a failure and reports its kind.
+fn remember<T>(result: io::Result<T>, fault: &mut Option<io::Error>) -> io::Result<T> {
+    result.map_err(|error| {
+        let kind = error.kind();
+        fault.get_or_insert(error);
+        kind.into()
+    })
 }
 
 impl BodyReader<'_> {
@@ -285,7 +306,7 @@ impl Read for BodyReader<'_> {
                 *position += as_u64(n);
                 Ok(n)
             }
-            Self::File(file) => file.read(buffer),
+            Self::File { file, fault } => remember(file.read(buffer), fault),
         }
     }
 }
@@ -294,14 +315,14 @@ impl BufRead for BodyReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self {
             Self::Memory { segments, position } => Ok(Self::rest(segments, *position)),
-            Self::File(file) => file.fill_buf(),
+            Self::File { file, fault } => remember(file.fill_buf(), fault),
         }
     }
 
     fn consume(&mut self, n: usize) {
         match self {
             Self::Memory { position, .. } => *position += as_u64(n),
-            Self::File(file) => file.consume(n),
+            Self::File { file, .. } => file.consume(n),
         }
     }
 }
@@ -319,7 +340,7 @@ impl Seek for BodyReader<'_> {
                 *position = target.ok_or(io::ErrorKind::InvalidInput)?;
                 Ok(*position)
             }
-            Self::File(file) => file.seek(to),
+            Self::File { file, fault } => remember(file.seek(to), fault),
         }
     }
 }

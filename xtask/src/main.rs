@@ -1,1 +1,84 @@
-fn main(){}
+//! Developer commands of the chunk handler; `cargo xtask --help` lists them.
+
+mod build;
+mod demo;
+mod dev;
+mod host;
+mod signals;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo                 a whole job on this machine, with nothing set up before
+  cargo xtask dev                  the parts to work with, until Ctrl-C
+  cargo xtask test                 all checks and tests
+  cargo xtask build && func start  the handler under the Functions host";
+
+/// Developer commands of the chunk handler.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Options),
+    Dev(dev::Options),
+    Build(build::Options),
+    Test(test::Options),
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Demo(options) => demo::run(options).await,
+            Self::Dev(options) => dev::run(options).await,
+            Self::Build(_) => build::run().await,
+            Self::Test(options) => test::run(options).await,
+        }
+    }
+
+    /// The exit code after a signal: for `dev` it is how one ends it.
+    fn interrupted(&self) -> ExitCode {
+        match self {
+            Self::Dev(_) => ExitCode::SUCCESS,
+            _ => ExitCode::from(signals::INTERRUPTED),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let interrupted = command.interrupted();
+    match drive(command) {
+        Ok(Some(code)) => code,
+        Ok(None) => interrupted,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command, or drops it at the first signal: its parts then stop, the last one started first.
+fn drive(command: Command) -> anyhow::Result<Option<ExitCode>> {
+    let signal = signals::watch()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = command.run() => outcome.map(Some),
+            name = signal => {
+                eprintln!("{}: stopping; a second signal stops at once", name.unwrap_or("a signal"));
+                Ok(None)
+            }
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}

@@ -20,7 +20,7 @@ struct Header {
 
 /// Reads the dimensions and, above fast, checks that all pixels are there.
 ///
-/// Bytes behind the pixels are not looked at.
+/// Bytes behind the pixels are not looked at: writers pad the file.
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,

@@ -165,3 +165,71 @@ impl Size {
         if (width, height) == (self.width, self.height) { Ok(()) } else { Err(Reason::Corrupt) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Entries, animation, canvas, gif, look, lossless, tiff, webp};
+    use super::*;
+    use crate::chunk::Level;
+
+    fn slow(bytes: &[u8]) -> Option<Reason> {
+        look(bytes, Level::Slow).err()
+    }
+
+    #[test]
+    fn jpegs_are_refused_for_what_their_decode_would_cost() {
+        let cost = |width: u32, n_scans, is_progressive| {
+            check_jpeg_cost(Size::checked(width, 10_000_u32).unwrap(), 3, n_scans, is_progressive)
+        };
+        assert_eq!(cost(10_000, 1, false), Ok(()));
+        assert_eq!(cost(5_900, 10, true), Ok(()));
+        assert_eq!(cost(6_000, 10, true), Err(Reason::TooLarge));
+        assert_eq!(cost(6_000, 3, false), Err(Reason::TooLarge));
+        assert_eq!(cost(1_000, 100, true), Ok(()));
+        assert_eq!(cost(1_001, 100, true), Err(Reason::TooLarge));
+    }
+
+    #[test]
+    fn animations_of_large_canvases_are_refused() {
+        let mut file = gif(&[(0, 0, 1, 1)]);
+        file[6..10].copy_from_slice(&[0x10, 0x27, 0x10, 0x27]);
+        assert!(look(&file, Level::Medium).is_ok());
+        assert_eq!(slow(&file), Some(Reason::TooLarge));
+        let mut file = animation(&[(0, 0)]);
+        file[24..30].copy_from_slice(&canvas(2, 10_000, 10_000)[4..]);
+        assert!(look(&file, Level::Medium).is_ok());
+        assert_eq!(slow(&file), Some(Reason::TooLarge));
+    }
+
+    #[test]
+    fn every_frame_of_a_small_animation_is_decoded() {
+        let mut file = gif(&[(0, 0, 1, 1); 9]);
+        assert_eq!(slow(&file), None);
+        let at = file.len() - 4;
+        file[at] = 0xFF;
+        assert_eq!(slow(&file), Some(Reason::Corrupt));
+    }
+
+    #[test]
+    fn variants_that_no_decoder_knows_are_unsupported() {
+        // Compression 34,661.
+        const JBIG: Entries = &[
+            (256, 3, 1, 2),
+            (257, 3, 1, 2),
+            (259, 3, 1, 34_661),
+            (262, 3, 1, 1),
+            (273, 4, 1, 4),
+            (279, 4, 1, 4),
+        ];
+        assert_eq!(slow(&tiff(false, &[JBIG])), Some(Reason::UnsupportedFormat));
+    }
+
+    #[test]
+    fn pixels_that_a_bitstream_lacks_are_corrupt() {
+        let mut data = lossless(1, 1);
+        data.truncate(5);
+        let file = webp(&[(b"VP8L", &data)]);
+        assert!(look(&file, Level::Medium).is_ok());
+        assert_eq!(slow(&file), Some(Reason::Corrupt));
+    }
+}

@@ -19,7 +19,8 @@ const BLOCK_VALUES: u64 = 512;
 
 /// Reads the first page's dimensions and, above fast, checks that the data of all pages is there.
 ///
-/// Bytes that no directory mentions are not looked at.
+/// Bytes that no directory of the chain mentions are not looked at, nor are directories beside it
+/// (previews, Exif): the pages do not need them.
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,

@@ -78,6 +78,7 @@ declare
 begin
     select * into f from fleet;
     a.max_chunks := f.max_chunks;
+    a.active_chunks := 0;
     select * into c from chunk where job_id = p_job and chunk_index = p_index
         for no key update skip locked;
     if not found then

@@ -1,1 +1,10 @@
-
+pub mod azurite;
+pub mod blob;
+pub mod checkout;
+pub mod child;
+pub mod env;
+pub mod host;
+pub mod origin;
+pub mod postgres;
+pub mod tool;
+pub mod workdir;

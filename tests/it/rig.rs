@@ -1,0 +1,313 @@
+//! What a test needs: a database and a storage account of its own, an origin, handler processes.
+
+use serde_json::{Value, json};
+use sqlx::{PgPool, Row, postgres::PgPoolOptions};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use support::{
+    azurite,
+    blob::Blobs,
+    env,
+    origin::{Origin, OriginOptions},
+    postgres::free_port,
+};
+
+pub const DATASETS: &str = "pixcrawler-datasets";
+
+/// One test's world.
+pub struct Rig {
+    pub database_url: String,
+    pub pool: PgPool,
+    pub storage: String,
+    pub temp: tempfile::TempDir,
+    pub origin: Origin,
+    pub blobs: Blobs,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Rig {
+    pub async fn new() -> Self {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("it_{}_{n}", std::process::id());
+        let postgres = env::postgres().await.expect("Postgres starts");
+        let database_url = postgres.create_database(&name).await.expect("a database");
+        let pool = PgPoolOptions::new().max_connections(3).connect(&database_url).await.unwrap();
+        // Other test processes use the same emulator: start somewhere of our own.
+        let account = std::process::id().wrapping_mul(97).wrapping_add(n);
+        let storage = env::storage().await.expect("Azurite starts");
+        let storage = azurite::with_account(&storage, account);
+        let blobs = Blobs::new(&storage).unwrap();
+        let origin = Origin::start(OriginOptions::default()).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        Self { database_url, pool, storage, temp, origin, blobs }
+    }
+
+    /// The environment of a handler or chunkctl in this world.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            ("DATABASE_URL", self.database_url.clone()),
+            ("ChunkStorage", self.storage.clone()),
+            ("PIXCRAWLER_TEMP_DIR", self.temp.path().display().to_string()),
+            ("PIXCRAWLER_ENVIRONMENT", "azure_functions".into()),
+            ("PIXCRAWLER_ALLOWED_ORIGINS", self.origin.address().to_string()),
+            ("PIXCRAWLER_LEASE_SECONDS", "4".into()),
+            // No back-off of a test host may be waited for.
+            ("PIXCRAWLER_DRAIN_SECONDS", "2".into()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    pub async fn handler(&self) -> Handler {
+        self.handler_with(&[]).await
+    }
+
+    /// A handler that answers, with its schema in place.
+    pub async fn handler_with(&self, extra: &[(&str, &str)]) -> Handler {
+        let handler = Handler::spawn(self.environment(), extra);
+        handler.answers().await;
+        handler.line("ready").await;
+        handler
+    }
+
+    /// Runs chunkctl to its end.
+    pub fn chunkctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chunkctl"));
+        command.env_clear().envs(self.environment()).current_dir(self.temp.path()).args(arguments);
+        let output = command.output().unwrap();
+        Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Writes a list of URLs and returns its path.
+    pub fn list(&self, name: &str, urls: &[String]) -> PathBuf {
+        let path = self.temp.path().join(name);
+        std::fs::write(&path, urls.join("\n")).unwrap();
+        path
+    }
+
+    /// Submits a job without starting anything.
+    pub fn submit(&self, job_id: i64, urls: &[String], chunk_size: usize) {
+        let list = self.list(&format!("{job_id}.txt"), urls);
+        let output = self.chunkctl(&[
+            "submit",
+            "--job-id",
+            &job_id.to_string(),
+            "--urls",
+            list.to_str().unwrap(),
+            "--chunk-size",
+            &chunk_size.to_string(),
+        ]);
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+    }
+
+    /// One value of the database.
+    pub async fn value<T>(&self, sql: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let row = sqlx::query(sql).fetch_one(&self.pool).await;
+        row.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
+    }
+
+    /// Waits until a query answers true.
+    pub async fn until(&self, sql: &'static str) {
+        let what = format!("{sql} becomes true");
+        wait_for(&what, async || self.value::<Option<bool>>(sql).await == Some(true)).await;
+    }
+
+    pub async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    pub async fn manifest(&self, job_id: i64, index: i32) -> Value {
+        let name = format!("job_{job_id}/chunks/chunk_{index:05}.manifest.json");
+        serde_json::from_slice(&self.blobs.read(DATASETS, &name).await.unwrap()).unwrap()
+    }
+
+    pub async fn shard(&self, job_id: i64, index: i32) -> Vec<u8> {
+        let name = format!("job_{job_id}/chunks/chunk_{index:05}.tar");
+        self.blobs.read(DATASETS, &name).await.unwrap().to_vec()
+    }
+
+    /// URLs of distinct pictures.
+    pub fn pictures(&self, n: u64) -> Vec<String> {
+        (0..n).map(|i| self.origin.url(&format!("/img/{i}"))).collect()
+    }
+}
+
+/// What a program said.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.stdout.trim())
+            .unwrap_or_else(|e| panic!("{e}: {} {}", self.stdout, self.stderr))
+    }
+}
+
+/// Waits for something that must happen, for a minute at most.
+pub async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < end, "waited a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A handler process without a host; killed when it is dropped.
+pub struct Handler {
+    child: Mutex<Child>,
+    pub port: u16,
+    pub pid: i32,
+    lines: Arc<Mutex<Vec<String>>>,
+    client: reqwest::Client,
+}
+
+impl Handler {
+    /// Starts the program with exactly this environment.
+    pub fn spawn(environment: BTreeMap<String, String>, extra: &[(&str, &str)]) -> Self {
+        let port = free_port().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_handler"));
+        command
+            .env_clear()
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .envs(environment)
+            .envs(extra.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let streams: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let lines = Arc::clone(&lines);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            });
+        }
+        let pid = i32::try_from(child.id()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child: Mutex::new(child), port, pid, lines, client }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Waits for the first answer to the host's probe.
+    pub async fn answers(&self) {
+        wait_for("the handler answers", async || {
+            assert!(self.exit().is_none(), "the handler ended: {:#?}", self.lines());
+            self.client.get(self.url("/")).send().await.is_ok()
+        })
+        .await;
+    }
+
+    /// Waits for a log line with this text.
+    pub async fn line(&self, text: &str) {
+        wait_for(text, async || self.lines().iter().any(|line| line.contains(text))).await;
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Posts an invocation as the host does; status and answer.
+    pub async fn post(&self, route: &str, invocation: &str, body: String) -> (u16, Value) {
+        let answer = self
+            .client
+            .post(self.url(route))
+            .header("Content-Type", "application/json; charset=utf-8")
+            .header("X-Azure-Functions-InvocationId", invocation)
+            .body(body)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                let text = answer.text().await.unwrap_or_default();
+                (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+            }
+            Err(_) => (0, Value::Null),
+        }
+    }
+
+    /// Delivers a chunk message.
+    pub async fn deliver(&self, invocation: &str, message: &Value) -> (u16, Value) {
+        self.post("/process_chunk", invocation, envelope(&message.to_string())).await
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal).unwrap();
+    }
+
+    pub fn kill9(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    pub fn exit(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&self) -> ExitStatus {
+        wait_for("the handler ends", async || self.exit().is_some()).await;
+        self.exit().unwrap()
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            for line in self.lines() {
+                eprintln!("handler: {line}");
+            }
+        }
+    }
+}
+
+/// The host's envelope around a queue text: a JSON string inside a JSON string.
+pub fn envelope(text: &str) -> String {
+    let doubled = Value::String(text.to_owned()).to_string();
+    json!({"Data": {"message": doubled}, "Metadata": {"DequeueCount": "1"}}).to_string()
+}
+
+/// A chunk message with an inline source.
+pub fn inline(job_id: i64, index: i32, urls: &[String]) -> Value {
+    json!({"version": 1, "job_id": job_id, "chunk_index": index, "source": {"urls": urls}})
+}
+
+/// A wake-up for a registered chunk.
+pub fn wake_up(job_id: i64, index: i32) -> Value {
+    json!({"version": 1, "job_id": job_id, "chunk_index": index})
+}
+
+/// Runs futures side by side and collects their results.
+pub async fn all<T, F: Future<Output = T>>(futures: impl IntoIterator<Item = F>) -> Vec<T> {
+    futures_util::future::join_all(futures).await
+}

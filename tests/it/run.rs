@@ -1,0 +1,157 @@
+//! One chunk and many: slots, leases, verdicts, shards.
+
+use crate::rig::{DATASETS, Rig, all, inline, wait_for, wake_up};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// C7: a mixed chunk ends with one verdict for each URL, and shard, manifest and row agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn shard_manifest_and_row_agree() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let o = |path: &str| rig.origin.url(path);
+    let mut urls = rig.pictures(6);
+    urls.extend([o("/same/1"), o("/same/1"), o("/404"), o("/html"), o("/empty"), o("/cut/3")]);
+    urls.push("file:///etc/passwd".into());
+    let (status, answer) = handler.deliver("one", &inline(7, 3, &urls)).await;
+    assert_eq!(status, 200, "{answer}");
+
+    let manifest = rig.manifest(7, 3).await;
+    let items = manifest["items"].as_array().unwrap();
+    assert_eq!(items.len(), urls.len());
+    for (idx, item) in items.iter().enumerate() {
+        assert_eq!(item["idx"], idx);
+        assert_eq!(item["url"].as_str().unwrap(), urls[idx]);
+        assert_eq!(item["reason"].is_null(), item["status"] == "valid", "{item}");
+    }
+    let reasons: Vec<&str> =
+        items[6..].iter().map(|i| i["reason"].as_str().unwrap_or("")).collect();
+    let duplicates =
+        usize::from(reasons[0] == "exact_duplicate") + usize::from(reasons[1] == "exact_duplicate");
+    assert_eq!(duplicates, 1, "one of two equal pictures is kept: {reasons:?}");
+    assert_eq!(reasons[2..], ["http_404", "not_image", "empty", "truncated", "url_refused"]);
+    let n = |name: &str| manifest[name].as_u64().unwrap();
+    assert_eq!((n("images_total"), n("images_valid"), n("duplicates_removed")), (13, 7, 1));
+    assert_eq!((n("images_invalid"), n("images_failed")), (3, 2));
+    assert_eq!(n("images_downloaded"), 10);
+
+    let tar = rig.shard(7, 3).await;
+    let sha256 = hex(&Sha256::digest(&tar));
+    assert_eq!(manifest["shard"]["sha256"].as_str().unwrap(), sha256);
+    assert_eq!(rig.value::<String>("select shard_sha256 from chunk_handler.chunk").await, sha256);
+    assert_eq!(rig.value::<i64>("select shard_fence from chunk_handler.chunk_status").await, 1);
+    for item in items.iter().filter(|item| item["status"] == "valid") {
+        let offset = item["offset"].as_u64().unwrap() as usize;
+        let length = item["length"].as_u64().unwrap() as usize;
+        assert_eq!(item["sha256"], hex(&Sha256::digest(&tar[offset..offset + length])));
+    }
+    let totals = rig.value::<Value>("select totals from chunk_handler.chunk").await;
+    assert_eq!(totals["images_valid"], manifest["images_valid"]);
+}
+
+/// Samples are pairs of consecutive members whose sidecars all have the same keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_are_consecutive_pairs_for_pythons_tarfile() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    handler.deliver("one", &inline(1, 0, &rig.pictures(5))).await;
+    let path = rig.temp.path().join("shard.tar");
+    std::fs::write(&path, rig.shard(1, 0).await).unwrap();
+    let script = "import tarfile,sys,json\n\
+        t=tarfile.open(sys.argv[1]); m=t.getmembers()\n\
+        assert len(m)==10, len(m)\n\
+        keys=set()\n\
+        for a,b in zip(m[::2],m[1::2]):\n\
+        \x20 ka,ea=a.name.split('.'); kb,eb=b.name.split('.')\n\
+        \x20 assert ka==kb and eb=='json' and ea=='jpg', (a.name,b.name)\n\
+        \x20 j=json.load(t.extractfile(b)); keys.add(tuple(sorted(j)))\n\
+        \x20 assert j['file_size']==a.size and a.mtime==0 and a.uid==0\n\
+        assert keys=={tuple(sorted('url label width height format file_size sha256 meta'.split()))}\n";
+    let python = std::process::Command::new("python3").arg("-c").arg(script).arg(&path).output();
+    match python {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(_) => println!("skipped: no python3 on this machine"),
+    }
+}
+
+/// I4 S2 F8: forty starters, limit ten, sampled; the database's own count is never above.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_starters_never_exceed_ten_slots() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.origin.set_delay(std::time::Duration::from_millis(300));
+    let urls = rig.pictures(4);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut most = 0;
+    let starters = async {
+        let messages: Vec<Value> = (0..40).map(|i| inline(1, i, &urls)).collect();
+        let ids: Vec<String> = (0..40).map(|i| format!("start-{i}")).collect();
+        let answers = all(ids.iter().zip(&messages).map(|(id, m)| handler.deliver(id, m))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 200));
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    let sampler = async {
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            let n: i64 = rig
+                .value(
+                    "select count(*) from chunk_handler.chunk_status where status = 'processing'",
+                )
+                .await;
+            most = most.max(n);
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::join!(starters, sampler);
+    assert!(most > 5 && most <= 10, "at most {most} at once");
+}
+
+/// A delivery repeated fifty times at once makes one attempt and one shard.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_deliveries_of_one_message_make_one_attempt() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.origin.set_delay(std::time::Duration::from_millis(100));
+    let message = inline(1, 0, &rig.pictures(3));
+    let ids: Vec<String> = (0..50).map(|i| format!("copy-{i}")).collect();
+    let answers = all(ids.iter().map(|id| handler.deliver(id, &message))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200));
+    rig.until("select status = 'completed' from chunk_handler.chunk_status").await;
+    assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.attempt_log").await, 1);
+    let blobs = rig.blobs.list(DATASETS, "job_1/chunks/").await.unwrap();
+    assert_eq!(blobs.len(), 2, "{blobs:?}");
+}
+
+/// X4: kill -9 in the middle; the chunk completes by itself after the lease, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_handlers_chunk_is_reclaimed_once() {
+    let rig = Rig::new().await;
+    let first = rig.handler().await;
+    rig.origin.set_delay(std::time::Duration::from_secs(2));
+    let message = inline(1, 0, &rig.pictures(5));
+    tokio::join!(first.deliver("first", &message), async {
+        rig.until(
+            "select exists (select from chunk_handler.chunk_status where status = 'processing')",
+        )
+        .await;
+        first.kill9();
+    });
+    rig.origin.set_delay(std::time::Duration::ZERO);
+    let second = rig.handler().await;
+    rig.until("select status = 'pending' from chunk_handler.chunk_status").await;
+    assert_eq!(rig.value::<i32>("select expiries from chunk_handler.chunk_status").await, 1);
+    let (status, _) = second.deliver("second", &wake_up(1, 0)).await;
+    assert_eq!(status, 200);
+    rig.until("select status = 'completed' from chunk_handler.chunk_status").await;
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
+    assert_eq!(rig.manifest(1, 0).await["items"].as_array().unwrap().len(), 5);
+    wait_for("the dead process's temp directory is swept", async || {
+        std::fs::read_dir(rig.temp.path().join("pixcrawler-chunks")).unwrap().count() == 2
+    })
+    .await;
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask test`: every check and every test.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+use support::azurite::{Azurite, AzuriteOptions};
+use support::child;
+use support::postgres::{Postgres, PostgresOptions};
+use support::tool::works;
+
+use crate::build::cargo;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                             everything
+  cargo xtask test --filter expired_lease      the checks, and the tests with that in their name
+  cargo xtask test -- --nocapture              arguments for the test programs";
+
+/// Run all checks and the whole test suite against real Postgres and real Azurite.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Run only the tests whose name contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Arguments for the test programs
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    for check in checks() {
+        let code = step(check).await?;
+        if code != 0 {
+            return Ok(ExitCode::from(code));
+        }
+    }
+    let (postgres, azurite) = tokio::try_join!(
+        Postgres::given_or_start(PostgresOptions::default()),
+        Azurite::start(AzuriteOptions::default())
+    )?;
+    // The documentation's examples ran before: the last lines are those of the real tests.
+    let mut tests = cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
+    tests.args(&options.filter).arg("--").args(&options.arguments);
+    tests.env(support::env::DATABASE_URL, postgres.base_url());
+    tests.env(support::env::STORAGE, azurite.connection_string());
+    Ok(ExitCode::from(step(tests).await?))
+}
+
+/// What must be clean before a test runs, in order.
+fn checks() -> Vec<Command> {
+    let mut documentation = cargo(&["doc", "--no-deps", "--document-private-items", "--locked"]);
+    documentation
+        .args(["--package", "pixcrawler-chunk-handler"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    vec![
+        cargo(&["fmt", "--all", "--check"]),
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        documentation,
+        cargo(&["deny", "check", "bans", "licenses", "sources"]),
+        cargo(&["machete"]),
+        cargo(&["build", "--workspace", "--bins", "--locked"]),
+        cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]),
+    ]
+}
+
+/// Runs a command and returns its exit code; what is not part of Cargo is skipped where it is missing.
+async fn step(command: Command) -> Result<u8> {
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let name = format!("cargo {}", arguments.join(" "));
+    if ["deny", "machete"].contains(&&*arguments[0])
+        && !works(&format!("cargo-{}", arguments[0]), &["--version"])
+    {
+        eprintln!("skipped: {name} (cargo-{} is not installed)", arguments[0]);
+        return Ok(0);
+    }
+    eprintln!("$ {name}");
+    let code = child::run(&name, command).await?.code();
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
