@@ -4,6 +4,7 @@ use crate::{
     chunk::ChunkMessage,
     spool::{Allowance, Budget},
     state::{Answer, Claim, Database, Error, Refusal, Registered},
+    telemetry::cause_chain,
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -72,9 +73,10 @@ where
     loop {
         match ask().await {
             Ok(answer) => return Held::Answered(answer),
-            Err(Error::Away { doing, source }) => {
+            Err(error @ Error::Away { .. }) => {
                 if !noted {
-                    tracing::warn!(doing, cause = ?source, "database away, holding the invocation");
+                    let cause = cause_chain(&error);
+                    tracing::warn!(cause, "database away, holding the invocation");
                     noted = true;
                 }
             }
@@ -135,7 +137,7 @@ fn decide(answer: Held<Answer>, allowance: Allowance) -> Decision {
         Held::Answered(Answer::Claimed(claim)) => Decision::Admitted(Admitted { claim, allowance }),
         Held::Answered(Answer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
         Held::Answered(Answer::Unknown) => Decision::Rejected("the chunk vanished".into()),
-        Held::Refused(error) => Decision::Rejected(refused(&error)),
+        Held::Refused(error) => Decision::Rejected(cause_chain(&error)),
         Held::Away => Decision::DatabaseAway,
     }
 }
@@ -178,12 +180,7 @@ async fn register(
         Held::Answered(Registered::NoSource) => Err(Decision::Rejected(
             "the chunk is not registered and the message has no source".into(),
         )),
-        Held::Refused(error) => Err(Decision::Rejected(refused(&error))),
+        Held::Refused(error) => Err(Decision::Rejected(cause_chain(&error))),
         Held::Away => Err(Decision::DatabaseAway),
     }
-}
-
-fn refused(error: &Error) -> String {
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    format!("{error}: {}", source.unwrap_or_default())
 }

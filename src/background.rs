@@ -8,6 +8,7 @@ use crate::{
     jobs,
     run::Worker,
     spool::{Swept, TempDir},
+    telemetry::cause_chain,
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
@@ -49,7 +50,7 @@ where
     let mut noted = false;
     while let Err(error) = run().await {
         if !noted {
-            let cause = jobs::cause_chain(&error);
+            let cause = cause_chain(&error);
             tracing::warn!(what, cause, "not ready yet, trying on");
             noted = true;
         }
@@ -68,7 +69,7 @@ async fn heartbeat(worker: Arc<Worker>) {
         if let Err(error) = &result
             && !is_away
         {
-            tracing::warn!(cause = jobs::cause_chain(error), "heartbeat failed, trying on");
+            tracing::warn!(cause = cause_chain(error), "heartbeat failed, trying on");
         }
         is_away = result.is_err();
     }
@@ -86,7 +87,7 @@ async fn passes(worker: &Worker) {
         if let Err(error) = &result
             && !is_away
         {
-            let cause = jobs::cause_chain(error);
+            let cause = cause_chain(error);
             tracing::warn!(cause, "a background pass failed, trying on");
         }
         is_away = result.is_err();

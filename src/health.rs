@@ -3,7 +3,7 @@
 //! Each part fails alone. On Flex Consumption the timer runs on machines of its own, so it never
 //! looks at temp space but its own process's.
 
-use crate::{jobs, run::Worker, state::HealthRow, storage::CHUNKS};
+use crate::{jobs, run::Worker, state::HealthRow, storage::CHUNKS, telemetry::cause_chain};
 use serde_json::{Map, Value, json};
 use std::{future::Future, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -27,7 +27,7 @@ impl Report {
     ) -> Option<T> {
         let (shown, value) = match timeout_at(self.until, run).await {
             Ok(Ok(value)) => (show(&value), Some(value)),
-            Ok(Err(error)) => (json!({ "error": jobs::cause_chain(&error) }), None),
+            Ok(Err(error)) => (json!({ "error": cause_chain(&error) }), None),
             Err(_) => (json!({ "error": "no time left" }), None),
         };
         self.parts.insert(name.to_owned(), shown);
@@ -68,7 +68,7 @@ pub async fn check(worker: &Worker) -> String {
     tracing::info!(report = %row.report, "Health check: {summary}");
     match database.record_health(&row).await {
         Ok(()) => summary,
-        Err(error) => format!("{summary}; not recorded: {}", jobs::cause_chain(&error)),
+        Err(error) => format!("{summary}; not recorded: {}", cause_chain(&error)),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     jobs::{self, Command},
     run::{Disposition, Invocation, Worker},
     storage::{CHUNKS, CONTROL},
+    telemetry::cause_chain,
 };
 use axum::{
     Json, Router,
@@ -135,7 +136,7 @@ async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) 
     };
     let disposition = match ChunkMessage::parse(&text) {
         Ok(message) => worker.process(&message, &invocation).await,
-        Err(error) => Disposition::Rejected { reason: jobs::cause_chain(&error) },
+        Err(error) => Disposition::Rejected { reason: cause_chain(&error) },
     };
     match disposition {
         Disposition::Done(summary) | Disposition::Retry { summary, .. } => Answer::Done(summary),
@@ -148,7 +149,7 @@ async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) 
 
 async fn control_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
     let parsed = queue_text(&body).and_then(|text| {
-        Command::parse(&text).map_err(|error| jobs::cause_chain(&error)).map(|c| (c, text))
+        Command::parse(&text).map_err(|error| cause_chain(&error)).map(|c| (c, text))
     });
     let (command, _) = match parsed {
         Ok(parsed) => parsed,
@@ -172,7 +173,7 @@ async fn control_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes
             tracing::info!(task_id = %invocation.id, summary, "Control command");
             Answer::Done(summary)
         }
-        Held::Refused(error) => Answer::Failed(jobs::cause_chain(&error)),
+        Held::Refused(error) => Answer::Failed(cause_chain(&error)),
         Held::Away => Answer::DatabaseAway,
     }
 }
@@ -190,7 +191,7 @@ async fn reject(
     let record = || worker.database.reject(&source_key, queue, body, reason);
     match hold(invocation.arrived, &worker.intake_stopped, record).await {
         Held::Answered(()) => Answer::Done(format!("rejected and recorded: {reason}")),
-        Held::Refused(error) => Answer::Failed(jobs::cause_chain(&error)),
+        Held::Refused(error) => Answer::Failed(cause_chain(&error)),
         Held::Away => Answer::DatabaseAway,
     }
 }

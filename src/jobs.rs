@@ -5,7 +5,7 @@ mod control;
 mod poison;
 mod submit;
 
-pub use control::{Command, CommandError, cause_chain};
+pub use control::{Command, CommandError};
 pub use poison::drain_poison;
 pub use submit::{JobRequest, SubmitError, SubmittedJob, submit};
 

@@ -12,6 +12,7 @@ use crate::{
     spool::Budget,
     state::{self, Database, GiveUp, GivenUp, Lease, Refusal, Released, Renewal},
     storage::{self, Storage},
+    telemetry::cause_chain,
 };
 use futures_util::FutureExt as _;
 use std::{
@@ -230,7 +231,7 @@ impl Worker {
                 ))
             }
             Err(error) => {
-                let cause = jobs::cause_chain(&error);
+                let cause = cause_chain(&error);
                 tracing::warn!(cause, "lease lost before the chunk was completed");
                 Disposition::Retry { charged: false, summary: format!("chunk {id}: {cause}") }
             }
@@ -262,7 +263,7 @@ impl Worker {
             Fault::Panicked(_) => (retry, "panic"),
             Fault::Unreadable(_) => (GiveUp::Fail, "message_unreadable"),
         };
-        let cause = jobs::cause_chain(&fault);
+        let cause = cause_chain(&fault);
         let why = Released { how, code, message: &cause, temp_peak_bytes: temp_peak };
         let (outcome, charged) = match self.database.give_up(lease, &why).await {
             Ok(GivenUp::Released) => ("released", false),
@@ -283,7 +284,7 @@ impl Worker {
         let ended = jobs::end_jobs(&self.database, &self.storage, Some(id.job_id)).await;
         for error in [woken, ended].into_iter().filter_map(Result::err) {
             // The background pass does both within seconds.
-            tracing::debug!(cause = jobs::cause_chain(&error), "left to the background pass");
+            tracing::debug!(cause = cause_chain(&error), "left to the background pass");
         }
     }
 }

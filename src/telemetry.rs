@@ -38,3 +38,12 @@ pub fn install(filter: &str) {
         tracing::warn!("RUST_LOG cannot be read, logging at info");
     }
 }
+
+/// An error with its whole cause, for a log line or a record.
+pub fn cause_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

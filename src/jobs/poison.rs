@@ -5,6 +5,7 @@ use crate::{
     chunk::ChunkMessage,
     state::{Database, Registered},
     storage::{CHUNKS, CONTROL, POISON, QueueMessage, Storage},
+    telemetry::cause_chain,
 };
 
 /// Empties both poison queues as far as one pass gets; returns how many messages went.
@@ -43,7 +44,7 @@ async fn settle_chunk(
     poison: &QueueMessage,
 ) -> Result<(), Error> {
     let reason = match ChunkMessage::parse(&poison.text) {
-        Err(error) => super::cause_chain(&error),
+        Err(error) => cause_chain(&error),
         Ok(message) => match database.register(&message).await? {
             Registered::New | Registered::Known => {
                 database.unwake(message.id()).await?;
@@ -72,7 +73,7 @@ async fn settle_command(
             return Ok(());
         }
         Ok(_) => "the host gave the command up; send it again if it still holds".to_owned(),
-        Err(error) => super::cause_chain(&error),
+        Err(error) => cause_chain(&error),
     };
     record(database, queue, poison, &reason).await
 }

@@ -2,10 +2,10 @@
 
 use super::Session;
 use chunk_handler::{
-    jobs::cause_chain,
     settings::{MIB, Setting},
     spool::TempDir,
     storage::CHUNKS,
+    telemetry::cause_chain,
 };
 use serde_json::json;
 use std::{path::Path, process::ExitCode};
