@@ -18,6 +18,9 @@
     reason = "test code"
 )]
 
+mod admission;
 mod corpus;
+mod host;
 mod rig;
 mod run;
+mod stand_in;

@@ -179,7 +179,19 @@ pub struct Handler {
     pub port: u16,
     pub pid: i32,
     lines: Arc<Mutex<Vec<String>>>,
+    errors: Arc<Mutex<Vec<String>>>,
     client: reqwest::Client,
+}
+
+fn collect_lines(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            collected.lock().unwrap().push(line);
+        }
+    });
+    lines
 }
 
 impl Handler {
@@ -196,20 +208,11 @@ impl Handler {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
-            let lines = Arc::clone(&lines);
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    lines.lock().unwrap().push(line);
-                }
-            });
-        }
+        let lines = collect_lines(child.stdout.take().unwrap());
+        let errors = collect_lines(child.stderr.take().unwrap());
         let pid = i32::try_from(child.id()).unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { child: Mutex::new(child), port, pid, lines, client }
+        Self { child: Mutex::new(child), port, pid, lines, errors, client }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -230,8 +233,14 @@ impl Handler {
         wait_for(text, async || self.lines().iter().any(|line| line.contains(text))).await;
     }
 
+    /// What it wrote to stdout.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// What it wrote to stderr.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
     }
 
     /// Posts an invocation as the host does; status and answer.
@@ -284,7 +293,7 @@ impl Drop for Handler {
     fn drop(&mut self) {
         self.kill9();
         if std::thread::panicking() {
-            for line in self.lines() {
+            for line in self.lines().into_iter().chain(self.errors()) {
                 eprintln!("handler: {line}");
             }
         }

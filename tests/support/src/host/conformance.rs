@@ -104,14 +104,21 @@ pub async fn ten_at_a_time_refilled_one_by_one(storage: &str, directory: &Path) 
     until("14 answers", SOON, is_done).await
 }
 
-/// Five failed deliveries, then a copy of the text, and nothing else, in the poison queue.
+/// Five failed deliveries, `visibilityTimeout` apart, then at once a copy of the text, and nothing
+/// else, in the poison queue.
 pub async fn fifth_failure_goes_to_poison(storage: &str, directory: &Path) -> Result<()> {
-    let lab = Lab::new(storage, directory, json!({})).await?;
+    let queues = json!({"extensions": {"queues": {"visibilityTimeout": "00:00:02"}}});
+    let lab = Lab::new(storage, directory, queues).await?;
     lab.queue.put(TEXT).await?;
     let _host = lab.start("500").await?;
+    lab.until_posts(1, SOON).await?;
+    let first = Instant::now();
+    let posts = lab.until_posts(5, SOON).await?;
+    let fifth = Instant::now();
     ensure!(lab.until_poisoned(SOON).await? == TEXT, "the text has changed");
-    let counts =
-        lab.posts()?.iter().map(|post| dequeue_count(&post.body)).collect::<Result<Vec<_>>>()?;
+    let (tries, copy) = ((fifth - first).as_secs_f64(), fifth.elapsed().as_secs_f64());
+    ensure!(tries > 7.0 && copy < 1.5, "five tries took {tries:.1} s, the copy {copy:.1} s more");
+    let counts = posts.iter().map(|post| dequeue_count(&post.body)).collect::<Result<Vec<_>>>()?;
     ensure!(counts == ["1", "2", "3", "4", "5"], "dequeue counts {counts:?}");
     Ok(())
 }
