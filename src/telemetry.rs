@@ -4,30 +4,15 @@
 //! to stdout (rule H12).
 
 use std::io::IsTerminal as _;
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
-
-/// Libraries that would print URLs, statements or headers below this level.
-const QUIET: [&str; 7] = [
-    "azure_core=warn",
-    "azure_identity=warn",
-    "azure_storage_blob=warn",
-    "hyper=warn",
-    "hyper_util=warn",
-    "reqwest=warn",
-    "sqlx=warn",
-];
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, prelude::*};
 
 /// Installs the subscriber of the process.
 pub fn install(filter: &str) {
     let parsed = EnvFilter::try_new(filter);
     let unreadable = parsed.is_err();
-    let mut filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
-    for directive in QUIET {
-        if let Ok(directive) = directive.parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
-    let registry = tracing_subscriber::registry().with(filter);
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_shown));
     let installed = if std::io::stdout().is_terminal() {
         registry.with(fmt::layer().with_target(false)).try_init()
     } else {
@@ -37,6 +22,14 @@ pub fn install(filter: &str) {
     if unreadable || installed.is_err() {
         tracing::warn!("RUST_LOG cannot be read, logging at info");
     }
+}
+
+/// Libraries print URLs, statements and headers below warnings: those lines never come out,
+/// whatever `RUST_LOG` asks for.
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
+    let ours = ["chunk_handler", "handler", "chunkctl"];
+    let is_ours = metadata.target().split("::").next().is_some_and(|name| ours.contains(&name));
+    is_ours || *metadata.level() <= Level::WARN
 }
 
 /// An error with its whole cause, for a log line or a record.

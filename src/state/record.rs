@@ -50,7 +50,7 @@ pub struct ChunkStatus {
 }
 
 /// What the health check reads in one statement.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
 pub struct Gauges {
     /// Occupied slots.
     pub active_chunks: i32,

@@ -129,7 +129,10 @@ async fn the_timer_ends_when_everything_hangs() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let database = format!("postgres://postgres@127.0.0.1:{port}/x");
-    let storage = rig.storage.replace("http://127.0.0.1:", "http://127.0.0.1:1");
+    let storage = format!(
+        "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:{port}/a;\
+         QueueEndpoint=http://127.0.0.1:{port}/a"
+    );
     let mut environment = rig.environment();
     environment.insert("DATABASE_URL".into(), database);
     environment.insert("ChunkStorage".into(), storage);

@@ -141,18 +141,20 @@ impl Drop for Origin {
 }
 
 fn nth_path(i: u64) -> String {
+    // What takes retries is rarer than what fails at once.
+    let hundred = i / 100 % 3;
     match i % 100 {
         3 => format!("/404/{i}"),
         11 => format!("/cut/{i}"),
         19 => format!("/html/{i}"),
         23 | 61 | 87 => format!("/same/{}/{i}", i % 7),
         31 => format!("/redirect/{}", i + 1_000_000),
-        37 => format!("/flaky/{i}"),
+        37 if hundred == 0 => format!("/flaky/{i}"),
         43 => format!("/noai/{i}"),
         53 => format!("/wrongtype/{i}"),
         59 => format!("/empty/{i}"),
-        67 => format!("/429/{i}"),
-        73 => format!("/short/{i}"),
+        67 if hundred == 1 => format!("/429/{i}"),
+        73 if hundred == 2 => format!("/short/{i}"),
         79 => format!("/to-private/{i}"),
         83 => format!("/loop/{i}"),
         _ => format!("/img/{i}"),

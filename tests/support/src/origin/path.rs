@@ -46,7 +46,7 @@ impl<'a> Request<'a> {
         let n = argument.parse().unwrap_or(0);
         let reply = match kind {
             "img" => self.good(n),
-            "same" => self.served(tagged(n, &format!("same {n}"))),
+            "same" => self.served(n, tagged(n, &format!("same {n}"))),
             "slow" => return Answer::After(self.number("ms").unwrap_or(1000), self.good(n)),
             "hang" => return Answer::Never,
             "404" | "500" => plain(kind.parse().unwrap_or(500)),
@@ -95,15 +95,19 @@ impl<'a> Request<'a> {
     }
 
     fn good(&self, n: u64) -> Reply {
-        self.served(picture(n))
+        self.served(n, picture(n))
     }
 
-    fn served(&self, picture: Picture) -> Reply {
+    fn served(&self, n: u64, picture: Picture) -> Reply {
         let (least, most) = self.padding;
         let wanted = match self.number("kb") {
             Some(kb) => usize::try_from(kb).unwrap_or(0) * 1024,
             // Spread over the range, the same for the same picture.
-            None => least + crc32(&picture.bytes) as usize % (most - least + 1),
+            None => {
+                least
+                    + usize::try_from(n.wrapping_mul(7919) % 1_000_003).unwrap_or(0)
+                        % (most - least + 1)
+            }
         };
         let picture = padded(picture, wanted);
         Reply::new(200, picture.format.content_type(), picture.bytes)

@@ -110,16 +110,20 @@ pub fn padded(picture: Picture, bytes: usize) -> Picture {
     Picture { bytes: spliced(&picture.bytes, at, &padding), ..picture }
 }
 
-/// A run of 64 KiB that does not compress, different for each seed.
-pub fn noise(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
+/// A run of 64 KiB that does not compress, different for each of the first 65,536 seeds.
+pub fn noise(seed: u64) -> Bytes {
+    static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let words = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        words.take(2 * 65_536 / 8).flatten().collect()
     });
-    words.take(65_536 / 8).flatten().collect()
+    let from = usize::try_from(seed % 65_536).unwrap_or(0);
+    NOISE.slice(from..from + 65_536)
 }
 
 /// The header of a bitmap of about this many bytes; any bytes after it are its pixels.
