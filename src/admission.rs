@@ -184,3 +184,37 @@ async fn register(
         Held::Away => Err(Decision::DatabaseAway),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> Error {
+        Error::Away { doing: "test", source: None }
+    }
+
+    /// H8: a database that stays away is asked for 180 s, then the host may deliver again.
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_ends_after_three_minutes() {
+        let drain = CancellationToken::new();
+        let (since, mut asked) = (Instant::now(), 0);
+        let ask = || {
+            asked += 1;
+            async { Err::<(), _>(away()) }
+        };
+        assert!(matches!(hold(since, &drain, ask).await, Held::Away));
+        assert!((179..=180).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+        assert!(asked > 100, "asked {asked} times");
+    }
+
+    /// H2 H8: a drain ends a hold before its time.
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_a_hold() {
+        let drain = CancellationToken::new();
+        drain.cancel();
+        let since = Instant::now();
+        let held = hold(since, &drain, || async { Err::<(), _>(away()) }).await;
+        assert!(matches!(held, Held::Away));
+        assert!(since.elapsed() < Duration::from_secs(1));
+    }
+}

@@ -65,6 +65,12 @@ pub async fn wake_pass(
     if !database.begin_pass(owner).await? {
         return Ok(0);
     }
+    let sent = top_up(database, storage).await;
+    database.end_pass(owner).await?;
+    sent
+}
+
+async fn top_up(database: &Database, storage: &Storage) -> Result<usize, Error> {
     let limit = usize::try_from(database.capacity().await?.max_chunks).unwrap_or(0).min(BATCH);
     // A peek: the approximate count has messages that a dead host left invisible.
     let visible = storage.visible_messages(CHUNKS).await?;

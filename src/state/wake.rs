@@ -24,7 +24,21 @@ impl Database {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Picks up to `n` chunks that could start and notes that they are being woken.
+    /// Gives the waker's lease back.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away: the lease then runs out by itself.
+    pub async fn end_pass(&self, owner: &str) -> Result<(), Error> {
+        let statement = sqlx::query(
+            "-- end_pass
+            update waker set until = '-infinity' where holder = $1",
+        )
+        .bind(owner);
+        self.capped("end_pass", statement.execute(&self.pool)).await.map(drop)
+    }
+
+    /// Picks up to `n` chunks that could start, first things first, and notes that they are woken.
     ///
     /// # Errors
     ///
@@ -46,10 +60,13 @@ impl Database {
                             and o.chunk_index = s.chunk_index where o.expiries >= 3))
                 order by c.priority desc, c.woken_at nulls first, c.created_at, c.chunk_index
                 limit $1 for no key update of c skip locked
+            ), woken as (
+                update chunk c set woken_at = clock_timestamp()
+                from picked p where c.job_id = p.job_id and c.chunk_index = p.chunk_index
+                returning c.job_id, c.chunk_index, c.priority, c.created_at
             )
-            update chunk c set woken_at = clock_timestamp()
-            from picked p where c.job_id = p.job_id and c.chunk_index = p.chunk_index
-            returning c.job_id, c.chunk_index",
+            select job_id, chunk_index from woken
+            order by priority desc, created_at, chunk_index",
         )
         .bind(i64::try_from(n).unwrap_or(i64::MAX));
         let rows: Vec<(i64, i32)> =
