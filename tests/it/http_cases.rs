@@ -5,13 +5,14 @@ use crate::{
     rig::{DATASETS, Handler, Rig, inline},
 };
 use serde_json::Value;
-use support::origin::{Origin, picture};
+use support::origin::picture;
+use tokio::net::TcpSocket;
 
 /// Limits that let a whole chunk of hanging origins end within seconds.
 pub const IMPATIENT: [(&str, &str); 6] = [
     ("PIXCRAWLER_CONNECT_TIMEOUT_SECONDS", "1"),
-    ("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "1"),
-    ("PIXCRAWLER_TOTAL_TIMEOUT_SECONDS", "2"),
+    ("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "2"),
+    ("PIXCRAWLER_TOTAL_TIMEOUT_SECONDS", "3"),
     ("PIXCRAWLER_MAX_IMAGE_SIZE_MB", "1"),
     ("PIXCRAWLER_DOWNLOAD_CONCURRENCY", "64"),
     ("PIXCRAWLER_PER_HOST_CONCURRENCY", "64"),
@@ -28,7 +29,8 @@ pub async fn handler(rig: &Rig, servers: &[&Raw], extra: &[(&str, &str)]) -> Han
 
 /// Runs chunk 0 of a job, which must complete with one verdict for each URL, in their order.
 pub async fn verdicts(rig: &Rig, handler: &Handler, job_id: i64, urls: &[String]) -> Vec<String> {
-    let (status, answer) = handler.deliver(&format!("job-{job_id}"), &inline(job_id, 0, urls)).await;
+    let (status, answer) =
+        handler.deliver(&format!("job-{job_id}"), &inline(job_id, 0, urls)).await;
     let log = &answer["Logs"][0];
     assert!(status == 200 && log.as_str().unwrap().contains("completed"), "{status} {answer}");
     verdicts_of(&rig.manifest(job_id, 0).await, urls)
@@ -42,7 +44,10 @@ pub fn verdicts_of(manifest: &Value, urls: &[String]) -> Vec<String> {
     let sum: u64 = sums.iter().map(|name| manifest[name].as_u64().unwrap()).sum();
     assert_eq!(Some(sum), manifest["images_total"].as_u64());
     let verdict = |(idx, item): (usize, &Value)| {
-        assert_eq!((item["idx"].as_u64(), item["url"].as_str()), (Some(idx as u64), Some(&*urls[idx])));
+        assert_eq!(
+            (item["idx"].as_u64(), item["url"].as_str()),
+            (Some(idx as u64), Some(&*urls[idx]))
+        );
         let status = item["status"].as_str().unwrap();
         item["reason"].as_str().map_or(status.to_owned(), |reason| format!("{status} {reason}"))
     };
@@ -143,7 +148,9 @@ fn misbehave(path: &str, earlier: u64) -> Act {
         "/negative-length" => bare("Content-Length: -1\r\n"),
         "/no-http" => Act::Close(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
         "/10k-headers" => ok(&"X-A: b\r\n".repeat(10_000)),
-        "/header-without-end" => Act::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; 65_536]),
+        "/header-without-end" => {
+            Act::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; 65_536])
+        }
         "/64-kb-header" => ok(&format!("X-A: {}\r\n", "b".repeat(64 * 1024))),
         "/interim-answer" => {
             Act::Send([b"HTTP/1.1 100 Continue\r\n\r\n", &*answer(200, "", &good)].concat())
@@ -187,7 +194,8 @@ async fn every_answer_gets_its_verdict_after_its_number_of_requests() {
     let verdicts = verdicts(&rig, &handler, 1, &urls).await;
 
     let bare = |path: &'static str| path.split('?').next().unwrap();
-    let of_origin = BY_ORIGIN.map(|(path, n, wanted)| (path, n, wanted, rig.origin.requests(bare(path))));
+    let of_origin =
+        BY_ORIGIN.map(|(path, n, wanted)| (path, n, wanted, rig.origin.requests(bare(path))));
     let of_raw = BY_RAW.map(|(path, n, wanted)| (path, n, wanted, raw.requests(path)));
     let wrong: Vec<String> = of_origin
         .iter()
@@ -324,7 +332,8 @@ async fn a_host_that_only_says_429_does_not_slow_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_be_connected_to_is_given_up() {
     let rig = Rig::new().await;
-    let (silent, closed) = (Raw::silent(), closed_port());
+    let silent = Raw::silent();
+    let (_bound, closed) = closed_port();
     let allowed = format!("{},{},{closed}", rig.origin.address(), silent.address);
     let extra = [
         ("PIXCRAWLER_ALLOWED_ORIGINS", allowed.as_str()),
@@ -347,9 +356,8 @@ async fn a_host_that_cannot_be_connected_to_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_without_any_answer_fails_and_has_no_shard() {
     let rig = Rig::new().await;
-    let closed = closed_port();
-    let handler =
-        rig.handler_with(&[("PIXCRAWLER_ALLOWED_ORIGINS", closed.as_str())]).await;
+    let (_bound, closed) = closed_port();
+    let handler = rig.handler_with(&[("PIXCRAWLER_ALLOWED_ORIGINS", closed.as_str())]).await;
     let mut urls: Vec<String> = (0..20).map(|n| format!("http://{closed}/{n}")).collect();
     urls.push("file:///etc/passwd".into());
     let (status, answer) = handler.deliver("one", &inline(1, 0, &urls)).await;
@@ -363,8 +371,10 @@ async fn a_chunk_without_any_answer_fails_and_has_no_shard() {
     assert_eq!(rig.blobs.list(DATASETS, "job_1/chunks/").await.unwrap(), Vec::<String>::new());
 }
 
-/// A port of loopback that refuses connections.
-fn closed_port() -> String {
-    let origin = Origin::start(support::origin::OriginOptions::default()).unwrap();
-    origin.address().to_string()
+/// A port of loopback that refuses connections for as long as the socket lives: bound, not listening.
+fn closed_port() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }

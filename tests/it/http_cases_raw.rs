@@ -148,8 +148,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     match &shared.below {
         Below::Nothing => talk(stream, shared),
         Below::Tls(config) => {
-            let connection =
-                ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+            let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
             talk(StreamOwned::new(connection, stream), shared)
         }
         Below::Silence => wait_for_end(stream),

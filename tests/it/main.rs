@@ -19,8 +19,15 @@
 )]
 
 mod admission;
+mod budget;
+mod chunkctl;
 mod corpus;
 mod host;
+mod http_cases;
+mod http_cases_hops;
+mod http_cases_raw;
+mod message_cases;
 mod rig;
 mod run;
 mod stand_in;
+mod url_cases;

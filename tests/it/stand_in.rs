@@ -142,5 +142,10 @@ mod conformance_with_the_real_host {
         empty_answer_hangs_until_the_timeout
         held_message_is_renewed
         base64_is_decoded
+        three_failed_starts_stop_the_host
+        stop_kills_the_handler_when_nothing_is_open
+        killed_host_gives_its_message_back_late
+        edited_host_json_runs_two_handlers
+        draining_host_takes_nothing_new
     }
 }

@@ -24,7 +24,8 @@ use crate::host::{self, Choice, Host, Plan};
 use result::Outcome;
 use sample::{Peak, Watch};
 
-/// The temp budget of the profile `azure_functions`.
+/// The profile that the handler runs under, and its temp budget.
+const ENVIRONMENT: &str = "azure_functions";
 const BUDGET_MB: u64 = 400;
 /// A job that takes longer than this has failed.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -35,7 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                                 24 chunks of 100 images
   cargo xtask demo --chunks 40 --chunk-size 500    a larger job
-  PIXCRAWLER_MAX_BUFFER_MB=16 cargo xtask demo     less memory: bodies go through temp files
+  PIXCRAWLER_MAX_BUFFER_MB=96 cargo xtask demo     more memory for bodies than the 16 MB of the demo
   DATABASE_URL=postgres://… cargo xtask demo       in a database of yours; nothing in it is removed";
 
 /// Run a job of real pictures through the handler, from nothing to shards, and show what happened.
@@ -65,7 +66,6 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let parts = Parts::start(&options).await?;
     parts.describe_to(&mut plan);
     app::stage(&plan, &release)?;
-    let job_id = parts.submit(&options, &release).await?;
 
     eprintln!(
         "starting the host ({}); logs are in {}",
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut host = Host::start(plan)?;
     let outcome = tokio::select! {
         ended = host.supervise(MOST_RESTARTS) => { ended?; bail!("the host ended") }
-        outcome = parts.watch(job_id, port) => outcome?,
+        outcome = parts.run_job(&options, &release, port) => outcome?,
     };
     let restarts = host.restarts();
     drop(host);
@@ -116,15 +116,20 @@ impl Parts {
     }
 
     /// The variables of the handler and of chunkctl.
-    fn variables(&self) -> [(&'static str, String); 8] {
+    fn variables(&self) -> [(&'static str, String); 9] {
         [
             ("FUNCTIONS_WORKER_RUNTIME", "custom".into()),
             ("AzureWebJobsStorage", self.azurite.connection_string()),
             ("ChunkStorage", self.azurite.connection_string()),
             ("DATABASE_URL", self.database.clone()),
-            ("PIXCRAWLER_ENVIRONMENT", "azure_functions".into()),
+            ("PIXCRAWLER_ENVIRONMENT", ENVIRONMENT.into()),
             ("PIXCRAWLER_ALLOWED_ORIGINS", self.origin.address().to_string()),
             ("PIXCRAWLER_TEMP_DIR", self.temp.join("temp").display().to_string()),
+            // Little memory, so that bodies take the way through temp files too.
+            (
+                "PIXCRAWLER_MAX_BUFFER_MB",
+                std::env::var("PIXCRAWLER_MAX_BUFFER_MB").unwrap_or("16".into()),
+            ),
             // One origin stands for many hosts here.
             ("PIXCRAWLER_PER_HOST_CONCURRENCY", "64".into()),
         ]
@@ -137,9 +142,24 @@ impl Parts {
         plan.log = Some(directory().join("logs/host.log"));
     }
 
-    /// Registers a job, so that its first message waits when the host comes.
-    async fn submit(&self, options: &Options, release: &Path) -> Result<i64> {
+    /// Submits a job as soon as the host answers, follows it to its end and looks at what it left.
+    async fn run_job(&self, options: &Options, release: &Path, port: u16) -> Result<Outcome> {
+        host::answers(port, Duration::from_secs(120)).await?;
         let job_id = new_job_id();
+        let watch = Watch::connect(&self.database, job_id).await?;
+        watch.wait_for_the_handler(ENVIRONMENT).await?;
+        let walk = Peak::watch(self.temp.join("temp"));
+        let started = Instant::now();
+        self.submit(options, release, job_id).await?;
+        let (job, most_active) = watch.until_the_end(&self.origin, LIMIT).await?;
+        let took = started.elapsed();
+        let ledger = sample::ledger_peak(watch.pool(), port).await;
+        let blobs = Blobs::new(&self.azurite.connection_string())?;
+        let copied = result::copy(&blobs, job_id, &directory()).await?;
+        Ok(Outcome { job_id, job, most_active, took, ledger, walk: walk.finish(), copied })
+    }
+
+    async fn submit(&self, options: &Options, release: &Path, job_id: i64) -> Result<()> {
         let n = options.chunks * options.chunk_size;
         let list = self.temp.join("urls.txt");
         fs::write(&list, self.origin.urls(n).join("\n"))?;
@@ -147,8 +167,7 @@ impl Parts {
             "submitting job {job_id}: {} chunks of {} images",
             options.chunks, options.chunk_size
         );
-        let chunkctl = release.join("chunkctl");
-        let mut submit = Command::new(&chunkctl);
+        let mut submit = Command::new(release.join("chunkctl"));
         submit.args([
             "submit",
             "--job-id",
@@ -156,32 +175,12 @@ impl Parts {
             "--chunk-size",
             &options.chunk_size.to_string(),
         ]);
-        submit.arg("--urls").arg(&list);
-        let mut migrate = Command::new(&chunkctl);
-        migrate.arg("migrate");
-        for mut command in [migrate, submit] {
-            command.envs(self.variables()).current_dir(directory().join("app"));
-            let mut chunkctl = Launch::new("chunkctl")
-                .log(directory().join("logs/chunkctl.log"))
-                .start(command)?;
-            let status = chunkctl.wait().await?;
-            ensure!(status.success(), "chunkctl failed: {status}{}", chunkctl.log_tail());
-        }
-        Ok(job_id)
-    }
-
-    /// Follows the job from the first answer of the host to its end, and looks at what it left.
-    async fn watch(&self, job_id: i64, port: u16) -> Result<Outcome> {
-        let watch = Watch::connect(&self.database, job_id).await?;
-        let walk = Peak::watch(self.temp.join("temp"));
-        host::answers(port, Duration::from_secs(120)).await?;
-        let started = Instant::now();
-        let (job, most_active) = watch.until_the_end(&self.origin, LIMIT).await?;
-        let took = started.elapsed();
-        let ledger = sample::ledger_peak(watch.pool(), port).await;
-        let blobs = Blobs::new(&self.azurite.connection_string())?;
-        let copied = result::copy(&blobs, job_id, &directory()).await?;
-        Ok(Outcome { job_id, job, most_active, took, ledger, walk: walk.finish(), copied })
+        submit.arg("--urls").arg(&list).envs(self.variables()).current_dir(directory().join("app"));
+        let mut chunkctl =
+            Launch::new("chunkctl").log(directory().join("logs/chunkctl.log")).start(submit)?;
+        let status = chunkctl.wait().await?;
+        ensure!(status.success(), "chunkctl submit failed: {status}{}", chunkctl.log_tail());
+        Ok(())
     }
 }
 

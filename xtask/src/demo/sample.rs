@@ -47,6 +47,21 @@ impl Watch {
         &self.pool
     }
 
+    /// Waits until the handler has made its schema and said in it how many chunks it takes: a job that is
+    /// submitted earlier starts slowly.
+    pub(super) async fn wait_for_the_handler(&self, environment: &str) -> Result<()> {
+        let query = "select exists (select from chunk_handler.capacity where environment = $1)";
+        for _ in 0..300 {
+            if let Ok(true) =
+                sqlx::query_scalar(query).bind(environment).fetch_one(&self.pool).await
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the handler has not made its schema within 30 s")
+    }
+
     /// Shows progress until the job has ended; returns its last row and the most chunks active at once.
     pub(super) async fn until_the_end(
         &self,
