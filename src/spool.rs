@@ -147,14 +147,22 @@ impl Allowance {
 
     /// A reservation of nothing, to be grown.
     pub fn reserve_nothing(&self) -> Reservation {
-        Reservation { allowance: self.clone(), memory: 0, common: 0, head: 0, is_head: false }
+        Reservation { allowance: self.clone(), held: Mutex::default() }
     }
 }
 
 /// Bytes that are paid for; dropping it frees them.
+///
+/// Shared with the thread that writes: a write whose future is dropped goes on for a moment, and
+/// its bytes stay paid for until it ends.
 #[derive(Debug)]
 pub struct Reservation {
     allowance: Allowance,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
     memory: u64,
     common: u64,
     head: u64,
@@ -179,7 +187,7 @@ impl Reservation {
     /// # Cancel safety
     ///
     /// Nothing is taken when it is cancelled.
-    pub async fn grow_either(&mut self, memory: u64, temp: u64) -> (Grown, Duration) {
+    pub async fn grow_either(&self, memory: u64, temp: u64) -> (Grown, Duration) {
         self.grow(Some(memory), temp).await
     }
 
@@ -188,11 +196,11 @@ impl Reservation {
     /// # Cancel safety
     ///
     /// Nothing is taken when it is cancelled.
-    pub async fn grow_temp(&mut self, bytes: u64) -> Duration {
+    pub async fn grow_temp(&self, bytes: u64) -> Duration {
         self.grow(None, bytes).await.1
     }
 
-    async fn grow(&mut self, memory: Option<u64>, temp: u64) -> (Grown, Duration) {
+    async fn grow(&self, memory: Option<u64>, temp: u64) -> (Grown, Duration) {
         if let Some(grown) = self.try_grow(memory, temp) {
             return (grown, Duration::ZERO);
         }
@@ -214,28 +222,29 @@ impl Reservation {
         }
     }
 
-    fn try_grow(&mut self, memory: Option<u64>, temp: u64) -> Option<Grown> {
+    fn try_grow(&self, memory: Option<u64>, temp: u64) -> Option<Grown> {
         if let Some(bytes) = memory
             && self.allowance.share.budget.try_memory(bytes)
         {
-            self.memory += bytes;
+            locked(&self.held).memory += bytes;
             return Some(Grown::Memory);
         }
         self.try_temp(temp).then_some(Grown::Temp)
     }
 
-    fn try_temp(&mut self, bytes: u64) -> bool {
+    fn try_temp(&self, bytes: u64) -> bool {
         let share = &self.allowance.share;
         let budget = &share.budget;
         let mut ledger = locked(&share.ledger);
+        let mut held = locked(&self.held);
         if ledger.common + bytes <= budget.share_bytes - budget.head_bytes {
             ledger.common += bytes;
-            self.common += bytes;
-        } else if (self.is_head || !ledger.has_head) && self.head + bytes <= budget.head_bytes {
+            held.common += bytes;
+        } else if (held.is_head || !ledger.has_head) && held.head + bytes <= budget.head_bytes {
             ledger.has_head = true;
-            self.is_head = true;
+            held.is_head = true;
             ledger.head += bytes;
-            self.head += bytes;
+            held.head += bytes;
         } else {
             return false;
         }
@@ -246,8 +255,8 @@ impl Reservation {
     }
 
     /// Frees the memory part: the bytes are in a file now.
-    pub fn free_memory(&mut self) {
-        let bytes = std::mem::take(&mut self.memory);
+    pub fn free_memory(&self) {
+        let bytes = std::mem::take(&mut locked(&self.held).memory);
         self.allowance.share.budget.free_memory(bytes);
     }
 }
@@ -255,17 +264,18 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.free_memory();
-        let share = &self.allowance.share;
-        if self.common + self.head == 0 && !self.is_head {
+        let Held { common, head, is_head, .. } = std::mem::take(&mut *locked(&self.held));
+        if common + head == 0 && !is_head {
             return;
         }
+        let share = &self.allowance.share;
         {
             let mut ledger = locked(&share.ledger);
-            ledger.common -= self.common;
-            ledger.head -= self.head;
-            ledger.has_head &= !self.is_head;
+            ledger.common -= common;
+            ledger.head -= head;
+            ledger.has_head &= !is_head;
         }
-        share.budget.temp_used.fetch_sub(self.common + self.head, Ordering::Relaxed);
+        share.budget.temp_used.fetch_sub(common + head, Ordering::Relaxed);
         share.freed.notify_waiters();
     }
 }

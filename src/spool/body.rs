@@ -17,7 +17,7 @@ const SEGMENT_BYTES: usize = 64 * 1024;
 /// A body under way.
 #[derive(Debug)]
 pub struct BodyWriter {
-    reservation: Reservation,
+    reservation: Arc<Reservation>,
     place: Place,
     len: u64,
     expected_len: Option<u64>,
@@ -30,11 +30,12 @@ enum Place {
     File(Arc<SpooledFile>),
 }
 
-/// A temporary file, removed when it is dropped.
+/// A temporary file, removed when it is dropped; only then are its bytes free.
 #[derive(Debug)]
 struct SpooledFile {
     file: File,
     path: PathBuf,
+    _reservation: Arc<Reservation>,
 }
 
 impl Drop for SpooledFile {
@@ -48,7 +49,7 @@ impl BodyWriter {
     /// An empty body of a chunk; `expected_len` sizes its segments.
     pub fn new(allowance: &Allowance, expected_len: Option<u64>) -> Self {
         Self {
-            reservation: allowance.reserve_nothing(),
+            reservation: Arc::new(allowance.reserve_nothing()),
             place: Place::Memory(Vec::new()),
             len: 0,
             expected_len,
@@ -113,7 +114,7 @@ impl BodyWriter {
             Grown::Temp => {
                 let segments = std::mem::take(segments).into_iter().map(Bytes::from).collect();
                 let path = self.reservation.allowance.share.budget.directory().new_path();
-                let file = Arc::new(create(path).await?);
+                let file = Arc::new(create(path, Arc::clone(&self.reservation)).await?);
                 append(Arc::clone(&file), segments).await?;
                 self.reservation.free_memory();
                 self.place = Place::File(file);
@@ -135,10 +136,10 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-async fn create(path: PathBuf) -> io::Result<SpooledFile> {
+async fn create(path: PathBuf, reservation: Arc<Reservation>) -> io::Result<SpooledFile> {
     blocking(move || {
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(SpooledFile { file, path })
+        Ok(SpooledFile { file, path, _reservation: reservation })
     })
     .await
 }
@@ -156,7 +157,7 @@ fn as_u64(n: usize) -> u64 {
 pub struct Body {
     place: Place,
     len: u64,
-    _reservation: Reservation,
+    _reservation: Arc<Reservation>,
 }
 
 /// Below this a body in memory is looked at where we are: a thread hop costs more.

@@ -59,7 +59,7 @@ fn checks() -> Vec<Command> {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         documentation,
         cargo(&["deny", "check", "bans", "licenses", "sources"]),
-        cargo(&["machete"]),
+        cargo(&["machete", "--with-metadata"]),
         cargo(&["build", "--workspace", "--bins", "--locked"]),
         cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]),
     ]

@@ -1,0 +1,102 @@
+//! Every requirement has a test whose doc comment names its id (`requirements.md`).
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The ids that must have a test. An area that is finished adds its own.
+const REQUIRED: [&str; 39] = [
+    // Settings, profiles and what is right about them.
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S13", "S14", "P1", "P2",
+    "P3", "P4", "X1", "X3", "X7", "X10", "X11", "X12", "X13", "X14", "X15",
+    // The rules of the observed host.
+    "H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H12", "H14", "H15",
+];
+
+/// Every required id stands in the doc comment of a test.
+#[test]
+fn every_required_id_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for directory in ["src", "tests"] {
+        collect(&root.join(directory), &mut files);
+    }
+    let proven: BTreeSet<String> = files
+        .iter()
+        .flat_map(|file| documented(&fs::read_to_string(file).unwrap()))
+        .flat_map(|doc| ids(&doc))
+        .collect();
+    let missing: Vec<&str> = REQUIRED.into_iter().filter(|id| !proven.contains(*id)).collect();
+    assert!(missing.is_empty(), "no test's doc comment names {}", missing.join(" "));
+}
+
+/// Doc comments count only above tests, whatever attributes stand between; ids only as whole words.
+#[test]
+fn only_doc_comments_of_tests_count() {
+    let text = "
+        /// S1
+        fn helper() {}
+        /// X3, S2: of two lines,
+        /// H4 (P1).
+        #[tokio::test(flavor = \"multi_thread\")]
+        #[ignore]
+        async fn test() {}
+        // S3
+        #[test]
+        fn without() {}
+        /// S4
+
+        #[test]
+        fn apart() {}
+        /// S5X xS6 S7_ B52
+        #[test]
+        fn words() {}";
+    let found: Vec<String> = documented(text).iter().flat_map(|doc| ids(doc)).collect();
+    assert_eq!(found, ["X3", "S2", "H4", "P1", "B52"]);
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The doc comments directly above test functions.
+fn documented(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut doc, mut is_test) = (String::new(), false);
+    for line in text.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("///") {
+            doc.push_str(comment);
+            doc.push('\n');
+        } else if line.starts_with("#[") {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        } else {
+            if is_test && line.contains("fn ") {
+                found.push(std::mem::take(&mut doc));
+            }
+            doc.clear();
+            is_test = false;
+        }
+    }
+    found
+}
+
+/// Words of one or two capitals and a number.
+fn ids(doc: &str) -> Vec<String> {
+    let words = doc.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_id = |word: &&str| {
+        let digits = word.trim_start_matches(|c: char| c.is_ascii_uppercase());
+        (1..=2).contains(&(word.len() - digits.len()))
+            && !digits.is_empty()
+            && digits.chars().all(|c| c.is_ascii_digit())
+    };
+    words.filter(is_id).map(str::to_owned).collect()
+}
