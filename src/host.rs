@@ -106,7 +106,12 @@ async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes
     handler.invoke(move |worker| control_answer(worker, invocation, body)).await
 }
 
-async fn health_check(State(handler): State<Handler>, headers: HeaderMap) -> Response {
+/// The body says nothing that is needed; it is read, so that its limit holds here too.
+async fn health_check(
+    State(handler): State<Handler>,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> Response {
     if let Some(refusal) = refuse_type(&headers) {
         return refusal;
     }

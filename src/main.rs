@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(INVALID_SETTINGS));
         }
     };
-    telemetry::install(&settings.log_filter);
+    telemetry::install(&settings.log_filter, telemetry::Output::Stdout);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ending = runtime.block_on(serve(settings))?;
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -5,10 +5,11 @@
 mod connection;
 mod profile;
 mod reader;
+mod setting;
 
 pub use connection::{StorageConnection, StorageEndpoints};
 pub use profile::{Limits, Profile};
-pub use reader::{Provenance, Setting, Violation};
+pub use setting::{Provenance, Setting, Violation};
 
 use reader::Reader;
 use serde::Deserialize;
@@ -63,7 +64,7 @@ pub struct DownloadSettings {
     pub per_host_concurrency: usize,
     /// Until a connection stands.
     pub connect_timeout: Duration,
-    /// From the request to the answer's head.
+    /// From the request to the answer's head, connecting included.
     pub first_byte_timeout: Duration,
     /// One image with its redirects, our own waits excluded.
     pub total_timeout: Duration,
@@ -138,11 +139,13 @@ impl Settings {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let local = match program {
-            Program::Handler => BTreeMap::new(),
-            Program::Chunkctl => reader::local_settings_values(),
+        let (local, warning) = match program {
+            Program::Handler => (BTreeMap::new(), None),
+            Program::Chunkctl => setting::local_settings_values(),
         };
-        Self::parse(program, environment, local)
+        let mut settings = Self::parse(program, environment, local)?;
+        settings.warnings.extend(warning);
+        Ok(settings)
     }
 
     /// Reads the given environment, then `local` for what it does not have.

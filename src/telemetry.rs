@@ -5,19 +5,34 @@
 
 use std::io::IsTerminal as _;
 use tracing::{Level, Metadata};
-use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, prelude::*};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, prelude::*,
+};
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The handler's: a host takes stderr for errors.
+    Stdout,
+    /// The command line's: its stdout is the result.
+    Stderr,
+}
 
 /// Installs the subscriber of the process.
-pub fn install(filter: &str) {
+pub fn install(filter: &str, output: Output) {
     let parsed = EnvFilter::try_new(filter);
     let unreadable = parsed.is_err();
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_shown));
+    let writer = match output {
+        Output::Stdout => BoxMakeWriter::new(std::io::stdout),
+        Output::Stderr => BoxMakeWriter::new(std::io::stderr),
+    };
     let installed = if std::io::stdout().is_terminal() {
-        registry.with(fmt::layer().with_target(false)).try_init()
+        registry.with(fmt::layer().with_target(false).with_writer(writer)).try_init()
     } else {
         let json = fmt::layer().json().flatten_event(true).with_span_list(false);
-        registry.with(json).try_init()
+        registry.with(json.with_writer(writer)).try_init()
     };
     if unreadable || installed.is_err() {
         tracing::warn!("RUST_LOG cannot be read, logging at info");

@@ -195,8 +195,7 @@ impl<'a> Collector<'a> {
             return item.url.clone();
         }
         let Ok(mut url) = Url::parse(&item.url) else {
-            let end = item.url.find(['?', '#', '@']).unwrap_or(item.url.len());
-            return item.url.get(..end).unwrap_or_default().to_owned();
+            return without_secrets(&item.url);
         };
         url.set_query(None);
         url.set_fragment(None);
@@ -205,6 +204,17 @@ impl<'a> Collector<'a> {
         url.set_password(None).unwrap_or_default();
         url.into()
     }
+}
+
+/// What is left of a text that is no URL without its query and user info.
+fn without_secrets(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let Some((before, rest)) = text.split_once("//") else {
+        return text.rsplit('@').next().unwrap_or_default().to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{before}//{host}{path}")
 }
 
 async fn fill_batch(first: Arrived, receiver: &mut mpsc::Receiver<Arrived>) -> Vec<Arrived> {

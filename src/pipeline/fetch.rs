@@ -208,7 +208,7 @@ impl Fetcher {
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
-        let limit = self.settings.connect_timeout + self.settings.first_byte_timeout;
+        let limit = self.settings.first_byte_timeout;
         let since = Instant::now();
         let answer = timeout(limit.min(*remaining), self.client.get(url.clone()).send()).await;
         *remaining = remaining.saturating_sub(since.elapsed());

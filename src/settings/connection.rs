@@ -1,6 +1,7 @@
 //! The storage connection: identity-based or a connection string.
 
 use super::{Program, Secret, reader::Reader};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 
 /// Where blob and queue are.
@@ -118,10 +119,14 @@ fn parse(text: &str) -> Result<StorageConnection, String> {
         let signature = Secret::new(signature.trim_start_matches('?'));
         return Ok(StorageConnection::Signature { endpoints, signature });
     }
+    let key = field("AccountKey").ok_or_else(|| missing("AccountKey"))?;
+    if STANDARD.decode(&key).is_err() {
+        return Err("has an AccountKey that is not Base64".into());
+    }
     Ok(StorageConnection::Key {
         endpoints,
         account: account.ok_or_else(|| missing("AccountName"))?,
-        key: Secret::new(field("AccountKey").ok_or_else(|| missing("AccountKey"))?),
+        key: Secret::new(key),
     })
 }
 
@@ -148,8 +153,7 @@ mod tests {
         };
         assert_eq!(account, "devstoreaccount1");
         assert_eq!(endpoints.queue.as_str(), "http://127.0.0.1:10001/devstoreaccount1");
-        let azure =
-            parse("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=aaaa==").unwrap();
+        let azure = parse("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=aaaa").unwrap();
         assert_eq!(azure.endpoints().blob.as_str(), "https://a.blob.core.windows.net/");
         let sas = "BlobEndpoint=https://a.b/;QueueEndpoint=https://a.q/;SharedAccessSignature=?sv=1&sig=x%3D";
         let StorageConnection::Signature { signature, .. } = parse(sas).unwrap() else {

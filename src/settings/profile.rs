@@ -106,7 +106,7 @@ impl Limits {
         if limits.streaming_max_chunks() == 0 {
             reader.violation(
                 "PIXCRAWLER_MAX_IMAGE_SIZE_MB",
-                format!("{} MB", limits.max_image_bytes / MIB),
+                reader.shown("PIXCRAWLER_MAX_IMAGE_SIZE_MB"),
                 format!(
                     "no chunk could ever start: an image may need more than the {} MB that 80 % \
                      of PIXCRAWLER_MAX_TEMP_STORAGE_MB leave; lower the one or raise the other",

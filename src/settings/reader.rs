@@ -1,82 +1,17 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
-use super::{Profile, Secret};
-use serde::Deserialize;
+use super::{Profile, Provenance, Secret, Setting, Violation};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::SocketAddr,
     path::PathBuf,
     time::Duration,
 };
 use url::Url;
 
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Provenance {
-    /// Built in.
-    Default,
-    /// The selected profile.
-    Profile,
-    /// This environment variable.
-    Environment(String),
-    /// `Values` of `local.settings.json`, under this name.
-    LocalSettings(String),
-}
-
-impl fmt::Display for Provenance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Profile => f.write_str("profile"),
-            Self::Environment(name) => write!(f, "environment ({name})"),
-            Self::LocalSettings(name) => write!(f, "local.settings.json ({name})"),
-        }
-    }
-}
-
-/// A setting as `doctor` shows it.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// The variable's full name.
-    pub name: String,
-    /// Its value; never a secret.
-    pub value: String,
-    /// Where the value came from.
-    pub provenance: Provenance,
-}
-
-/// A value that is not allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The variable's full name.
-    pub name: String,
-    /// Its value; never a secret.
-    pub value: String,
-    /// What is wrong and what is allowed.
-    pub problem: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}: {}", self.name, self.value, self.problem)
-    }
-}
-
 const PREFIX: &str = "PIXCRAWLER_";
 /// The origin uses this prefix too; it wins (X12).
 const RESOURCE_PREFIX: &str = "PIXCRAWLER_RESOURCE_";
-
-/// `Values` of `local.settings.json` in the working directory; empty when there is none.
-pub(super) fn local_settings_values() -> BTreeMap<String, String> {
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "PascalCase", default)]
-    struct LocalSettings {
-        values: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string("local.settings.json").unwrap_or_default();
-    serde_json::from_str::<LocalSettings>(&text).unwrap_or_default().values
-}
 
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -119,7 +54,9 @@ impl Reader {
 
     /// The variables that other programs define, as a struct of optional texts.
     pub(super) fn foreign_variables<T: serde::de::DeserializeOwned + Default>(&self) -> T {
-        let pairs = self.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+        // envy ignores case: a second variable that differs only in case must hide nothing.
+        let exact = self.environment.iter().filter(|(name, _)| **name == name.to_uppercase());
+        let pairs = exact.map(|(name, value)| (name.clone(), value.clone()));
         envy::from_iter(pairs).unwrap_or_default()
     }
 
@@ -136,6 +73,12 @@ impl Reader {
             Provenance::LocalSettings(name.to_owned())
         };
         Some((self.peek(name)?, provenance))
+    }
+
+    /// A setting's value as it was recorded, for a message about it.
+    pub(super) fn shown(&self, full: &str) -> String {
+        let setting = self.table.iter().find(|setting| setting.name == full);
+        setting.map(|setting| setting.value.clone()).unwrap_or_default()
     }
 
     /// Looks a setting up under both prefixes.
@@ -322,7 +265,13 @@ impl Reader {
                 url.set_query(None);
                 self.record(name.into(), url.to_string(), provenance);
             }
-            _ => self.violation(name, "***".into(), problem.into()),
+            _ => {
+                self.violation(name, "***".into(), problem.into());
+                return Secret::new("");
+            }
+        }
+        if let Err(error) = text.parse::<sqlx::postgres::PgConnectOptions>() {
+            self.violation(name, "***".into(), format!("{problem}: {error}"));
         }
         Secret::new(text)
     }

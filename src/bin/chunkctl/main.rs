@@ -157,7 +157,7 @@ fn main() -> ExitCode {
     };
     // Its output is the result: logs only when asked for.
     if settings.log_filter != "info" {
-        telemetry::install(&settings.log_filter);
+        telemetry::install(&settings.log_filter, telemetry::Output::Stderr);
     }
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
