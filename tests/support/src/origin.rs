@@ -12,7 +12,8 @@
 //! | `/slow/{n}?ms=`, `/drip/{n}`, `/hang` | late, one byte a second, never |
 //! | `/endless`, `/huge`, `/big/{n}?mb=&cl=0` | without end, 20 GB announced, a bitmap of so many MB (with `cl=0` without its length) |
 //!
-//! Each takes a further segment (`/404/7`), so that a list can have many different URLs of a kind.
+//! The same number is the same picture, bytes included, under every path that serves one whole, except
+//! `/same`. Each takes a further segment (`/404/7`), so that a list can have many different URLs of a kind.
 
 mod path;
 pub mod picture;
