@@ -121,7 +121,7 @@ pub async fn admit(
             Err(decision) => return decision,
         },
     };
-    let ask = || database.claim(message.id(), asker.owner, asker.invocation);
+    let ask = || database.claim(message, asker.owner, asker.invocation);
     match hold(asker.arrived, asker.drain, ask).await {
         Held::Answered(Answer::Unknown) => {}
         other => return decide(other, allowance),

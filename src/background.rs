@@ -10,7 +10,8 @@ use crate::{
     spool::{Swept, TempDir},
     telemetry::cause_chain,
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, io, sync::Arc, time::Duration};
+use time::OffsetDateTime;
 use tokio::{task::JoinSet, time::sleep};
 
 /// Between two looks at what should be woken, reclaimed or ended.
@@ -20,10 +21,15 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Between two tries to prepare database and storage.
 const PREPARE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts everything; dropping the set stops it.
-pub fn start(worker: &Arc<Worker>) -> JoinSet<()> {
+/// Starts everything; dropping the set stops it, but for the heartbeat, which ends when the drain
+/// is over.
+///
+/// # Errors
+///
+/// When the heartbeat's thread cannot be started.
+pub fn start(worker: &Arc<Worker>) -> io::Result<JoinSet<()>> {
+    heartbeat_thread(Arc::clone(worker))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(heartbeat(Arc::clone(worker)));
     tasks.spawn(sweep(Arc::clone(worker)));
     let worker = Arc::clone(worker);
     tasks.spawn(async move {
@@ -31,7 +37,16 @@ pub fn start(worker: &Arc<Worker>) -> JoinSet<()> {
         tracing::info!("ready");
         passes(&worker).await;
     });
-    tasks
+    Ok(tasks)
+}
+
+/// The heartbeat has a thread of its own: an origin that keeps every worker thread busy, with an
+/// endless row of interim answers for one, must not cost the leases.
+fn heartbeat_thread(worker: Arc<Worker>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("heartbeat".into());
+    thread.spawn(move || runtime.block_on(heartbeat(worker)))?;
+    Ok(())
 }
 
 /// Brings schema, fleet row, containers and queues up to date; invocations wait meanwhile.
@@ -75,47 +90,69 @@ async fn heartbeat(worker: Arc<Worker>) {
     }
 }
 
-/// Every few seconds: reclaim, end jobs, top the queue up, take what the host gave up on.
+/// Every few seconds: reclaim, sweep when asked to, end jobs, top the queue up, take what the host
+/// gave up on. Each part fails alone.
 async fn passes(worker: &Worker) {
-    let mut is_away = false;
+    let mut parts = Parts::default();
     let mut swept_at = None;
-    loop {
-        if worker.intake_stopped.is_cancelled() {
-            return;
-        }
-        let result = pass(worker, &mut swept_at).await;
-        if let Err(error) = &result
-            && !is_away
-        {
-            let cause = cause_chain(error);
-            tracing::warn!(cause, "a background pass failed, trying on");
-        }
-        is_away = result.is_err();
+    while !worker.intake_stopped.is_cancelled() {
+        parts.pass(worker, &mut swept_at).await;
         tokio::select! {
-            () = worker.intake_stopped.cancelled() => return,
+            () = worker.intake_stopped.cancelled() => {}
             () = sleep(PASS_PERIOD) => {}
         }
     }
 }
 
-async fn pass(
-    worker: &Worker,
-    swept_at: &mut Option<time::OffsetDateTime>,
-) -> Result<(), jobs::Error> {
-    let (database, storage) = (&worker.database, &worker.storage);
-    let reclaimed = database.reclaim().await?;
-    if reclaimed > 0 {
-        tracing::warn!(reclaimed, "reclaimed expired leases");
+/// The parts of a pass that failed last time: a failure is told once.
+#[derive(Default)]
+struct Parts {
+    failing: BTreeSet<&'static str>,
+}
+
+impl Parts {
+    async fn pass(&mut self, worker: &Worker, swept_at: &mut Option<OffsetDateTime>) {
+        let (database, storage) = (&worker.database, &worker.storage);
+        let reclaim = async { Ok(database.reclaim().await?) };
+        if let Some(reclaimed @ 1..) = self.part(worker, "reclaim", reclaim).await {
+            tracing::warn!(reclaimed, "reclaimed expired leases");
+        }
+        let asked = async { Ok(database.sweep_asked_at().await?) };
+        let asked = self.part(worker, "sweep", asked).await.flatten();
+        if asked > *swept_at {
+            *swept_at = asked;
+            sweep_once(worker).await;
+        }
+        self.part(worker, "end jobs", jobs::end_jobs(database, storage, None)).await;
+        self.part(worker, "wake", jobs::wake_pass(database, storage, &worker.owner)).await;
+        self.part(worker, "poison", jobs::drain_poison(database, storage)).await;
     }
-    let asked = database.sweep_asked_at().await?;
-    if asked > *swept_at {
-        *swept_at = asked;
-        sweep_once(worker).await;
+
+    /// Runs a part, unless the process drains: a draining process wakes nobody.
+    async fn part<T>(
+        &mut self,
+        worker: &Worker,
+        name: &'static str,
+        run: impl Future<Output = Result<T, jobs::Error>>,
+    ) -> Option<T> {
+        if worker.intake_stopped.is_cancelled() {
+            return None;
+        }
+        // Boxed: the storage client's futures are large.
+        match Box::pin(run).await {
+            Ok(value) => {
+                self.failing.remove(name);
+                Some(value)
+            }
+            Err(error) => {
+                if self.failing.insert(name) {
+                    let cause = cause_chain(&error);
+                    tracing::warn!(part = name, cause, "a background pass failed, trying on");
+                }
+                None
+            }
+        }
     }
-    jobs::end_jobs(database, storage, None).await?;
-    jobs::wake_pass(database, storage, &worker.owner).await?;
-    jobs::drain_poison(database, storage).await?;
-    Ok(())
 }
 
 /// Never in the timer: that may run on another machine.

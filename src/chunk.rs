@@ -10,7 +10,7 @@ pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MESSAGE_LIMIT_BYTES,
     MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,
 };
-pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals};
+pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals, hex};
 pub use source::ListFormat;
 pub use verdict::{Format, ImageInfo, Reason, Status};
 
@@ -53,7 +53,7 @@ impl fmt::Display for ChunkId {
 }
 
 /// The increasing number of a claim; every effect of a claim carries it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fence(pub i64);
 

@@ -11,7 +11,7 @@ use crate::{
     jobs::{self, Command},
     run::{Disposition, Invocation, Worker},
     storage::{CHUNKS, CONTROL},
-    telemetry::cause_chain,
+    telemetry::{cause_chain, refusal},
 };
 use axum::{
     Json, Router,
@@ -141,7 +141,7 @@ async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) 
     };
     let disposition = match ChunkMessage::parse(&text) {
         Ok(message) => worker.process(&message, &invocation).await,
-        Err(error) => Disposition::Rejected { reason: cause_chain(&error) },
+        Err(error) => Disposition::Rejected { reason: refusal(&error) },
     };
     match disposition {
         Disposition::Done(summary) | Disposition::Retry { summary, .. } => Answer::Done(summary),
@@ -153,9 +153,8 @@ async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) 
 }
 
 async fn control_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
-    let parsed = queue_text(&body).and_then(|text| {
-        Command::parse(&text).map_err(|error| cause_chain(&error)).map(|c| (c, text))
-    });
+    let parsed = queue_text(&body)
+        .and_then(|text| Command::parse(&text).map_err(|error| refusal(&error)).map(|c| (c, text)));
     let (command, _) = match parsed {
         Ok(parsed) => parsed,
         Err(reason) => {

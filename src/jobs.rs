@@ -65,12 +65,15 @@ pub async fn wake_pass(
     if !database.begin_pass(owner).await? {
         return Ok(0);
     }
-    let sent = top_up(database, storage).await;
-    database.end_pass(owner).await?;
-    sent
+    top_up(database, storage).await
 }
 
-async fn top_up(database: &Database, storage: &Storage) -> Result<usize, Error> {
+/// Tops the queue up now: for whoever just made chunks ready, and would else wait for a pass.
+///
+/// # Errors
+///
+/// When database or queue is away.
+pub async fn top_up(database: &Database, storage: &Storage) -> Result<usize, Error> {
     let limit = usize::try_from(database.capacity().await?.max_chunks).unwrap_or(0).min(BATCH);
     // A peek: the approximate count has messages that a dead host left invisible.
     let visible = storage.visible_messages(CHUNKS).await?;
@@ -90,10 +93,14 @@ pub async fn end_jobs(
     storage: &Storage,
     only: Option<i64>,
 ) -> Result<(), Error> {
+    let mut first = None;
     for job in database.over_jobs(only).await? {
-        end_job(database, storage, &job).await?;
+        // A job whose blob cannot be written must not hold up the others.
+        if let Err(error) = end_job(database, storage, &job).await {
+            first.get_or_insert(error);
+        }
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
 /// Rounds against other processes that end the same job.

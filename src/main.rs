@@ -64,7 +64,7 @@ async fn serve(settings: Settings) -> anyhow::Result<Ending> {
     tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
     let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
     let handler = Handler::new(Arc::clone(&worker));
-    let mut background = background::start(&worker);
+    let mut background = background::start(&worker)?;
     let ending = tokio::select! {
         ending = background::until_shutdown(&worker, handler.invocations()) => ending?,
         served = axum::serve(listener, handler.routes()) => {

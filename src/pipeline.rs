@@ -14,7 +14,7 @@ pub mod upload;
 use crate::{
     chunk::{ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals},
     settings::Settings,
-    spool::{Allowance, Body},
+    spool::{Allowance, Body, BodyReader},
     state::{self, Database},
     storage::{self, Storage},
 };
@@ -23,6 +23,7 @@ use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
 use tokio::{
@@ -50,7 +51,7 @@ pub enum Error {
 pub struct Stages {
     fetcher: Fetcher,
     /// Full decodes at once: each may hold a whole picture.
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
     keep_query: bool,
     settings: Settings,
 }
@@ -65,7 +66,7 @@ impl Stages {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             fetcher: Fetcher::new(settings)?,
-            decoders: Semaphore::new(cores),
+            decoders: Arc::new(Semaphore::new(cores)),
             keep_query: settings.keep_query,
             settings: settings.clone(),
         })
@@ -206,8 +207,14 @@ impl Stages {
                 fetched.body.examine(false, move |r, len| inspect::inspect(r, len, level)).await?
             }
             Level::Slow => {
-                let _decoder = self.decoders.acquire().await.map_err(io::Error::other)?;
-                fetched.body.examine(true, move |r, len| inspect::inspect(r, len, level)).await?
+                let decoders = Arc::clone(&self.decoders);
+                let decoder = decoders.acquire_owned().await.map_err(io::Error::other)?;
+                // The permit goes with the thread: a decode that nobody waits for still counts.
+                let look = move |r: &mut BodyReader<'_>, len| {
+                    let _decoder = decoder;
+                    inspect::inspect(r, len, level)
+                };
+                fetched.body.examine(true, look).await?
             }
         };
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");

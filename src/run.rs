@@ -5,7 +5,7 @@ mod work;
 
 use crate::{
     admission::{self, Admitted, Asker, Decision, Deferral},
-    chunk::{ChunkId, ChunkMessage, Manifest, Report},
+    chunk::{ChunkId, ChunkMessage, Fence, Manifest, Report},
     jobs,
     pipeline::{self, Stages},
     settings::Settings,
@@ -16,7 +16,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -45,7 +45,19 @@ pub struct Worker {
     pub intake_stopped: CancellationToken,
     /// Cancelled when running chunks must be released.
     pub drain_over: CancellationToken,
-    leases: Mutex<HashMap<ChunkId, Renewal>>,
+    leases: Mutex<HashMap<(ChunkId, Fence), Renewal>>,
+}
+
+/// A lease in the heartbeat's care, until it is dropped.
+struct InCare<'a> {
+    worker: &'a Worker,
+    key: (ChunkId, Fence),
+}
+
+impl Drop for InCare<'_> {
+    fn drop(&mut self) {
+        self.worker.with_leases(|leases| leases.remove(&self.key));
+    }
 }
 
 /// What the host should do with a message.
@@ -93,6 +105,8 @@ enum Fault {
     NothingReachable,
     #[error("the source blob is missing")]
     SourceMissing,
+    #[error("the source has more than 10000 URLs")]
+    SourceTooLarge,
     #[error("the chunk panicked: {0}")]
     Panicked(String),
     #[error("the registered message cannot be read: {0}")]
@@ -118,6 +132,8 @@ impl From<pipeline::Error> for Fault {
 /// Work ends this long after its invocation arrived at the latest. The host's own limit is 1200 s,
 /// ours 1140 s: in between lie a last call that waits for the database and the next wake-up.
 const WORK_LIMIT: Duration = Duration::from_secs(1080);
+/// The database is asked to complete or give up a chunk until then, counted from the arrival.
+const LAST_CALL: Duration = Duration::from_secs(1125);
 /// The next wake-up and the job's end, before the answer.
 const AFTER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -151,8 +167,22 @@ impl Worker {
         self.with_leases(|leases| leases.values().cloned().collect())
     }
 
-    fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<ChunkId, Renewal>) -> T) -> T {
+    fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<(ChunkId, Fence), Renewal>) -> T) -> T {
         act(&mut self.leases.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a lease into the heartbeat's care; none when this very claim is in it already: the
+    /// same invocation came twice, and two pipelines of one fence would mix their blocks.
+    fn take_care(&self, lease: &Lease) -> Option<InCare<'_>> {
+        let key = (lease.id, lease.fence);
+        let is_new = self.with_leases(|leases| match leases.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(lease.renewal());
+                true
+            }
+            Entry::Occupied(_) => false,
+        });
+        is_new.then_some(InCare { worker: self, key })
     }
 
     /// Runs the chunk of a message, if it may run here and now.
@@ -176,6 +206,10 @@ impl Worker {
     async fn run(&self, admitted: Admitted, invocation: &Invocation) -> Disposition {
         let Admitted { claim, allowance } = admitted;
         let id = claim.lease.id;
+        let Some(in_care) = self.take_care(&claim.lease) else {
+            let running = explain(Deferral::Refused(Refusal::Running));
+            return Disposition::Done(format!("chunk {id}: {running}"));
+        };
         let span = tracing::info_span!("chunk", job_id = id.job_id, chunk_id = %id,
             task_id = %invocation.id, attempt = claim.attempt, fence = %claim.lease.fence);
         async {
@@ -185,7 +219,6 @@ impl Worker {
                 max_chunks = claim.max_chunks,
                 "Chunk started"
             );
-            self.with_leases(|leases| leases.insert(id, claim.lease.renewal()));
             let deadline = self.deadline(invocation);
             let result = tokio::select! {
                 result = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind() => {
@@ -196,12 +229,13 @@ impl Worker {
                 () = sleep_until(deadline) => Err(Fault::Overran),
             };
             let temp_peak = allowance.temp_peak_bytes();
+            let until = invocation.arrived + LAST_CALL;
             drop(allowance);
             let disposition = match result {
-                Ok(manifest) => self.complete(claim.lease, &manifest, started).await,
-                Err(fault) => self.give_up(claim.lease, fault, temp_peak).await,
+                Ok(manifest) => self.complete(claim.lease, &manifest, started, until).await,
+                Err(fault) => self.give_up(claim.lease, fault, temp_peak, until).await,
             };
-            self.with_leases(|leases| leases.remove(&id));
+            drop(in_care);
             self.wake_next(id).await;
             disposition
         }
@@ -214,11 +248,17 @@ impl Worker {
         chunk.min(invocation.arrived + WORK_LIMIT)
     }
 
-    async fn complete(&self, lease: Lease, manifest: &Manifest, started: Instant) -> Disposition {
+    async fn complete(
+        &self,
+        lease: Lease,
+        manifest: &Manifest,
+        started: Instant,
+        until: Instant,
+    ) -> Disposition {
         let id = lease.id;
         let report = Report::from_manifest(manifest);
         let name = id.manifest_blob(&format!("job_{}", id.job_id));
-        let completed = self.database.complete(lease, &report, &name).await;
+        let completed = self.database.complete(lease, &report, &name, until).await;
         let totals = &report.totals;
         match completed {
             Ok(()) => {
@@ -242,7 +282,13 @@ impl Worker {
     }
 
     /// The one judge of faults: charged or not, and what the row says.
-    async fn give_up(&self, lease: Lease, fault: Fault, temp_peak: u64) -> Disposition {
+    async fn give_up(
+        &self,
+        lease: Lease,
+        fault: Fault,
+        temp_peak: u64,
+        until: Instant,
+    ) -> Disposition {
         let id = lease.id;
         let release = GiveUp::Release { backoff: true };
         let retry = GiveUp::Retry { max_attempts: self.settings.max_attempts };
@@ -263,12 +309,13 @@ impl Worker {
             Fault::Overran => (retry, "deadline_overrun"),
             Fault::NothingReachable => (GiveUp::Fail, "nothing_reachable"),
             Fault::SourceMissing => (retry, "source_missing"),
+            Fault::SourceTooLarge => (GiveUp::Fail, "source_too_large"),
             Fault::Panicked(_) => (retry, "panic"),
             Fault::Unreadable(_) => (GiveUp::Fail, "message_unreadable"),
         };
         let cause = cause_chain(&fault);
         let why = Released { how, code, message: &cause, temp_peak_bytes: temp_peak };
-        let (outcome, charged) = match self.database.give_up(lease, &why).await {
+        let (outcome, charged) = match self.database.give_up(lease, &why, until).await {
             Ok(GivenUp::Released) => ("released", false),
             Ok(GivenUp::Retried) => ("will be retried", true),
             Ok(GivenUp::Failed) => ("failed", true),

@@ -78,6 +78,24 @@ pub struct DownloadSettings {
     pub allowed_origins: Vec<SocketAddr>,
 }
 
+/// Where an operator's instruments are. Read and checked; the health check and the exporter that
+/// use them are not part of this release.
+#[derive(Debug, Clone)]
+pub struct MonitorSettings {
+    /// The app, to be asked for CPU and memory.
+    pub resource_id: Option<String>,
+    /// The database, to be asked for CPU and memory.
+    pub postgres_resource_id: Option<String>,
+    /// Azure Resource Manager.
+    pub endpoint: String,
+    /// Memory of an instance, in MB.
+    pub instance_memory_mb: u64,
+    /// S12: Application Insights; none: telemetry is off.
+    pub telemetry: Option<Secret>,
+    /// How to authenticate there: `Authorization=AAD`, with a client id or without.
+    pub telemetry_authentication: Option<String>,
+}
+
 /// Everything the environment decides.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -109,6 +127,8 @@ pub struct Settings {
     pub max_attempts: i32,
     /// Whether manifests keep query strings and user info of URLs.
     pub keep_query: bool,
+    /// Instruments.
+    pub monitor: MonitorSettings,
     /// The host's facts.
     pub host: HostFacts,
     /// Log filter.
@@ -178,6 +198,7 @@ impl Settings {
             drain: reader.seconds("DRAIN_SECONDS", 8, 0.0, 3600.0),
             max_attempts: reader.number("MAX_ATTEMPTS", 5, 1, 100),
             keep_query: reader.boolean("KEEP_QUERY", true),
+            monitor: monitor_settings(&mut reader),
             host,
             log_filter: reader.foreign("RUST_LOG", "info"),
             table: Vec::new(),
@@ -213,6 +234,18 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
     }
 }
 
+fn monitor_settings(reader: &mut Reader) -> MonitorSettings {
+    let telemetry = reader.secret_text("APPLICATIONINSIGHTS_CONNECTION_STRING", None);
+    MonitorSettings {
+        resource_id: reader.resource_id("MONITOR_RESOURCE_ID"),
+        postgres_resource_id: reader.resource_id("MONITOR_POSTGRES_RESOURCE_ID"),
+        endpoint: reader.endpoint("MONITOR_ENDPOINT", "https://management.azure.com"),
+        instance_memory_mb: reader.number("INSTANCE_MEMORY_MB", 2048, 128, 1_000_000),
+        telemetry: telemetry.map(Secret::new),
+        telemetry_authentication: reader.raw_text("APPLICATIONINSIGHTS_AUTHENTICATION_STRING"),
+    }
+}
+
 fn download_settings(reader: &mut Reader, on_azure: bool) -> DownloadSettings {
     let agent = concat!(
         "pixcrawler-chunk-handler/",
@@ -225,12 +258,7 @@ fn download_settings(reader: &mut Reader, on_azure: bool) -> DownloadSettings {
         connect_timeout: reader.seconds("CONNECT_TIMEOUT_SECONDS", 5, 0.1, 300.0),
         first_byte_timeout: reader.seconds("FIRST_BYTE_TIMEOUT_SECONDS", 10, 0.1, 300.0),
         total_timeout: reader.seconds("TOTAL_TIMEOUT_SECONDS", 60, 0.1, 3600.0),
-        min_rate_bytes_per_second: reader.number(
-            "MIN_RATE_BYTES_PER_SECOND",
-            1024,
-            0,
-            u64::from(u32::MAX),
-        ),
+        min_rate_bytes_per_second: reader.number("MIN_RATE_BYTES_PER_SECOND", 1024, 0, u64::MAX),
         user_agent: reader.header_text("USER_AGENT", agent),
         respect_opt_out: reader.boolean("RESPECT_OPT_OUT", true),
         allowed_origins: reader.allowed_origins(on_azure),

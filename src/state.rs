@@ -4,6 +4,30 @@
 //! change is one statement guarded by state and fence; time is the database's own.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+/// Runs a statement on a connection of a pool, each within the cap.
+///
+/// A connection whose call timed out is closed: the pool would wait for its server, perhaps for
+/// ever, with the place still taken. A macro, since the driver's statements share no trait.
+macro_rules! ask {
+    ($pool:expr, $cap:expr, $doing:literal, $statement:ident.$method:ident) => {{
+        let connection = tokio::time::timeout($cap, $pool.acquire()).await;
+        match connection {
+            Err(_) => Err($crate::state::Error::Away { doing: $doing, source: None }),
+            Ok(Err(source)) => Err($crate::state::classify($doing, source)),
+            Ok(Ok(mut connection)) => {
+                let call = $statement.$method(&mut *connection);
+                match tokio::time::timeout($cap, call).await {
+                    Ok(result) => result.map_err(|source| $crate::state::classify($doing, source)),
+                    Err(_) => {
+                        drop(connection.detach());
+                        Err($crate::state::Error::Away { doing: $doing, source: None })
+                    }
+                }
+            }
+        }
+    }};
+}
+
 mod claim;
 mod job;
 mod lease;
@@ -109,7 +133,7 @@ impl Database {
         // A concurrent migration is waited for, and creating an index may take its time.
         self.capped(
             "migrate",
-            sqlx::raw_sql("set lock_timeout = 0; set statement_timeout = 0")
+            sqlx::raw_sql("-- migrate\nset lock_timeout = 0; set statement_timeout = 0")
                 .execute(&mut *connection),
         )
         .await?;
@@ -126,7 +150,7 @@ impl Database {
     /// When it cannot be asked, or the schema is missing.
     pub async fn ping(&self) -> Result<(), Error> {
         let statement = sqlx::query("-- ping\nselect from fleet");
-        self.capped("ping", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "ping", statement.execute).map(drop)
     }
 
     /// Runs one database call with its deadline and names it in errors.
@@ -146,7 +170,9 @@ impl Database {
     async fn patient(&self, doing: &'static str) -> Result<PgConnection, Error> {
         let connect = async {
             let mut connection = self.pool.acquire().await?.detach();
-            sqlx::raw_sql("set statement_timeout = '60s'").execute(&mut connection).await?;
+            sqlx::raw_sql("-- patient\nset statement_timeout = '60s'")
+                .execute(&mut connection)
+                .await?;
             Ok(connection)
         };
         self.capped(doing, connect).await
@@ -162,15 +188,18 @@ fn migrator() -> Migrator {
     migrator
 }
 
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection exceptions; a
+/// read-only transaction (failover, full disk); authorization (a password or token that is being
+/// rotated); a database that is being restored; rollbacks (serialization, deadlock); resources;
+/// lock and statement timeouts; operator intervention; and a missing schema, which the background
+/// migration is about to make.
+const AWAY_CODES: [&str; 11] =
+    ["08", "25006", "28", "3D000", "40", "53", "55P03", "57", "3F000", "42P01", "42883"];
+
 /// Tells "cannot be asked now" from "refused".
 fn classify(doing: &'static str, source: sqlx::Error) -> Error {
     let away = match source.as_database_error().and_then(|e| e.code()) {
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions,
-        // rollbacks (serialization, deadlock), resources, lock and statement timeouts, operator
-        // intervention, and a missing schema, which the background migration is about to make.
-        Some(code) => ["08", "40", "53", "55P03", "57", "3F000", "42P01", "42883"]
-            .iter()
-            .any(|class| code.starts_with(class)),
+        Some(code) => AWAY_CODES.iter().any(|class| code.starts_with(class)),
         None => !is_defect(&source),
     };
     if away {

@@ -132,8 +132,11 @@ impl Storage {
     /// A URL below an endpoint, signed when the connection has a signature.
     fn url(&self, endpoint: &Url, path: &str) -> Url {
         let mut url = endpoint.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/{path}"));
+        // Segment by segment: a name with %2e%2e in it is a name, not a way up. It fails only for
+        // URLs without a host, which no endpoint is.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
         url.set_query(self.signature.as_ref().map(crate::settings::Secret::expose));
         url
     }

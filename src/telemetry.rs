@@ -55,3 +55,30 @@ pub fn cause_chain(error: &dyn std::error::Error) -> String {
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
 }
+
+/// Why a message is refused, without the values it holds: parsers quote them, and a value may be a
+/// signed URL, or made to look like another line of the log.
+pub fn refusal(error: &dyn std::error::Error) -> String {
+    let text = cause_chain(error);
+    let mut shown = String::with_capacity(text.len());
+    let mut closing = None;
+    for c in text.chars() {
+        match closing {
+            // A quote inside a value ends the cut early; what follows is cut by the next one.
+            Some(end) if c == end => {
+                shown.push(c);
+                closing = None;
+            }
+            Some(_) => {}
+            None => {
+                shown.extend(c.escape_debug().filter(|_| c.is_control()));
+                if !c.is_control() {
+                    shown.push(c);
+                }
+                let opens_value = c == '"' || (c == '`' && shown.ends_with("unknown variant `"));
+                closing = opens_value.then_some(c);
+            }
+        }
+    }
+    shown
+}

@@ -2,7 +2,7 @@
 
 use super::{ChunkId, Fence, Format, ImageRange, Reason, Status};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The schema word of every manifest.
 pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
@@ -164,6 +164,15 @@ impl Report {
                 .collect(),
         }
     }
+}
+
+/// Bytes in hex, as in manifests and metadata.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -21,9 +21,14 @@ impl ListFormat {
     /// Parses a list. Every non-blank line is an item; none is dropped or refused here: a line
     /// that is no object with a URL becomes a URL that is refused when it is fetched.
     pub fn parse(self, bytes: &[u8]) -> Vec<Item> {
+        self.parse_at_most(bytes, usize::MAX)
+    }
+
+    /// The first `limit` items of a list.
+    pub fn parse_at_most(self, bytes: &[u8], limit: usize) -> Vec<Item> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(limit);
         match self {
             Self::Text => lines.map(Item::of_url).collect(),
             Self::JsonLines => {

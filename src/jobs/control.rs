@@ -1,6 +1,6 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::{Error, end_jobs, wake_pass};
+use super::{Error, end_jobs, top_up};
 use crate::{
     chunk::{MessageError, decode_message},
     state::{Cancelled, Database},
@@ -123,7 +123,7 @@ impl Command {
             }
             Self::Resume => {
                 database.pause(None).await?;
-                let woken = wake_pass(database, storage, "resume").await?;
+                let woken = top_up(database, storage).await?;
                 Ok(format!("intake is open; {woken} messages sent"))
             }
             Self::Sweep => {
@@ -149,7 +149,7 @@ impl Command {
                 let Some(n) = database.retry(job_id, chunk_index).await? else {
                     return Ok(format!("job {job_id} is unknown"));
                 };
-                wake_pass(database, storage, "retry").await?;
+                top_up(database, storage).await?;
                 Ok(format!("{n} failed chunks of job {job_id} run again"))
             }
         }

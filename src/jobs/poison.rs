@@ -5,10 +5,10 @@ use crate::{
     chunk::ChunkMessage,
     state::{Database, Registered},
     storage::{CHUNKS, CONTROL, POISON, QueueMessage, Storage},
-    telemetry::cause_chain,
+    telemetry::refusal,
 };
 
-/// Empties both poison queues as far as one pass gets; returns how many messages went.
+/// Takes up to 32 messages from each poison queue; returns how many went.
 ///
 /// The record, or the chunk's row, comes before the delete.
 ///
@@ -18,20 +18,14 @@ use crate::{
 pub async fn drain_poison(database: &Database, storage: &Storage) -> Result<u64, Error> {
     let mut n = 0;
     for queue in POISON {
-        loop {
-            let messages = storage.receive(queue).await?;
-            if messages.is_empty() {
-                break;
+        for message in storage.receive(queue).await? {
+            if queue.starts_with(CONTROL) {
+                settle_command(database, storage, queue, &message).await?;
+            } else {
+                settle_chunk(database, queue, &message).await?;
             }
-            for message in messages {
-                if queue.starts_with(CONTROL) {
-                    settle_command(database, storage, queue, &message).await?;
-                } else {
-                    settle_chunk(database, queue, &message).await?;
-                }
-                storage.delete(queue, &message).await?;
-                n += 1;
-            }
+            storage.delete(queue, &message).await?;
+            n += 1;
         }
     }
     Ok(n)
@@ -44,7 +38,7 @@ async fn settle_chunk(
     poison: &QueueMessage,
 ) -> Result<(), Error> {
     let reason = match ChunkMessage::parse(&poison.text) {
-        Err(error) => cause_chain(&error),
+        Err(error) => refusal(&error),
         Ok(message) => match database.register(&message).await? {
             Registered::New | Registered::Known => {
                 database.unwake(message.id()).await?;
@@ -73,7 +67,7 @@ async fn settle_command(
             return Ok(());
         }
         Ok(_) => "the host gave the command up; send it again if it still holds".to_owned(),
-        Err(error) => cause_chain(&error),
+        Err(error) => refusal(&error),
     };
     record(database, queue, poison, &reason).await
 }

@@ -1,9 +1,8 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
-use super::{Error, wake_pass};
+use super::{Error, top_up};
 use crate::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, ListFormat, Source},
-    pipeline::upload::hex,
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, ListFormat, Source, hex},
     state::{Database, NewJob, Submitted},
     storage::Storage,
 };
@@ -87,20 +86,20 @@ pub async fn submit(
     };
     match database.job_source(request.job_id).await? {
         Some(known) if known.as_ref() == Some(&source_sha256) => {
-            wake_pass(database, storage, "submit").await?;
+            top_up(database, storage).await?;
             return Ok(done(false));
         }
         Some(_) => return Err(SubmitError::Different(request.job_id)),
         None => {}
     }
-    let messages = write_sources(storage, &request, &items, &source_sha256).await?;
+    let messages = write_sources(database, storage, &request, &items, &source_sha256).await?;
     let job = NewJob { job_id: request.job_id, source_sha256, messages };
     let is_new = match database.submit(&job).await? {
         Submitted::New => true,
         Submitted::Same => false,
         Submitted::Different => return Err(SubmitError::Different(request.job_id)),
     };
-    wake_pass(database, storage, "submit").await?;
+    top_up(database, storage).await?;
     Ok(done(is_new))
 }
 
@@ -159,6 +158,7 @@ fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, SubmitError> {
 
 /// Writes one list for each chunk and makes its message.
 async fn write_sources(
+    database: &Database,
     storage: &Storage,
     request: &JobRequest,
     items: &[Item],
@@ -168,7 +168,7 @@ async fn write_sources(
     let total = items.len().div_ceil(request.chunk_size);
     let one = async |(index, part): (usize, &[Item])| -> Result<ChunkMessage, SubmitError> {
         let blob = format!("job_{}/{directory}/{index:05}.jsonl", request.job_id);
-        storage.write_source(&blob, json_lines(part)).await.map_err(Error::from)?;
+        write_source(database, storage, request.job_id, &blob, json_lines(part)).await?;
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut message = ChunkMessage::new(ChunkId { job_id: request.job_id, chunk_index });
         let start = u64::try_from(index * request.chunk_size).unwrap_or(u64::MAX);
@@ -185,6 +185,22 @@ async fn write_sources(
         .buffered(WRITES_AT_ONCE)
         .try_collect()
         .await
+}
+
+/// Writes one list. One of another shape is replaced, unless its job is registered by now.
+async fn write_source(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+    blob: &str,
+    bytes: Vec<u8>,
+) -> Result<(), SubmitError> {
+    let there = storage.create_source(blob, bytes.clone()).await.map_err(Error::from)?;
+    let Some(other) = there else { return Ok(()) };
+    if database.job_source(job_id).await?.is_some() {
+        return Err(SubmitError::Different(job_id));
+    }
+    Ok(storage.replace_source(blob, bytes, other).await.map_err(Error::from)?)
 }
 
 fn json_lines(items: &[Item]) -> Vec<u8> {

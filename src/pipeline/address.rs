@@ -4,8 +4,10 @@ use crate::{chunk::Reason, settings::Settings};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
 };
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// The longest URL that is fetched, in bytes.
@@ -17,8 +19,8 @@ const PORTS: [u16; 4] = [80, 443, 8080, 8443];
 #[derive(Debug, Clone)]
 pub struct Guard {
     allowed: Vec<SocketAddr>,
-    /// Host and port of the managed identity's endpoint.
-    identity: Option<(String, Option<u16>)>,
+    /// Host of the managed identity's endpoint.
+    identity: Option<String>,
 }
 
 impl Guard {
@@ -36,7 +38,7 @@ impl Guard {
                 .collect(),
             identity: identity
                 .and_then(|text| Url::parse(text).ok())
-                .and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()))),
+                .and_then(|url| url.host_str().map(|host| host.trim_end_matches('.').to_owned())),
         }
     }
 
@@ -65,7 +67,8 @@ impl Guard {
     ///
     /// [`Reason::UrlRefused`] for what may not be connected to.
     pub fn check(&self, url: &Url) -> Result<(), Reason> {
-        let allowed = matches!(url.scheme(), "http" | "https")
+        let allowed = url.as_str().len() <= MAX_URL_BYTES
+            && matches!(url.scheme(), "http" | "https")
             && url.username().is_empty()
             && url.password().is_none()
             && self.allows_host(url);
@@ -85,9 +88,8 @@ impl Guard {
         if ip.is_some_and(|ip| self.allowed.contains(&SocketAddr::new(ip, port))) {
             return true;
         }
-        let is_identity = self.identity.as_ref().is_some_and(|(host, identity_port)| {
-            url.host_str() == Some(host.as_str()) && Some(port) == *identity_port
-        });
+        let host = url.host_str().map(|host| host.trim_end_matches('.'));
+        let is_identity = self.identity.is_some() && self.identity.as_deref() == host;
         !is_identity && PORTS.contains(&port) && !ip.is_some_and(is_forbidden)
     }
 }
@@ -157,14 +159,32 @@ impl fmt::Display for AddressRefused {
 impl std::error::Error for AddressRefused {}
 
 /// Looks names up; one forbidden address refuses the name, whatever the others are.
-#[derive(Debug, Clone, Copy)]
-pub struct Resolver;
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    /// A look-up goes on when nobody waits for it any more: without a limit, dead names would fill
+    /// the pool of threads that files are written with.
+    lookups: Arc<Semaphore>,
+}
+
+/// Look-ups at once.
+const LOOKUPS: usize = 32;
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let checked = check_answer(found.collect())?;
+            let permit = lookups.acquire_owned().await?;
+            let found = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
+            });
+            let checked = check_answer(found.await??)?;
             let addresses: Addrs = Box::new(checked.into_iter());
             Ok(addresses)
         })
@@ -185,7 +205,7 @@ mod tests {
     fn guard() -> Guard {
         Guard {
             allowed: vec!["127.0.0.1:9999".parse().unwrap()],
-            identity: Some(("identity.example".into(), Some(8080))),
+            identity: Some("identity.example".into()),
         }
     }
 
@@ -228,6 +248,8 @@ mod tests {
             "http://169.254.169.254/",
             "http://168.63.129.16/",
             "http://identity.example:8080/",
+            "http://identity.example.:8080/",
+            "http://identity.example/",
             "http://127.0.0.1:9998/",
             "http://10.0.0.1/",
             "http://100.64.0.1/",
@@ -265,7 +287,6 @@ mod tests {
             "https://example.com:8443/?sig=1",
             "http://93.184.216.34/",
             "http://[2606:4700::1111]/",
-            "http://identity.example/",
             "http://127.0.0.1:9999/img",
         ] {
             assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(url));

@@ -1,11 +1,8 @@
 //! The end of the pipeline: verdicts, duplicates, the shard.
 
-use super::{
-    AWAY_PAUSE, Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload,
-    upload::hex,
-};
+use super::{AWAY_PAUSE, Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload};
 use crate::{
-    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals},
+    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, hex},
     state::{self, Database},
 };
 use std::{collections::HashMap, time::Duration};

@@ -135,7 +135,10 @@ impl Fetcher {
             .default_headers(headers)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Resolver)
+            .dns_resolver(Resolver::default())
+            // Streams of one HTTP/2 connection share a window: one body that waits for room would
+            // starve the others, and what the window holds is in no ledger.
+            .http1_only()
             .connect_timeout(settings.download.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
@@ -169,7 +172,7 @@ impl Fetcher {
                 }
                 Err(TryError::Transient(reason, asked)) => {
                     let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
-                    if Instant::now() + pause >= chunk.deadline {
+                    if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
                         let asked_too_long = asked.is_some();
                         let reason = if asked_too_long { Reason::RateLimited } else { reason };
                         return Err(Error::Rejected(reason));

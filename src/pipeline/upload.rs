@@ -1,12 +1,12 @@
 //! Shard bytes to staged blocks to a committed block list, guarded by the fence.
 
 use crate::{
-    chunk::{ChunkId, Fence, ShardRef},
+    chunk::{ChunkId, Fence, Manifest, ShardRef, hex},
     storage::{BlobHead, Condition, Error, Storage},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, fmt::Write as _, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 /// A shard being written: one block buffer, staged each time it is full.
 #[derive(Debug)]
@@ -27,15 +27,6 @@ pub struct StagedShard {
     /// What it will be.
     pub shard: ShardRef,
     block_ids: Vec<String>,
-}
-
-/// Bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 impl<'a> Upload<'a> {
@@ -221,7 +212,7 @@ impl StagedShard {
 pub async fn put_manifest(
     storage: &Storage,
     name: &str,
-    manifest: &crate::chunk::Manifest,
+    manifest: &Manifest,
     seen: Option<Condition>,
 ) -> Result<Written, Error> {
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
@@ -236,7 +227,7 @@ pub async fn put_manifest(
         if there == bytes {
             return Ok(Written::Done);
         }
-        let writer = serde_json::from_slice::<crate::chunk::Manifest>(&there).map(|m| m.fence);
+        let writer = serde_json::from_slice::<Manifest>(&there).map(|m| m.fence);
         if writer.is_ok_and(|fence| fence > manifest.fence) {
             return Ok(Written::Superseded);
         }

@@ -3,11 +3,12 @@
 use super::{Fault, Worker};
 use crate::{
     chunk::{
-        BlobSource, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, Manifest, Reason, Source,
+        BlobSource, ChunkMessage, Item, ItemReport, ListFormat, MANIFEST_SCHEMA, Manifest, Reason,
+        Source, hex,
     },
     pipeline::{
         self, Outcome, Work,
-        upload::{self, Written, hex},
+        upload::{self, Written},
     },
     spool::Allowance,
     state::{Claim, Error as StateError},
@@ -17,6 +18,9 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
+
+/// The most URLs of a chunk: the upper bound of `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
+const MAX_ITEMS: usize = 10_000;
 
 /// What stood in the dataset container when the chunk was claimed.
 struct Seen {
@@ -98,7 +102,11 @@ impl Worker {
                     | storage::Error::Refused { .. }) => Fault::Storage(other),
                 })?;
                 hasher.update(&bytes);
-                ListFormat::of(blob).parse(&bytes)
+                let items = ListFormat::of(blob).parse_at_most(&bytes, MAX_ITEMS + 1);
+                if items.len() > MAX_ITEMS {
+                    return Err(Fault::SourceTooLarge);
+                }
+                items
             }
             None => return Err(Fault::Unreadable("it has no source".into())),
         };
@@ -148,11 +156,13 @@ fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<&'a Manifest> {
     same.then_some(manifest)
 }
 
-/// Refused URLs aside, a process without network must not complete a chunk of nothing.
+/// A process without network must not complete a chunk of nothing. URLs that were refused, or whose
+/// turn never came, say nothing about the network.
 fn is_nothing_reachable(outcome: &Outcome) -> bool {
-    let refused = Reason::UrlRefused.to_string();
-    let asked = outcome.items.iter().any(|item| item.reason.as_ref() != Some(&refused));
-    asked && !outcome.was_answered
+    let silent = [Reason::UrlRefused.to_string(), Reason::Deadline.to_string()];
+    let failed_to_reach =
+        |item: &ItemReport| item.reason.as_ref().is_some_and(|reason| !silent.contains(reason));
+    !outcome.was_answered && outcome.items.iter().any(failed_to_reach)
 }
 
 fn superseded(written: Written) -> Result<(), Fault> {
@@ -162,7 +172,7 @@ fn superseded(written: Written) -> Result<(), Fault> {
     }
 }
 
-fn count_reasons(items: &[crate::chunk::ItemReport]) -> BTreeMap<String, u64> {
+fn count_reasons(items: &[ItemReport]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for reason in items.iter().filter_map(|item| item.reason.clone()) {
         *counts.entry(reason).or_default() += 1;

@@ -68,6 +68,11 @@ pub(super) fn read(reader: &mut Reader, program: Program) -> StorageConnection {
         reader.raw_text("ChunkStorage__queueServiceUri"),
     ) {
         let client_id = reader.raw_text("ChunkStorage__clientId");
+        let credential = reader.raw_text("ChunkStorage__credential");
+        if let Some(other) = credential.filter(|kind| kind != "managedidentity") {
+            let problem = "must be managedidentity, or unset";
+            reader.violation("ChunkStorage__credential", other, problem.into());
+        }
         return match endpoints(&blob, &queue) {
             Ok(endpoints) => StorageConnection::Identity { endpoints, client_id },
             Err(problem) => {

@@ -202,6 +202,23 @@ impl Reader {
         })
     }
 
+    /// An Azure resource id; none when unset.
+    pub(super) fn resource_id(&mut self, name: &str) -> Option<String> {
+        self.parsed(name, (None, String::new(), Provenance::Default), |text| {
+            let rule = "must be a resource id: /subscriptions/…/providers/…";
+            text.starts_with("/subscriptions/").then(|| Some(text.to_owned())).ok_or(rule.into())
+        })
+    }
+
+    /// An http or https URL without a path.
+    pub(super) fn endpoint(&mut self, name: &str, default: &str) -> String {
+        let default = (default.to_owned(), default.to_owned(), Provenance::Default);
+        self.parsed(name, default, |text| match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+            _ => Err("must be an http or https URL".into()),
+        })
+    }
+
     /// The name of a blob container.
     pub(super) fn container(&mut self, name: &str, default: &str) -> String {
         let default = (default.to_owned(), default.to_owned(), Provenance::Default);

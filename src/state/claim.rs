@@ -85,30 +85,37 @@ impl Database {
     ///
     /// When the database is away; the claim may then be granted, and the same invocation gets it
     /// back when it asks again.
-    pub async fn claim(&self, id: ChunkId, owner: &str, invocation: &str) -> Result<Answer, Error> {
-        let (sent_at, row) = self.ask_claim(id, owner, invocation).await?;
+    pub async fn claim(
+        &self,
+        message: &ChunkMessage,
+        owner: &str,
+        invocation: &str,
+    ) -> Result<Answer, Error> {
+        let id = message.id();
+        let (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
         if row.answer != "locked" {
             return self.answer(id, sent_at, row);
         }
         tokio::time::sleep(LOCKED_PAUSE).await;
-        let (sent_at, row) = self.ask_claim(id, owner, invocation).await?;
+        let (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
         self.answer(id, sent_at, row)
     }
 
     async fn ask_claim(
         &self,
-        id: ChunkId,
+        message: &ChunkMessage,
         owner: &str,
         invocation: &str,
     ) -> Result<(Instant, Row), Error> {
         let sent_at = Instant::now();
-        let statement = sqlx::query_as("-- claim\nselect * from claim($1, $2, $3, $4, $5)")
-            .bind(id.job_id)
-            .bind(id.chunk_index)
+        let statement = sqlx::query_as("-- claim\nselect * from claim($1, $2, $3, $4, $5, $6)")
+            .bind(message.job_id)
+            .bind(message.chunk_index)
+            .bind(message.total_chunks)
             .bind(owner)
             .bind(invocation)
             .bind(self.lease.as_secs_f64());
-        let row = self.capped("claim", statement.fetch_one(&self.pool)).await?;
+        let row = ask!(self.pool, self.cap, "claim", statement.fetch_one)?;
         Ok((sent_at, row))
     }
 
@@ -150,7 +157,7 @@ impl Database {
             .bind(message.total_chunks)
             .bind(message.priority)
             .bind(text);
-        let answer: String = self.capped("register", statement.fetch_one(&self.pool)).await?;
+        let answer: String = ask!(self.pool, self.cap, "register", statement.fetch_one)?;
         Ok(match answer.as_str() {
             "registered" => Registered::New,
             "cancelled" => Registered::Cancelled,

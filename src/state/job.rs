@@ -4,7 +4,7 @@ use super::{Database, Error, classify};
 use crate::chunk::ChunkMessage;
 use serde::Serialize;
 use sqlx::types::Json;
-use std::future::Future;
+use std::{future::Future, time::Duration};
 use time::OffsetDateTime;
 
 /// A job to be registered with all its chunks.
@@ -85,12 +85,18 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
 }
 
+/// The server's own limit on a patient connection is 60 s.
+const PATIENCE: Duration = Duration::from_secs(65);
+
 /// Runs a call on a patient connection.
 async fn patient<T>(
     doing: &'static str,
     call: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
-    call.await.map_err(|source| classify(doing, source))
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(result) => result.map_err(|source| classify(doing, source)),
+        Err(_) => Err(Error::Away { doing, source: None }),
+    }
 }
 
 impl Database {
@@ -140,7 +146,7 @@ impl Database {
         let statement =
             sqlx::query_scalar("-- job_source\nselect source_sha256 from job where job_id = $1")
                 .bind(job_id);
-        self.capped("job_source", statement.fetch_optional(&self.pool)).await
+        ask!(self.pool, self.cap, "job_source", statement.fetch_optional)
     }
 
     /// Cancels a job: what is pending or processing fails with `cancelled`.
@@ -171,7 +177,7 @@ impl Database {
                 updated_at = clock_timestamp() where job_id = $1",
         )
         .bind(job_id);
-        let done = self.capped("close", statement.execute(&self.pool)).await?;
+        let done = ask!(self.pool, self.cap, "close", statement.execute)?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -198,7 +204,7 @@ impl Database {
             update fleet set paused_until = clock_timestamp() + make_interval(mins => $1)",
         )
         .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
-        self.capped("pause", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "pause", statement.execute).map(drop)
     }
 
     /// Asks every process to sweep its temp space.
@@ -209,7 +215,7 @@ impl Database {
     pub async fn ask_sweep(&self) -> Result<(), Error> {
         let statement =
             sqlx::query("-- ask_sweep\nupdate fleet set sweep_asked_at = clock_timestamp()");
-        self.capped("ask_sweep", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "ask_sweep", statement.execute).map(drop)
     }
 
     /// When a sweep was last asked for; none: never.
@@ -219,7 +225,7 @@ impl Database {
     /// When the database is away.
     pub async fn sweep_asked_at(&self) -> Result<Option<OffsetDateTime>, Error> {
         let statement = sqlx::query_scalar("-- sweep_asked_at\nselect sweep_asked_at from fleet");
-        self.capped("sweep_asked_at", statement.fetch_one(&self.pool)).await
+        ask!(self.pool, self.cap, "sweep_asked_at", statement.fetch_one)
     }
 
     /// Jobs that are over but for their `dataset.json`.
@@ -231,10 +237,10 @@ impl Database {
         let statement = sqlx::query_as(
             "-- over_jobs
             select job_id, generation, ends_as from job_over
-            where $1::bigint is null or job_id = $1 order by job_id limit 20",
+            where $1::bigint is null or job_id = $1 order by random() limit 20",
         )
         .bind(only);
-        self.capped("over_jobs", statement.fetch_all(&self.pool)).await
+        ask!(self.pool, self.cap, "over_jobs", statement.fetch_all)
     }
 
     /// What `dataset.json` says of a job.
@@ -291,7 +297,7 @@ impl Database {
         .bind(job.job_id)
         .bind(job.generation)
         .bind(&job.ends_as);
-        let done = self.capped("end_job", statement.execute(&self.pool)).await?;
+        let done = ask!(self.pool, self.cap, "end_job", statement.execute)?;
         Ok(done.rows_affected() == 1)
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Database, Error};
 use crate::chunk::{ChunkId, Fence, Report};
+use sqlx::PgPool;
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -65,8 +65,11 @@ impl Lease {
 }
 
 impl Lease {
-    /// Pauses while the database is away; false when the lease does not last that long.
-    async fn outlasts_pause(&self) -> bool {
+    /// Pauses while the database is away; false when the lease, or the time, ends before.
+    async fn outlasts_pause(&self, until: Instant) -> bool {
+        if Instant::now() + AWAY_PAUSE > until {
+            return false;
+        }
         tokio::select! {
             () = self.expired() => false,
             () = tokio::time::sleep(AWAY_PAUSE) => true,
@@ -143,44 +146,56 @@ const FIRST_BACKOFF_SECONDS: f64 = 5.0;
 const AWAY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Database {
-    /// Renews the leases of this process in one statement; those it lost are told so.
+    /// Renews the leases of this process in one statement; those it lost are told so. A row that
+    /// somebody is changing is left for the next time: it must not cost the others their leases.
     ///
     /// # Errors
     ///
     /// When the database is away: nothing is renewed, and nothing is lost yet.
     pub async fn heartbeat(&self, leases: &[Renewal]) -> Result<(), Error> {
+        self.renew(&self.heartbeat, leases).await.map(drop)
+    }
+
+    /// Renews leases; true when every one of them was.
+    async fn renew(&self, pool: &PgPool, leases: &[Renewal]) -> Result<bool, Error> {
         if leases.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let sent_at = Instant::now();
         let statement = sqlx::query_as(
             "-- heartbeat
-            with held as (
-                select c.job_id, c.chunk_index
-                from unnest($1::bigint[], $2::integer[], $3::bigint[]) as t (job_id, chunk_index, fence)
+            with mine as (
+                select * from unnest($1::bigint[], $2::integer[], $3::bigint[])
+                    with ordinality as t (job_id, chunk_index, fence, n)
+            ), free as (
+                select c.job_id, c.chunk_index from mine
                 join chunk c using (job_id, chunk_index, fence)
                 where c.state = 'processing'
-                order by 1, 2 for no key update of c
+                order by 1, 2 for no key update of c skip locked
+            ), renewed as (
+                update chunk c set lease_until = clock_timestamp() + make_interval(secs => $4)
+                from free f where c.job_id = f.job_id and c.chunk_index = f.chunk_index
+                returning c.job_id, c.chunk_index
             )
-            update chunk c set lease_until = clock_timestamp() + make_interval(secs => $4)
-            from held h where c.job_id = h.job_id and c.chunk_index = h.chunk_index
-            returning c.job_id, c.chunk_index, c.fence",
+            select r.job_id is not null, c.job_id is not null from mine m
+            left join renewed r using (job_id, chunk_index)
+            left join chunk c on c.job_id = m.job_id and c.chunk_index = m.chunk_index
+                and c.fence = m.fence and c.state = 'processing'
+            order by m.n",
         )
         .bind(leases.iter().map(|l| l.id.job_id).collect::<Vec<_>>())
         .bind(leases.iter().map(|l| l.id.chunk_index).collect::<Vec<_>>())
         .bind(leases.iter().map(|l| l.fence.0).collect::<Vec<_>>())
         .bind(self.lease.as_secs_f64());
-        let rows: Vec<(i64, i32, i64)> =
-            self.capped("heartbeat", statement.fetch_all(&self.heartbeat)).await?;
-        let held: HashSet<(i64, i32, i64)> = rows.into_iter().collect();
-        for lease in leases {
-            if held.contains(&(lease.id.job_id, lease.id.chunk_index, lease.fence.0)) {
+        let rows: Vec<(bool, bool)> = ask!(pool, self.cap, "heartbeat", statement.fetch_all)?;
+        for (lease, (is_renewed, is_held)) in leases.iter().zip(&rows) {
+            if *is_renewed {
                 lease.renewed(sent_at);
-            } else {
+            } else if !is_held {
                 lease.term.lost.cancel();
             }
         }
-        Ok(())
+        Ok(rows.iter().all(|(is_renewed, _)| *is_renewed))
     }
 
     /// Renews one lease now: the last look before an effect.
@@ -189,8 +204,14 @@ impl Database {
     ///
     /// [`Error::LeaseLost`] when the fence no longer holds the chunk.
     pub async fn assert_held(&self, lease: &Lease) -> Result<(), Error> {
-        self.heartbeat(&[lease.renewal()]).await?;
-        if lease.term.lost.is_cancelled() { Err(Error::LeaseLost(lease.id)) } else { Ok(()) }
+        let is_renewed = self.renew(&self.pool, &[lease.renewal()]).await?;
+        if lease.term.lost.is_cancelled() {
+            Err(Error::LeaseLost(lease.id))
+        } else if is_renewed {
+            Ok(())
+        } else {
+            Err(Error::Away { doing: "heartbeat", source: None })
+        }
     }
 
     /// Completes the chunk: row, hashes and slot in one transaction. Asks again while the database
@@ -204,10 +225,11 @@ impl Database {
         lease: Lease,
         report: &Report,
         manifest_blob: &str,
+        until: Instant,
     ) -> Result<(), Error> {
         loop {
             let result = self.try_complete(&lease, report, manifest_blob).await;
-            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause().await {
+            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause(until).await {
                 return result;
             }
         }
@@ -232,7 +254,7 @@ impl Database {
                 .bind(manifest_blob)
                 .bind(hashes)
                 .bind(keys);
-        let held: bool = self.capped("complete", statement.fetch_one(&self.pool)).await?;
+        let held: bool = ask!(self.pool, self.cap, "complete", statement.fetch_one)?;
         if held { Ok(()) } else { Err(Error::LeaseLost(lease.id)) }
     }
 
@@ -241,10 +263,15 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::LeaseLost`] when the fence no longer holds the chunk.
-    pub async fn give_up(&self, lease: Lease, why: &Released<'_>) -> Result<GivenUp, Error> {
+    pub async fn give_up(
+        &self,
+        lease: Lease,
+        why: &Released<'_>,
+        until: Instant,
+    ) -> Result<GivenUp, Error> {
         loop {
             let result = self.try_give_up(&lease, why).await;
-            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause().await {
+            if !matches!(result, Err(Error::Away { .. })) || !lease.outlasts_pause(until).await {
                 return result;
             }
         }
@@ -268,8 +295,7 @@ impl Database {
                 .bind(max_attempts)
                 .bind(first)
                 .bind(i64::try_from(why.temp_peak_bytes).unwrap_or(i64::MAX));
-        let outcome: Option<String> =
-            self.capped("give_up", statement.fetch_one(&self.pool)).await?;
+        let outcome: Option<String> = ask!(self.pool, self.cap, "give_up", statement.fetch_one)?;
         match outcome.as_deref() {
             Some("released") => Ok(GivenUp::Released),
             Some("retried") => Ok(GivenUp::Retried),
@@ -285,6 +311,6 @@ impl Database {
     /// When the database is away.
     pub async fn reclaim(&self) -> Result<i32, Error> {
         let statement = sqlx::query_scalar("-- reclaim\nselect reclaim()");
-        self.capped("reclaim", statement.fetch_one(&self.pool)).await
+        ask!(self.pool, self.cap, "reclaim", statement.fetch_one)
     }
 }

@@ -90,7 +90,7 @@ impl Database {
         .bind(settings.profile.to_string())
         .bind(i32::try_from(settings.limits.chunk_size_images).unwrap_or(i32::MAX))
         .bind(i32::try_from(settings.limits.temp_storage_mb).unwrap_or(i32::MAX));
-        self.capped("announce", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "announce", statement.execute).map(drop)
     }
 
     /// Records a message that can never work; a second record of the same source is ignored.
@@ -116,7 +116,7 @@ impl Database {
         .bind(queue)
         .bind(clean(body))
         .bind(clean(reason));
-        self.capped("reject", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "reject", statement.execute).map(drop)
     }
 
     /// Which of the hashes completed chunks of the job hold, with the kept sample's key.
@@ -136,7 +136,7 @@ impl Database {
         .bind(job_id)
         .bind(hashes);
         let rows: Vec<(Vec<u8>, String)> =
-            self.capped("known_hashes", statement.fetch_all(&self.pool)).await?;
+            ask!(self.pool, self.cap, "known_hashes", statement.fetch_all)?;
         Ok(rows.into_iter().collect())
     }
 
@@ -147,7 +147,7 @@ impl Database {
     /// When the database is away.
     pub async fn capacity(&self) -> Result<Capacity, Error> {
         let statement = sqlx::query_as("-- capacity\nselect * from capacity");
-        self.capped("capacity", statement.fetch_one(&self.pool)).await
+        ask!(self.pool, self.cap, "capacity", statement.fetch_one)
     }
 
     /// Failed chunks of a job, the first `limit`.
@@ -163,7 +163,7 @@ impl Database {
         )
         .bind(job_id)
         .bind(limit);
-        self.capped("failed_chunks", statement.fetch_all(&self.pool)).await
+        ask!(self.pool, self.cap, "failed_chunks", statement.fetch_all)
     }
 
     /// Bytes in and out of a job's completed chunks.
@@ -179,7 +179,7 @@ impl Database {
             from chunk where job_id = $1",
         )
         .bind(job_id);
-        self.capped("job_bytes", statement.fetch_one(&self.pool)).await
+        ask!(self.pool, self.cap, "job_bytes", statement.fetch_one)
     }
 
     /// The gauges of the health check.
@@ -196,7 +196,7 @@ impl Database {
                     as oldest_pending_seconds
             from chunk where state = 'pending'",
         );
-        self.capped("gauges", statement.fetch_one(&self.pool)).await
+        ask!(self.pool, self.cap, "gauges", statement.fetch_one)
     }
 
     /// Writes a health row. Old rows go: a month of them is kept.
@@ -217,7 +217,7 @@ impl Database {
         .bind(row.gauges.pending_chunks)
         .bind(row.queue_depth)
         .bind(sqlx::types::Json(&row.report));
-        self.capped("record_health", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "record_health", statement.execute).map(drop)
     }
 
     /// The database's size of what we keep, in MB, and its version: for `doctor`.
@@ -231,7 +231,7 @@ impl Database {
             select current_setting('server_version'), pg_database_size(current_database())",
         );
         let (version, bytes): (String, i64) =
-            self.capped("describe", statement.fetch_one(&self.pool)).await?;
+            ask!(self.pool, self.cap, "describe", statement.fetch_one)?;
         Ok((version, bytes / i64::try_from(MIB).unwrap_or(1)))
     }
 }

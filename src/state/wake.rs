@@ -20,22 +20,8 @@ impl Database {
         )
         .bind(owner)
         .bind(PASS_LEASE_SECONDS);
-        let done = self.capped("begin_pass", statement.execute(&self.pool)).await?;
+        let done = ask!(self.pool, self.cap, "begin_pass", statement.execute)?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives the waker's lease back.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away: the lease then runs out by itself.
-    pub async fn end_pass(&self, owner: &str) -> Result<(), Error> {
-        let statement = sqlx::query(
-            "-- end_pass
-            update waker set until = '-infinity' where holder = $1",
-        )
-        .bind(owner);
-        self.capped("end_pass", statement.execute(&self.pool)).await.map(drop)
     }
 
     /// Picks up to `n` chunks that could start, first things first, and notes that they are woken.
@@ -69,8 +55,7 @@ impl Database {
             order by priority desc, created_at, chunk_index",
         )
         .bind(i64::try_from(n).unwrap_or(i64::MAX));
-        let rows: Vec<(i64, i32)> =
-            self.capped("pick_to_wake", statement.fetch_all(&self.pool)).await?;
+        let rows: Vec<(i64, i32)> = ask!(self.pool, self.cap, "pick_to_wake", statement.fetch_all)?;
         Ok(rows.into_iter().map(|(job_id, chunk_index)| ChunkId { job_id, chunk_index }).collect())
     }
 
@@ -87,6 +72,6 @@ impl Database {
         )
         .bind(id.job_id)
         .bind(id.chunk_index);
-        self.capped("unwake", statement.execute(&self.pool)).await.map(drop)
+        ask!(self.pool, self.cap, "unwake", statement.execute).map(drop)
     }
 }

@@ -1,10 +1,7 @@
 //! Blobs: sources are read, shards are staged and committed, small blobs are put.
 
 use super::{CALL_DEADLINE, Error, Storage, call};
-use azure_core::{
-    error::{ErrorKind, ResultExt as _},
-    http::{Body, Etag},
-};
+use azure_core::http::{Body, Etag};
 use azure_storage_blob::{
     BlobClient, BlobContainerClient,
     models::{
@@ -50,7 +47,7 @@ pub struct BlobHead {
 }
 
 /// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
-const READ_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
 
 impl Storage {
     fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
@@ -86,23 +83,36 @@ impl Storage {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
-    /// Writes the list of a job that is not registered yet. Create-only; a list of another shape
-    /// that an unfinished submit left is replaced.
+    /// Writes a list of URLs where there is none. Returns the version of another list that is there
+    /// already, of which an unfinished submit may be the writer.
     ///
     /// # Errors
     ///
     /// When storage is away or refuses.
-    pub async fn write_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
         let (doing, container) = ("write source", &self.source_container);
         match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
+            Ok(()) => return Ok(None),
             Err(Error::Conflict { .. }) => {}
-            other => return other,
+            Err(error) => return Err(error),
         }
         let (etag, there) = self.read(doing, container, name).await?;
-        if there == bytes {
-            return Ok(());
-        }
-        self.put(doing, container, name, bytes, &Condition::Unchanged(etag)).await
+        Ok((there != bytes).then_some(etag))
+    }
+
+    /// Replaces a list of a job that is not registered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when it changed meanwhile.
+    pub async fn replace_source(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        seen: Etag,
+    ) -> Result<(), Error> {
+        let condition = Condition::Unchanged(seen);
+        self.put("replace source", &self.source_container, name, bytes, &condition).await
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.
@@ -125,7 +135,7 @@ impl Storage {
         name: &str,
     ) -> Result<(Etag, Vec<u8>), Error> {
         let blob = self.blob(container, name)?;
-        call(doing, CALL_DEADLINE, async {
+        let read = call(doing, CALL_DEADLINE, async {
             // One request: the SDK would fan out otherwise.
             let options = BlobClientDownloadOptions {
                 parallel: NonZero::new(1),
@@ -138,13 +148,14 @@ impl Storage {
             while let Some(piece) = answer.body.try_next().await? {
                 bytes.extend_from_slice(&piece);
                 if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > READ_LIMIT_BYTES {
-                    let message = "the blob is larger than 64 MiB";
-                    return Err(std::io::Error::other(message)).with_kind(ErrorKind::Other);
+                    return Ok(None);
                 }
             }
-            Ok((etag, bytes))
-        })
-        .await
+            Ok(Some((etag, bytes)))
+        });
+        // No waiting makes it smaller.
+        let too_large = || Error::Refused { doing, cause: "it is larger than 32 MiB".into() };
+        read.await?.ok_or_else(too_large)
     }
 
     /// Looks at a blob of the dataset container; none when there is none.

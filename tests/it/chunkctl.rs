@@ -3,7 +3,7 @@
 use crate::rig::{Rig, wake_up};
 use serde_json::Value;
 
-fn text<'a>(path: &'a std::path::Path) -> &'a str {
+fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -121,20 +121,16 @@ const BY_RAW: [(&str, u64, &str); 33] = [
     ("/jpeg-without-type", 1, "valid"),
 ];
 
-const BUSY: &str = "Retry-After: ";
-
 fn misbehave(path: &str, earlier: u64) -> Act {
     let good = picture::jpeg(1, path);
     let half = head(200, &format!("Content-Length: {}\r\n", good.len()), &good[..good.len() / 2]);
     let ok = |headers: &str| Act::Send(answer(200, headers, &good));
     let bare = |headers: &str| Act::Close(head(200, headers, b"\r\n"));
-    let at_first = |act: Act| if earlier == 0 { act } else { ok("") };
-    let wait = |status, value: &str| Act::Send(answer(status, &format!("{BUSY}{value}\r\n"), b""));
     match path {
         "/hang-in-head" => Act::Hang(b"HTTP/1.1 200 OK\r\nContent-".to_vec()),
         "/hang-in-body" => Act::Hang(half),
         "/interim-answers-without-end" => {
-            Act::Endless(Vec::new(), b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000))
+            Act::Endless(Vec::new(), b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20))
         }
         "/longer-than-announced" => Act::Close([answer(200, "", &good), vec![b'x'; 5000]].concat()),
         "/length-20-gb-then-silence" => {
@@ -159,22 +155,31 @@ fn misbehave(path: &str, earlier: u64) -> Act {
         "/gzip-of-a-picture" => Act::Send(answer(200, "", &gzip_of_a_picture())),
         "/empty-chunked" => Act::Send(head(200, "Transfer-Encoding: chunked\r\n", b"0\r\n\r\n")),
         "/reset-in-body" => Act::Reset(half),
-        "/reset-once" => at_first(Act::Reset(half)),
+        "/reset-once" if earlier == 0 => Act::Reset(half),
         "/close-in-head" => Act::Close(b"HTTP/1.1 200 OK\r\nContent-".to_vec()),
         "/close-at-once" => Act::Close(Vec::new()),
         "/redirect-to-nowhere" => Act::Send(answer(302, "", b"")),
-        "/busy-for-2" => at_first(wait(429, "2")),
-        "/busy-until-2015" => at_first(wait(429, "Wed, 21 Oct 2015 07:28:00 GMT")),
-        "/busy-for-99999" => wait(429, "99999"),
-        "/away-for-99999" => wait(503, "99999"),
-        "/away-for-soon" => at_first(wait(503, "soon")),
-        "/away-for--5" => at_first(wait(503, "-5")),
-        "/busy-always" => Act::Send(answer(429, "", b"")),
         "/noindex" => ok("X-Robots-Tag: noarchive, NoIndex\r\n"),
         "/jpeg-as-png" => ok("Content-Type: image/png\r\n"),
         "/jpeg-as-html" => ok("Content-Type: text/html\r\n"),
-        _ => ok(""),
+        _ => hold_off(path, earlier).unwrap_or_else(|| ok("")),
     }
+}
+
+/// Answers that ask to wait, some only to the first request.
+fn hold_off(path: &str, earlier: u64) -> Option<Act> {
+    let (status, wait, times) = match path {
+        "/busy-for-2" => (429, "2", 1),
+        "/busy-until-2015" => (429, "Wed, 21 Oct 2015 07:28:00 GMT", 1),
+        "/busy-for-99999" => (429, "99999", u64::MAX),
+        "/busy-always" => (429, "", u64::MAX),
+        "/away-for-99999" => (503, "99999", u64::MAX),
+        "/away-for-soon" => (503, "soon", 1),
+        "/away-for--5" => (503, "-5", 1),
+        _ => return None,
+    };
+    let headers = format!("Retry-After: {wait}\r\n");
+    (earlier < times).then(|| Act::Send(answer(status, &headers, b"")))
 }
 
 fn gzip_of_a_picture() -> Vec<u8> {
@@ -248,7 +253,7 @@ async fn a_retry_after_of_all_eternity_is_rate_limited() {
     let rig = Rig::new().await;
     let raw = Raw::start(|path, _| {
         let value = path.trim_start_matches('/');
-        Act::Send(answer(429, &format!("{BUSY}{value}\r\n"), b""))
+        Act::Send(answer(429, &format!("Retry-After: {value}\r\n"), b""))
     });
     let handler = handler(&rig, &[&raw], &[]).await;
     let waits = ["/1e99", "/9223372036854775807", "/18446744073709551615", "/99999999999999999999"];

@@ -180,6 +180,8 @@ fn talk(mut stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
                 stream.write_all(&start)?;
                 loop {
                     stream.write_all(&filler)?;
+                    // Without end, not without measure: the machine has other things to do.
+                    thread::sleep(Duration::from_millis(5));
                 }
             }
         }

@@ -21,6 +21,7 @@
 mod admission;
 mod budget;
 mod chunkctl;
+mod contract;
 mod corpus;
 mod host;
 mod http_cases;
@@ -28,8 +29,10 @@ mod http_cases_hops;
 mod http_cases_raw;
 mod message_cases;
 mod message_cases_logs;
+mod requirements;
 mod rig;
 mod run;
 mod settings;
 mod stand_in;
+mod tidy;
 mod url_cases;

@@ -4,7 +4,6 @@
 //! The ledger of row X7 is proven beside the code, in `src/spool`.
 
 mod bounds;
-mod defects;
 mod download;
 mod fleet;
 
@@ -22,7 +21,8 @@ const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 const HANDLER: &str = env!("CARGO_BIN_EXE_handler");
 const CHUNKCTL: &str = env!("CARGO_BIN_EXE_chunkctl");
 
-/// Every setting with its default in profile `local`, as `doctor` shows it.
+/// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
+/// Azure Monitor come with their areas.
 const DEFAULTS: [(&str, &str); 28] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
@@ -223,9 +223,10 @@ async fn limits_are_integers() {
     let doctor = Doctor::run(&[temp("100"), ("PIXCRAWLER_CHUNK_SIZE_IMAGES", "10000")]).await;
     assert_eq!(doctor.number("materialized_max_chunks"), 0);
     assert_eq!(doctor.number("streaming_max_chunks"), 8);
-    let lines = violations(&[temp("100"), ("PIXCRAWLER_MAX_IMAGE_SIZE_MB", "81")]);
+    let lines = violations(&[temp("100"), ("PIXCRAWLER_MAX_IMAGE_SIZE_MB", "80.5")]);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("PIXCRAWLER_MAX_IMAGE_SIZE_MB=81 MB: no chunk could ever start"));
+    let line = "PIXCRAWLER_MAX_IMAGE_SIZE_MB=80.5: no chunk could ever start";
+    assert!(lines[0].starts_with(line), "{lines:?}");
 }
 
 /// X13: chunkctl reads Values of local.settings.json after the environment, the handler does not.
@@ -252,8 +253,38 @@ async fn chunkctl_reads_local_settings_after_the_environment() {
     assert!(handler.stderr.contains("DATABASE_URL=not set"), "{}", handler.stderr);
 }
 
-/// S14 X10 S1: Azure is where WEBSITE_INSTANCE_ID says so; `func` on a laptop is not, and an explicit
-/// setting comes before both.
+/// X13: a `local.settings.json` with a byte order mark or a number is read, or it is said that it
+/// was not.
+#[tokio::test(flavor = "multi_thread")]
+async fn local_settings_that_cannot_be_read_are_mentioned() {
+    for text in [
+        "\u{feff}{\"Values\":{\"PIXCRAWLER_MAX_ATTEMPTS\":\"3\"}}",
+        "{\"Values\":{\"PIXCRAWLER_MAX_ATTEMPTS\":3}}",
+        "{\"Values\":{\"PIXCRAWLER_MAX_ATTEMPTS\":\"3\"",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("local.settings.json"), text).unwrap();
+        let doctor = Doctor::run_in(directory.path(), &[]).await;
+        let is_read = doctor.setting("PIXCRAWLER_MAX_ATTEMPTS").0 == "3";
+        assert!(is_read || doctor.stderr.contains("local.settings.json"), "{text}");
+    }
+}
+
+/// `--json` prints JSON and nothing else, whatever `RUST_LOG` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_do_not_mix_with_json() {
+    let directory = tempfile::tempdir().unwrap();
+    for filter in ["trace", "a=b=c"] {
+        let quick = ("PIXCRAWLER_LEASE_SECONDS", "4");
+        let all = [NOWHERE.as_slice(), &[quick, ("RUST_LOG", filter)]].concat();
+        let output = program(CHUNKCTL, &["--json", "doctor"], &all, directory.path());
+        let parsed: Result<Value, _> = serde_json::from_str(&output.stdout);
+        assert!(parsed.is_ok(), "{filter}: {}", output.stdout);
+    }
+}
+
+/// S14 X10 S1: Azure is where `WEBSITE_INSTANCE_ID` says so; `func` on a laptop is not, and an
+/// explicit setting comes before both.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_azure_itself_counts_as_azure() {
     let runtime = ("FUNCTIONS_WORKER_RUNTIME", "custom");
@@ -276,6 +307,13 @@ async fn only_azure_itself_counts_as_azure() {
     assert!(lines[0].starts_with("PIXCRAWLER_ALLOWED_ORIGINS=127.0.0.1:80: "), "{lines:?}");
     assert!(lines[0].contains("refused in Azure"), "{lines:?}");
     assert_eq!(profile(&idle_handler(&[origins]).await).await, "local");
+}
+
+/// S14: a variable that differs from another only in case hides nothing of the platform.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_differ_in_case_do_not_hide_the_platform() {
+    let azure = [("WEBSITE_INSTANCE_ID", "x"), ("HOSTNAME", "a"), ("hostname", "b")];
+    assert_eq!(profile(&idle_handler(&azure).await).await, "azure_functions");
 }
 
 /// X12: the origin's words for its logging warn, and the profile is detected.

@@ -112,6 +112,11 @@ impl Session {
             limits.materialized_chunk_bytes() / MIB,
             limits.chunk_temp_share_bytes() / MIB
         );
+        println!(
+            "  temp space: {} MB configured, of {} MB that the platform gives",
+            limits.temp_storage_mb,
+            self.settings.profile.quota_mb()
+        );
         println!("\nchecks");
         for check in checks {
             match &check.result {
@@ -134,7 +139,9 @@ impl Session {
             "streaming_max_chunks": limits.streaming_max_chunks(),
             "materialized_max_chunks": limits.materialized_max_chunks(),
             "max_chunks_by_storage": limits.max_chunks_by_storage(),
+            "materialized_chunk_mb": limits.materialized_chunk_bytes() / MIB,
             "chunk_temp_share_mb": limits.chunk_temp_share_bytes() / MIB,
+            "platform_quota_mb": self.settings.profile.quota_mb(),
             "checks": checks.iter().map(|check| json!({
                 "what": check.what,
                 "ok": check.result.is_ok(),

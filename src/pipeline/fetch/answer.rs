@@ -59,8 +59,9 @@ pub(super) fn check_head(
 /// Retry-After as seconds or a date; nonsense counts as absent.
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
+        // More digits than a number holds is a very long time.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
@@ -70,15 +71,23 @@ fn retry_after(response: &Response) -> Option<Duration> {
 fn opts_out(response: &Response) -> bool {
     let values = response.headers().get_all("x-robots-tag");
     values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        let (agent, directives) = value.split_once(':').unwrap_or(("", value));
-        let concerns_us =
-            matches!(agent.trim().to_ascii_lowercase().as_str(), "" | "*" | "pixcrawler");
+        let (agent, directives) = match value.split_once(':') {
+            Some((agent, rest)) if is_agent(agent) => (agent.trim(), rest),
+            _ => ("", value),
+        };
+        let concerns_us = matches!(agent.to_ascii_lowercase().as_str(), "" | "*" | "pixcrawler");
         concerns_us
             && directives.split(',').any(|directive| {
                 let directive = directive.trim().to_ascii_lowercase();
                 matches!(directive.as_str(), "noai" | "noimageai" | "noindex" | "noimageindex")
             })
     })
+}
+
+/// Directives may hold a colon too: `max-snippet:-1`, `unavailable_after: 25 Jun 2030 15:00`.
+fn is_agent(text: &str) -> bool {
+    let text = text.trim().to_ascii_lowercase();
+    !text.contains(',') && !text.starts_with("max-") && text != "unavailable_after"
 }
 
 /// Sorts the failure of a request that got no answer; true when no connection ever stood.
@@ -88,7 +97,8 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
     }
     if error.is_connect() {
         let text = text_of(error);
-        if ["certificate", "tls", "handshake"].iter().any(|word| text.contains(word)) {
+        let tls = ["certificate", "tls", "handshake", "corrupt message", "fatal alert", "peer "];
+        if tls.iter().any(|word| text.contains(word)) {
             return (TryError::Final(Reason::Tls), false);
         }
         let reason = match text.contains("dns error") || text.contains("lookup") {

@@ -54,6 +54,9 @@ create table job (
 comment on column job.total_chunks is 'The largest total_chunks seen; null: no message named one, and the job runs until it is closed.';
 comment on column job.source_sha256 is 'Of the submitted file, in hex; null: the job is made of messages.';
 comment on column job.generation is 'Rises with every new chunk and every retry by hand, so that a dataset.json made from older rows cannot end the job.';
+comment on column job.closed_at is 'When it was said that no more chunks come; null: more may come.';
+comment on column job.cancelled_at is 'When it was cancelled; null: it was not.';
+comment on column job.ended_as is 'The status it ended with; null: not over.';
 comment on column job.ended_at is 'When the job ended, after its dataset.json was written; null: not over.';
 create index job_open on job (job_id) where ended_at is null;
 
@@ -114,6 +117,12 @@ comment on column chunk.woken_at is 'When a message for it was last sent; null: 
 comment on column chunk.error_code is 'Why the last attempt did not complete; null: none failed yet.';
 comment on column chunk.totals is 'The sums of its manifest; null: not completed.';
 comment on column chunk.late_duplicates is 'Samples that a chunk completed earlier holds too: [{key, duplicate_of}].';
+comment on column chunk.error_message is 'The sentence to error_code; null with it.';
+comment on column chunk.shard_blob is 'Its name in the dataset container; null: not completed.';
+comment on column chunk.shard_bytes is 'Length of the shard in bytes; null: not completed.';
+comment on column chunk.shard_sha256 is 'Of the shard, in hex; null: not completed.';
+comment on column chunk.shard_samples is 'Samples in the shard; null: not completed.';
+comment on column chunk.manifest_blob is 'Its name in the dataset container; null: not completed.';
 create index chunk_pending on chunk (priority desc, woken_at nulls first, created_at, chunk_index)
     where state = 'pending';
 create index chunk_open on chunk (job_id) where state in ('pending', 'processing');

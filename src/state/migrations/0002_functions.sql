@@ -66,10 +66,23 @@ begin
     return result;
 end $$;
 
+-- One suspect at a time, a chunk that lost its worker three times in a row: its neighbours would
+-- expire with it. The lock and the look are two statements: the snapshot of one would be older than
+-- the lock. The lock lasts until the claim is committed.
+create function may_be_suspect() returns boolean language plpgsql as $$
+begin
+    if not pg_try_advisory_xact_lock(7110421, 3) then
+        return false;
+    end if;
+    perform from slot join chunk o on o.job_id = slot.job_id
+        and o.chunk_index = slot.chunk_index where o.expiries >= 3;
+    return not found;
+end $$;
+
 -- May this chunk start now? Answers claimed, completed, failed, cancelled, running, later, full,
 -- paused, unknown, or locked (somebody is changing the row: ask again).
-create function claim(p_job bigint, p_index integer, p_owner text, p_invocation text,
-    p_lease_seconds double precision) returns claim_answer language plpgsql as $$
+create function claim(p_job bigint, p_index integer, p_total integer, p_owner text,
+    p_invocation text, p_lease_seconds double precision) returns claim_answer language plpgsql as $$
 declare
     c chunk;
     f fleet;
@@ -79,6 +92,12 @@ begin
     select * into f from fleet;
     a.max_chunks := f.max_chunks;
     a.active_chunks := 0;
+    if p_total is not null then
+        -- A message may know of more chunks than the job did. Job before chunk.
+        update job set total_chunks = p_total, generation = generation + 1
+            where job_id = p_job and ended_at is null
+                and (total_chunks is null or total_chunks < p_total);
+    end if;
     select * into c from chunk where job_id = p_job and chunk_index = p_index
         for no key update skip locked;
     if not found then
@@ -108,10 +127,7 @@ begin
         a.answer := 'paused';
     elsif c.not_before > clock_timestamp() then
         a.answer := 'later';
-    elsif c.expiries >= 3 and not (pg_try_advisory_xact_lock(7110421, 3) and not exists (
-            select from slot join chunk o on o.job_id = slot.job_id
-                and o.chunk_index = slot.chunk_index where o.expiries >= 3)) then
-        -- One suspect at a time: its neighbours would expire with it.
+    elsif c.expiries >= 3 and not may_be_suspect() then
         a.answer := 'later';
     else
         s := free_slot(f.max_chunks);
@@ -258,7 +274,8 @@ begin
     end if;
     insert into job (job_id, total_chunks) values (p_job, p_total)
         on conflict (job_id) do update
-            set total_chunks = greatest(job.total_chunks, excluded.total_chunks)
+            set total_chunks = greatest(job.total_chunks, excluded.total_chunks),
+                generation = job.generation + 1
         returning * into j;
     if exists (select from chunk where job_id = p_job and chunk_index = p_index) then
         return 'known';
@@ -271,8 +288,7 @@ begin
             case when j.cancelled_at is null then 'pending' else 'failed' end::chunk_state,
             case when j.cancelled_at is not null then 'cancelled' end,
             case when j.cancelled_at is not null then 'the job was cancelled' end);
-    update job set generation = generation + 1, updated_at = clock_timestamp()
-        where job_id = p_job;
+    update job set updated_at = clock_timestamp() where job_id = p_job;
     return case when j.cancelled_at is null then 'registered' else 'cancelled' end;
 end $$;
 
@@ -289,7 +305,7 @@ begin
         return 'job_ended';
     end if;
     update job set cancelled_at = coalesce(cancelled_at, clock_timestamp()),
-        updated_at = clock_timestamp() where job_id = p_job;
+        generation = generation + 1, updated_at = clock_timestamp() where job_id = p_job;
     for c in select * from chunk where job_id = p_job and state in ('pending', 'processing')
         order by chunk_index for no key update
     loop

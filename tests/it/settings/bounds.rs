@@ -81,7 +81,8 @@ fn what_is_no_number_is_refused() {
     }
 }
 
-/// X14: settings that are no numbers have their bounds too; several forms of true and false are taken.
+/// X14: settings that are no numbers have their bounds too; several forms of true and false are
+/// taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_names_and_addresses_have_bounds() {
     for (name, bad, good) in [
@@ -90,7 +91,7 @@ async fn words_names_and_addresses_have_bounds() {
         ("RESPECT_OPT_OUT", ["maybe", "truee"], ["0", "on"]),
         ("SOURCE_CONTAINER", ["UPPER", "ab"], ["abc", "a-b-1"]),
         ("DATASET_CONTAINER", ["a--b", "-ab"], ["0ab", "with-63-characters"]),
-        ("USER_AGENT", ["a\u{e9}b", "a\tb"], ["me/1 (+https://example.org)", "x"]),
+        ("USER_AGENT", ["a\u{e9}b", "\u{1f980}"], ["me/1 (+https://example.org)", "x"]),
         (
             "ALLOWED_ORIGINS",
             ["localhost:80", "127.0.0.1"],
@@ -174,6 +175,29 @@ fn every_violation_is_one_line_without_secrets() {
     let names: Vec<&str> = nothing.stderr.lines().filter_map(|l| l.split('=').next()).collect();
     assert_eq!(nothing.code, Some(2));
     assert_eq!(names, ["FUNCTIONS_CUSTOMHANDLER_PORT", "DATABASE_URL", "ChunkStorage"]);
+}
+
+/// X14: what only a client would refuse is a violation like any other.
+#[test]
+fn what_the_clients_refuse_is_a_violation() {
+    let key = "AccountName=a;AccountKey=no base64!;BlobEndpoint=http://127.0.0.1:1/a;\
+               QueueEndpoint=http://127.0.0.1:1/a";
+    for (name, value) in
+        [("ChunkStorage", key), ("DATABASE_URL", "postgres://u@127.0.0.1:1/x?sslmode=sometimes")]
+    {
+        let all = [NOWHERE.as_slice(), &[PORT, (name, value)]].concat();
+        let output = program(HANDLER, &[], &all, Path::new("/"));
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.starts_with(&format!("{name}=***: ")), "{output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    }
+}
+
+/// X14: a line break in a value makes no second line, which could look like any other.
+#[test]
+fn a_violation_is_one_line_whatever_the_value() {
+    let lines = violations(&[("PIXCRAWLER_LEASE_SECONDS", "x\nDATABASE_URL=fine")]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
 /// A variable one edit away from a known one warns, of either prefix, and changes nothing.

@@ -17,7 +17,7 @@ async fn manifest_of(rig: &Rig, handler: &Handler, job_id: i64, urls: &[String])
     rig.manifest(job_id, 0).await
 }
 
-/// MAX_IMAGE_SIZE_MB refuses what is larger, announced or not; a message may only lower it.
+/// `MAX_IMAGE_SIZE_MB` refuses what is larger, announced or not; a message may only lower it.
 #[tokio::test(flavor = "multi_thread")]
 async fn larger_images_are_too_large() {
     let rig = Rig::new().await;
@@ -35,7 +35,7 @@ async fn larger_images_are_too_large() {
     }
 }
 
-/// DOWNLOAD_CONCURRENCY bounds what one chunk asks for at once.
+/// `DOWNLOAD_CONCURRENCY` bounds what one chunk asks for at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_downloads_no_more_than_allowed_at_once() {
     let rig = Rig::new().await;
@@ -47,7 +47,7 @@ async fn a_chunk_downloads_no_more_than_allowed_at_once() {
     assert_eq!(rig.origin.peak(), 3);
 }
 
-/// PER_HOST_CONCURRENCY bounds what all chunks of an instance ask one host for at once.
+/// `PER_HOST_CONCURRENCY` bounds what all chunks of an instance ask one host for at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_gets_no_more_than_allowed_at_once() {
     let rig = Rig::new().await;
@@ -75,7 +75,7 @@ async fn silent_port() -> (String, tokio::net::TcpListener, Vec<tokio::net::TcpS
     (address.to_string(), listener, streams)
 }
 
-/// CONNECT_, FIRST_BYTE_ and TOTAL_TIMEOUT_SECONDS and MIN_RATE_BYTES_PER_SECOND each end a download
+/// The three timeouts and `MIN_RATE_BYTES_PER_SECOND` each end a download
 /// with `timeout`, long before the chunk's deadline; only dripping is not tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_time_limit_ends_a_download() {
@@ -111,7 +111,17 @@ async fn each_time_limit_ends_a_download() {
     assert_eq!(tries, (0, 4, 4, 1, 1));
 }
 
-/// USER_AGENT is sent as it is set.
+/// `FIRST_BYTE_TIMEOUT_SECONDS` holds as it is, however long connecting may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_byte_timeout_is_not_lengthened_by_the_connect_timeout() {
+    let rig = Rig::new().await;
+    let handler = rig.handler_with(&[("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "0.5")]).await;
+    let urls = [rig.origin.url("/slow/1?ms=3000"), rig.origin.url("/img/2")];
+    assert_eq!(handler.deliver("one", &inline(1, 0, &urls)).await.0, 200);
+    assert_eq!(rig.manifest(1, 0).await["items"][0]["reason"], "timeout");
+}
+
+/// `USER_AGENT` is sent as it is set.
 #[tokio::test(flavor = "multi_thread")]
 async fn origins_are_told_the_user_agent() {
     let rig = Rig::new().await;
@@ -137,11 +147,11 @@ async fn origins_are_told_the_user_agent() {
     assert!(head.contains("\r\nuser-agent: tester/1 (+https://example.org)\r\n"), "{head}");
 }
 
-/// RESPECT_OPT_OUT: an origin's wish counts unless it is switched off.
+/// `RESPECT_OPT_OUT`: an origin's wish counts unless it is switched off.
 #[tokio::test(flavor = "multi_thread")]
 async fn opt_outs_count_unless_switched_off() {
     let rig = Rig::new().await;
-    let urls = [rig.origin.url("/noai/1"), rig.origin.url("/img/1")];
+    let urls = [rig.origin.url("/noai/1"), rig.origin.url("/img/2")];
     for (job_id, respect, reason) in [(1, "true", Some("opt_out".to_owned())), (2, "false", None)] {
         let handler = rig.handler_with(&[("PIXCRAWLER_RESPECT_OPT_OUT", respect)]).await;
         let manifest = manifest_of(&rig, &handler, job_id, &urls).await;
@@ -149,8 +159,8 @@ async fn opt_outs_count_unless_switched_off() {
     }
 }
 
-/// KEEP_QUERY decides whether manifest and sidecars have query strings and user info; logs never do,
-/// whatever RUST_LOG says.
+/// `KEEP_QUERY` decides whether manifest and sidecars have query strings and user info; logs never
+/// do, whatever `RUST_LOG` says.
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_are_kept_only_when_wanted_and_never_logged() {
     let rig = Rig::new().await;
@@ -160,7 +170,6 @@ async fn queries_are_kept_only_when_wanted_and_never_logged() {
         rig.origin.url("/404/2?signature=hush#hush"),
         format!("http://someone:hush@{address}/img/3"),
         "http://[?signature=hush".to_owned(),
-        "//someone:hush@example.org/x".to_owned(),
     ];
     for (job_id, keep) in [(1, "true"), (2, "false")] {
         let query = ("PIXCRAWLER_KEEP_QUERY", keep);
@@ -189,4 +198,17 @@ async fn queries_are_kept_only_when_wanted_and_never_logged() {
     }
     let blobs = rig.blobs.list(DATASETS, "job_2/").await.unwrap();
     assert!(blobs.iter().all(|name| !name.contains("hush")));
+}
+
+/// `KEEP_QUERY` concerns URLs that cannot be parsed too.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_info_of_a_broken_url_is_not_kept() {
+    let rig = Rig::new().await;
+    let handler = rig.handler_with(&[("PIXCRAWLER_KEEP_QUERY", "false")]).await;
+    let mut urls = rig.pictures(1);
+    urls.extend(["//someone:hush@example.org/x", "http://someone:hush@[/x"].map(str::to_owned));
+    assert_eq!(handler.deliver("one", &inline(1, 0, &urls)).await.0, 200);
+    let manifest = rig.manifest(1, 0).await;
+    assert_eq!(manifest["errors"]["url_refused"], 2);
+    assert!(!manifest.to_string().contains("hush"), "{}", manifest["items"]);
 }

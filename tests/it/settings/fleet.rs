@@ -51,8 +51,9 @@ async fn two_processes_never_exceed_the_fleets_limit() {
     assert_eq!(rig.value::<i64>(known).await, 30, "who got no slot is durable");
 }
 
-/// S2 S7: the instance limit is MAX_CONCURRENT_CHUNKS, or less where temp space holds fewer of the
-/// largest images; a further invocation waits a little, then is answered, and its chunk is kept.
+/// S2 S7: the instance limit is `MAX_CONCURRENT_CHUNKS`, or less where temp space holds fewer of
+/// the largest images; a further invocation waits a little, then is answered, and its chunk is
+/// kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_instance_answers_and_keeps_the_chunk() {
     let one = async |settings: &[(&str, &str)]| {
@@ -83,7 +84,8 @@ async fn a_full_instance_answers_and_keeps_the_chunk() {
     );
 }
 
-/// MAX_BUFFER_MB: bodies that memory cannot hold go to temporary files; with room for all, none does.
+/// `MAX_BUFFER_MB`: bodies that memory cannot hold go to temporary files; with room for all, none
+/// does.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_beyond_the_buffer_are_spooled() {
     let rig = Rig::new().await;
@@ -103,7 +105,7 @@ async fn bodies_beyond_the_buffer_are_spooled() {
     }
 }
 
-/// LEASE_SECONDS is how far ahead a running chunk's lease ends.
+/// `LEASE_SECONDS` is how far ahead a running chunk's lease ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_is_as_long_as_it_is_set() {
     let rig = Rig::new().await;
@@ -124,7 +126,7 @@ async fn a_lease_is_as_long_as_it_is_set() {
     assert!(left > 300.0 && left <= 400.0, "{left} s are left of 400");
 }
 
-/// CHUNK_DEADLINE_SECONDS: what is not done by then fails with `deadline`, the rest is committed.
+/// `CHUNK_DEADLINE_SECONDS`: what is not done by then fails with `deadline`, the rest is committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_ends_what_is_unfinished_and_keeps_the_rest() {
     let rig = Rig::new().await;
@@ -141,7 +143,7 @@ async fn the_deadline_ends_what_is_unfinished_and_keeps_the_rest() {
     assert!(rig.value::<bool>(row).await);
 }
 
-/// DRAIN_SECONDS: a chunk that ends within them completes, one that does not is released.
+/// `DRAIN_SECONDS`: a chunk that ends within them completes, one that does not is released.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_waits_as_long_as_it_is_set() {
     for (seconds, path, outcome) in
@@ -161,7 +163,7 @@ async fn a_drain_waits_as_long_as_it_is_set() {
     }
 }
 
-/// MAX_ATTEMPTS: a chunk whose source is missing is tried that often, then it failed.
+/// `MAX_ATTEMPTS`: a chunk whose source is missing is tried that often, then it failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_source_fails_the_chunk_after_the_last_attempt() {
     let rig = Rig::new().await;
@@ -178,8 +180,8 @@ async fn a_missing_source_fails_the_chunk_after_the_last_attempt() {
     assert_eq!(rig.value::<String>(row).await, "failed 2 source_missing");
 }
 
-/// S4: SOURCE_CONTAINER, DATASET_CONTAINER and CHUNK_SIZE_IMAGES: chunkctl writes the lists there, in
-/// chunks of that size, and the handler reads and writes there.
+/// S4: `SOURCE_CONTAINER`, `DATASET_CONTAINER` and `CHUNK_SIZE_IMAGES`: chunkctl writes the lists
+/// there, in chunks of that size, and the handler reads and writes there.
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_live_in_the_containers_that_are_set() {
     let rig = Rig::new().await;
