@@ -12,9 +12,12 @@ use chunk_handler::{
     storage::Storage,
     telemetry,
 };
-use std::{process::ExitCode, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{future::IntoFuture as _, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
 
+/// How long answers that are ready may take to go out.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Exit code of invalid settings.
 const INVALID_SETTINGS: u8 = 2;
 /// The host restarts a process that ends with it and counts no strike (rule H1).
@@ -65,13 +68,21 @@ async fn serve(settings: Settings) -> anyhow::Result<Ending> {
     let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
     let handler = Handler::new(Arc::clone(&worker));
     let mut background = background::start(&worker)?;
+    let stop_serving = CancellationToken::new();
+    let serve = axum::serve(listener, handler.routes())
+        .with_graceful_shutdown(stop_serving.clone().cancelled_owned())
+        .into_future();
+    let mut serve = pin!(serve);
     let ending = tokio::select! {
         ending = background::until_shutdown(&worker, handler.invocations()) => ending?,
-        served = axum::serve(listener, handler.routes()) => {
+        served = &mut serve => {
             served?;
             Ending::Abrupt
         }
     };
+    // Answers that are ready still go out.
+    stop_serving.cancel();
+    timeout(LAST_ANSWERS, serve).await.unwrap_or(Ok(()))?;
     background.shutdown().await;
     tracing::info!(?ending, "stopped");
     worker.budget.directory().remove();

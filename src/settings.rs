@@ -235,14 +235,15 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
 }
 
 fn monitor_settings(reader: &mut Reader) -> MonitorSettings {
-    let telemetry = reader.secret_text("APPLICATIONINSIGHTS_CONNECTION_STRING", None);
+    let telemetry = reader.optional("APPLICATIONINSIGHTS_CONNECTION_STRING", true);
     MonitorSettings {
         resource_id: reader.resource_id("MONITOR_RESOURCE_ID"),
         postgres_resource_id: reader.resource_id("MONITOR_POSTGRES_RESOURCE_ID"),
         endpoint: reader.endpoint("MONITOR_ENDPOINT", "https://management.azure.com"),
         instance_memory_mb: reader.number("INSTANCE_MEMORY_MB", 2048, 128, 1_000_000),
         telemetry: telemetry.map(Secret::new),
-        telemetry_authentication: reader.raw_text("APPLICATIONINSIGHTS_AUTHENTICATION_STRING"),
+        telemetry_authentication: reader
+            .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", false),
     }
 }
 

@@ -322,6 +322,17 @@ impl Reader {
         Some(text)
     }
 
+    /// Text that is shown as unset too, and never as it is when it is a secret.
+    pub(super) fn optional(&mut self, name: &str, is_secret: bool) -> Option<String> {
+        let Some((text, provenance)) = self.found(name) else {
+            self.record(name.to_owned(), String::new(), Provenance::Default);
+            return None;
+        };
+        let shown = if is_secret { "***".to_owned() } else { text.clone() };
+        self.record(name.to_owned(), shown, provenance);
+        Some(text)
+    }
+
     /// Text that is never shown, under its name or a second one.
     pub(super) fn secret_text(&mut self, name: &str, second: Option<&str>) -> Option<String> {
         let (text, provenance) =

@@ -21,8 +21,11 @@ const NUMBERS: [Bounds; 17] = [
     Bounds("CONNECT_TIMEOUT_SECONDS", ["0.09", "0.1", "300", "300.1"]),
     Bounds("FIRST_BYTE_TIMEOUT_SECONDS", ["0.09", "0.1", "300", "300.1"]),
     Bounds("TOTAL_TIMEOUT_SECONDS", ["0.09", "0.1", "3600", "3600.1"]),
-    // No largest one is promised; this one the code has.
-    Bounds("MIN_RATE_BYTES_PER_SECOND", ["-1", "0", "4294967295", "4294967296"]),
+    // No largest one is promised; this is the largest number there is.
+    Bounds(
+        "MIN_RATE_BYTES_PER_SECOND",
+        ["-1", "0", "18446744073709551615", "18446744073709551616"],
+    ),
     Bounds("LEASE_SECONDS", ["3.9", "4", "600", "600.1"]),
     Bounds("CHUNK_DEADLINE_SECONDS", ["0.9", "1", "1100", "1100.1"]),
     Bounds("DRAIN_SECONDS", ["-0.1", "0", "3600", "3600.1"]),
