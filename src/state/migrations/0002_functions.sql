@@ -274,8 +274,11 @@ begin
     end if;
     insert into job (job_id, total_chunks) values (p_job, p_total)
         on conflict (job_id) do update
-            set total_chunks = greatest(job.total_chunks, excluded.total_chunks),
-                generation = job.generation + 1
+            -- A job that ended keeps what it ended with; its row is locked all the same.
+            set total_chunks = case when job.ended_at is null
+                    then greatest(job.total_chunks, excluded.total_chunks)
+                    else job.total_chunks end,
+                generation = job.generation + (job.ended_at is null)::integer
         returning * into j;
     if exists (select from chunk where job_id = p_job and chunk_index = p_index) then
         return 'known';

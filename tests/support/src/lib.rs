@@ -6,5 +6,6 @@ pub mod env;
 pub mod host;
 pub mod origin;
 pub mod postgres;
+pub mod proxy;
 pub mod tool;
 pub mod workdir;

@@ -1,0 +1,308 @@
+//! The walk over every outbound call of a chunk's run: the process is killed there, or the reply is
+//! lost there. Every durable effect is such a call, so this meets every state a crash can leave.
+
+mod completed;
+
+use crate::rig::{Handler, Rig, all, wake_up};
+use completed::violations;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use support::proxy::{Call, Calls, Fate, Proxy, Wire};
+
+/// Runs side by side, each in a rig of its own.
+const LANES: usize = 4;
+/// Pictures of a chunk.
+const PICTURES: u64 = 3;
+/// The job of a chunk that stays next in line, so that the end of a run sends a message.
+const NEXT_IN_LINE: i64 = 1;
+
+/// A rig whose handlers may be put behind proxies.
+struct World {
+    rig: Rig,
+    calls: Calls,
+    /// What a handler behind them has in its environment.
+    behind: [(&'static str, String); 2],
+    _proxies: [Proxy; 3],
+}
+
+impl World {
+    async fn new() -> Arc<Self> {
+        let rig = Rig::new().await;
+        let calls = Calls::default();
+        let database = address(rig.database_url.split('@').nth(1).unwrap());
+        let blob = address(rig.storage.split("BlobEndpoint=http://").nth(1).unwrap());
+        let queue = address(rig.storage.split("QueueEndpoint=http://").nth(1).unwrap());
+        let start = async |name, wire, upstream: &str| {
+            Proxy::start(name, wire, upstream, &calls).await.unwrap()
+        };
+        let proxies = [
+            start("postgres", Wire::Postgres, &database).await,
+            start("blob", Wire::Http, &blob).await,
+            start("queue", Wire::Http, &queue).await,
+        ];
+        let [of_database, of_blob, of_queue] = proxies.each_ref().map(|p| p.address().to_string());
+        let storage = rig.storage.replace(&blob, &of_blob).replace(&queue, &of_queue);
+        let behind = [
+            ("DATABASE_URL", rig.database_url.replace(&database, &of_database)),
+            ("ChunkStorage", storage),
+        ];
+        let world = Arc::new(Self { rig, calls, behind, _proxies: proxies });
+        world.submit(NEXT_IN_LINE).await;
+        world
+    }
+
+    /// Registers a job of one chunk whose list is a blob, past the proxies.
+    async fn submit(self: &Arc<Self>, job: i64) {
+        let (world, urls) = (Arc::clone(self), self.rig.pictures(PICTURES));
+        let submit = move || world.rig.submit(job, &urls, urls.len());
+        tokio::task::spawn_blocking(submit).await.unwrap();
+    }
+
+    /// A handler behind the proxies whose first pass is over, with somebody else next in line.
+    async fn handler(&self) -> Handler {
+        self.calls.restart(|_| Fate::Pass);
+        let extra = self.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let handler = self.rig.handler_with(&extra).await;
+        self.calls.quiet(Duration::from_millis(150)).await;
+        self.rig.execute("update chunk_handler.chunk set woken_at = null where job_id = 1").await;
+        handler
+    }
+
+    /// Plays the host: wakes the chunk until it is completed; what the answers said.
+    async fn completes(&self, handler: &Handler, job: i64) -> Vec<String> {
+        let mut said = Vec::new();
+        for round in 1..=20 {
+            let sql = "update chunk_handler.chunk set not_before = null where state = 'pending'";
+            self.rig.execute(sql).await;
+            let (status, answer) =
+                handler.deliver(&format!("{job}-{round}"), &wake_up(job, 0)).await;
+            assert_eq!(status, 200, "{answer}");
+            said.push(answer["Logs"][0].as_str().unwrap_or_default().to_owned());
+            if self.status(job).await == "completed" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        said
+    }
+
+    /// Lets every lease run out now.
+    async fn expire(&self) {
+        let sql = "update chunk_handler.chunk
+            set lease_until = clock_timestamp() - interval '1 s' where state = 'processing'";
+        self.rig.execute(sql).await;
+    }
+
+    async fn status(&self, job: i64) -> String {
+        let sql = "select status from chunk_handler.chunk_status where job_id = $1";
+        sqlx::query_scalar(sql).bind(job).fetch_one(&self.rig.pool).await.unwrap()
+    }
+}
+
+/// The `host:port` that a text begins with.
+fn address(text: &str) -> String {
+    text.split(['/', '?', ';']).next().unwrap().to_owned()
+}
+
+/// A call of a run by name, since the pool's own pings come in between as they like: `k` is its
+/// place in the run that was counted, `nth` its place among calls of the same name.
+#[derive(Debug, Clone)]
+struct Point {
+    k: usize,
+    call: String,
+    nth: usize,
+}
+
+impl Point {
+    /// Pings of the pool may come after the answer, and a connection may know a statement already.
+    fn may_be_absent(&self) -> bool {
+        self.call == "postgres sync" || self.call.starts_with("postgres prepare")
+    }
+
+    /// What becomes of calls when this one meets its fate: everything else passes.
+    fn meets(&self, fate: Fate) -> impl FnMut(&Call) -> Fate + Send + 'static {
+        let (wanted, nth, mut seen) = (self.call.clone(), self.nth, 0);
+        move |call| {
+            seen += usize::from(name(call) == wanted);
+            if name(call) == wanted && seen == nth { fate } else { Fate::Pass }
+        }
+    }
+}
+
+fn is_adopted(handler: &Handler) -> bool {
+    handler.lines().iter().any(|line| line.contains("adopting the shard"))
+}
+
+fn name(call: &Call) -> String {
+    format!("{} {}", call.proxy, call.what)
+}
+
+/// The calls of a run without faults, from the delivery to its answer.
+async fn counted() -> Vec<Point> {
+    let world = World::new().await;
+    world.submit(2).await;
+    let handler = world.handler().await;
+    world.calls.restart(|_| Fate::Pass);
+    let (status, answer) = handler.deliver("count", &wake_up(2, 0)).await;
+    let calls = world.calls.seen();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(violations(&world.rig, 2).await, Vec::<String>::new());
+    let names: Vec<String> = calls.iter().map(name).collect();
+    let point = |(n, call): (usize, &String)| Point {
+        k: n + 1,
+        call: call.clone(),
+        nth: names[..=n].iter().filter(|other| *other == call).count(),
+    };
+    names.iter().enumerate().map(point).collect()
+}
+
+/// What one run of the walk showed.
+struct Run {
+    point: Point,
+    fate: Fate,
+    /// Whether the call came.
+    is_hit: bool,
+    /// The chunk's status after the fault.
+    left: String,
+    /// Whether the manifest of an earlier claim was completed instead of a new one.
+    is_adopted: bool,
+    /// The answers to the messages that it took until the chunk was completed.
+    said: Vec<String>,
+    violations: Vec<String>,
+}
+
+/// Kills the handler while a call is held; a second one takes over.
+async fn killed(world: &Arc<World>, job: i64, point: Point, fate: Fate) -> Run {
+    world.submit(job).await;
+    let victim = world.handler().await;
+    world.calls.restart(point.meets(fate));
+    let message = wake_up(job, 0);
+    let is_hit = tokio::select! {
+        biased;
+        () = world.calls.held() => true,
+        _ = victim.deliver("victim", &message) => false,
+    };
+    victim.kill9();
+    let left = world.status(job).await;
+    world.expire().await;
+    let heir = world.rig.handler().await;
+    let said = world.completes(&heir, job).await;
+    let violations = violations(&world.rig, job).await;
+    Run { point, fate, is_hit, left, is_adopted: is_adopted(&heir), said, violations }
+}
+
+/// Loses the reply to a call; the same handler goes on.
+async fn unanswered(world: &Arc<World>, job: i64, point: Point, fate: Fate) -> Run {
+    world.submit(job).await;
+    let handler = world.handler().await;
+    world.calls.restart(point.meets(fate));
+    let said = world.completes(&handler, job).await;
+    let left = world.status(job).await;
+    let came = world.calls.seen().iter().filter(|call| name(call) == point.call).count();
+    let mut violations = violations(&world.rig, job).await;
+    let sql = "select exists (select from chunk_handler.attempt_log
+        where outcome = 'expired' and job_id = $1)";
+    if sqlx::query_scalar(sql).bind(job).fetch_one(&world.rig.pool).await.unwrap() {
+        violations.push("a living handler's lease ran out".into());
+    }
+    let (is_hit, is_adopted) = (came >= point.nth, is_adopted(&handler));
+    Run { point, fate, is_hit, left, is_adopted, said, violations }
+}
+
+/// Walks over every call of a run, several at once.
+async fn walk(fates: &[Fate], run: impl AsyncFn(&Arc<World>, i64, Point, Fate) -> Run) -> Vec<Run> {
+    let began = Instant::now();
+    let points = counted().await;
+    let next = AtomicUsize::new(0);
+    let lane = async || {
+        let world = World::new().await;
+        let mut runs = Vec::new();
+        loop {
+            let n = next.fetch_add(1, Ordering::SeqCst);
+            let Some(point) = points.get(n / fates.len()) else { return runs };
+            runs.push(run(&world, 100 + n as i64, point.clone(), fates[n % fates.len()]).await);
+        }
+    };
+    let lanes = all((0..LANES).map(|_| lane())).await;
+    let runs: Vec<Run> = lanes.into_iter().flatten().collect();
+    report(&points, &runs, began.elapsed());
+    runs
+}
+
+fn report(points: &[Point], runs: &[Run], took: Duration) {
+    for point in points {
+        println!("{:3} {} {}", point.k, point.call, point.nth);
+    }
+    let (mut missed, mut broken) = (Vec::new(), Vec::new());
+    for run in runs {
+        let what = format!("k = {} {:?} {}", run.point.k, run.fate, run.point.call);
+        if run.said.len() > 1 {
+            println!("{what}: {:#?}", run.said);
+        }
+        broken.extend(run.violations.iter().map(|violation| format!("{what}: {violation}")));
+        if !run.is_hit {
+            println!("{what}: over before");
+            missed.extend((!run.point.may_be_absent()).then_some(what));
+        }
+    }
+    let hit = runs.iter().filter(|run| run.is_hit).count();
+    println!("k = 1..={}: {} runs, {hit} hit, in {took:.0?}", points.len(), runs.len());
+    let mut left = BTreeMap::<&str, usize>::new();
+    runs.iter().for_each(|run| *left.entry(&run.left).or_default() += 1);
+    let adopted = runs.iter().filter(|run| run.is_adopted).count();
+    println!("the fault left the chunk: {left:?}; {adopted} shards were adopted");
+    assert!(broken.is_empty(), "{broken:#?}");
+    // A walk that misses the effects proves nothing.
+    assert!(missed.is_empty(), "{missed:#?}");
+    for effect in ["claim", "comp=block", "comp=blocklist", "manifest.json", "complete"]
+        .into_iter()
+        .chain(["queue POST messages", "blob PUT dataset.json", "run end_job"])
+    {
+        assert!(points.iter().any(|point| point.call.ends_with(effect)), "{effect} is missing");
+    }
+}
+
+/// I1-I5 I8, X4: kill -9 at the k-th outbound call, before it took effect and after, for every k:
+/// each run ends with the chunk completed once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_kill_at_any_call_leaves_a_chunk_that_completes_once() {
+    let runs = walk(&[Fate::HoldBefore, Fate::HoldAfter], killed).await;
+    assert!(runs.iter().any(|run| run.is_adopted), "no crash came between manifest and row");
+}
+
+/// I1-I5 I8: the reply to the k-th outbound call is lost after its effect, for every k: the same
+/// handler completes the chunk once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reply_lost_at_any_call_leaves_a_chunk_that_completes_once() {
+    walk(&[Fate::DropReply], unanswered).await;
+}
+
+/// The checks above see what is wrong: a doctored row, slot or claim turns them red.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checks_of_the_walk_turn_red() {
+    let world = World::new().await;
+    world.submit(2).await;
+    let handler = world.handler().await;
+    world.completes(&handler, 2).await;
+    handler.kill9();
+    let rig = &world.rig;
+    assert_eq!(violations(rig, 2).await, Vec::<String>::new());
+    for (id, sql) in [
+        ("I2", "update chunk_handler.chunk set shard_sha256 = 'ab' where job_id = 2"),
+        ("I3", "update chunk_handler.chunk set shard_samples = 2 where job_id = 2"),
+        ("I5", "update chunk_handler.chunk set shard_fence = 7 where job_id = 2"),
+        ("I4", "update chunk_handler.slot set job_id = 2, chunk_index = 0 where slot_no = 1"),
+        ("I8", "update chunk_handler.chunk set attempt = 2 where job_id = 2"),
+        ("I8", "update chunk_handler.attempt set outcome = 'released' where job_id = 2"),
+    ] {
+        rig.execute(sql).await;
+        let found = violations(rig, 2).await;
+        assert!(found.iter().any(|violation| violation.starts_with(id)), "{sql}: {found:?}");
+    }
+}

@@ -1,0 +1,325 @@
+//! The invariants I1-I6 and I8, asked of rows, blobs and files by code that shares nothing with the
+//! product. Each check answers the violations it found, as sentences; none means it holds.
+
+use crate::rig::{DATASETS, Rig};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// I1: the work is over and nothing is left in between.
+const AT_REST: &str = "
+    select format('I1: chunk %s/%s is processing', job_id, chunk_index)
+    from chunk_handler.chunk where state = 'processing'
+    union all
+    select format('I1: claim %s of chunk %s/%s never ended', fence, job_id, chunk_index)
+    from chunk_handler.attempt where finished_at is null
+    union all
+    select format('I1: job %s ended with %s of %s chunks', j.job_id, count(c), j.total_chunks)
+    from chunk_handler.job j left join chunk_handler.chunk c using (job_id)
+    where j.ended_at is not null and j.cancelled_at is null and j.closed_at is null
+    group by j.job_id having count(c) < coalesce(j.total_chunks, 0)";
+
+/// I4: slots and chunks name each other.
+const SLOTS: &str = "
+    select format('I4: slot %s holds chunk %s/%s, which holds slot %s', s.slot_no, s.job_id,
+        s.chunk_index, c.slot_no)
+    from (select * from chunk_handler.slot where job_id is not null) s
+    full join (select * from chunk_handler.chunk where state = 'processing') c
+        on c.job_id = s.job_id and c.chunk_index = s.chunk_index and c.slot_no = s.slot_no
+    where c.slot_no is null or s.slot_no is null";
+
+/// I5: each claim has its number; one claim at most completes a chunk.
+const FENCES: &str = "
+    select format('I5: chunk %s/%s has fence %s after %s claims up to %s', c.job_id,
+        c.chunk_index, c.fence, count(a), max(a.fence))
+    from chunk_handler.chunk c left join chunk_handler.attempt a using (job_id, chunk_index)
+    group by c.job_id, c.chunk_index having c.fence <> count(a) or c.fence <> coalesce(max(a.fence), 0)
+    union all
+    select format('I5: chunk %s/%s is %s after %s completions', c.job_id, c.chunk_index, c.state,
+        count(a))
+    from chunk_handler.chunk c left join chunk_handler.attempt a
+        on a.job_id = c.job_id and a.chunk_index = c.chunk_index and a.outcome = 'completed'
+    group by c.job_id, c.chunk_index
+    having count(a) <> case when c.state = 'completed' then 1 else 0 end
+    union all
+    select format('I5: the shard of chunk %s/%s has fence %s, which no claim had', c.job_id,
+        c.chunk_index, c.shard_fence)
+    from chunk_handler.chunk c where c.shard_fence is not null
+        and not exists (select from chunk_handler.attempt a where a.job_id = c.job_id
+            and a.chunk_index = c.chunk_index and a.fence = c.shard_fence)";
+
+/// I8: attempts are claims less what is not charged; only workers lost in a row fail a chunk.
+const CHARGES: &str = "
+    select format('I8: chunk %s/%s has attempt %s, its claims say %s', c.job_id, c.chunk_index,
+        c.attempt, count(a) filter (where a.outcome is null
+            or a.outcome not in ('released', 'expired')))
+    from chunk_handler.chunk c left join chunk_handler.attempt a
+        on a.job_id = c.job_id and a.chunk_index = c.chunk_index and a.fence > c.reset_fence
+    group by c.job_id, c.chunk_index
+    having c.attempt <> count(a) filter (where a.outcome is null
+        or a.outcome not in ('released', 'expired'))
+    union all
+    select format('I8: chunk %s/%s failed of worker_lost after %s expiries', job_id, chunk_index,
+        expiries)
+    from chunk_handler.chunk where error_code = 'worker_lost' and expiries <> 20";
+
+/// I4: slots in use and chunks in work, of one snapshot.
+const SAMPLE: &str = "
+    select (select count(job_id) from chunk_handler.slot),
+        (select count(*) from chunk_handler.chunk where state = 'processing')";
+
+/// I3: hashes that dedupe believes in although their chunk did not complete.
+const HASHES: &str = "
+    select format('I3: image %s is deduplicated against chunk %s/%s, which is %s', i.key,
+        i.job_id, i.chunk_index, coalesce(c.state::text, 'unknown'))
+    from chunk_handler.image_hash i left join chunk_handler.chunk c using (job_id, chunk_index)
+    where c.state is distinct from 'completed'";
+
+/// Everything, once the work is over.
+pub async fn violations(rig: &Rig) -> Vec<String> {
+    let mut found = of_rows(rig).await;
+    found.extend(ask(rig, AT_REST).await);
+    found.extend(of_blobs(rig).await);
+    found
+}
+
+/// What rows alone show, at any moment.
+pub async fn of_rows(rig: &Rig) -> Vec<String> {
+    let mut found = Vec::new();
+    for sql in [SLOTS, FENCES, CHARGES, HASHES] {
+        found.extend(ask(rig, sql).await);
+    }
+    found
+}
+
+async fn ask(rig: &Rig, sql: &'static str) -> Vec<String> {
+    sqlx::query_scalar(sql).fetch_all(&rig.pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+}
+
+/// I4: samples until told to stop; how many were processing at most, and what was wrong.
+pub async fn sample_slots(rig: &Rig, limit: i64, stop: &AtomicBool) -> (i64, Vec<String>) {
+    let (mut most, mut found) = (0, BTreeSet::new());
+    while !stop.load(Ordering::SeqCst) {
+        let (slots, chunks): (i64, i64) =
+            sqlx::query_as(SAMPLE).fetch_one(&rig.pool).await.unwrap();
+        most = most.max(chunks);
+        if slots != chunks {
+            found.insert(format!("I4: {slots} slots for {chunks} chunks"));
+        }
+        if chunks > limit {
+            found.insert(format!("I4: {chunks} chunks above the limit of {limit}"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (most, found.into_iter().collect())
+}
+
+/// I6: walks the temp space until told to stop; the most bytes, and what was wrong.
+pub async fn sample_temp(rig: &Rig, limit: u64, stop: &AtomicBool) -> (u64, Vec<String>) {
+    let (mut most, root) = (0, rig.temp.path().join("pixcrawler-chunks"));
+    while !stop.load(Ordering::SeqCst) {
+        most = most.max(walk(&root));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let above = (most > limit).then(|| format!("I6: {most} temp bytes above the {limit} allowed"));
+    (most, above.into_iter().collect())
+}
+
+/// The bytes of the files below a directory.
+pub fn walk(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let data = entry.metadata().ok()?;
+        Some(if data.is_dir() { walk(&entry.path()) } else { data.len() })
+    });
+    sizes.sum()
+}
+
+/// A completed chunk's row.
+#[derive(sqlx::FromRow)]
+struct Row {
+    job_id: i64,
+    chunk_index: i32,
+    shard_fence: i64,
+    shard_blob: String,
+    shard_bytes: i64,
+    shard_sha256: String,
+    shard_samples: i64,
+    manifest_blob: String,
+    totals: Value,
+    late_duplicates: Value,
+}
+
+/// A completed chunk: its row, its manifest, and the metadata of its shard.
+struct Chunk {
+    row: Row,
+    manifest: Value,
+    fence: Option<String>,
+    sha256: Option<String>,
+}
+
+/// I2 I3 I5: rows, shards and manifests agree.
+async fn of_blobs(rig: &Rig) -> Vec<String> {
+    let sql = "select * from chunk_handler.chunk where state = 'completed'";
+    let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(&rig.pool).await.unwrap();
+    let (mut found, mut chunks) = (Vec::new(), Vec::new());
+    for row in rows {
+        match read(rig, row, &mut found).await {
+            Ok(chunk) => chunks.push(chunk),
+            Err(missing) => found.push(format!("I2: {missing}")),
+        }
+    }
+    for chunk in &chunks {
+        found.extend(fences(chunk));
+        found.extend(verdicts(chunk));
+    }
+    found.extend(duplicates(&chunks));
+    found.extend(unique(&chunks));
+    found
+}
+
+/// Reads a chunk's blobs, and checks the bytes of its shard.
+async fn read(rig: &Rig, row: Row, found: &mut Vec<String>) -> anyhow::Result<Chunk> {
+    let id = format!("{}/{}", row.job_id, row.chunk_index);
+    let manifest: Value =
+        serde_json::from_slice(&rig.blobs.read(DATASETS, &row.manifest_blob).await?)?;
+    let shard = rig.blobs.read(DATASETS, &row.shard_blob).await?;
+    let sha256 = Sha256::digest(&shard).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let bytes = shard.len() as i64;
+    if row.shard_sha256 != sha256 || row.shard_bytes != bytes {
+        found.push(format!("I2: the row of chunk {id} does not describe its shard"));
+    }
+    let described = &manifest["shard"];
+    if described["sha256"] != sha256 || described["bytes"] != bytes {
+        found.push(format!("I2: the manifest of chunk {id} does not describe its shard"));
+    }
+    if described["samples"] != row.shard_samples || manifest["images_valid"] != row.shard_samples {
+        found.push(format!("I2: row and manifest of chunk {id} count other samples"));
+    }
+    // The name goes last into the query, so that the listing's text ends with it.
+    let listing = format!("{DATASETS}?restype=container&comp=list&include=metadata&prefix=");
+    let (folder, name) = row.shard_blob.split_once('/').unwrap_or_default();
+    let xml = rig.blobs.read(&format!("{listing}{folder}"), name).await?;
+    let xml = String::from_utf8_lossy(&xml);
+    let (fence, of_blob) = (element(&xml, "fence"), element(&xml, "sha256"));
+    Ok(Chunk { row, manifest, fence, sha256: of_blob })
+}
+
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+}
+
+/// I5: metadata, manifest and row name one claim.
+fn fences(chunk: &Chunk) -> Vec<String> {
+    let Chunk { row, manifest, fence, sha256 } = chunk;
+    let id = format!("{}/{}", row.job_id, row.chunk_index);
+    let mut found = Vec::new();
+    if fence.as_deref() != Some(&row.shard_fence.to_string()) {
+        found.push(format!(
+            "I5: shard {id} is of claim {fence:?}, the row says {}",
+            row.shard_fence
+        ));
+    }
+    if manifest["fence"] != row.shard_fence {
+        let of_manifest = &manifest["fence"];
+        found.push(format!(
+            "I5: manifest {id} is of claim {of_manifest}, the row says {}",
+            row.shard_fence
+        ));
+    }
+    if sha256.as_deref() != Some(&row.shard_sha256) {
+        found.push(format!("I2: the metadata of shard {id} names another hash"));
+    }
+    found
+}
+
+/// I3 I8: one verdict for each URL, and sums that add up, in manifest and row.
+fn verdicts(chunk: &Chunk) -> Vec<String> {
+    let id = format!("{}/{}", chunk.row.job_id, chunk.row.chunk_index);
+    let mut counts = BTreeMap::<&str, u64>::new();
+    let mut found = Vec::new();
+    let items = items(&chunk.manifest);
+    for (idx, item) in items.iter().enumerate() {
+        *counts.entry(item["status"].as_str().unwrap_or("none")).or_default() += 1;
+        if item["idx"] != idx {
+            found.push(format!("I3: item {idx} of chunk {id} has idx {}", item["idx"]));
+        }
+    }
+    let n = |status| counts.get(status).copied().unwrap_or(0);
+    for (name, expected) in [
+        ("images_total", items.len() as u64),
+        ("images_valid", n("valid")),
+        ("duplicates_removed", n("duplicate")),
+        ("images_invalid", n("invalid")),
+        ("images_failed", n("failed")),
+    ] {
+        for (place, totals) in [("manifest", &chunk.manifest), ("row", &chunk.row.totals)] {
+            if totals[name] != expected {
+                found.push(format!(
+                    "I3: {name} of chunk {id} is {} in its {place}, items say {expected}",
+                    totals[name]
+                ));
+            }
+        }
+    }
+    if n("valid") + n("duplicate") + n("invalid") + n("failed") != items.len() as u64 {
+        found.push(format!("I3: chunk {id} has items without a verdict"));
+    }
+    found
+}
+
+fn items(manifest: &Value) -> &[Value] {
+    manifest["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The samples of completed chunks: by job and key, their hash.
+fn samples(chunks: &[Chunk]) -> BTreeMap<(i64, &str), &Value> {
+    let valid = chunks.iter().flat_map(|chunk| {
+        let items = items(&chunk.manifest).iter().filter(|item| item["status"] == "valid");
+        items.filter_map(|i| Some(((chunk.row.job_id, i["key"].as_str()?), &i["sha256"])))
+    });
+    valid.collect()
+}
+
+/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes.
+fn duplicates(chunks: &[Chunk]) -> Vec<String> {
+    let samples = samples(chunks);
+    let mut found = Vec::new();
+    for chunk in chunks {
+        let dropped = items(&chunk.manifest).iter().filter(|item| item["status"] == "duplicate");
+        for item in dropped {
+            let of = item["duplicate_of"].as_str().unwrap_or_default();
+            if samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"]) {
+                found.push(format!(
+                    "I3: item {} of chunk {}/{} was dropped for {of:?}, which no completed chunk has",
+                    item["idx"], chunk.row.job_id, chunk.row.chunk_index
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// I3: of each picture of a job exactly one sample is not a late duplicate.
+fn unique(chunks: &[Chunk]) -> Vec<String> {
+    let late: BTreeSet<(i64, &str)> = chunks
+        .iter()
+        .flat_map(|chunk| {
+            let entries = chunk.row.late_duplicates.as_array().map_or(&[][..], Vec::as_slice);
+            entries.iter().filter_map(|e| Some((chunk.row.job_id, e["key"].as_str()?)))
+        })
+        .collect();
+    let mut kept = BTreeMap::<(i64, String), usize>::new();
+    for (sample, sha256) in samples(chunks) {
+        let n = kept.entry((sample.0, sha256.to_string())).or_default();
+        *n += usize::from(!late.contains(&sample));
+    }
+    let wrong = kept.into_iter().filter(|(_, n)| *n != 1);
+    wrong.map(|((job, sha256), n)| format!("I3: job {job} keeps {n} of image {sha256}")).collect()
+}
