@@ -172,20 +172,22 @@ impl StagedShard {
         loop {
             let commit =
                 storage.commit(name, &self.block_ids, metadata.clone(), &condition, deadline);
-            let conflict = match commit.await {
+            let failure = match commit.await {
                 Ok(()) => return Ok(Written::Done),
-                Err(conflict @ Error::Conflict { .. }) => conflict,
+                // Away: the commit may have taken effect, and only its reply is lost.
+                Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
                 Err(other) => return Err(other),
             };
-            let Some(head) = storage.head_dataset(name).await? else { return Err(conflict) };
+            let Some(head) = storage.head_dataset(name).await? else { return Err(failure) };
             match self.writer(&head, fence) {
                 Writer::Newer => return Ok(Written::Superseded),
                 Writer::Ours => return Ok(Written::Done),
+                Writer::Older if matches!(failure, Error::Away { .. }) => return Err(failure),
                 Writer::Older => {
                     let newer = Condition::Unchanged(head.etag);
                     // The condition held, so our blocks are gone: the chunk must be done again.
                     if newer == condition {
-                        return Err(conflict);
+                        return Err(failure);
                     }
                     condition = newer;
                 }
@@ -218,12 +220,12 @@ pub async fn put_manifest(
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
-        let conflict = match storage.put_dataset(name, bytes.clone(), &condition).await {
+        let failure = match storage.put_dataset(name, bytes.clone(), &condition).await {
             Ok(()) => return Ok(Written::Done),
-            Err(conflict @ Error::Conflict { .. }) => conflict,
+            Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
             Err(other) => return Err(other),
         };
-        let Some((etag, there)) = storage.read_dataset(name).await? else { return Err(conflict) };
+        let Some((etag, there)) = storage.read_dataset(name).await? else { return Err(failure) };
         if there == bytes {
             return Ok(Written::Done);
         }
@@ -232,8 +234,8 @@ pub async fn put_manifest(
             return Ok(Written::Superseded);
         }
         let newer = Condition::Unchanged(etag);
-        if newer == condition {
-            return Err(conflict);
+        if newer == condition || matches!(failure, Error::Away { .. }) {
+            return Err(failure);
         }
         condition = newer;
     }

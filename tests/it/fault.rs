@@ -182,8 +182,7 @@ async fn a_zombies_commit_that_destroys_staged_blocks_is_overwritten() {
     let rig = Rig::new().await;
     let gates = (Gate::new(&rig, "comp=blocklist").await, Gate::new(&rig, "comp=blocklist").await);
     let first = rig.handler_with(&[("ChunkStorage", &gates.0.storage)]).await;
-    let patient =
-        [("ChunkStorage", gates.1.storage.as_str()), ("PIXCRAWLER_LEASE_SECONDS", "40")];
+    let patient = [("ChunkStorage", gates.1.storage.as_str()), ("PIXCRAWLER_LEASE_SECONDS", "40")];
     let second = rig.handler_with(&patient).await;
     let message = inline(1, 0, &rig.pictures(3));
     tokio::join!(first.deliver("first", &message), async {
@@ -200,7 +199,8 @@ async fn a_zombies_commit_that_destroys_staged_blocks_is_overwritten() {
         });
         wakes_without_effect(&rig, &first, None).await;
     });
-    let outcome = "select string_agg(outcome || coalesce('/' || error_code, ''), ' ' order by fence)
+    let outcome =
+        "select string_agg(outcome || coalesce('/' || error_code, ''), ' ' order by fence)
         from chunk_handler.attempt_log";
     let outcomes = rig.value::<String>(outcome).await;
     assert_eq!(outcomes, "expired/lease_expired released/storage_conflict completed");
