@@ -19,6 +19,7 @@
 )]
 
 mod admission;
+mod away;
 mod budget;
 mod chunkctl;
 mod contract;
@@ -41,3 +42,4 @@ mod settings;
 mod stand_in;
 mod tidy;
 mod url_cases;
+mod world;

@@ -1,7 +1,7 @@
 //! What must hold of a chunk that should be completed, and of its job.
 
-use super::PICTURES;
 use crate::rig::{DATASETS, Rig, wait_for};
+use crate::world::PICTURES;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
