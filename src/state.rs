@@ -72,7 +72,7 @@ pub enum Error {
     #[error("the lease of chunk {0} is lost")]
     LeaseLost(ChunkId),
     /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date")]
+    #[error("the schema could not be brought up to date; was the database made by another build?")]
     Migrate(#[source] MigrateError),
 }
 

@@ -1,41 +1,15 @@
 //! Ten thousand chunks at once, through the stand-in host.
 
-use crate::{invariants, rig::Rig};
+use crate::{invariants, rig::Rig, stand_in};
 use std::{
-    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
-use support::host::{
-    client::{HostOptions, HostProcess},
-    storage::Account,
-};
+use support::host::storage::Account;
 
 const LIMIT: i64 = 10;
 /// How long the queue is watched.
 const WATCHED: Duration = Duration::from_secs(15);
-
-/// The stand-in host with our functions and handler.
-async fn host(rig: &Rig) -> HostProcess {
-    let root = rig.temp.path().join("app");
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["process_chunk", "control", "health_check"] {
-        std::fs::create_dir_all(root.join(folder)).unwrap();
-        let file = format!("{folder}/function.json");
-        std::fs::copy(project.join(&file), root.join(&file)).unwrap();
-    }
-    std::fs::copy(project.join("host.json"), root.join("host.json")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_handler"), root.join("handler")).unwrap();
-    let mut options = HostOptions::new(root)
-        .env("AzureWebJobsStorage", &rig.storage)
-        .env("PIXCRAWLER_FLEET_MAX_CHUNKS", LIMIT.to_string());
-    for (name, value) in rig.environment() {
-        options = options.env(name, value);
-    }
-    let host = HostProcess::start(options).unwrap();
-    host.ready(Duration::from_secs(30)).await.unwrap();
-    host
-}
 
 /// Ten thousand chunks of one picture each, as `submit` registers them; the last ten have priority.
 /// Written here: as many source blobs would take the emulator a minute.
@@ -75,7 +49,8 @@ async fn order(rig: &Rig) -> Vec<i32> {
 async fn ten_thousand_chunks_are_woken_a_few_at_a_time_and_in_order() {
     let rig = Rig::new().await;
     submitted(&rig).await;
-    let mut host = host(&rig).await;
+    let mut host =
+        stand_in::host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", &LIMIT.to_string())]).await;
     let done = AtomicBool::new(false);
     let watch = async {
         let most = most_visible(&rig).await;

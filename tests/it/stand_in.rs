@@ -27,7 +27,8 @@ fn app(rig: &Rig) -> std::path::PathBuf {
     root
 }
 
-async fn host(rig: &Rig, extra: &[(&str, &str)]) -> HostProcess {
+/// A stand-in host that is ready, with our functions and handler in this test's world.
+pub async fn host(rig: &Rig, extra: &[(&str, &str)]) -> HostProcess {
     let mut options = HostOptions::new(app(rig));
     let pairs = rig.environment().into_iter();
     let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
