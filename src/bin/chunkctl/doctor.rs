@@ -1,6 +1,6 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
-use super::Session;
+use super::{Session, out};
 use chunk_handler::{
     settings::{MIB, Setting},
     spool::TempDir,
@@ -29,7 +29,7 @@ impl Session {
         ];
         let failed = checks.iter().any(|check| check.result.is_err());
         if self.json {
-            println!("{}", self.as_json(&checks));
+            out(format_args!("{}", self.as_json(&checks)));
         } else {
             self.print(&checks);
         }
@@ -95,34 +95,40 @@ impl Session {
     }
 
     fn print(&self, checks: &[Check]) {
-        println!("profile {}", self.settings.profile);
-        println!("\nsettings");
+        out(format_args!("profile {}", self.settings.profile));
+        out(format_args!("\nsettings"));
         for Setting { name, value, provenance } in &self.settings.table {
-            println!("  {name} = {value}   [{provenance}]");
+            out(format_args!("  {name} = {value}   [{provenance}]"));
         }
         let limits = &self.settings.limits;
-        println!("\nlimits");
-        println!("  streaming: {} chunks at once on one instance", limits.streaming_max_chunks());
-        println!(
+        out(format_args!("\nlimits"));
+        out(format_args!(
+            "  streaming: {} chunks at once on one instance",
+            limits.streaming_max_chunks()
+        ));
+        out(format_args!(
             "  materialized: {} chunks, were whole chunks kept on disk (the guide's formula)",
             limits.materialized_max_chunks()
-        );
-        println!(
+        ));
+        out(format_args!(
             "  a chunk: {} MB at its estimated size, {} MB of temp space at once",
             limits.materialized_chunk_bytes() / MIB,
             limits.chunk_temp_share_bytes() / MIB
-        );
-        println!(
+        ));
+        out(format_args!(
             "  temp space: {} MB configured, of {} MB that the platform gives",
             limits.temp_storage_mb,
             self.settings.profile.quota_mb()
-        );
-        println!("\nchecks");
+        ));
+        out(format_args!("\nchecks"));
         for check in checks {
             match &check.result {
-                Ok(found) => println!("  ok      {}: {found}", check.what),
+                Ok(found) => out(format_args!("  ok      {}: {found}", check.what)),
                 Err(problem) => {
-                    println!("  FAILED  {}: {problem}\n          {}", check.what, check.remedy);
+                    out(format_args!(
+                        "  FAILED  {}: {problem}\n          {}",
+                        check.what, check.remedy
+                    ));
                 }
             }
         }

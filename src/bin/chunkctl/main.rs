@@ -1,5 +1,5 @@
 //! The command line of operators and producers. Parses arguments, calls the library.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
 mod status;
@@ -14,7 +14,12 @@ use chunk_handler::{
     telemetry,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{io::Read as _, path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -256,10 +261,17 @@ impl Session {
     /// Prints the result in the form asked for.
     fn say(&self, json: &serde_json::Value, text: &str) {
         if self.json {
-            println!("{json}");
+            out(format_args!("{json}"));
         } else {
-            println!("{text}");
+            out(format_args!("{text}"));
         }
+    }
+}
+
+/// Prints a line. A reader that has seen enough (`| head`) is no failure.
+fn out(line: fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `status`: the fleet and its jobs, once or with a progress bar.
 
-use super::Session;
+use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::state::{Capacity, ChunkStatus, JobProgress};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,15 +41,18 @@ impl Session {
             failed.extend(self.database.failed_chunks(job.job_id, SHOWN_FAILURES).await?);
         }
         if self.json {
-            println!("{}", json!({"capacity": capacity, "jobs": jobs, "failed_chunks": failed}));
+            out(format_args!(
+                "{}",
+                json!({"capacity": capacity, "jobs": jobs, "failed_chunks": failed})
+            ));
             return Ok(());
         }
-        println!("{}", capacity_line(&capacity));
+        out(format_args!("{}", capacity_line(&capacity)));
         for job in &jobs {
-            println!("{}", job_line(job));
+            out(format_args!("{}", job_line(job)));
         }
         for chunk in &failed {
-            println!("{}", failure_line(chunk));
+            out(format_args!("{}", failure_line(chunk)));
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ impl Session {
             bar.set_position(u64::try_from(over).unwrap_or(0));
             bar.set_message(speed.text(&job));
             if self.json {
-                println!("{}", serde_json::to_value(&job)?);
+                out(format_args!("{}", serde_json::to_value(&job)?));
             }
             if matches!(job.status.as_str(), "completed" | "failed" | "cancelled") {
                 bar.finish_and_clear();
@@ -96,7 +99,7 @@ impl Session {
             self.show(self.database.job_progress(None).await?).await?;
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-                () = tokio::time::sleep(PERIOD * 4) => println!(),
+                () = tokio::time::sleep(PERIOD * 4) => out(format_args!("")),
             }
         }
     }
