@@ -153,13 +153,16 @@ async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) 
 }
 
 async fn control_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
-    let parsed = queue_text(&body)
-        .and_then(|text| Command::parse(&text).map_err(|error| refusal(&error)).map(|c| (c, text)));
-    let (command, _) = match parsed {
-        Ok(parsed) => parsed,
+    let text = match queue_text(&body) {
+        Ok(text) => text,
         Err(reason) => {
-            let text = queue_text(&body).unwrap_or_else(|_| lossy(&body));
-            return reject(&worker, CONTROL, &invocation, &text, &reason).await;
+            return reject(&worker, CONTROL, &invocation, &lossy(&body), &reason).await;
+        }
+    };
+    let command = match Command::parse(&text) {
+        Ok(command) => command,
+        Err(error) => {
+            return reject(&worker, CONTROL, &invocation, &text, &refusal(&error)).await;
         }
     };
     // Queue or blob being away does not undo a command that the database took.

@@ -21,11 +21,7 @@ use crate::{
 use collect::Collector;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{io, sync::Arc, time::Instant as StdInstant};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, sleep_until},
@@ -240,6 +236,3 @@ fn violations(
         file_size < validation.min_bytes() || info.width < width || info.height < height;
     if too_small { vec![Reason::TooSmall] } else { Vec::new() }
 }
-
-/// A pause while the database is away; the lease ends the wait.
-const AWAY_PAUSE: Duration = Duration::from_millis(250);

@@ -76,6 +76,9 @@ pub enum Error {
     Migrate(#[source] MigrateError),
 }
 
+/// Between two tries of whoever holds a lease while the database is away; the lease ends the wait.
+pub const AWAY_PAUSE: Duration = Duration::from_millis(250);
+
 /// The database as this process uses it.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -86,7 +89,7 @@ pub struct Database {
     cap: Duration,
 }
 
-/// The advisory lock of `claim` for chunks that lost their worker often is `(7110421, 3)`.
+/// The schema of everything here; connections search it first.
 const SCHEMA: &str = "chunk_handler";
 
 impl Database {
@@ -141,16 +144,6 @@ impl Database {
         // Its timeouts differ from those of the pool.
         drop(connection.detach());
         done.map_err(Error::Migrate)
-    }
-
-    /// Answers whether the database can be asked and has our schema.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be asked, or the schema is missing.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let statement = sqlx::query("-- ping\nselect from fleet");
-        ask!(self.pool, self.cap, "ping", statement.execute).map(drop)
     }
 
     /// Runs one database call with its deadline and names it in errors.

@@ -1,6 +1,6 @@
 //! The end of the pipeline: verdicts, duplicates, the shard.
 
-use super::{AWAY_PAUSE, Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload};
+use super::{Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload};
 use crate::{
     chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, hex},
     state::{self, Database},
@@ -80,7 +80,7 @@ impl<'a> Collector<'a> {
         }
         loop {
             match self.database.known_hashes(self.message.job_id, &hashes).await {
-                Err(state::Error::Away { .. }) => tokio::time::sleep(AWAY_PAUSE).await,
+                Err(state::Error::Away { .. }) => tokio::time::sleep(state::AWAY_PAUSE).await,
                 result => return Ok(result?),
             }
         }

@@ -11,7 +11,7 @@ use crate::{
         upload::{self, Written},
     },
     spool::Allowance,
-    state::{Claim, Error as StateError},
+    state::{AWAY_PAUSE, Claim, Error as StateError},
     storage::{self, BlobHead, Condition},
 };
 use sha2::{Digest as _, Sha256};
@@ -136,7 +136,7 @@ impl Worker {
             match self.database.assert_held(&claim.lease).await {
                 // The lease ends the wait.
                 Err(StateError::Away { .. }) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+                    tokio::time::sleep(AWAY_PAUSE).await;
                 }
                 result => return Ok(result?),
             }

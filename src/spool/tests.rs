@@ -3,7 +3,7 @@ use crate::settings::MIB;
 use bytes::Bytes;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-/// A budget with 1 MiB of body memory (32 in all, half of it blocks... see the limits).
+/// 100 MB of temp space, images of at most 10 MiB, and the given chunks and memory.
 fn limits(chunks: u32, buffer_mb: u64) -> Limits {
     Limits {
         max_concurrent_chunks: chunks,

@@ -1,6 +1,6 @@
 //! The right to work on a chunk: renewal, and the three ways to end it.
 
-use super::{Database, Error};
+use super::{AWAY_PAUSE, Database, Error};
 use crate::chunk::{ChunkId, Fence, Report};
 use sqlx::PgPool;
 use std::{
@@ -141,9 +141,6 @@ pub struct Released<'a> {
 
 /// The first back-off of a released or retried chunk; it doubles up to 300 s.
 const FIRST_BACKOFF_SECONDS: f64 = 5.0;
-
-/// Between two tries while the database is away.
-const AWAY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Database {
     /// Renews the leases of this process in one statement; those it lost are told so. A row that
