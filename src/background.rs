@@ -113,6 +113,7 @@ struct Parts {
 impl Parts {
     async fn pass(&mut self, worker: &Worker, swept_at: &mut Option<OffsetDateTime>) {
         let (database, storage) = (&worker.database, &worker.storage);
+        worker.budget.look_beside();
         let reclaim = async { Ok(database.reclaim().await?) };
         if let Some(reclaimed @ 1..) = self.part(worker, "reclaim", reclaim).await {
             tracing::warn!(reclaimed, "reclaimed expired leases");

@@ -14,30 +14,42 @@ pub use directory::{Swept, TempDir};
 use crate::settings::Limits;
 use std::{
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, sleep, timeout_at},
 };
+
+/// Between two looks at what another process on this machine still holds.
+const BESIDE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The process's budget: chunk places, body memory and the ledger of temp bytes.
 #[derive(Debug)]
 pub struct Budget {
+    n_places: u64,
     places: Arc<Semaphore>,
     memory_limit: u64,
     memory_used: Mutex<u64>,
-    memory_freed: Notify,
+    /// Bytes of either kind were freed.
+    freed: Notify,
     share_bytes: u64,
     head_bytes: u64,
     block_bytes: u64,
-    temp_used: AtomicU64,
-    temp_peak: AtomicU64,
+    temp: Mutex<Temp>,
     directory: TempDir,
+}
+
+/// Temp bytes of the whole process.
+#[derive(Debug, Default)]
+struct Temp {
+    used: u64,
+    peak: u64,
+    /// The part of `used` that is not of head bodies.
+    common: u64,
+    /// Bytes of other processes under the same root, when last looked at (rule H9).
+    beside: u64,
 }
 
 /// One chunk's part of the budget; dropping it frees the place.
@@ -51,7 +63,6 @@ pub struct Allowance {
 struct Share {
     budget: Arc<Budget>,
     ledger: Mutex<Ledger>,
-    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -69,17 +80,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Budget {
     /// A budget of the given limits whose files lie in `directory`.
     pub fn new(limits: &Limits, directory: TempDir) -> Arc<Self> {
-        let places = usize::try_from(limits.streaming_max_chunks()).unwrap_or(usize::MAX);
+        let n_places = limits.streaming_max_chunks();
+        let permits = usize::try_from(n_places).unwrap_or(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(places)),
+            n_places,
+            places: Arc::new(Semaphore::new(permits)),
             memory_limit: limits.body_buffer_bytes(),
             memory_used: Mutex::new(0),
-            memory_freed: Notify::new(),
+            freed: Notify::new(),
             share_bytes: limits.chunk_temp_share_bytes(),
             head_bytes: limits.max_image_bytes,
             block_bytes: limits.block_bytes(),
-            temp_used: AtomicU64::new(0),
-            temp_peak: AtomicU64::new(0),
+            temp: Mutex::default(),
             directory,
         })
     }
@@ -90,21 +102,46 @@ impl Budget {
     ///
     /// Nothing is taken when it is cancelled.
     pub async fn admit(self: &Arc<Self>, patience: Duration) -> Option<Allowance> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = tokio::time::timeout(patience, place).await.ok()?.ok()?;
-        let share =
-            Share { budget: Arc::clone(self), ledger: Mutex::default(), freed: Notify::new() };
+        let until = Instant::now() + patience;
+        let place = timeout_at(until, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()?;
+        self.look_beside();
+        while !self.has_room() {
+            if Instant::now() + BESIDE_PAUSE > until {
+                return None;
+            }
+            sleep(BESIDE_PAUSE).await;
+            self.look_beside();
+        }
+        let share = Share { budget: Arc::clone(self), ledger: Mutex::default() };
         Some(Allowance { share: Arc::new(share), _place: Arc::new(place) })
+    }
+
+    /// Whether the chunks with a place may each have a body of the largest size beside what is held.
+    fn has_room(&self) -> bool {
+        let free = u64::try_from(self.places.available_permits()).unwrap_or(u64::MAX);
+        let heads = self.n_places.saturating_sub(free) * self.head_bytes;
+        let temp = locked(&self.temp);
+        temp.beside + temp.common + heads <= self.n_places * self.share_bytes
+    }
+
+    /// Looks at what other processes hold under the same temp root, which comes off our budget: on a
+    /// change of `host.json` the old process finishes its chunks while the new one starts (rule H9).
+    pub fn look_beside(&self) {
+        let beside = self.directory.bytes_beside();
+        let before = std::mem::replace(&mut locked(&self.temp).beside, beside);
+        if beside < before {
+            self.freed.notify_waiters();
+        }
     }
 
     /// Temp bytes reserved now.
     pub fn temp_used_bytes(&self) -> u64 {
-        self.temp_used.load(Ordering::Relaxed)
+        locked(&self.temp).used
     }
 
     /// The most temp bytes ever reserved at once.
     pub fn temp_peak_bytes(&self) -> u64 {
-        self.temp_peak.load(Ordering::Relaxed)
+        locked(&self.temp).peak
     }
 
     /// Body memory reserved now.
@@ -129,8 +166,30 @@ impl Budget {
     fn free_memory(&self, bytes: u64) {
         if bytes > 0 {
             *locked(&self.memory_used) -= bytes;
-            self.memory_freed.notify_waiters();
+            self.freed.notify_waiters();
         }
+    }
+
+    /// Takes temp bytes for a head body, or else for any other as far as there is room beside the
+    /// heads and what other processes hold.
+    fn try_temp(&self, bytes: u64, is_head: bool) -> bool {
+        let mut temp = locked(&self.temp);
+        let common_limit = self.n_places * (self.share_bytes - self.head_bytes);
+        if !is_head && temp.common + temp.beside + bytes > common_limit {
+            return false;
+        }
+        temp.common += if is_head { 0 } else { bytes };
+        temp.used += bytes;
+        temp.peak = temp.peak.max(temp.used);
+        true
+    }
+
+    fn free_temp(&self, common: u64, head: u64) {
+        let mut temp = locked(&self.temp);
+        temp.common -= common;
+        temp.used -= common + head;
+        drop(temp);
+        self.freed.notify_waiters();
     }
 }
 
@@ -208,17 +267,12 @@ impl Reservation {
         let share = Arc::clone(&self.allowance.share);
         loop {
             // Registered before the second look, so that nothing freed in between is missed.
-            let mut memory_freed = pin!(share.budget.memory_freed.notified());
-            let mut temp_freed = pin!(share.freed.notified());
-            memory_freed.as_mut().enable();
-            temp_freed.as_mut().enable();
+            let mut freed = pin!(share.budget.freed.notified());
+            freed.as_mut().enable();
             if let Some(grown) = self.try_grow(memory, temp) {
                 return (grown, since.elapsed());
             }
-            tokio::select! {
-                () = memory_freed => {}
-                () = temp_freed => {}
-            }
+            freed.await;
         }
     }
 
@@ -237,10 +291,14 @@ impl Reservation {
         let budget = &share.budget;
         let mut ledger = locked(&share.ledger);
         let mut held = locked(&self.held);
-        if ledger.common + bytes <= budget.share_bytes - budget.head_bytes {
+        let common_limit = budget.share_bytes - budget.head_bytes;
+        if ledger.common + bytes <= common_limit && budget.try_temp(bytes, false) {
             ledger.common += bytes;
             held.common += bytes;
-        } else if (held.is_head || !ledger.has_head) && held.head + bytes <= budget.head_bytes {
+        } else if (held.is_head || !ledger.has_head)
+            && held.head + bytes <= budget.head_bytes
+            && budget.try_temp(bytes, true)
+        {
             ledger.has_head = true;
             held.is_head = true;
             ledger.head += bytes;
@@ -249,8 +307,6 @@ impl Reservation {
             return false;
         }
         ledger.peak = ledger.peak.max(ledger.common + ledger.head);
-        let used = budget.temp_used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        budget.temp_peak.fetch_max(used, Ordering::Relaxed);
         true
     }
 
@@ -275,8 +331,7 @@ impl Drop for Reservation {
             ledger.head -= head;
             ledger.has_head &= !is_head;
         }
-        share.budget.temp_used.fetch_sub(common + head, Ordering::Relaxed);
-        share.freed.notify_waiters();
+        share.budget.free_temp(common, head);
     }
 }
 

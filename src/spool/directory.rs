@@ -71,6 +71,14 @@ impl TempDir {
         directory_bytes(&self.path)
     }
 
+    /// Bytes in the directories of other processes under the same root, dead ones too until they are
+    /// swept: they take the same space.
+    pub fn bytes_beside(&self) -> u64 {
+        let entries = self.path.parent().and_then(|shared| fs::read_dir(shared).ok());
+        let others = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+        others.filter(|path| *path != self.path).map(|path| directory_bytes(&path)).sum()
+    }
+
     /// Removes the directory now: a process that ends does not drop everything.
     pub fn remove(&self) {
         // Whatever stays behind is swept by the next process.

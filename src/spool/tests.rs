@@ -93,3 +93,30 @@ async fn a_full_instance_admits_when_a_place_is_freed() {
     drop(first);
     assert!(budget.admit(Duration::from_millis(5)).await.is_some());
 }
+
+/// H9: what another process holds under the same root comes off the budget: first the room beside the
+/// heads, then places.
+#[tokio::test]
+async fn the_bytes_of_another_process_come_off_the_budget() {
+    let root = tempfile::tempdir().unwrap();
+    let (older, budget) = (TempDir::create(root.path()).unwrap(), budget(root.path()));
+    let first = budget.admit(Duration::ZERO).await.unwrap();
+    let left = older.new_path();
+    // 80 MiB in all, of which two heads of 10 MiB: 60 MiB are for the rest.
+    std::fs::write(&left, vec![0; 55 * 1024 * 1024]).unwrap();
+    budget.look_beside();
+    let growing = first.reserve_nothing();
+    growing.grow_temp(5 * MIB).await;
+    // More than there is: the head's own room.
+    growing.grow_temp(10 * MIB).await;
+    assert!(!budget.try_temp(1, false));
+    std::fs::write(&left, vec![0; 56 * 1024 * 1024]).unwrap();
+    assert!(budget.admit(Duration::ZERO).await.is_none(), "56 + 5 + two heads are above 80");
+    drop(growing);
+    assert!(budget.admit(Duration::ZERO).await.is_some());
+    drop(older);
+    budget.look_beside();
+    let growing = first.reserve_nothing();
+    growing.grow_temp(30 * MIB).await;
+    assert_eq!(budget.temp_used_bytes(), 30 * MIB);
+}
