@@ -3,7 +3,7 @@
 use crate::{
     chunk::ChunkMessage,
     spool::{Allowance, Budget},
-    state::{Answer, Claim, Database, Error, Refusal, Registered},
+    state::{Answer, Claim, Database, Error, Refusal},
     telemetry::cause_chain,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -175,11 +175,9 @@ async fn register(
     asker: Asker<'_>,
 ) -> Result<(), Decision> {
     match hold(asker.arrived, asker.drain, || database.register(message)).await {
-        Held::Answered(Registered::New | Registered::Known | Registered::Cancelled) => Ok(()),
-        Held::Answered(Registered::JobEnded) => Err(Decision::Rejected("job_ended".into())),
-        Held::Answered(Registered::NoSource) => Err(Decision::Rejected(
-            "the chunk is not registered and the message has no source".into(),
-        )),
+        Held::Answered(registered) => registered
+            .rejection()
+            .map_or(Ok(()), |reason| Err(Decision::Rejected(reason.to_owned()))),
         Held::Refused(error) => Err(Decision::Rejected(cause_chain(&error))),
         Held::Away => Err(Decision::DatabaseAway),
     }

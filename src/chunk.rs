@@ -1,11 +1,13 @@
 //! The vocabulary: identifiers, the message, verdicts and the report of a chunk. No IO.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod failure;
 mod message;
 mod report;
 mod source;
 mod verdict;
 
+pub use failure::Failure;
 pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MESSAGE_LIMIT_BYTES,
     MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,

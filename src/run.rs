@@ -5,7 +5,7 @@ mod work;
 
 use crate::{
     admission::{self, Admitted, Asker, Decision, Deferral},
-    chunk::{ChunkId, ChunkMessage, Fence, Manifest, Report},
+    chunk::{ChunkId, ChunkMessage, Failure, Fence, Manifest, Report},
     jobs,
     pipeline::{self, Stages},
     settings::Settings,
@@ -293,25 +293,25 @@ impl Worker {
         let release = GiveUp::Release { backoff: true };
         let retry = GiveUp::Retry { max_attempts: self.settings.max_attempts };
         let (how, code) = match &fault {
-            Fault::LeaseLost | Fault::Superseded => (release, "lease_lost"),
-            Fault::Drained => (GiveUp::Release { backoff: false }, "drained"),
-            Fault::Storage(storage::Error::Away { .. }) => (release, "storage_unreachable"),
-            Fault::Storage(storage::Error::Conflict { .. }) => (release, "storage_conflict"),
-            Fault::Storage(storage::Error::Missing { .. }) => (retry, "storage_missing"),
-            Fault::Storage(storage::Error::Refused { .. }) => (retry, "storage_refused"),
-            Fault::State(state::Error::Away { .. }) => (release, "database_away"),
-            Fault::State(state::Error::LeaseLost(_)) => (release, "lease_lost"),
+            Fault::LeaseLost | Fault::Superseded => (release, Failure::LeaseLost),
+            Fault::Drained => (GiveUp::Release { backoff: false }, Failure::Drained),
+            Fault::Storage(storage::Error::Away { .. }) => (release, Failure::StorageUnreachable),
+            Fault::Storage(storage::Error::Conflict { .. }) => (release, Failure::StorageConflict),
+            Fault::Storage(storage::Error::Missing { .. }) => (retry, Failure::StorageMissing),
+            Fault::Storage(storage::Error::Refused { .. }) => (retry, Failure::StorageRefused),
+            Fault::State(state::Error::Away { .. }) => (release, Failure::DatabaseAway),
+            Fault::State(state::Error::LeaseLost(_)) => (release, Failure::LeaseLost),
             Fault::State(state::Error::Refused { .. } | state::Error::Migrate(_)) => {
-                (retry, "database_refused")
+                (retry, Failure::DatabaseRefused)
             }
-            Fault::Spool(error) if is_disk_full(error) => (release, "disk_full"),
-            Fault::Spool(_) => (retry, "spool_failed"),
-            Fault::Overran => (retry, "deadline_overrun"),
-            Fault::NothingReachable => (GiveUp::Fail, "nothing_reachable"),
-            Fault::SourceMissing => (retry, "source_missing"),
-            Fault::SourceTooLarge => (GiveUp::Fail, "source_too_large"),
-            Fault::Panicked(_) => (retry, "panic"),
-            Fault::Unreadable(_) => (GiveUp::Fail, "message_unreadable"),
+            Fault::Spool(error) if is_disk_full(error) => (release, Failure::DiskFull),
+            Fault::Spool(_) => (retry, Failure::SpoolFailed),
+            Fault::Overran => (retry, Failure::DeadlineOverrun),
+            Fault::NothingReachable => (GiveUp::Fail, Failure::NothingReachable),
+            Fault::SourceMissing => (retry, Failure::SourceMissing),
+            Fault::SourceTooLarge => (GiveUp::Fail, Failure::SourceTooLarge),
+            Fault::Panicked(_) => (retry, Failure::Panic),
+            Fault::Unreadable(_) => (GiveUp::Fail, Failure::MessageUnreadable),
         };
         let cause = cause_chain(&fault);
         let why = Released { how, code, message: &cause, temp_peak_bytes: temp_peak };
@@ -321,7 +321,7 @@ impl Worker {
             Ok(GivenUp::Failed) => ("failed", true),
             Err(_) => ("left to reclaim", false),
         };
-        tracing::warn!(code, cause, outcome, "Chunk not completed");
+        tracing::warn!(%code, cause, outcome, "Chunk not completed");
         Disposition::Retry { charged, summary: format!("chunk {id}: {outcome} ({code}: {cause})") }
     }
 

@@ -3,7 +3,7 @@
 use super::{Command, Error};
 use crate::{
     chunk::ChunkMessage,
-    state::{Database, Registered},
+    state::Database,
     storage::{CHUNKS, CONTROL, POISON, QueueMessage, Storage},
     telemetry::refusal,
 };
@@ -39,15 +39,11 @@ async fn settle_chunk(
 ) -> Result<(), Error> {
     let reason = match ChunkMessage::parse(&poison.text) {
         Err(error) => refusal(&error),
-        Ok(message) => match database.register(&message).await? {
-            Registered::New | Registered::Known => {
+        Ok(message) => match database.register(&message).await?.rejection() {
+            Some(reason) => reason.to_owned(),
+            None => {
                 database.unwake(message.id()).await?;
                 return Ok(());
-            }
-            Registered::Cancelled => return Ok(()),
-            Registered::JobEnded => "job_ended".into(),
-            Registered::NoSource => {
-                "the chunk is not registered and the message has no source".into()
             }
         },
     };

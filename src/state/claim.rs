@@ -65,6 +65,17 @@ pub enum Registered {
     NoSource,
 }
 
+impl Registered {
+    /// Why the message can never work; none: its chunk is durable.
+    pub fn rejection(self) -> Option<&'static str> {
+        match self {
+            Self::New | Self::Known | Self::Cancelled => None,
+            Self::JobEnded => Some("job_ended"),
+            Self::NoSource => Some("the chunk is not registered and the message has no source"),
+        }
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     answer: String,

@@ -1,7 +1,7 @@
 //! The right to work on a chunk: renewal, and the three ways to end it.
 
 use super::{AWAY_PAUSE, Database, Error};
-use crate::chunk::{ChunkId, Fence, Report};
+use crate::chunk::{ChunkId, Failure, Fence, Report};
 use sqlx::PgPool;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -131,8 +131,8 @@ pub enum GivenUp {
 pub struct Released<'a> {
     /// How.
     pub how: GiveUp,
-    /// A word.
-    pub code: &'a str,
+    /// The word of the row.
+    pub code: Failure,
     /// A sentence.
     pub message: &'a str,
     /// The most temp bytes held at once.
@@ -287,7 +287,7 @@ impl Database {
                 .bind(lease.id.chunk_index)
                 .bind(lease.fence.0)
                 .bind(outcome)
-                .bind(why.code)
+                .bind(why.code.to_string())
                 .bind(why.message.replace('\0', "\u{fffd}"))
                 .bind(max_attempts)
                 .bind(first)

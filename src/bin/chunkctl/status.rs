@@ -2,7 +2,10 @@
 
 use super::{Session, out};
 use anyhow::bail;
-use chunk_handler::state::{Capacity, ChunkStatus, JobProgress};
+use chunk_handler::{
+    chunk::Failure,
+    state::{Capacity, ChunkStatus, JobProgress},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
@@ -167,17 +170,19 @@ fn job_line(job: &JobProgress) -> String {
 
 fn failure_line(chunk: &ChunkStatus) -> String {
     let code = chunk.error_code.as_deref().unwrap_or("unknown");
-    let advice = match code {
-        "cancelled" => "the job was cancelled; `chunkctl control retry` reopens it",
-        "nothing_reachable" => "check the network of the app, then `chunkctl control retry`",
-        "source_missing" => "its list of URLs is gone; submit the job under a new number",
-        "worker_lost" => "it ended its process every time; look at its images, raise memory",
-        "deadline_overrun" => "make chunks smaller, or raise PIXCRAWLER_CHUNK_DEADLINE_SECONDS",
-        _ => "see the message; `chunkctl control retry` runs it again",
-    };
+    let advice = Failure::parse(code).map_or("see the message, then `retry`", Failure::advice);
+    let advice = advice.replace("`retry`", &retry_command(chunk));
     let message = chunk.error_message.as_deref().unwrap_or("");
     format!(
         "  chunk {}/{} failed: {code}: {message}\n    {advice}",
+        chunk.job_id, chunk.chunk_index
+    )
+}
+
+/// What runs a failed chunk again.
+fn retry_command(chunk: &ChunkStatus) -> String {
+    format!(
+        "`chunkctl control retry --job-id {} --chunk-index {}`",
         chunk.job_id, chunk.chunk_index
     )
 }

@@ -1,0 +1,135 @@
+//! Why an attempt at a chunk did not complete: the words of `error_code`, and what to do about each.
+
+use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
+use std::fmt;
+
+/// The words of `error_code` in `chunk_status` and `attempt_log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The job was cancelled by hand.
+    Cancelled,
+    /// No URL got any HTTP answer.
+    NothingReachable,
+    /// The list of URLs is not in the source container.
+    SourceMissing,
+    /// The list has more URLs than a chunk may have.
+    SourceTooLarge,
+    /// The registered message cannot be read.
+    MessageUnreadable,
+    /// Twenty leases in a row ran out.
+    WorkerLost,
+    /// The commit did not fit the deadline.
+    DeadlineOverrun,
+    /// A defect.
+    Panic,
+    /// Blob storage refused a request, for its key or its content.
+    StorageRefused,
+    /// A container is missing.
+    StorageMissing,
+    /// Postgres refused a statement.
+    DatabaseRefused,
+    /// A temporary file cannot be written, for another reason than a full disk.
+    SpoolFailed,
+    /// Not charged: blob storage or queue did not answer.
+    StorageUnreachable,
+    /// Not charged: another writer was at the same blob.
+    StorageConflict,
+    /// Not charged: Postgres did not answer.
+    DatabaseAway,
+    /// Not charged: the temp space is full.
+    DiskFull,
+    /// Not charged: the lease could not be renewed in time, or a newer claim was there.
+    LeaseLost,
+    /// Not charged: a lease ran out and was reclaimed.
+    LeaseExpired,
+    /// Not charged: the process was asked to end.
+    Drained,
+}
+
+impl Failure {
+    /// The failure that a row names; none: a word of another release.
+    pub fn parse(word: &str) -> Option<Self> {
+        let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+            word.into_deserializer();
+        Self::deserialize(word).ok()
+    }
+
+    /// What a person should do about a chunk that ended so.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Cancelled => "the job was cancelled by hand; `retry` reopens it",
+            Self::NothingReachable => {
+                "check the network of the app and its name service, then `retry`"
+            }
+            Self::SourceMissing => {
+                "its list of URLs is not in the source container; submit the job under a new number"
+            }
+            Self::SourceTooLarge => {
+                "submit the list under a new number with a smaller `--chunk-size`"
+            }
+            Self::MessageUnreadable => {
+                "another release wrote its message; submit the list under a new number"
+            }
+            Self::WorkerLost => {
+                "twenty processes in a row died on it; look at its images and at the memory of the app, then `retry`"
+            }
+            Self::DeadlineOverrun => {
+                "make chunks smaller, or raise PIXCRAWLER_CHUNK_DEADLINE_SECONDS, then `retry`"
+            }
+            Self::Panic => "a defect: report the logged message; `retry` runs it again",
+            Self::StorageRefused => {
+                "check key, identity and roles of ChunkStorage with `chunkctl doctor`, then `retry`"
+            }
+            Self::StorageMissing => {
+                "run `chunkctl migrate`, which makes containers and queues, then `retry`"
+            }
+            Self::DatabaseRefused => {
+                "check rights and schema of DATABASE_URL with `chunkctl doctor`, then `retry`"
+            }
+            Self::SpoolFailed => "check PIXCRAWLER_TEMP_DIR with `chunkctl doctor`, then `retry`",
+            Self::StorageUnreachable
+            | Self::StorageConflict
+            | Self::DatabaseAway
+            | Self::LeaseLost
+            | Self::LeaseExpired
+            | Self::Drained => "nothing: it is not charged and runs again by itself",
+            Self::DiskFull => {
+                "nothing at once, it runs again by itself; if it lasts, see what else fills PIXCRAWLER_TEMP_DIR"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// README's table of error codes has every word, and no other.
+    #[test]
+    fn readme_names_every_failure() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split("| `error_code` |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let first_cells = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+        let listed: Vec<&str> =
+            first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        for word in &listed {
+            let failure = Failure::parse(word).unwrap_or_else(|| panic!("{word} is no failure"));
+            assert_eq!(failure.to_string(), *word);
+        }
+        let words = include_str!("failure.rs").split("pub enum Failure {").nth(1).unwrap();
+        let variants = words.split("\n}").next().unwrap().lines().filter(|l| l.ends_with(','));
+        assert_eq!(listed.len(), variants.count());
+    }
+
+    #[test]
+    fn a_word_of_another_release_is_no_failure() {
+        assert_eq!(Failure::parse("gremlins"), None);
+    }
+}
