@@ -80,11 +80,7 @@ impl Database {
     pub async fn announce(&self, settings: &Settings) -> Result<(), Error> {
         let statement = sqlx::query(
             "-- announce
-            with limits as (
-                update fleet set max_chunks = $1, environment = $2, chunk_size = $3,
-                    storage_limit_mb = $4
-            )
-            insert into slot (slot_no) select generate_series(1, $1) on conflict do nothing",
+            select announce($1, $2, $3, $4)",
         )
         .bind(settings.fleet_max_chunks)
         .bind(settings.profile.to_string())

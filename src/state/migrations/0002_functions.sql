@@ -42,6 +42,17 @@ begin
     return result;
 end $$;
 
+-- Sets the limit in force and what view capacity shows; missing slots are created. It waits for the
+-- claims under way: one that read the old limit must not grant above the new one (claim's lock).
+create function announce(p_max_chunks integer, p_environment text, p_chunk_size integer,
+    p_storage_limit_mb integer) returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(7110421, 1);
+    update fleet set max_chunks = p_max_chunks, environment = p_environment,
+        chunk_size = p_chunk_size, storage_limit_mb = p_storage_limit_mb;
+    insert into slot (slot_no) select generate_series(1, p_max_chunks) on conflict do nothing;
+end $$;
+
 create type claim_answer as (
     answer text,
     fence bigint,
@@ -89,6 +100,9 @@ declare
     s integer;
     a claim_answer;
 begin
+    -- Shared among claims, so that they do not wait for each other; against announce. The limit is
+    -- read in the next statement: the snapshot of this one is older than the lock.
+    perform pg_advisory_xact_lock_shared(7110421, 1);
     select * into f from fleet;
     a.max_chunks := f.max_chunks;
     a.active_chunks := 0;

@@ -1,7 +1,10 @@
 //! Faults as the rows see them: leases that run out, limits that move, without a process.
 
 use super::sql::Sql;
-use crate::{invariants, rig::Rig};
+use crate::{
+    invariants,
+    rig::{Rig, wait_for},
+};
 
 async fn world(limit: i32, chunks: i32) -> (Rig, Sql) {
     let rig = Rig::new().await;
@@ -175,6 +178,32 @@ async fn a_lowered_limit_drains_and_a_raised_one_grants() {
     }
     assert_eq!(sql.claim(9, "x").await.0, "full");
     assert_eq!(sql.value::<i32>("select active_chunks from capacity").await, 5);
+    holds(&rig).await;
+}
+
+/// I4: a limit is lowered only after the claims that read the old one are over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_lowered_after_the_claims_under_way() {
+    let (rig, sql) = world(2, 4).await;
+    sql.claimed(0).await;
+    let mut under_way = sql.pool.begin().await.unwrap();
+    let claim = "select answer from claim(1, 1, null, 'test', 'b', 60)";
+    let answer: String = sqlx::query_scalar(claim).fetch_one(&mut *under_way).await.unwrap();
+    assert_eq!(answer, "claimed");
+    let limit = "select max_chunks from capacity";
+    let lowering = async {
+        sql.announce(1).await;
+        sql.claim(2, "c").await.0
+    };
+    let committing = async {
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database())";
+        wait_for("the announcement waits", async || sql.value::<i64>(waiting).await == 1).await;
+        assert_eq!(sql.value::<i32>(limit).await, 2, "the old limit is in force");
+        under_way.commit().await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(lowering, committing);
+    assert_eq!((refused.as_str(), sql.value::<i32>(limit).await), ("full", 1));
     holds(&rig).await;
 }
 

@@ -25,12 +25,8 @@ impl Sql {
 
     /// Sets the fleet limit as a starting process does.
     pub async fn announce(&self, limit: i32) {
-        for statement in [
-            "update fleet set max_chunks = $1",
-            "insert into slot (slot_no) select generate_series(1, $1) on conflict do nothing",
-        ] {
-            sqlx::query(statement).bind(limit).execute(&self.pool).await.unwrap();
-        }
+        let announce = sqlx::query("select announce($1, 'local', 500, 20000)");
+        announce.bind(limit).execute(&self.pool).await.unwrap();
     }
 
     /// A job of chunks that nobody has claimed yet.
