@@ -3,7 +3,7 @@
 mod answer;
 mod host;
 
-pub use host::{ChunkHosts, HostGates};
+pub use host::{ChunkHosts, Hosts};
 
 use super::address::{Guard, Resolver};
 use crate::{
@@ -48,7 +48,7 @@ pub struct Fetched {
 pub struct Fetcher {
     client: reqwest::Client,
     guard: Guard,
-    gates: HostGates,
+    hosts: Hosts,
     settings: DownloadSettings,
 }
 
@@ -100,9 +100,21 @@ impl ChunkFetch {
 enum TryError {
     /// No further try helps.
     Final(Reason),
-    /// Another try may help, after the given wait.
-    Transient(Reason, Option<Duration>),
+    /// Another try may help.
+    Transient(Reason),
+    /// The host asks for a wait, of its own choice or ours.
+    Throttled(Reason, Option<Duration>),
     Spool(io::Error),
+}
+
+impl TryError {
+    /// How long the host wants to be left alone.
+    fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled(_, asked) => *asked,
+            Self::Final(_) | Self::Transient(_) | Self::Spool(_) => None,
+        }
+    }
 }
 
 /// One hop's end.
@@ -145,7 +157,7 @@ impl Fetcher {
         Ok(Self {
             client,
             guard: Guard::new(settings),
-            gates: HostGates::new(settings.download.per_host_concurrency),
+            hosts: Hosts::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
         })
     }
@@ -167,10 +179,13 @@ impl Fetcher {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::Final(reason)) => return Err(Error::Rejected(reason)),
-                Err(TryError::Transient(reason, _)) if tries == MAX_TRIES => {
+                Err(TryError::Transient(reason) | TryError::Throttled(reason, _))
+                    if tries == MAX_TRIES =>
+                {
                     return Err(Error::Rejected(reason));
                 }
-                Err(TryError::Transient(reason, asked)) => {
+                Err(failure @ (TryError::Transient(reason) | TryError::Throttled(reason, _))) => {
+                    let asked = failure.asked();
                     let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
                     if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
                         let asked_too_long = asked.is_some();
@@ -189,16 +204,26 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             // Host first, then download: whoever holds a download never waits for a host.
             let host = host::key(&url);
-            let _gate = self.gates.enter(&host).await;
+            let place = self.hosts.enter(&host, chunk.deadline).await.map_err(TryError::Final)?;
             let _download = enter(&chunk.downloads).await?;
             if chunk.hosts.is_unreachable(&host) {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
             // Boxed only now, so that a URL that waits costs little.
-            let hop = Box::pin(self.hop(&url, &host, chunk, &mut remaining)).await?;
-            match hop {
-                Hop::Body(fetched) => return Ok(fetched),
-                Hop::Redirect(next) => url = next,
+            match Box::pin(self.hop(&url, &host, chunk, &mut remaining)).await {
+                Ok(hop) => {
+                    place.answered();
+                    match hop {
+                        Hop::Body(fetched) => return Ok(fetched),
+                        Hop::Redirect(next) => url = next,
+                    }
+                }
+                Err(failure) => {
+                    if let TryError::Throttled(_, asked) = failure {
+                        place.throttled(asked);
+                    }
+                    return Err(failure);
+                }
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects))
@@ -220,14 +245,16 @@ impl Fetcher {
             Ok(Err(error)) => {
                 let (failure, never_connected) = answer::classify_request(&error);
                 if never_connected {
-                    chunk.hosts.failed_to_connect(host);
+                    chunk.hosts.failed(host);
                 }
                 return Err(failure);
             }
-            Err(_) => return Err(TryError::Transient(Reason::Timeout, None)),
+            // A host that never answered costs one timeout: the next try would wait as long again.
+            Err(_) if chunk.hosts.failed(host) => return Err(TryError::Final(Reason::Timeout)),
+            Err(_) => return Err(TryError::Transient(Reason::Timeout)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
-        chunk.hosts.connected(host);
+        chunk.hosts.answered(host);
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {
             self.guard.check(&next).map_err(TryError::Final)?;
@@ -257,7 +284,7 @@ impl Fetcher {
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(answer::classify_body(&error)),
                 Err(_) if remaining.is_zero() => {
-                    return Err(TryError::Transient(Reason::Timeout, None));
+                    return Err(TryError::Transient(Reason::Timeout));
                 }
                 Err(_) => bytes::Bytes::new(),
             };
@@ -271,7 +298,7 @@ impl Fetcher {
         }
         match expected {
             Some(expected) if writer.len() < expected => {
-                Err(TryError::Transient(Reason::BodyTruncated, None))
+                Err(TryError::Transient(Reason::BodyTruncated))
             }
             _ if writer.is_empty() => Err(TryError::Final(Reason::Empty)),
             _ => {

@@ -34,6 +34,7 @@ mod invariants;
 mod message_cases;
 mod message_cases_logs;
 mod negative;
+mod polite;
 mod requirements;
 mod rig;
 mod run;

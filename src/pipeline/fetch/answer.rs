@@ -38,9 +38,10 @@ pub(super) fn check_head(
             429 => Reason::RateLimited,
             other => Reason::Http(other),
         };
-        return Err(match is_transient(status) {
-            true => TryError::Transient(reason, retry_after(response)),
-            false => TryError::Final(reason),
+        return Err(match (is_transient(status), retry_after(response)) {
+            (false, _) => TryError::Final(reason),
+            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason),
+            (true, asked) => TryError::Throttled(reason, asked),
         });
     }
     if settings.respect_opt_out && opts_out(response) {
@@ -106,7 +107,7 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
             false if error.is_timeout() => Reason::Timeout,
             false => Reason::ConnectFailed,
         };
-        return (TryError::Transient(reason, None), true);
+        return (TryError::Transient(reason), true);
     }
     (interrupted(error, Reason::ConnectFailed), false)
 }
@@ -123,7 +124,7 @@ pub(super) fn classify_body(error: &reqwest::Error) -> TryError {
 /// A connection that ended may serve another try; an answer against the rules of HTTP will not.
 fn interrupted(error: &reqwest::Error, reason: Reason) -> TryError {
     if error.is_timeout() {
-        return TryError::Transient(Reason::Timeout, None);
+        return TryError::Transient(Reason::Timeout);
     }
     let ended = causes(error).any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
@@ -142,7 +143,7 @@ fn interrupted(error: &reqwest::Error, reason: Reason) -> TryError {
     if !ended && broken.iter().any(|word| text.contains(word)) {
         return TryError::Final(Reason::BadResponse);
     }
-    TryError::Transient(reason, None)
+    TryError::Transient(reason)
 }
 
 fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

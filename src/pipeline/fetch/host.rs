@@ -1,10 +1,15 @@
-//! Hosts: how many downloads each gets, and which are given up.
+//! Hosts: how many downloads each gets, when it wants to be left alone, and which are given up.
 
+use crate::chunk::Reason;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
+};
 use url::Url;
 
 /// Host and port.
@@ -13,64 +18,265 @@ pub(super) fn key(url: &Url) -> String {
     format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
-/// Downloads at once for each host and port, over all chunks of the process.
+/// Every host and port that the process downloads from: one back-off for all its chunks.
 #[derive(Debug)]
-pub struct HostGates {
+pub struct Hosts {
     limit: usize,
-    gates: Mutex<HashMap<String, Weak<Semaphore>>>,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+/// One host: it gets fewer downloads at once each time it answers that these are too many, and more
+/// again while it answers all of them.
+#[derive(Debug)]
+struct Host {
+    limit: usize,
+    permits: Arc<Semaphore>,
+    pace: Mutex<Pace>,
+}
+
+/// How fast a host is asked.
+#[derive(Debug)]
+struct Pace {
+    /// Downloads at once.
+    width: usize,
+    /// Permits in use that are not given back: the width was lowered.
+    surplus: usize,
+    /// Answers since the width last changed.
+    answered: usize,
+    /// Times in a row that it asked us to wait, with no answer in between.
+    rounds: u32,
+    quiet_until: Option<Instant>,
 }
 
 /// Above this many hosts the idle ones are forgotten.
 const REMEMBERED_HOSTS: usize = 4096;
+/// So many answers for each download at once, then there may be one more.
+const GROW_AFTER: usize = 32;
+/// The first wait of a host that names none; it doubles with each round.
+const FIRST_QUIET: Duration = Duration::from_millis(500);
+/// A longer wait may be meant for one URL: it is not shared by all of the host.
+const LONGEST_QUIET: Duration = Duration::from_secs(60);
+/// A host that asked to wait this often in a row is not asked at all for [`LONGEST_QUIET`].
+const OPEN_AFTER: u32 = 5;
 
-impl HostGates {
-    /// Gates of the given width.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hosts {
+    /// Hosts of which each gets at most `limit` downloads at once.
     pub fn new(limit: usize) -> Self {
-        Self { limit, gates: Mutex::default() }
+        Self { limit, hosts: Mutex::default() }
     }
 
     /// Waits for a place at the host.
-    pub(super) async fn enter(&self, host: &str) -> Option<OwnedSemaphorePermit> {
-        self.gate(host).acquire_owned().await.ok()
+    ///
+    /// # Errors
+    ///
+    /// `rate_limited`: the host asked for a wait beyond `deadline`, or answers nothing else.
+    pub(super) async fn enter(&self, host: &str, deadline: Instant) -> Result<Place, Reason> {
+        let host = self.host(host);
+        let permit = Arc::clone(&host.permits).acquire_owned().await;
+        let place = Place { host, permit: permit.ok() };
+        while let Some(until) = place.host.quiet_until() {
+            if until > deadline || locked(&place.host.pace).rounds >= OPEN_AFTER {
+                return Err(Reason::RateLimited);
+            }
+            sleep_until(until).await;
+        }
+        Ok(place)
     }
 
-    fn gate(&self, host: &str) -> Arc<Semaphore> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(host).and_then(Weak::upgrade) {
-            return gate;
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = locked(&self.hosts);
+        if let Some(host) = hosts.get(name) {
+            return Arc::clone(host);
         }
-        if gates.len() >= REMEMBERED_HOSTS {
-            gates.retain(|_, gate| gate.strong_count() > 0);
+        if hosts.len() >= REMEMBERED_HOSTS {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.quiet_until().is_some());
         }
-        let gate = Arc::new(Semaphore::new(self.limit));
-        gates.insert(host.to_owned(), Arc::downgrade(&gate));
-        gate
+        let host = Arc::new(Host::new(self.limit));
+        hosts.insert(name.to_owned(), Arc::clone(&host));
+        host
     }
 }
 
-/// Connection failures in a row, for each host and port of a chunk.
+impl Host {
+    fn new(limit: usize) -> Self {
+        let pace = Pace { width: limit, surplus: 0, answered: 0, rounds: 0, quiet_until: None };
+        Self { limit, permits: Arc::new(Semaphore::new(limit)), pace: Mutex::new(pace) }
+    }
+
+    /// When it may be asked again; none: now.
+    fn quiet_until(&self) -> Option<Instant> {
+        locked(&self.pace).quiet_until.filter(|until| *until > Instant::now())
+    }
+}
+
+/// One download's place at a host.
+#[derive(Debug)]
+pub(super) struct Place {
+    host: Arc<Host>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// The host answered.
+    pub(super) fn answered(&self) {
+        let mut pace = locked(&self.host.pace);
+        pace.rounds = 0;
+        pace.answered += 1;
+        if pace.answered >= GROW_AFTER * pace.width && pace.width < self.host.limit {
+            pace.width += 1;
+            pace.answered = 0;
+            match pace.surplus.checked_sub(1) {
+                Some(surplus) => pace.surplus = surplus,
+                None => self.host.permits.add_permits(1),
+            }
+        }
+    }
+
+    /// The host asked for a wait: everybody waits, and half as many come back. What was under way
+    /// meanwhile says the same once more and counts nothing.
+    pub(super) fn throttled(&self, asked: Option<Duration>) {
+        let now = Instant::now();
+        let mut pace = locked(&self.host.pace);
+        if pace.quiet_until.is_none_or(|until| until <= now) {
+            pace.rounds += 1;
+            pace.answered = 0;
+            let width = (pace.width / 2).max(1);
+            let fewer = pace.width - width;
+            pace.surplus += fewer - self.host.permits.forget_permits(fewer);
+            pace.width = width;
+        }
+        let wait = match asked {
+            _ if pace.rounds >= OPEN_AFTER => LONGEST_QUIET,
+            Some(asked) if asked > LONGEST_QUIET => return,
+            Some(asked) => asked,
+            None => (FIRST_QUIET * 2_u32.pow(pace.rounds.min(8) - 1)).min(LONGEST_QUIET),
+        };
+        pace.quiet_until = pace.quiet_until.max(Some(now + wait));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut pace = locked(&self.host.pace);
+        if let Some(surplus) = pace.surplus.checked_sub(1)
+            && let Some(permit) = self.permit.take()
+        {
+            pace.surplus = surplus;
+            permit.forget();
+        }
+    }
+}
+
+/// What one chunk knows of its hosts.
 #[derive(Debug, Default)]
 pub struct ChunkHosts {
-    failures: Mutex<HashMap<String, u32>>,
+    hosts: Mutex<HashMap<String, Reached>>,
 }
 
-/// A host and port that failed to connect this often in a row is given up for the chunk.
+/// Whether a host can be reached at all.
+#[derive(Debug, Default)]
+struct Reached {
+    /// Tries in a row that got no answer.
+    failures: u32,
+    has_answered: bool,
+}
+
+/// A host and port that failed to answer this often in a row is given up for the chunk.
 const GIVE_UP_AFTER: u32 = 8;
 
 impl ChunkHosts {
     pub(super) fn is_unreachable(&self, host: &str) -> bool {
-        self.with(|failures| failures.get(host).is_some_and(|n| *n >= GIVE_UP_AFTER))
+        locked(&self.hosts).get(host).is_some_and(|reached| reached.failures >= GIVE_UP_AFTER)
     }
 
-    pub(super) fn failed_to_connect(&self, host: &str) {
-        self.with(|failures| *failures.entry(host.to_owned()).or_default() += 1);
+    /// No connection, or no answer in time; true when the host never answered anything.
+    pub(super) fn failed(&self, host: &str) -> bool {
+        let mut hosts = locked(&self.hosts);
+        let reached = hosts.entry(host.to_owned()).or_default();
+        reached.failures += 1;
+        !reached.has_answered
     }
 
-    pub(super) fn connected(&self, host: &str) {
-        self.with(|failures| failures.remove(host));
+    pub(super) fn answered(&self, host: &str) {
+        let mut hosts = locked(&self.hosts);
+        let reached = hosts.entry(host.to_owned()).or_default();
+        *reached = Reached { failures: 0, has_answered: true };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: Duration = Duration::from_secs(3600);
+
+    async fn enter(hosts: &Hosts) -> Result<Place, Reason> {
+        hosts.enter("a:80", Instant::now() + FAR).await
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {
-        act(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How many downloads at once a host gets now.
+    async fn width(hosts: &Hosts) -> usize {
+        let mut places = Vec::new();
+        while let Ok(place) = tokio::time::timeout(Duration::from_millis(1), enter(hosts)).await {
+            places.push(place.unwrap());
+        }
+        places.len()
+    }
+
+    /// A host that says it is too much gets half, everybody waits as long as it asked, and it gets
+    /// more again while it answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_host_gets_half_after_its_wait_and_more_later() {
+        let hosts = Hosts::new(8);
+        let (first, second) = (enter(&hosts).await.unwrap(), enter(&hosts).await.unwrap());
+        let began = Instant::now();
+        first.throttled(Some(Duration::from_secs(3)));
+        second.throttled(Some(Duration::from_secs(2)));
+        drop((first, second));
+        let place = enter(&hosts).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 3);
+        drop(place);
+        assert_eq!(width(&hosts).await, 4, "one round counts once");
+        let place = enter(&hosts).await.unwrap();
+        (0..GROW_AFTER * 4).for_each(|_| place.answered());
+        drop(place);
+        assert_eq!(width(&hosts).await, 5);
+    }
+
+    /// A host that answers nothing else is not asked any more, then asked once.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_only_throttles_is_left_alone_for_a_minute() {
+        let hosts = Hosts::new(8);
+        for _ in 0..OPEN_AFTER {
+            enter(&hosts).await.unwrap().throttled(None);
+        }
+        assert_eq!(enter(&hosts).await.err(), Some(Reason::RateLimited));
+        tokio::time::advance(LONGEST_QUIET).await;
+        let place = enter(&hosts).await.unwrap();
+        assert_eq!(width(&hosts).await, 0, "one at a time");
+        place.throttled(None);
+        drop(place);
+        assert_eq!(enter(&hosts).await.err(), Some(Reason::RateLimited));
+        tokio::time::advance(LONGEST_QUIET).await;
+        enter(&hosts).await.unwrap().answered();
+        enter(&hosts).await.unwrap().throttled(None);
+        assert!(enter(&hosts).await.is_ok(), "an answer closes the circuit");
+    }
+
+    /// Case 67: an eternity that one URL asks for silences only that URL; one within the deadline
+    /// but beyond a chunk's own costs its images at once.
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_goes_beyond_the_deadline() {
+        let hosts = Hosts::new(8);
+        let began = Instant::now();
+        enter(&hosts).await.unwrap().throttled(Some(Duration::from_secs(99_999)));
+        drop(enter(&hosts).await.unwrap());
+        enter(&hosts).await.unwrap().throttled(Some(Duration::from_secs(30)));
+        let refused = hosts.enter("a:80", began + Duration::from_secs(20)).await.err();
+        assert_eq!((refused, began.elapsed()), (Some(Reason::RateLimited), Duration::ZERO));
     }
 }
