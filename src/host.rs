@@ -7,7 +7,7 @@ mod envelope;
 use crate::{
     admission::{Held, hold},
     chunk::ChunkMessage,
-    health,
+    health::Health,
     jobs::{self, Command},
     run::{Disposition, Invocation, Worker},
     storage::{CHUNKS, CONTROL},
@@ -33,14 +33,15 @@ const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Handler {
     worker: Arc<Worker>,
+    health: Health,
     /// Invocations outlive their connection: the host may go away, the work is then released.
     invocations: TaskTracker,
 }
 
 impl Handler {
-    /// Serves the given worker.
-    pub fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, invocations: TaskTracker::new() }
+    /// Serves the given worker and its health check.
+    pub fn new(worker: Arc<Worker>, health: Health) -> Self {
+        Self { worker, health, invocations: TaskTracker::new() }
     }
 
     /// The invocations under way.
@@ -115,7 +116,8 @@ async fn health_check(
     if let Some(refusal) = refuse_type(&headers) {
         return refusal;
     }
-    let check = |worker: Arc<Worker>| async move { Answer::Done(health::check(&worker).await) };
+    let health = handler.health.clone();
+    let check = async move |worker: Arc<Worker>| Answer::Done(health.check(&worker).await);
     handler.invoke(check).await
 }
 

@@ -50,6 +50,7 @@
 //! | [`admission`] | may this chunk start here and now |
 //! | [`run`] | one chunk to its end; the one judge of faults |
 //! | [`jobs`] | submit, control, wake-ups, job ends, poison |
+//! | [`identity`], [`monitor`] | the token for Azure; its metrics, for the timer |
 //! | [`health`] | the timer |
 //! | [`host`] | routes and envelope of the Functions host |
 //! | [`background`] | heartbeat, passes, sweep, signals, parent watch |
@@ -72,11 +73,13 @@ pub mod chunk;
 pub mod settings;
 pub mod spool;
 pub mod state;
+pub mod identity;
 pub mod storage;
 pub mod pipeline;
 pub mod admission;
 pub mod run;
 pub mod jobs;
+pub mod monitor;
 pub mod health;
 pub mod host;
 pub mod background;

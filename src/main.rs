@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use chunk_handler::{
     background::{self, Ending},
+    health::Health,
     host::Handler,
     pipeline::Stages,
     run::Worker,
@@ -64,9 +65,10 @@ async fn serve(settings: Settings) -> anyhow::Result<Ending> {
     let database = Database::open(settings.database_url.expose(), settings.lease)?;
     let storage = Storage::open(&settings)?;
     let stages = Stages::new(&settings).context("setting up the download client")?;
+    let health = Health::open(&settings).context("setting up the client of Azure Monitor")?;
     tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
     let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
-    let handler = Handler::new(Arc::clone(&worker));
+    let handler = Handler::new(Arc::clone(&worker), health);
     let mut background = background::start(&worker)?;
     let stop_serving = CancellationToken::new();
     let serve = axum::serve(listener, handler.routes())

@@ -78,8 +78,7 @@ pub struct DownloadSettings {
     pub allowed_origins: Vec<SocketAddr>,
 }
 
-/// Where an operator's instruments are. Read and checked; the health check and the exporter that
-/// use them are not part of this release.
+/// Where an operator's instruments are.
 #[derive(Debug, Clone)]
 pub struct MonitorSettings {
     /// The app, to be asked for CPU and memory.

@@ -7,16 +7,15 @@ mod signature;
 pub use blob::{BlobHead, Condition};
 pub use queue::{BATCH, QueueMessage};
 
-use crate::settings::{Settings, StorageConnection, StorageEndpoints};
+use crate::{
+    identity,
+    settings::{Settings, StorageConnection, StorageEndpoints},
+};
 use azure_core::{
     credentials::TokenCredential,
     http::{
         ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, StatusCode, Transport,
     },
-};
-use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId, WorkloadIdentityCredential,
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use url::Url;
@@ -93,8 +92,8 @@ impl Storage {
                 (Some(signature::account_signature(account, key).map_err(refused)?), None)
             }
             StorageConnection::Signature { signature, .. } => (Some(signature.clone()), None),
-            StorageConnection::Identity { client_id, .. } => {
-                let credential = credential(settings, client_id.clone());
+            StorageConnection::Identity { .. } => {
+                let credential = identity::credential(settings);
                 (None, Some(credential.map_err(|e| refused(e.to_string()))?))
             }
         };
@@ -154,24 +153,6 @@ impl Storage {
             ..ClientOptions::default()
         }
     }
-}
-
-/// The identity's own order (`dependencies`): managed, workload, the developer's.
-fn credential(
-    settings: &Settings,
-    client_id: Option<String>,
-) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    if settings.host.identity_endpoint.is_some() || settings.host.on_azure {
-        let options = ManagedIdentityCredentialOptions {
-            user_assigned_id: client_id.map(UserAssignedId::ClientId),
-            ..ManagedIdentityCredentialOptions::default()
-        };
-        return Ok(ManagedIdentityCredential::new(Some(options))?);
-    }
-    if let Ok(workload) = WorkloadIdentityCredential::new(None) {
-        return Ok(workload);
-    }
-    Ok(DeveloperToolsCredential::new(None)?)
 }
 
 /// Runs a call with a deadline and sorts its failure.

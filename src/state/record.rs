@@ -67,6 +67,12 @@ pub struct HealthRow {
     pub gauges: Gauges,
     /// Messages in the chunk queue, roughly; none: the queue did not answer.
     pub queue_depth: Option<i32>,
+    /// How far Azure Monitor can be believed.
+    pub azure_state: &'static str,
+    /// Percent; none: not known.
+    pub azure_cpu: Option<f64>,
+    /// Percent; none: not known.
+    pub azure_memory: Option<f64>,
     /// Everything else, for people.
     pub report: serde_json::Value,
 }
@@ -206,12 +212,16 @@ impl Database {
             with old as (
                 delete from health_check where checked_at < clock_timestamp() - interval '30 days'
             )
-            insert into health_check (active_chunks, pending_chunks, queue_depth, azure_state, report)
-            values ($1, $2, $3, 'not_configured', $4)",
+            insert into health_check (active_chunks, pending_chunks, queue_depth, azure_state,
+                azure_cpu, azure_memory, report)
+            values ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(row.gauges.active_chunks)
         .bind(row.gauges.pending_chunks)
         .bind(row.queue_depth)
+        .bind(row.azure_state)
+        .bind(row.azure_cpu)
+        .bind(row.azure_memory)
         .bind(sqlx::types::Json(&row.report));
         ask!(self.pool, self.cap, "record_health", statement.execute).map(drop)
     }

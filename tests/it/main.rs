@@ -32,6 +32,7 @@ mod http_cases_hops;
 mod http_cases_raw;
 mod invariants;
 mod message_cases;
+mod monitor;
 mod message_cases_logs;
 mod negative;
 mod polite;

@@ -9,13 +9,14 @@ use std::{
 };
 
 /// The guide's table. `pipeline/NAME` is a stage; a module's own files count as the module.
-const GUIDE: [(&str, &[&str]); 20] = [
+const GUIDE: &[(&str, &[&str])] = &[
     ("chunk", &[]),
     ("settings", &[]),
     ("spool", &["settings"]),
-    ("monitor", &["settings"]),
+    ("identity", &["settings"]),
+    ("monitor", &["settings", "identity"]),
     ("telemetry", &["settings"]),
-    ("storage", &["settings"]),
+    ("storage", &["settings", "identity"]),
     ("state", &["chunk"]),
     ("pipeline/fetch", &["chunk", "spool", "settings", "storage", "pipeline/address"]),
     ("pipeline/upload", &["chunk", "spool", "settings", "storage"]),
@@ -39,7 +40,7 @@ const GUIDE: [(&str, &[&str]); 20] = [
 ];
 
 /// Edges beyond the guide's table, each with its reason.
-const BEYOND: [(&str, &str, &str); 21] = [
+const BEYOND: &[(&str, &str, &str)] = &[
     ("pipeline", "state", "a chunk's images are compared with those its job has already"),
     ("pipeline", "storage", "it opens the upload"),
     ("pipeline", "settings", "it builds the stages once for each process"),
@@ -54,6 +55,7 @@ const BEYOND: [(&str, &str, &str); 21] = [
     ("state", "settings", "announce writes the limits"),
     ("health", "run", "the worker holds database, storage and budget"),
     ("host", "storage", "it records rejected messages under their queue's name"),
+    ("main", "health", "it builds the health check"),
     ("main", "pipeline", "it builds the stages"),
     ("main", "run", "it builds the worker"),
     ("main", "spool", "it builds the budget"),

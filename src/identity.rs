@@ -1,0 +1,32 @@
+//! The process's identity in Azure, for whoever must show a token.
+
+use crate::settings::{Settings, StorageConnection};
+use azure_core::credentials::TokenCredential;
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential,
+};
+use std::sync::Arc;
+
+/// The identity's own order (`dependencies`): managed, workload, the developer's.
+///
+/// # Errors
+///
+/// When the environment names an identity that cannot be used.
+pub fn credential(settings: &Settings) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    let client_id = match &settings.storage {
+        StorageConnection::Identity { client_id, .. } => client_id.clone(),
+        StorageConnection::Key { .. } | StorageConnection::Signature { .. } => None,
+    };
+    if settings.host.identity_endpoint.is_some() || settings.host.on_azure {
+        let options = ManagedIdentityCredentialOptions {
+            user_assigned_id: client_id.map(UserAssignedId::ClientId),
+            ..ManagedIdentityCredentialOptions::default()
+        };
+        return Ok(ManagedIdentityCredential::new(Some(options))?);
+    }
+    if let Ok(workload) = WorkloadIdentityCredential::new(None) {
+        return Ok(workload);
+    }
+    Ok(DeveloperToolsCredential::new(None)?)
+}
