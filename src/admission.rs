@@ -4,11 +4,12 @@ use crate::{
     chunk::ChunkMessage,
     spool::{Allowance, Budget},
     state::{Answer, Claim, Database, Error, Refusal},
-    telemetry::cause_chain,
+    telemetry::{Metrics, cause_chain},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// The host renews a held message; a 503 burns a delivery (rule H8).
 const HOLD: Duration = Duration::from_secs(180);
@@ -105,6 +106,8 @@ pub struct Asker<'a> {
     pub arrived: Instant,
     /// Ends holds and waits.
     pub drain: &'a CancellationToken,
+    /// Told how long claims take.
+    pub metrics: &'a Metrics,
 }
 
 /// Decides about one message. Whatever the answer, a valid message's chunk is durable by then.
@@ -121,7 +124,14 @@ pub async fn admit(
             Err(decision) => return decision,
         },
     };
-    let ask = || database.claim(message, asker.owner, asker.invocation);
+    let ask = || async {
+        let asked_at = Instant::now();
+        let claim = database.claim(message, asker.owner, asker.invocation);
+        let span = tracing::info_span!("claim", otel.kind = "client", db.system = "postgresql");
+        let answer = claim.instrument(span).await;
+        asker.metrics.claimed(asked_at.elapsed());
+        answer
+    };
     match hold(asker.arrived, asker.drain, ask).await {
         Held::Answered(Answer::Unknown) => {}
         other => return decide(other, allowance),

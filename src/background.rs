@@ -8,6 +8,7 @@ use crate::{
     jobs,
     run::Worker,
     spool::{Swept, TempDir},
+    state::Reclaimed,
     telemetry::cause_chain,
 };
 use std::{collections::BTreeSet, future::Future, io, sync::Arc, time::Duration};
@@ -115,8 +116,11 @@ impl Parts {
         let (database, storage) = (&worker.database, &worker.storage);
         worker.budget.look_beside();
         let reclaim = async { Ok(database.reclaim().await?) };
-        if let Some(reclaimed @ 1..) = self.part(worker, "reclaim", reclaim).await {
-            tracing::warn!(reclaimed, "reclaimed expired leases");
+        if let Some(Reclaimed { reclaimed: reclaimed @ 1.., failed }) =
+            self.part(worker, "reclaim", reclaim).await
+        {
+            tracing::warn!(reclaimed, failed, "reclaimed expired leases");
+            worker.metrics.reclaimed(reclaimed, failed);
         }
         let asked = async { Ok(database.sweep_asked_at().await?) };
         let asked = self.part(worker, "sweep", asked).await.flatten();

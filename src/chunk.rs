@@ -3,6 +3,7 @@
 
 mod failure;
 mod message;
+mod phash;
 mod report;
 mod source;
 mod verdict;
@@ -12,6 +13,7 @@ pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MESSAGE_LIMIT_BYTES,
     MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,
 };
+pub use phash::{NearDuplicate, PerceptualHash};
 pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals, hex};
 pub use source::ListFormat;
 pub use verdict::{Format, ImageInfo, Reason, Status};

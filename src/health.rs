@@ -8,9 +8,9 @@ use crate::{
     monitor::{Monitor, Reading},
     run::Worker,
     settings::Settings,
-    state::{Gauges, HealthRow},
+    state::{Gauges, HealthRow, Reclaimed},
     storage::CHUNKS,
-    telemetry::cause_chain,
+    telemetry::{FleetGauges, cause_chain},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -89,7 +89,11 @@ struct Own {
 async fn own_parts(worker: &Worker) -> Own {
     let mut report = Report { parts: Map::new(), until: Instant::now() + LIMIT };
     let (database, storage) = (&worker.database, &worker.storage);
-    report.part("reclaimed", async { Ok(database.reclaim().await?) }).await;
+    if let Some(Reclaimed { reclaimed, failed }) =
+        report.part("reclaimed", async { Ok(database.reclaim().await?) }).await
+    {
+        worker.metrics.reclaimed(reclaimed, failed);
+    }
     let gauges = report.part("gauges", async { Ok(database.gauges().await?) }).await;
     let mut queue_depth = None;
     if gauges.is_some() {
@@ -118,6 +122,15 @@ impl Own {
             self.queue_depth.map_or("unknown".into(), |n| n.to_string()),
             azure.state.as_str(),
         );
+        worker.metrics.fleet(&FleetGauges {
+            active_chunks: gauges.active_chunks,
+            max_chunks: gauges.max_chunks,
+            pending_chunks: gauges.pending_chunks,
+            oldest_pending_seconds: gauges.oldest_pending_seconds,
+            queue_depth: self.queue_depth,
+            azure_cpu: azure.cpu,
+            azure_memory: azure.memory,
+        });
         self.parts.insert("azure".into(), azure.report);
         let row = HealthRow {
             gauges,

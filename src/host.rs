@@ -11,7 +11,7 @@ use crate::{
     jobs::{self, Command},
     run::{Disposition, Invocation, Worker},
     storage::{CHUNKS, CONTROL},
-    telemetry::{cause_chain, refusal},
+    telemetry::{self, cause_chain, refusal},
 };
 use axum::{
     Json, Router,
@@ -25,6 +25,7 @@ use envelope::{Answer, queue_text};
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
 /// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
 const BODY_LIMIT_BYTES: usize = 1024 * 1024;
@@ -62,14 +63,14 @@ impl Handler {
 
     /// Runs an invocation to its end, whatever becomes of its connection. While the process
     /// drains nothing new is answered (rule H2).
-    async fn invoke<F>(&self, work: impl FnOnce(Arc<Worker>) -> F) -> Response
+    async fn invoke<F>(&self, span: Span, work: impl FnOnce(Arc<Worker>) -> F) -> Response
     where
         F: Future<Output = Answer> + Send + 'static,
     {
         if self.worker.intake_stopped.is_cancelled() {
             return std::future::pending().await;
         }
-        let task = self.invocations.spawn(work(Arc::clone(&self.worker)));
+        let task = self.invocations.spawn(work(Arc::clone(&self.worker)).instrument(span));
         match task.await {
             Ok(answer) => answer.into_response(),
             // A defect outside a chunk's own guard: the host delivers the message again.
@@ -96,7 +97,8 @@ async fn process_chunk(
         return refusal;
     }
     let invocation = invocation(&headers);
-    handler.invoke(move |worker| chunk_answer(worker, invocation, body)).await
+    let span = span("process_chunk", &invocation, &headers);
+    handler.invoke(span, move |worker| chunk_answer(worker, invocation, body)).await
 }
 
 async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes) -> Response {
@@ -104,7 +106,8 @@ async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes
         return refusal;
     }
     let invocation = invocation(&headers);
-    handler.invoke(move |worker| control_answer(worker, invocation, body)).await
+    let span = span("control", &invocation, &headers);
+    handler.invoke(span, move |worker| control_answer(worker, invocation, body)).await
 }
 
 /// The body says nothing that is needed; it is read, so that its limit holds here too.
@@ -118,7 +121,7 @@ async fn health_check(
     }
     let health = handler.health.clone();
     let check = async move |worker: Arc<Worker>| Answer::Done(health.check(&worker).await);
-    handler.invoke(check).await
+    handler.invoke(span("health_check", &invocation(&headers), &headers), check).await
 }
 
 /// Only JSON comes from a host.
@@ -131,9 +134,17 @@ fn refuse_type(headers: &HeaderMap) -> Option<Response> {
 
 /// Identified by the host's header: Metadata can be replaced by the message itself (rule H10).
 fn invocation(headers: &HeaderMap) -> Invocation {
-    let id = headers.get("x-azure-functions-invocationid").and_then(|v| v.to_str().ok());
+    let id = text(headers, "x-azure-functions-invocationid");
     let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     Invocation { id, arrived: Instant::now() }
+}
+
+fn span(function: &'static str, invocation: &Invocation, headers: &HeaderMap) -> Span {
+    telemetry::invocation(function, &invocation.id, text(headers, "traceparent"))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
@@ -196,6 +207,7 @@ async fn reject(
     reason: &str,
 ) -> Answer {
     tracing::warn!(task_id = %invocation.id, queue, reason, "Message rejected");
+    worker.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || worker.database.reject(&source_key, queue, body, reason);
     match hold(invocation.arrived, &worker.intake_stopped, record).await {

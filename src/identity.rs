@@ -8,16 +8,23 @@ use azure_identity::{
 };
 use std::sync::Arc;
 
+/// The client id of the storage connection's identity: whoever has none of its own uses this one.
+pub fn storage_client_id(settings: &Settings) -> Option<String> {
+    match &settings.storage {
+        StorageConnection::Identity { client_id, .. } => client_id.clone(),
+        StorageConnection::Key { .. } | StorageConnection::Signature { .. } => None,
+    }
+}
+
 /// The identity's own order (`dependencies`): managed, workload, the developer's.
 ///
 /// # Errors
 ///
 /// When the environment names an identity that cannot be used.
-pub fn credential(settings: &Settings) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    let client_id = match &settings.storage {
-        StorageConnection::Identity { client_id, .. } => client_id.clone(),
-        StorageConnection::Key { .. } | StorageConnection::Signature { .. } => None,
-    };
+pub fn credential(
+    settings: &Settings,
+    client_id: Option<String>,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
     if settings.host.identity_endpoint.is_some() || settings.host.on_azure {
         let options = ManagedIdentityCredentialOptions {
             user_assigned_id: client_id.map(UserAssignedId::ClientId),

@@ -2,6 +2,7 @@
 //! wake-ups, job ends, poison.
 
 mod control;
+mod list;
 mod poison;
 mod submit;
 
@@ -83,7 +84,7 @@ pub async fn top_up(database: &Database, storage: &Storage) -> Result<usize, Err
     wake(database, storage, limit - visible).await
 }
 
-/// Writes `dataset.json` for jobs whose chunks are all over, then ends them.
+/// Writes `stats.json` and `dataset.json` for jobs whose chunks are all over, then ends them.
 ///
 /// # Errors
 ///
@@ -107,32 +108,49 @@ pub async fn end_jobs(
 const ROUNDS: usize = 3;
 
 async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Result<(), Error> {
-    let name = format!("job_{}/dataset.json", job.job_id);
+    let id = job.job_id;
     for _ in 0..ROUNDS {
-        // The version is looked at before the rows: a writer with newer rows wins.
-        let seen = storage.read_dataset(&name).await?;
-        let rows = database.dataset_rows(job.job_id).await?;
-        let document = serde_json::json!({
-            "totals": rows.totals.0,
-            "shards": rows.shards.0,
-            "late_duplicates": rows.late_duplicates.0,
-        });
-        let bytes = serde_json::to_vec(&document).unwrap_or_default();
-        let (same, condition) = match seen {
-            Some((etag, there)) => (there == bytes, Condition::Unchanged(etag)),
-            None => (false, Condition::Absent),
+        let dataset = async {
+            let rows = database.dataset_rows(id).await?;
+            Ok(serde_json::json!({
+                "totals": rows.totals.0,
+                "shards": rows.shards.0,
+                "late_duplicates": rows.late_duplicates.0,
+            }))
         };
-        if !same {
-            match storage.put_dataset(&name, bytes, &condition).await {
-                Ok(()) => {}
-                Err(storage::Error::Conflict { .. }) => continue,
-                Err(error) => return Err(error.into()),
-            }
+        let [stats_name, dataset_name] =
+            ["stats", "dataset"].map(|name| format!("job_{id}/{name}.json"));
+        // Boxed: the SDK's futures are large.
+        if !Box::pin(write(storage, &stats_name, database.stats(id))).await?
+            || !Box::pin(write(storage, &dataset_name, dataset)).await?
+        {
+            continue;
         }
         if database.end_job(job).await? {
-            tracing::info!(job_id = job.job_id, status = %job.ends_as, "Job ended");
+            tracing::info!(job_id = id, status = %job.ends_as, "Job ended");
         }
         return Ok(());
     }
     Ok(())
+}
+
+/// Writes what the rows say, which are read in here; false when another process wrote meanwhile.
+async fn write(
+    storage: &Storage,
+    name: &str,
+    document: impl Future<Output = Result<serde_json::Value, state::Error>>,
+) -> Result<bool, Error> {
+    // The version is looked at before the rows: a writer with newer rows wins.
+    let seen = storage.read_dataset(name).await?;
+    let bytes = serde_json::to_vec(&document.await?).unwrap_or_default();
+    let condition = match seen {
+        Some((_, there)) if there == bytes => return Ok(true),
+        Some((etag, _)) => Condition::Unchanged(etag),
+        None => Condition::Absent,
+    };
+    match storage.put_dataset(name, bytes, &condition).await {
+        Ok(()) => Ok(true),
+        Err(storage::Error::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

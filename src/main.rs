@@ -11,7 +11,7 @@ use chunk_handler::{
     spool::{Budget, TempDir},
     state::Database,
     storage::Storage,
-    telemetry,
+    telemetry::{self, Export},
 };
 use std::{future::IntoFuture as _, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
@@ -32,9 +32,17 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(INVALID_SETTINGS));
         }
     };
-    telemetry::install(&settings.log_filter, telemetry::Output::Stdout);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let export = Export::open(&settings, runtime.handle());
+    let usable = export.as_ref().ok().and_then(Option::as_ref);
+    telemetry::install(&settings.log_filter, telemetry::Output::Stdout, usable);
+    if let Err(error) = &export {
+        tracing::warn!("{error}");
+    }
     let ending = runtime.block_on(serve(settings))?;
+    if let Ok(Some(export)) = export {
+        runtime.block_on(export.finish());
+    }
     runtime.shutdown_timeout(Duration::from_millis(500));
     Ok(match ending {
         Ending::Clean => ExitCode::SUCCESS,

@@ -8,11 +8,11 @@ use crate::{
     chunk::{ChunkId, ChunkMessage, Failure, Fence, Manifest, Report},
     jobs,
     pipeline::{self, Stages},
-    settings::Settings,
+    settings::{MIB, Settings},
     spool::Budget,
     state::{self, Database, GiveUp, GivenUp, Lease, Refusal, Released, Renewal},
     storage::{self, Storage},
-    telemetry::cause_chain,
+    telemetry::{self, Metrics, cause_chain},
 };
 use futures_util::FutureExt as _;
 use std::{
@@ -39,6 +39,8 @@ pub struct Worker {
     pub budget: Arc<Budget>,
     /// The pipeline's shared parts.
     pub stages: Stages,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Who owns this process's leases.
     pub owner: String,
     /// Cancelled when nothing new may start.
@@ -153,6 +155,7 @@ impl Worker {
             settings,
             database,
             storage,
+            metrics: Metrics::new(&budget),
             budget,
             stages,
             owner,
@@ -192,10 +195,14 @@ impl Worker {
             invocation: &invocation.id,
             arrived: invocation.arrived,
             drain: &self.intake_stopped,
+            metrics: &self.metrics,
         };
         match admission::admit(&self.database, &self.budget, message, asker).await {
             Decision::Admitted(admitted) => self.run(admitted, invocation).await,
             Decision::Deferred(deferral) => {
+                if deferral == Deferral::Refused(Refusal::WorkerLost) {
+                    self.metrics.failed(1);
+                }
                 Disposition::Done(format!("chunk {}: {}", message.id(), explain(deferral)))
             }
             Decision::Rejected(reason) => Disposition::Rejected { reason },
@@ -210,37 +217,28 @@ impl Worker {
             let running = explain(Deferral::Refused(Refusal::Running));
             return Disposition::Done(format!("chunk {id}: {running}"));
         };
-        let span = tracing::info_span!("chunk", job_id = id.job_id, chunk_id = %id,
-            task_id = %invocation.id, attempt = claim.attempt, fence = %claim.lease.fence);
-        async {
-            let started = Instant::now();
-            tracing::info!(
-                active_chunks = claim.active_chunks,
-                max_chunks = claim.max_chunks,
-                "Chunk started"
-            );
-            let deadline = self.deadline(invocation);
-            let result = tokio::select! {
-                result = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind() => {
-                    result.unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(panic.as_ref()))))
-                }
-                () = claim.lease.expired() => Err(Fault::LeaseLost),
-                () = self.drain_over.cancelled() => Err(Fault::Drained),
-                () = sleep_until(deadline) => Err(Fault::Overran),
-            };
-            let temp_peak = allowance.temp_peak_bytes();
-            let until = invocation.arrived + LAST_CALL;
-            drop(allowance);
-            let disposition = match result {
-                Ok(manifest) => self.complete(claim.lease, &manifest, started, until).await,
-                Err(fault) => self.give_up(claim.lease, fault, temp_peak, until).await,
-            };
-            drop(in_care);
-            self.wake_next(id).await;
-            disposition
-        }
-        .instrument(span)
-        .await
+        let started = Instant::now();
+        telemetry::chunk_started(&claim, self.budget.temp_used_bytes() / MIB);
+        self.metrics.started();
+        let deadline = self.deadline(invocation);
+        let result = tokio::select! {
+            result = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind() => {
+                result.unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(panic.as_ref()))))
+            }
+            () = claim.lease.expired() => Err(Fault::LeaseLost),
+            () = self.drain_over.cancelled() => Err(Fault::Drained),
+            () = sleep_until(deadline) => Err(Fault::Overran),
+        };
+        let temp_peak = allowance.temp_peak_bytes();
+        let until = invocation.arrived + LAST_CALL;
+        let disposition = match result {
+            Ok(manifest) => self.complete(claim.lease, &manifest, started, until).await,
+            Err(fault) => self.give_up(claim.lease, fault, temp_peak, until).await,
+        };
+        // The place goes after the slot: else the next chunk would be claimed beside this one.
+        drop((allowance, in_care));
+        self.wake_next(id).await;
+        disposition
     }
 
     fn deadline(&self, invocation: &Invocation) -> Instant {
@@ -258,7 +256,9 @@ impl Worker {
         let id = lease.id;
         let report = Report::from_manifest(manifest);
         let name = id.manifest_blob(&format!("job_{}", id.job_id));
-        let completed = self.database.complete(lease, &report, &name, until).await;
+        let complete = self.database.complete(lease, &report, &name, until);
+        let span = tracing::info_span!("complete", otel.kind = "client", db.system = "postgresql");
+        let completed = complete.instrument(span).await;
         let totals = &report.totals;
         match completed {
             Ok(()) => {
@@ -268,6 +268,7 @@ impl Worker {
                     duration_sec = started.elapsed().as_secs_f64(),
                     "Chunk completed"
                 );
+                self.metrics.completed(totals, started.elapsed());
                 Disposition::Done(format!(
                     "chunk {id}: completed, {} of {} images valid",
                     totals.images_valid, totals.images_total
@@ -315,12 +316,19 @@ impl Worker {
         };
         let cause = cause_chain(&fault);
         let why = Released { how, code, message: &cause, temp_peak_bytes: temp_peak };
-        let (outcome, charged) = match self.database.give_up(lease, &why, until).await {
+        let given_up = self.database.give_up(lease, &why, until).await;
+        let (outcome, charged) = match given_up {
             Ok(GivenUp::Released) => ("released", false),
             Ok(GivenUp::Retried) => ("will be retried", true),
             Ok(GivenUp::Failed) => ("failed", true),
             Err(_) => ("left to reclaim", false),
         };
+        match given_up {
+            Ok(GivenUp::Failed) => self.metrics.failed(1),
+            Ok(GivenUp::Released | GivenUp::Retried) => self.metrics.released(),
+            Err(_) => {}
+        }
+        telemetry::exception(&code.to_string(), &cause);
         tracing::warn!(%code, cause, outcome, "Chunk not completed");
         Disposition::Retry { charged, summary: format!("chunk {id}: {outcome} ({code}: {cause})") }
     }
@@ -355,6 +363,9 @@ fn explain(deferral: Deferral) -> &'static str {
         Deferral::InstanceFull => "this instance is full, the chunk waits",
         Deferral::Refused(Refusal::Completed) => "completed already",
         Deferral::Refused(Refusal::Failed) => "failed already",
+        Deferral::Refused(Refusal::WorkerLost) => {
+            "failed: it lost its worker twenty times in a row"
+        }
         Deferral::Refused(Refusal::Cancelled) => "cancelled",
         Deferral::Refused(Refusal::Running) => "running already",
         Deferral::Refused(Refusal::Later) => "not due yet, the chunk waits",

@@ -53,6 +53,8 @@ pub struct HostFacts {
     pub identity_endpoint: Option<String>,
     /// `WEBSITE_INSTANCE_ID` or the machine's name: who owns a lease.
     pub instance: String,
+    /// `WEBSITE_SITE_NAME` or this program's: the role in telemetry.
+    pub app_name: String,
 }
 
 /// Time and concurrency limits of downloads.
@@ -212,6 +214,7 @@ impl Settings {
 #[derive(Debug, Default, Deserialize)]
 struct HostVariables {
     website_instance_id: Option<String>,
+    website_site_name: Option<String>,
     functions_customhandler_worker_id: Option<String>,
     identity_endpoint: Option<String>,
     hostname: Option<String>,
@@ -230,6 +233,7 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
         on_azure: website.is_some(),
         identity_endpoint: variables.identity_endpoint,
         instance: website.or(variables.hostname).unwrap_or_else(|| "local".into()),
+        app_name: variables.website_site_name.unwrap_or_else(|| env!("CARGO_PKG_NAME").into()),
     }
 }
 

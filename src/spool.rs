@@ -118,8 +118,7 @@ impl Budget {
 
     /// Whether the chunks with a place may each have a body of the largest size beside what is held.
     fn has_room(&self) -> bool {
-        let free = u64::try_from(self.places.available_permits()).unwrap_or(u64::MAX);
-        let heads = self.n_places.saturating_sub(free) * self.head_bytes;
+        let heads = self.n_admitted() * self.head_bytes;
         let temp = locked(&self.temp);
         temp.beside + temp.common + heads <= self.n_places * self.share_bytes
     }
@@ -132,6 +131,12 @@ impl Budget {
         if beside < before {
             self.freed.notify_waiters();
         }
+    }
+
+    /// Chunks that have a place.
+    pub fn n_admitted(&self) -> u64 {
+        let free = u64::try_from(self.places.available_permits()).unwrap_or(u64::MAX);
+        self.n_places.saturating_sub(free)
     }
 
     /// Temp bytes reserved now.

@@ -36,7 +36,7 @@ mod wake;
 
 pub use claim::{Answer, Claim, Refusal, Registered};
 pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
-pub use lease::{GiveUp, GivenUp, Lease, Released, Renewal};
+pub use lease::{GiveUp, GivenUp, Lease, Reclaimed, Released, Renewal};
 pub use record::{Capacity, ChunkStatus, Gauges, HealthRow};
 
 use crate::chunk::ChunkId;

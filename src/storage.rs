@@ -92,8 +92,8 @@ impl Storage {
                 (Some(signature::account_signature(account, key).map_err(refused)?), None)
             }
             StorageConnection::Signature { signature, .. } => (Some(signature.clone()), None),
-            StorageConnection::Identity { .. } => {
-                let credential = identity::credential(settings);
+            StorageConnection::Identity { client_id, .. } => {
+                let credential = identity::credential(settings, client_id.clone());
                 (None, Some(credential.map_err(|e| refused(e.to_string()))?))
             }
         };

@@ -1,12 +1,27 @@
-//! Logs: JSON lines on stdout, or text for a terminal.
+//! Logs: JSON lines on stdout, or text for a terminal. Traces and metrics, when they are asked for.
 //!
 //! The host logs stdout as Information and stderr as Error whatever it says, so normal lines go
 //! to stdout (rule H12).
 
+mod export;
+mod metric;
+
+pub use export::{Export, Unusable};
+pub use metric::{FleetGauges, Metrics};
+
+use crate::state::Claim;
+use opentelemetry::{
+    KeyValue, global,
+    trace::{
+        SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+        TracerProvider as _,
+    },
+};
 use std::io::IsTerminal as _;
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, Span, field};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
-    EnvFilter, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, prelude::*,
+    EnvFilter, Layer as _, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, prelude::*,
 };
 
 /// Where log lines go.
@@ -18,22 +33,35 @@ pub enum Output {
     Stderr,
 }
 
-/// Installs the subscriber of the process.
-pub fn install(filter: &str, output: Output) {
+/// Installs the subscriber of the process, and the export if there is one.
+pub fn install(filter: &str, output: Output, export: Option<&Export>) {
     let parsed = EnvFilter::try_new(filter);
     let unreadable = parsed.is_err();
     let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_shown));
     let writer = match output {
         Output::Stdout => BoxMakeWriter::new(std::io::stdout),
         Output::Stderr => BoxMakeWriter::new(std::io::stderr),
     };
-    let installed = if std::io::stdout().is_terminal() {
-        registry.with(fmt::layer().with_target(false).with_writer(writer)).try_init()
+    let lines = if std::io::stdout().is_terminal() {
+        fmt::layer().with_target(false).with_writer(writer).boxed()
     } else {
         let json = fmt::layer().json().flatten_event(true).with_span_list(false);
-        registry.with(json.with_writer(writer)).try_init()
+        json.with_writer(writer).boxed()
     };
+    let traces = export.map(|export| {
+        global::set_meter_provider(export.metrics.clone());
+        tracing_opentelemetry::layer()
+            .with_tracer(export.traces.tracer("chunk_handler"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(may_be_exported))
+    });
+    // The filters of both come last, so that they are asked first: what a library only asks about
+    // (`enabled!`) and one layer's filter refuses would silence that layer's next line or span.
+    let registry = tracing_subscriber::registry().with(lines).with(traces);
+    let installed = registry.with(filter).with(filter_fn(may_be_shown)).try_init();
     if unreadable || installed.is_err() {
         tracing::warn!("RUST_LOG cannot be read, logging at info");
     }
@@ -45,6 +73,71 @@ fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     let ours = ["chunk_handler", "handler", "chunkctl"];
     let is_ours = metadata.target().split("::").next().is_some_and(|name| ours.contains(&name));
     is_ours || *metadata.level() <= Level::WARN
+}
+
+/// Spans of stages and calls, and what is wrong: a chunk must fit 5 KB of telemetry.
+fn may_be_exported(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= if metadata.is_span() { Level::INFO } else { Level::WARN }
+}
+
+/// The span of an invocation: its id always, and part of the host's trace where the host says so. What
+/// chunk it works on is added when that is known, by [`chunk_started`].
+pub fn invocation(function: &'static str, id: &str, traceparent: Option<&str>) -> Span {
+    let span = tracing::info_span!(
+        "invocation",
+        otel.name = function,
+        otel.kind = "consumer",
+        task_id = id,
+        job_id = field::Empty,
+        chunk_id = field::Empty,
+        attempt = field::Empty,
+        fence = field::Empty,
+    );
+    if let Some(traceparent) = traceparent {
+        continue_trace(&span, traceparent);
+    }
+    span
+}
+
+/// Only the ids of W3C `traceparent` count: the flags say "not sampled" although the host samples
+/// (rule H11).
+fn continue_trace(span: &Span, traceparent: &str) {
+    let mut parts = traceparent.split('-').skip(1);
+    let trace = parts.next().and_then(|hex| TraceId::from_hex(hex).ok());
+    let parent = parts.next().and_then(|hex| SpanId::from_hex(hex).ok());
+    let (Some(trace), Some(parent)) = (trace, parent) else { return };
+    let context = SpanContext::new(trace, parent, TraceFlags::SAMPLED, true, TraceState::default());
+    let parent = opentelemetry::Context::new().with_remote_span_context(context);
+    // Without an export there is nothing to continue.
+    span.set_parent(parent).unwrap_or_default();
+}
+
+/// M6: a claim was granted: the first line of a chunk and its event, from what the claim answered; no
+/// further question is asked.
+pub fn chunk_started(claim: &Claim, temp_storage_mb: u64) {
+    let Claim { lease, attempt, active_chunks, max_chunks, .. } = claim;
+    let span = Span::current();
+    span.record("job_id", lease.id.job_id).record("chunk_id", field::display(lease.id));
+    span.record("attempt", attempt).record("fence", field::display(lease.fence));
+    tracing::info!(active_chunks, max_chunks, "Chunk started");
+    let attributes = vec![
+        KeyValue::new("ai.customEvent.name", "chunk_started"),
+        KeyValue::new("chunk_id", lease.id.to_string()),
+        KeyValue::new("active_chunks", i64::from(*active_chunks)),
+        KeyValue::new("temp_storage_mb", i64::try_from(temp_storage_mb).unwrap_or(i64::MAX)),
+    ];
+    span.add_event("ai.custom", attributes);
+}
+
+/// A chunk that did not complete, as an exception of its span.
+pub fn exception(code: &str, cause: &str) {
+    let attributes = vec![
+        KeyValue::new("exception.type", code.to_owned()),
+        KeyValue::new("exception.message", cause.to_owned()),
+    ];
+    let span = Span::current();
+    span.add_event("exception", attributes);
+    span.set_status(Status::error(code.to_owned()));
 }
 
 /// An error with its whole cause, for a log line or a record.

@@ -1,6 +1,6 @@
 //! What a chunk's run produced: the manifest and its totals.
 
-use super::{ChunkId, Fence, Format, ImageRange, Reason, Status};
+use super::{ChunkId, Fence, Format, ImageRange, NearDuplicate, Reason, Status};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -30,7 +30,7 @@ pub struct ItemReport {
     pub file_size: Option<u64>,
     /// Of the image's bytes, in hex.
     pub sha256: Option<String>,
-    /// Perceptual hash in hex, at level slow.
+    /// Perceptual hash in hex, at level slow; null for a picture without structure.
     pub phash: Option<String>,
     /// The kept sample's key, for duplicates.
     pub duplicate_of: Option<String>,
@@ -41,6 +41,9 @@ pub struct ItemReport {
     /// What mode `report_only` let pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<String>,
+    /// The first kept sample of the chunk that looks like this one, at level slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_duplicate: Option<NearDuplicate>,
 }
 
 impl ItemReport {
@@ -62,6 +65,7 @@ impl ItemReport {
             offset: None,
             length: None,
             violations: Vec::new(),
+            near_duplicate: None,
         }
     }
 }
@@ -102,6 +106,8 @@ pub struct Totals {
     pub bytes_out: u64,
     /// The most temp bytes the chunk held at once.
     pub temp_peak_bytes: u64,
+    /// How often each reason occurred.
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// The blob that says a chunk is complete.
@@ -131,8 +137,6 @@ pub struct Manifest {
     pub totals: Totals,
     /// The shard it describes.
     pub shard: ShardRef,
-    /// How often each reason occurred.
-    pub errors: BTreeMap<String, u64>,
     /// One for every URL of the source, by `idx`.
     pub items: Vec<ItemReport>,
 }

@@ -1,14 +1,14 @@
 //! Lists of URLs: text, one a line, or JSON lines.
 
 use super::Item;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How a list of URLs is written, by its suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListFormat {
     /// One URL a line.
     Text,
-    /// One JSON object a line: `{url, label?, meta?}`.
+    /// One JSON object a line: `{url, label?, meta?, …}`.
     JsonLines,
 }
 
@@ -43,9 +43,26 @@ impl Item {
     pub fn of_url(url: impl Into<String>) -> Self {
         Self { url: url.into(), label: None, meta: None }
     }
+
+    /// The item with its meta, which takes in what else was said of the URL; a key of the meta wins.
+    pub fn with_meta(mut self, meta: Option<Value>, mut others: Map<String, Value>) -> Self {
+        self.meta = match meta {
+            meta if others.is_empty() => meta,
+            None => Some(Value::Object(others)),
+            Some(Value::Object(own)) => {
+                others.extend(own);
+                Some(Value::Object(others))
+            }
+            Some(other) => {
+                others.insert("meta".to_owned(), other);
+                Some(Value::Object(others))
+            }
+        };
+        self
+    }
 }
 
-/// A label may be any scalar; meta anything.
+/// A label may be any scalar; meta anything. Other keys go into the meta.
 fn json_item(line: &str) -> Option<Item> {
     let Value::Object(mut object) = serde_json::from_str(line).ok()? else { return None };
     let Some(Value::String(url)) = object.remove("url") else { return None };
@@ -55,7 +72,7 @@ fn json_item(line: &str) -> Option<Item> {
         Some(other) => Some(other.to_string()),
     };
     let meta = object.remove("meta").filter(|meta| !meta.is_null());
-    Some(Item { url, label, meta })
+    Some(Item { url, label, meta: None }.with_meta(meta, object))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What became of one URL, and why.
 
+use super::PerceptualHash;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -178,4 +179,6 @@ pub struct ImageInfo {
     pub width: u32,
     /// Pixels, as the header says.
     pub height: u32,
+    /// What it looks like, at level slow; none for a picture without structure.
+    pub phash: Option<PerceptualHash>,
 }

@@ -1,8 +1,8 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
-use super::{Error, top_up};
+use super::{Error, list::read_items, top_up};
 use crate::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, ListFormat, Source, hex},
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, Source, hex},
     state::{Database, NewJob, Submitted},
     storage::Storage,
 };
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 pub struct JobRequest {
     /// Its number.
     pub job_id: i64,
-    /// The file's name: its suffix says how it is written.
+    /// The file's name: its suffix, but for `.gz`, says how it is written.
     pub file_name: String,
     /// The file.
     pub bytes: Vec<u8>,
@@ -103,59 +103,6 @@ pub async fn submit(
     Ok(done(is_new))
 }
 
-fn read_items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
-    let name = request.file_name.to_ascii_lowercase();
-    let mut items = match name.rsplit('.').next() {
-        Some("csv") => table_items(&request.bytes, b',')?,
-        Some("tsv") => table_items(&request.bytes, b'\t')?,
-        _ => ListFormat::of(&name).parse(&request.bytes),
-    };
-    if items.is_empty() {
-        return Err(SubmitError::File("the file has no URL".into()));
-    }
-    let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
-    if items.len().div_ceil(request.chunk_size) > most {
-        let problem = format!("the file has more than {most} chunks; raise --chunk-size");
-        return Err(SubmitError::File(problem));
-    }
-    for item in &mut items {
-        item.label = item.label.take().or_else(|| request.label.clone());
-    }
-    Ok(items)
-}
-
-/// Rows of a table with a `url` column; `label` and `meta` (JSON) are taken when there.
-fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, SubmitError> {
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
-    let broken =
-        |error: csv::Error| SubmitError::File(format!("the table cannot be read: {error}"));
-    let headers = reader.headers().map_err(broken)?.clone();
-    let column = |name: &str| {
-        headers
-            .iter()
-            .position(|header| header.trim_matches(['\u{feff}', ' ']).eq_ignore_ascii_case(name))
-    };
-    let missing = || SubmitError::File("the table has no url column in its first line".into());
-    let (url, label, meta) = (column("url").ok_or_else(missing)?, column("label"), column("meta"));
-    reader
-        .records()
-        .map(|record| {
-            let record = record.map_err(broken)?;
-            let field = |at: Option<usize>| {
-                record.get(at?).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-            };
-            Ok(Item {
-                url: field(Some(url)).unwrap_or_default(),
-                label: field(label),
-                meta: field(meta).map(|text| {
-                    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
-                }),
-            })
-        })
-        .collect()
-}
-
 /// Writes one list for each chunk and makes its message.
 async fn write_sources(
     database: &Database,
@@ -210,38 +157,4 @@ fn json_lines(items: &[Item]) -> Vec<u8> {
         lines.push(b'\n');
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(name: &str, text: &str) -> JobRequest {
-        JobRequest {
-            job_id: 1,
-            file_name: name.into(),
-            bytes: text.into(),
-            chunk_size: 2,
-            priority: 5,
-            label: Some("all".into()),
-            level: Level::Medium,
-        }
-    }
-
-    #[test]
-    fn tables_need_a_url_column_and_keep_every_row() {
-        let text = "id,URL,label\n1,http://a/1,cat\n2,,\n3,\"http://a/3,x\"\n";
-        let items = read_items(&request("a.csv", text)).unwrap();
-        let pairs: Vec<(&str, Option<&str>)> =
-            items.iter().map(|i| (i.url.as_str(), i.label.as_deref())).collect();
-        assert_eq!(
-            pairs,
-            [("http://a/1", Some("cat")), ("", Some("all")), ("http://a/3,x", Some("all"))]
-        );
-        let tabs = read_items(&request("a.TSV", "url\tmeta\nhttp://a\t{\"k\":1}\n")).unwrap();
-        assert_eq!(tabs[0].meta, Some(serde_json::json!({"k": 1})));
-        let error = read_items(&request("a.csv", "link\nhttp://a\n")).unwrap_err();
-        assert!(error.to_string().contains("no url column"));
-        assert!(read_items(&request("a.txt", "\n \n")).is_err());
-    }
 }

@@ -122,12 +122,15 @@ impl<'a> Collector<'a> {
         report.height = Some(image.info.height);
         report.file_size = Some(image.body.len());
         report.sha256 = Some(hex(&image.sha256));
+        report.phash = image.info.phash.map(|phash| phash.to_string());
         let first = known.get(&image.sha256).cloned();
         report.duplicate_of = first.or_else(|| self.kept.keep(&image.sha256, &key));
         if report.duplicate_of.is_none() {
             report.status = Status::Valid;
             report.reason = None;
             report.violations = image.violations.iter().map(ToString::to_string).collect();
+            let look = image.info.phash;
+            report.near_duplicate = look.and_then(|look| self.kept.compare(look, &key));
             self.write_sample(&mut report, &key, item, image).await?;
             report.key = Some(key);
         }

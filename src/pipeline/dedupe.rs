@@ -1,11 +1,14 @@
-//! Exact duplicates: the first sample with a content hash is kept.
+//! Duplicates: the first sample with a content hash is kept, the first of a look is named.
 
+use crate::chunk::{NearDuplicate, PerceptualHash};
 use std::collections::HashMap;
 
-/// Content hashes of the samples kept so far, with their keys.
+/// Content hashes and looks of the samples kept so far, with their keys.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     keys: HashMap<Vec<u8>, String>,
+    /// In the order of their arrival.
+    looks: Vec<(PerceptualHash, String)>,
 }
 
 impl Kept {
@@ -16,6 +19,18 @@ impl Kept {
         }
         self.keys.insert(sha256.to_vec(), key.to_owned());
         None
+    }
+
+    /// The first sample that looks like this one, which is kept under `key` all the same.
+    ///
+    /// Compares with every look: ten thousand take some microseconds.
+    pub(super) fn compare(&mut self, look: PerceptualHash, key: &str) -> Option<NearDuplicate> {
+        let near = self.looks.iter().find_map(|(other, of)| {
+            let distance = look.distance(*other);
+            (distance <= PerceptualHash::NEAR).then(|| NearDuplicate { of: of.clone(), distance })
+        });
+        self.looks.push((look, key.to_owned()));
+        near
     }
 
     /// Every kept hash with its key.
@@ -37,5 +52,18 @@ mod tests {
         let mut hashes = kept.into_hashes();
         hashes.sort();
         assert_eq!(hashes, [(b"a".to_vec(), "1".into()), (b"b".to_vec(), "2".into())]);
+    }
+
+    #[test]
+    fn the_first_sample_within_the_distance_is_named() {
+        let look = |n: u32| PerceptualHash::from_bits((0..256).map(|at| at < n));
+        let near = |of: &str, distance| Some(NearDuplicate { of: of.into(), distance });
+        let mut kept = Kept::default();
+        assert_eq!(kept.compare(look(0), "1"), None);
+        assert_eq!(kept.compare(look(PerceptualHash::NEAR), "2"), near("1", PerceptualHash::NEAR));
+        assert_eq!(kept.compare(look(PerceptualHash::NEAR + 1), "3"), near("2", 1));
+        assert_eq!(kept.compare(look(1), "4"), near("1", 1));
+        assert_eq!(kept.compare(look(200), "5"), None);
+        assert_eq!(kept.compare(look(200), "6"), near("5", 0));
     }
 }

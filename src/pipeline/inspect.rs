@@ -8,6 +8,7 @@ mod crc32;
 mod decode;
 mod gif;
 mod jpeg;
+mod phash;
 mod png;
 #[cfg(test)]
 mod sample;
@@ -30,7 +31,8 @@ pub const MAX_AREA_PX: u64 = 100_000_000;
 ///
 /// `len` is the body's length in bytes; reading starts at the body's beginning, wherever it
 /// stands, and leaves it anywhere. [`Level::Fast`] looks at the signature and the dimensions,
-/// [`Level::Medium`] also walks the container to its end, [`Level::Slow`] also decodes.
+/// [`Level::Medium`] also walks the container to its end, [`Level::Slow`] also decodes, which gives
+/// the perceptual hash.
 ///
 /// The work is CPU bound: microseconds at fast, about the time of reading the bytes once at
 /// medium, seconds and up to 512 MiB of pixels for the largest images at slow.
@@ -56,10 +58,11 @@ pub fn inspect<R: BufRead + Seek>(
         Format::Tiff => tiff::inspect,
     };
     let size = walk(&mut scan, level)?;
-    if level == Level::Slow {
-        decode::decode(body, format, size)?;
-    }
-    Ok(ImageInfo { format, width: size.width, height: size.height })
+    let phash = match level {
+        Level::Fast | Level::Medium => None,
+        Level::Slow => decode::decode(body, format, size)?,
+    };
+    Ok(ImageInfo { format, width: size.width, height: size.height, phash })
 }
 
 /// Dimensions within the limits; no other kind exists.

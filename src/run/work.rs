@@ -4,7 +4,7 @@ use super::{Fault, Worker};
 use crate::{
     chunk::{
         BlobSource, ChunkMessage, Item, ItemReport, ListFormat, MANIFEST_SCHEMA, Manifest, Reason,
-        Source, hex,
+        Source, Totals, hex,
     },
     pipeline::{
         self, Outcome, Work,
@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// The most URLs of a chunk: the upper bound of `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
 const MAX_ITEMS: usize = 10_000;
@@ -55,16 +56,17 @@ impl Worker {
             // What is left of the deadline is for the commit.
             deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
         };
-        let outcome = pipeline::run(&self.stages, &self.storage, &self.database, work).await?;
+        let images = pipeline::run(&self.stages, &self.storage, &self.database, work);
+        let outcome = images.instrument(tracing::info_span!("images")).await?;
         if is_nothing_reachable(&outcome) {
             return Err(Fault::NothingReachable);
         }
         self.assert_held(claim).await?;
         let cap = self.settings.lease / 8;
         let (id, staged) = (message.id(), &outcome.staged);
-        let committed =
-            staged.commit(&self.storage, id, fence, &source_sha256, seen.shard, cap).await?;
-        superseded(committed)?;
+        let commit = staged.commit(&self.storage, id, fence, &source_sha256, seen.shard, cap);
+        let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
+        superseded(commit.instrument(span).await?)?;
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_owned(),
             id,
@@ -75,9 +77,8 @@ impl Worker {
             started_at: started_at.format(&Rfc3339).unwrap_or_default(),
             completed_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             duration_sec: started.elapsed().as_secs_f64(),
-            totals: outcome.totals,
+            totals: Totals { errors: count_reasons(&outcome.items), ..outcome.totals },
             shard: outcome.staged.shard,
-            errors: count_reasons(&outcome.items),
             items: outcome.items,
         };
         let name = id.manifest_blob(&message.prefix());

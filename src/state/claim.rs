@@ -27,6 +27,8 @@ pub enum Refusal {
     Completed,
     /// The chunk is over and failed.
     Failed,
+    /// It failed just now: its twentieth lease in a row had run out.
+    WorkerLost,
     /// Its job was cancelled.
     Cancelled,
     /// Somebody works on it.
@@ -145,6 +147,7 @@ impl Database {
             "unknown" => return Ok(Answer::Unknown),
             "completed" => Refusal::Completed,
             "failed" => Refusal::Failed,
+            "worker_lost" => Refusal::WorkerLost,
             "cancelled" => Refusal::Cancelled,
             "running" | "locked" => Refusal::Running,
             "later" => Refusal::Later,

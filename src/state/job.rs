@@ -255,7 +255,8 @@ impl Database {
                 with t as (
                     select t.key, sum(t.value::bigint) as value
                     from chunk c cross join lateral jsonb_each_text(c.totals) t
-                    where c.job_id = $1 and t.key <> 'success_rate' and t.key <> 'temp_peak_bytes'
+                    where c.job_id = $1
+                        and t.key not in ('success_rate', 'temp_peak_bytes', 'errors')
                     group by t.key
                 )
                 select
@@ -275,6 +276,41 @@ impl Database {
             )
             .bind(job_id);
         patient("dataset_rows", statement.fetch_one(&mut connection)).await
+    }
+
+    /// What `stats.json` says of a job: the keys and units of img2dataset, over its completed chunks.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn stats(&self, job_id: i64) -> Result<serde_json::Value, Error> {
+        let mut connection = self.patient("stats").await?;
+        let statement = sqlx::query_scalar(
+            "-- stats
+            with n as (
+                select coalesce(sum((totals ->> 'images_total')::bigint), 0) as total,
+                    coalesce(sum((totals ->> 'images_valid')::bigint), 0) as valid,
+                    coalesce(sum((totals ->> 'images_failed')::bigint), 0) as failed,
+                    coalesce(sum((totals ->> 'images_invalid')::bigint), 0) as invalid
+                from chunk where job_id = $1
+            ), t as (
+                select extract(epoch from min(claimed_at)) as started,
+                    extract(epoch from max(finished_at)) as ended
+                from attempt where job_id = $1 and outcome = 'completed'
+            ), e as (
+                select e.key, sum(e.value::bigint) as value
+                from chunk c cross join lateral jsonb_each_text(c.totals -> 'errors') e
+                where c.job_id = $1 group by e.key
+            )
+            select jsonb_build_object('count', total, 'successes', valid,
+                'failed_to_download', failed, 'failed_to_resize', invalid,
+                'duration', coalesce(ended - started, 0), 'start_time', started, 'end_time', ended,
+                'status_dict', (select coalesce(jsonb_object_agg(key, value), '{}') from e)
+                    || jsonb_build_object('success', valid))
+            from n cross join t",
+        )
+        .bind(job_id);
+        patient("stats", statement.fetch_one(&mut connection)).await
     }
 
     /// Ends a job whose `dataset.json` is written; false when the job changed meanwhile.

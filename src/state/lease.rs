@@ -2,6 +2,7 @@
 
 use super::{AWAY_PAUSE, Database, Error};
 use crate::chunk::{ChunkId, Failure, Fence, Report};
+use serde::Serialize;
 use sqlx::PgPool;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -137,6 +138,15 @@ pub struct Released<'a> {
     pub message: &'a str,
     /// The most temp bytes held at once.
     pub temp_peak_bytes: u64,
+}
+
+/// What a reclaim found.
+#[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
+pub struct Reclaimed {
+    /// Leases that had run out.
+    pub reclaimed: i32,
+    /// Those of them whose chunk failed with it (`worker_lost`).
+    pub failed: i32,
 }
 
 /// The first back-off of a released or retried chunk; it doubles up to 300 s.
@@ -301,13 +311,13 @@ impl Database {
         }
     }
 
-    /// Reclaims every lease that ran out; returns how many.
+    /// Reclaims every lease that ran out.
     ///
     /// # Errors
     ///
     /// When the database is away.
-    pub async fn reclaim(&self) -> Result<i32, Error> {
-        let statement = sqlx::query_scalar("-- reclaim\nselect reclaim()");
+    pub async fn reclaim(&self) -> Result<Reclaimed, Error> {
+        let statement = sqlx::query_as("-- reclaim\nselect * from reclaim()");
         ask!(self.pool, self.cap, "reclaim", statement.fetch_one)
     }
 }

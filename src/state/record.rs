@@ -54,6 +54,8 @@ pub struct ChunkStatus {
 pub struct Gauges {
     /// Occupied slots.
     pub active_chunks: i32,
+    /// The limit in force.
+    pub max_chunks: i32,
     /// Chunks that wait.
     pub pending_chunks: i64,
     /// Seconds since the oldest waiting chunk was registered; null: none waits.
@@ -193,6 +195,7 @@ impl Database {
         let statement = sqlx::query_as(
             "-- gauges
             select (select count(job_id)::integer from slot) as active_chunks,
+                (select max_chunks from fleet) as max_chunks,
                 count(*) as pending_chunks,
                 extract(epoch from clock_timestamp() - min(created_at))::double precision
                     as oldest_pending_seconds

@@ -1,7 +1,9 @@
 //! The command line as operators and producers use it.
 
 use crate::rig::{Rig, wake_up};
-use serde_json::Value;
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+use std::io::Write as _;
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
@@ -28,6 +30,45 @@ async fn submit_is_idempotent() {
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.chunk_status").await, 2);
     let sources = rig.blobs.list("chunk-sources", "job_7/").await.unwrap();
     assert_eq!(sources.len(), 2, "{sources:?}");
+}
+
+/// A compressed table as a spreadsheet writes it: labels and the other columns reach the samples. Half
+/// of the file is refused and registers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_table_keeps_its_columns() {
+    let rig = Rig::new().await;
+    let mut table = "\u{feff}id,url,label,TEXT\r\n".to_owned();
+    for (n, url) in rig.pictures(3).iter().enumerate() {
+        table += &format!("{n},{url},cat,\"so, {n}\"\r\n");
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(table.as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let path = rig.temp.path().join("cats.csv.gz");
+    let submit = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        rig.chunkctl(&["submit", "--job-id", "1", "--urls", text(&path), "--json"])
+    };
+    let refused = submit(&packed[..packed.len() / 2]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("cannot be unpacked"), "{}", refused.stderr);
+    assert_eq!(submit(&packed).json()["images"], 3);
+    assert_eq!(rig.handler().await.deliver("run", &wake_up(1, 0)).await.0, 200);
+    let shard = rig.shard(1, 0).await;
+    let mut archive = tar::Archive::new(shard.as_slice());
+    let mut n_sidecars = 0;
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let Some(key) = name.strip_suffix(".json") else { continue };
+        let n: usize = key.split_once('_').unwrap().1.parse().unwrap();
+        let sidecar: Value = serde_json::from_reader(entry).unwrap();
+        let meta: Value = serde_json::from_str(sidecar["meta"].as_str().unwrap()).unwrap();
+        assert_eq!(sidecar["label"], "cat");
+        assert_eq!(meta, json!({"id": n.to_string(), "TEXT": format!("so, {n}")}));
+        n_sidecars += 1;
+    }
+    assert_eq!(n_sidecars, 3);
 }
 
 /// The handler is down: the job waits as rows; wake-ups lie in the queue; status says so.

@@ -168,9 +168,13 @@ fn report(points: &[Point], runs: &[Run], took: Duration) {
     assert!(broken.is_empty(), "{broken:#?}");
     // A walk that misses the effects proves nothing.
     assert!(missed.is_empty(), "{missed:#?}");
-    for effect in ["claim", "comp=block", "comp=blocklist", "manifest.json", "complete"]
-        .into_iter()
-        .chain(["queue POST messages", "blob PUT dataset.json", "run end_job"])
+    for effect in
+        ["claim", "comp=block", "comp=blocklist", "manifest.json", "complete"].into_iter().chain([
+            "queue POST messages",
+            "blob PUT stats.json",
+            "blob PUT dataset.json",
+            "run end_job",
+        ])
     {
         assert!(points.iter().any(|point| point.call.ends_with(effect)), "{effect} is missing");
     }

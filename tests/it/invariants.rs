@@ -4,6 +4,7 @@
 use crate::rig::{DATASETS, Rig};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -105,18 +106,26 @@ async fn ask(rig: &Rig, sql: &'static str) -> Vec<String> {
 pub async fn sample_slots(rig: &Rig, limit: i64, stop: &AtomicBool) -> (i64, Vec<String>) {
     let (mut most, mut found) = (0, BTreeSet::new());
     while !stop.load(Ordering::SeqCst) {
-        let (slots, chunks): (i64, i64) =
-            sqlx::query_as(SAMPLE).fetch_one(&rig.pool).await.unwrap();
-        most = most.max(chunks);
-        if slots != chunks {
-            found.insert(format!("I4: {slots} slots for {chunks} chunks"));
-        }
-        if chunks > limit {
-            found.insert(format!("I4: {chunks} chunks above the limit of {limit}"));
-        }
+        most = most.max(look_at_slots(&rig.pool, limit, &mut found).await.unwrap());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     (most, found.into_iter().collect())
+}
+
+/// I4: one sample; how many are processing.
+pub async fn look_at_slots(
+    pool: &PgPool,
+    limit: i64,
+    found: &mut BTreeSet<String>,
+) -> sqlx::Result<i64> {
+    let (slots, chunks): (i64, i64) = sqlx::query_as(SAMPLE).fetch_one(pool).await?;
+    if slots != chunks {
+        found.insert(format!("I4: {slots} slots for {chunks} chunks"));
+    }
+    if chunks > limit {
+        found.insert(format!("I4: {chunks} chunks above the limit of {limit}"));
+    }
+    Ok(chunks)
 }
 
 /// I6: walks the temp space until told to stop; the most bytes, and what was wrong.

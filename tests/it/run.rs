@@ -1,7 +1,7 @@
 //! One chunk and many: slots, leases, verdicts, shards.
 
 use crate::rig::{DATASETS, Rig, all, inline, wait_for, wake_up};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 fn hex(bytes: &[u8]) -> String {
@@ -51,6 +51,43 @@ async fn shard_manifest_and_row_agree() {
     }
     let totals = rig.value::<Value>("select totals from chunk_handler.chunk").await;
     assert_eq!(totals["images_valid"], manifest["images_valid"]);
+}
+
+/// What img2dataset's users read is there when the job ends, the same for whoever ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_json_has_the_keys_of_img2dataset() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let o = |path: &str| rig.origin.url(path);
+    let lists = [
+        vec![o("/img/0"), o("/404/1"), o("/img/2"), o("/404/3")],
+        vec![o("/same/1"), o("/html"), o("/same/1")],
+    ];
+    for (index, urls) in (0..).zip(&lists) {
+        let mut message = inline(1, index, urls);
+        message["total_chunks"] = 2.into();
+        handler.deliver(&format!("chunk-{index}"), &message).await;
+    }
+    let read = async || rig.blobs.read(DATASETS, "job_1/stats.json").await.unwrap();
+    let ended = "select ended_at is not null from chunk_handler.job";
+    rig.until(ended).await;
+    let written = read().await;
+    let mut stats: Value = serde_json::from_slice(&written).unwrap();
+    let [start, end, duration] = ["start_time", "end_time", "duration"]
+        .map(|name| stats.as_object_mut().unwrap().remove(name).unwrap().as_f64().unwrap());
+    assert!(start < end && (end - start - duration).abs() < 1e-3, "{start} {end} {duration}");
+    let database: f64 =
+        rig.value("select extract(epoch from clock_timestamp())::double precision").await;
+    assert!((database - end).abs() < 60.0, "seconds since 1970: {end}");
+    let errors = json!({"http_404": 2, "not_image": 1, "exact_duplicate": 1, "success": 3});
+    assert_eq!(
+        stats,
+        json!({"count": 7, "successes": 3, "failed_to_download": 2, "failed_to_resize": 1,
+            "status_dict": errors})
+    );
+    rig.execute("update chunk_handler.job set ended_at = null, ended_as = null").await;
+    rig.until(ended).await;
+    assert_eq!(read().await, written);
 }
 
 /// Samples are pairs of consecutive members whose sidecars all have the same keys.

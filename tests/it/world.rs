@@ -14,13 +14,20 @@ pub struct World {
     pub rig: Rig,
     pub calls: Calls,
     /// What a handler behind them has in its environment.
-    behind: [(&'static str, String); 2],
-    _proxies: [Proxy; 3],
+    pub behind: [(&'static str, String); 2],
+    /// Before Postgres, blob and queue.
+    pub proxies: [Proxy; 3],
 }
 
 impl World {
     pub async fn new() -> Arc<Self> {
-        let rig = Rig::new().await;
+        let world = Arc::new(Self::around(Rig::new().await).await);
+        world.submit(NEXT_IN_LINE).await;
+        world
+    }
+
+    /// Puts proxies before the services of a rig.
+    pub async fn around(rig: Rig) -> Self {
         let calls = Calls::default();
         let database = address(rig.database_url.split('@').nth(1).unwrap());
         let blob = address(rig.storage.split("BlobEndpoint=http://").nth(1).unwrap());
@@ -39,9 +46,7 @@ impl World {
             ("DATABASE_URL", rig.database_url.replace(&database, &of_database)),
             ("ChunkStorage", storage),
         ];
-        let world = Arc::new(Self { rig, calls, behind, _proxies: proxies });
-        world.submit(NEXT_IN_LINE).await;
-        world
+        Self { rig, calls, behind, proxies }
     }
 
     /// Registers a job of one chunk whose list is a blob, past the proxies.

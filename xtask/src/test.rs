@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and every test.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
@@ -7,6 +8,7 @@ use clap::Args;
 use support::azurite::{Azurite, AzuriteOptions};
 use support::child;
 use support::postgres::{Postgres, PostgresOptions};
+use support::python::{self, LOADERS_PYTHON};
 use support::tool::works;
 
 use crate::build::cargo;
@@ -36,16 +38,27 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             return Ok(ExitCode::from(code));
         }
     }
-    let (postgres, azurite) = tokio::try_join!(
+    let (postgres, azurite, python) = tokio::try_join!(
         Postgres::given_or_start(PostgresOptions::default()),
-        Azurite::start(AzuriteOptions::default())
+        Azurite::start(AzuriteOptions::default()),
+        loaders(options.filter.is_none())
     )?;
     // The documentation's examples ran before: the last lines are those of the real tests.
     let mut tests = cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
     tests.args(&options.filter).arg("--").args(&options.arguments);
     tests.env(support::env::DATABASE_URL, postgres.base_url());
     tests.env(support::env::STORAGE, azurite.connection_string());
+    tests.envs(python.map(|python| (LOADERS_PYTHON, python)));
     Ok(ExitCode::from(step(tests).await?))
+}
+
+/// The Python that the tests of loaders use; they are skipped where there can be none.
+async fn loaders(are_wanted: bool) -> Result<Option<PathBuf>> {
+    if !are_wanted {
+        return Ok(None);
+    }
+    let python = python::loaders().await;
+    Ok(python.inspect_err(|error| eprintln!("skipped: tests of loaders: {error:#}")).ok())
 }
 
 /// What must be clean before a test runs, in order.

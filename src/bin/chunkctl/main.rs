@@ -47,11 +47,17 @@ struct Cli {
 enum Action {
     /// Bring the schema up to date and create queues and containers.
     Migrate,
-    /// Submit a job: one URL a line (.txt, or - for stdin), .jsonl, .csv or .tsv.
+    /// Submit a job: a list of URLs as .txt, .jsonl, .csv or .tsv, each also as .gz.
     #[command(after_help = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
-  grep -v thumb all.txt | chunkctl submit --job-id 9 --urls -")]
+  zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
+
+The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
+  .txt, -       one URL a line
+  .jsonl        an object a line: {\"url\": ..., \"label\": ..., \"meta\": ...}
+  .csv, .tsv    a table whose first line names a column url; label and meta (JSON) may be others
+Other keys and columns are kept in the sample's meta.")]
     Submit(Submit),
     /// Show the fleet and its jobs.
     Status {
@@ -74,7 +80,7 @@ struct Submit {
     /// The job's number, 0 to 2^63 - 1.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: i64,
-    /// The list of URLs; - reads text from stdin.
+    /// The list of URLs, read by its suffix as said below; - reads text from stdin.
     #[arg(long)]
     urls: PathBuf,
     /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
@@ -162,7 +168,7 @@ fn main() -> ExitCode {
     };
     // Its output is the result: logs only when asked for.
     if settings.log_filter != "info" {
-        telemetry::install(&settings.log_filter, telemetry::Output::Stderr);
+        telemetry::install(&settings.log_filter, telemetry::Output::Stderr, None);
     }
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");

@@ -1,9 +1,12 @@
-//! The strict decode of level slow: every pixel must come out.
+//! The strict decode of level slow: every pixel must come out, and what they look like is hashed.
 
-use super::{MAX_AREA_PX, Size, jpeg};
-use crate::chunk::{Format, Reason};
+use super::{MAX_AREA_PX, Size, jpeg, phash};
+use crate::chunk::{Format, PerceptualHash, Reason};
 use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
-use image::{AnimationDecoder, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{
+    AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
+    Limits, RgbImage,
+};
 use std::io::{BufRead, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zune_jpeg::JpegDecoder;
@@ -25,12 +28,13 @@ const MAX_ANIMATED_PX: u64 = MAX_AREA_PX;
 /// Pixels times scans of a JPEG: its ten usual scans over the largest picture.
 const MAX_SCANNED_PX: u64 = 10 * MAX_AREA_PX;
 
+/// What a decode comes to: most pictures have a hash.
+type Decoded = Result<Option<PerceptualHash>, Reason>;
+
 /// Decodes an image whose container is sound and whose dimensions are known.
-pub(super) fn decode<R: BufRead + Seek>(
-    body: &mut R,
-    format: Format,
-    size: Size,
-) -> Result<(), Reason> {
+///
+/// The hash is that of the first picture of an animation, and the default one of an animated PNG.
+pub(super) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Reason::Truncated)?;
     // Decoders panic now and then on what other people send, and image 0.25 does on planar 16 bit
     // TIFF. The decoder goes with its panic, so nothing half-done is seen.
@@ -62,19 +66,22 @@ pub(super) fn check_jpeg_cost(
     check_cost(size.area().saturating_mul(3 + coefficients))
 }
 
-fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     let options =
         DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(jpeg::MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(body, options);
-    decoder.decode().map_err(|_| Reason::Corrupt)?;
+    // Red, green and blue, whatever the file holds: grey and CMYK too.
+    let pixels = decoder.decode().map_err(|_| Reason::Corrupt)?;
     match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
-        Some((Ok(width), Ok(height))) => size.check_same((width, height)),
-        _ => Err(Reason::Corrupt),
+        Some((Ok(width), Ok(height))) => size.check_same((width, height))?,
+        _ => return Err(Reason::Corrupt),
     }
+    let picture = RgbImage::from_raw(size.width, size.height, pixels).ok_or(Reason::Corrupt)?;
+    Ok(phash::of(&picture.into()))
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
-fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Result<(), Reason> {
+fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Decoded {
     let mut reader = ImageReader::with_format(body, format);
     reader.limits(limits(size));
     let decoder = reader.into_decoder().map_err(refusal)?;
@@ -86,7 +93,7 @@ fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Re
     pixels(decoder, copy)
 }
 
-fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     check_cost(FRAME_BYTES_A_PX * size.area())?;
     let mut decoder = GifDecoder::new(body).map_err(refusal)?;
     decoder.set_limits(limits(size)).map_err(refusal)?;
@@ -94,7 +101,7 @@ fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
     frames(decoder.into_frames(), size)
 }
 
-fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
+fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     let mut decoder = WebPDecoder::new(body).map_err(refusal)?;
     decoder.set_limits(limits(size)).map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
@@ -107,18 +114,21 @@ fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Result<(), Reason> {
 }
 
 /// Decodes into a buffer, besides which the decoder holds about `working_bytes`.
-fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Result<(), Reason> {
-    let len = decoder.total_bytes();
-    check_cost(len.saturating_add(working_bytes))?;
-    let mut pixels = vec![0; usize::try_from(len).map_err(|_| Reason::TooLarge)?];
-    decoder.read_image(&mut pixels).map_err(refusal)
+fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Decoded {
+    check_cost(decoder.total_bytes().saturating_add(working_bytes))?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    Ok(phash::of(&picture))
 }
 
 /// Decodes at least one frame.
-fn frames(frames: Frames<'_>, size: Size) -> Result<(), Reason> {
+fn frames(frames: Frames<'_>, size: Size) -> Decoded {
+    let mut phash = None;
     let mut n_frames = 0;
     for frame in frames {
-        frame.map_err(refusal)?;
+        let frame = frame.map_err(refusal)?;
+        if n_frames == 0 {
+            phash = phash::of(&frame.into_buffer().into());
+        }
         n_frames += 1;
         if size.area() * n_frames >= MAX_ANIMATED_PX {
             break;
@@ -127,7 +137,7 @@ fn frames(frames: Frames<'_>, size: Size) -> Result<(), Reason> {
     if n_frames == 0 {
         return Err(Reason::Corrupt);
     }
-    Ok(())
+    Ok(phash)
 }
 
 fn check_cost(bytes: u64) -> Result<(), Reason> {

@@ -90,8 +90,9 @@ begin
     return not found;
 end $$;
 
--- May this chunk start now? Answers claimed, completed, failed, cancelled, running, later, full,
--- paused, unknown, or locked (somebody is changing the row: ask again).
+-- May this chunk start now? Answers claimed, completed, failed, worker_lost (failed just now),
+-- cancelled, running, later, full, paused, unknown, or locked (somebody is changing the row: ask
+-- again).
 create function claim(p_job bigint, p_index integer, p_total integer, p_owner text,
     p_invocation text, p_lease_seconds double precision) returns claim_answer language plpgsql as $$
 declare
@@ -99,6 +100,7 @@ declare
     f fleet;
     s integer;
     a claim_answer;
+    lost boolean := false;
 begin
     -- Shared among claims, so that they do not wait for each other; against announce. The limit is
     -- read in the next statement: the snapshot of this one is older than the lock.
@@ -121,6 +123,7 @@ begin
     end if;
     if c.state = 'processing' and c.lease_until <= clock_timestamp() then
         c := expire(c);
+        lost := c.state = 'failed';
     end if;
     a.attempt := c.attempt;
     a.fence := c.fence;
@@ -136,7 +139,8 @@ begin
     elsif c.state = 'completed' then
         a.answer := 'completed';
     elsif c.state = 'failed' then
-        a.answer := case when c.error_code = 'cancelled' then 'cancelled' else 'failed' end;
+        a.answer := case when lost then 'worker_lost'
+            when c.error_code = 'cancelled' then 'cancelled' else 'failed' end;
     elsif f.paused_until > clock_timestamp() then
         a.answer := 'paused';
     elsif c.not_before > clock_timestamp() then
@@ -258,21 +262,23 @@ begin
     return outcome;
 end $$;
 
--- Reclaims every expired lease that nobody is changing right now. Returns how many.
-create function reclaim() returns integer language plpgsql as $$
+-- Reclaims every expired lease that nobody is changing right now: how many, and how many of those
+-- chunks failed with it.
+create function reclaim(out reclaimed integer, out failed integer) language plpgsql as $$
 declare
     c chunk;
-    n integer := 0;
 begin
+    reclaimed := 0;
+    failed := 0;
     for c in select k.* from slot s join chunk k on k.job_id = s.job_id
             and k.chunk_index = s.chunk_index
         where k.state = 'processing' and k.lease_until <= clock_timestamp()
         order by k.job_id, k.chunk_index for no key update of k skip locked
     loop
-        perform expire(c);
-        n := n + 1;
+        c := expire(c);
+        reclaimed := reclaimed + 1;
+        failed := failed + (c.state = 'failed')::integer;
     end loop;
-    return n;
 end $$;
 
 -- Makes a chunk durable: registered (new), known, cancelled (stored as failed) or job_ended.

@@ -74,7 +74,7 @@ impl Sql {
             where state = 'processing'",
         )
         .await;
-        sqlx::query_scalar("select reclaim()").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("select reclaimed from reclaim()").fetch_one(&self.pool).await.unwrap()
     }
 
     /// Makes every chunk due.

@@ -58,7 +58,11 @@ async fn two_processes_never_exceed_the_fleets_limit() {
 async fn a_full_instance_answers_and_keeps_the_chunk() {
     let one = async |settings: &[(&str, &str)]| {
         let rig = Rig::new().await;
-        let fleet = [("PIXCRAWLER_FLEET_MAX_CHUNKS", "10")];
+        // The first chunk hangs for longer than the second waits.
+        let fleet = [
+            ("PIXCRAWLER_FLEET_MAX_CHUNKS", "10"),
+            ("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "60"),
+        ];
         let handler = rig.handler_with(&[&fleet, settings].concat()).await;
         let urls = [rig.origin.url("/hang/1")];
         let (first, second) = (inline(1, 0, &urls), inline(1, 1, &urls));

@@ -7,5 +7,6 @@ pub mod host;
 pub mod origin;
 pub mod postgres;
 pub mod proxy;
+pub mod python;
 pub mod tool;
 pub mod workdir;

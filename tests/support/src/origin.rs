@@ -9,6 +9,7 @@
 //! | `/flaky/{n}?times=`, `/429`, `/retry-after/{value}?times=` | 500 twice, 429 once, 503 once for each path, then a picture |
 //! | `/html`, `/empty`, `/cut/{n}`, `/short/{n}`, `/gzip/{n}` | no picture, nothing, half of one, less than announced, a compressed one |
 //! | `/redirect/{n}`, `/loop`, `/to-private` | 302 to `/img/{n}`, to itself, to a link-local address |
+//! | `/to/{n}?url=` | 302 to that URL, in which `%26` is `&` |
 //! | `/slow/{n}?ms=`, `/drip/{n}`, `/hang` | late, one byte a second, never |
 //! | `/endless`, `/huge`, `/big/{n}?mb=&cl=0` | without end, 20 GB announced, a bitmap of so many MB (with `cl=0` without its length) |
 //!

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use reqwest::Url;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::sync::Mutex;
 
 use crate::checkout::{NOBODY, is_root, reachable};
 use crate::child::{Child, Launch};
@@ -34,11 +35,29 @@ pub struct PostgresOptions {
     pub log: Option<PathBuf>,
 }
 
+/// A server that was started here, and how to start it again.
+#[derive(Debug)]
+struct Private {
+    child: Mutex<Child>,
+    bin: PathBuf,
+    data: PathBuf,
+    port: u16,
+    durable: bool,
+    log: PathBuf,
+}
+
+impl Private {
+    fn launch(bin: PathBuf, data: PathBuf, port: u16, durable: bool, log: PathBuf) -> Result<Self> {
+        let child = Mutex::new(server(&bin, &data, port, durable, &log)?);
+        Ok(Self { child, bin, data, port, durable, log })
+    }
+}
+
 /// A server to make databases in. A private one stops when this is dropped.
 #[derive(Debug)]
 pub struct Postgres {
     base: Url,
-    child: Option<Child>,
+    private: Option<Private>,
     // After the child: removed when nothing uses it any more.
     _temporary: Option<WorkDir>,
 }
@@ -51,7 +70,7 @@ impl Postgres {
             matches!(base.scheme(), "postgres" | "postgresql"),
             "the database URL must begin with postgres://"
         );
-        Ok(Self { base, child: None, _temporary: None })
+        Ok(Self { base, private: None, _temporary: None })
     }
 
     /// Uses the server of `DATABASE_URL`, or starts a private one.
@@ -79,9 +98,10 @@ impl Postgres {
         let mut tries = if options.port == 0 { 5 } else { 1 };
         loop {
             let port = if options.port == 0 { free_port()? } else { options.port };
-            let child = server(&bin, &data, port, options.durable, &log)?;
+            let private =
+                Private::launch(bin.clone(), data.clone(), port, options.durable, log.clone())?;
             let base = Url::parse(&format!("postgres://postgres@127.0.0.1:{port}/postgres"))?;
-            let mut postgres = Self { base, child: Some(child), _temporary: None };
+            let postgres = Self { base, private: Some(private), _temporary: None };
             tries -= 1;
             match postgres.ready().await {
                 Ok(()) => return Ok(Self { _temporary: temporary, ..postgres }),
@@ -106,7 +126,7 @@ impl Postgres {
 
     /// Whether it is a private server, started here.
     pub fn is_private(&self) -> bool {
-        self.child.is_some()
+        self.private.is_some()
     }
 
     /// Creates an empty database and returns its address.
@@ -136,7 +156,19 @@ impl Postgres {
 
     /// Fails with the end of the server's log when a private server is no longer running.
     pub fn check(&mut self) -> Result<()> {
-        self.child.as_mut().map_or(Ok(()), Child::check)
+        self.private.as_mut().map_or(Ok(()), |private| private.child.get_mut().check())
+    }
+
+    /// Ends a private server as a crash does, without a checkpoint, and starts it again on the same
+    /// data and port (`pg_ctl restart -m immediate`). Returns once it answers.
+    pub async fn restart_immediately(&self) -> Result<()> {
+        let private = self.private.as_ref().context("the server was not started here")?;
+        let mut child = private.child.lock().await;
+        child.signal(Signal::SIGQUIT)?;
+        child.wait().await?;
+        let Private { bin, data, port, durable, log, .. } = private;
+        *child = server(bin, data, *port, *durable, log)?;
+        self.answers(&mut child).await
     }
 
     /// Stops a private server.
@@ -156,10 +188,17 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
-    async fn ready(&mut self) -> Result<()> {
+    async fn ready(&self) -> Result<()> {
+        match &self.private {
+            Some(private) => self.answers(&mut *private.child.lock().await).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn answers(&self, child: &mut Child) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
         loop {
-            self.check()?;
+            child.check()?;
             match PgConnection::connect(self.base.as_str()).await {
                 Ok(connection) => return Ok(connection.close().await?),
                 Err(error) if Instant::now() > end => bail!("Postgres does not answer: {error}"),
@@ -167,6 +206,11 @@ impl Postgres {
             }
         }
     }
+}
+
+/// Whether this system has the programs of a server: nothing has to be installed for a private one.
+pub fn is_installed() -> bool {
+    binaries::on_this_system().is_some()
 }
 
 /// A port of 127.0.0.1 that nobody uses at the moment.

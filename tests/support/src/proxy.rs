@@ -48,7 +48,13 @@ pub enum Fate {
     DropReply,
     /// It is forwarded after this long.
     Delay(Duration),
+    /// It is not forwarded: an HTTP call is answered 503 with Retry-After, any other is cut.
+    Busy,
 }
+
+/// What a storage service says that has too much to do.
+const BUSY: &[u8] = b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\n\
+    Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 type Plan = Box<dyn FnMut(&Call) -> Fate + Send>;
 
@@ -278,7 +284,11 @@ impl Lane {
     ) -> io::Result<bool> {
         let (number, fate) = self.calls.count(self.name, request.what.clone());
         match fate {
-            Fate::Cut => return Ok(false),
+            Fate::Busy if self.wire == Wire::Http => {
+                client.stream.write_all(BUSY).await?;
+                return Ok(true);
+            }
+            Fate::Cut | Fate::Busy => return Ok(false),
             Fate::HoldBefore if !self.calls.hold(number, client).await => return Ok(false),
             Fate::Delay(pause) => tokio::time::sleep(pause).await,
             Fate::HoldBefore | Fate::Pass | Fate::HoldAfter | Fate::DropReply => {}

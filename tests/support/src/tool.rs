@@ -85,7 +85,7 @@ pub async fn npm_ci(locked_in: &str, place: &Path) -> Result<PathBuf> {
 }
 
 /// One installation at a time, also between processes.
-async fn lock(place: &Path) -> Result<File> {
+pub(crate) async fn lock(place: &Path) -> Result<File> {
     let path = place.join("lock");
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     let locked = move || file.lock().map(|()| file);

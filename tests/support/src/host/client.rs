@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::STARTED;
+use crate::checkout;
 
 const BUILD: &str = "cargo build --package support --bins";
 
@@ -101,6 +103,23 @@ impl fmt::Debug for HostOptions {
             .field("port", &self.port)
             .finish_non_exhaustive()
     }
+}
+
+/// Makes an app root: this checkout's host.json and functions, and a program as their handler.
+pub fn stage(root: &Path, handler: &Path) -> Result<()> {
+    fs::create_dir_all(root)?;
+    let checkout = checkout::root();
+    fs::copy(checkout.join("host.json"), root.join("host.json")).context("copying host.json")?;
+    for entry in fs::read_dir(checkout)?.flatten() {
+        let function = entry.path().join("function.json");
+        if function.exists() {
+            let folder = root.join(entry.file_name());
+            fs::create_dir_all(&folder)?;
+            fs::copy(&function, folder.join("function.json"))?;
+        }
+    }
+    fs::copy(handler, root.join("handler")).context("copying the handler")?;
+    Ok(())
 }
 
 /// A program of this package, found beside the running one.

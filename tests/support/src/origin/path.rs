@@ -59,6 +59,7 @@ impl<'a> Request<'a> {
             "redirect" => redirect(format!("/img/{n}")),
             "loop" => redirect(self.path.to_owned()),
             "to-private" => redirect("http://169.254.169.254/".to_owned()),
+            "to" => redirect(decoded(self.query.get("url").copied().unwrap_or_default())),
             "noai" => self.good(n).header("x-robots-tag", "noai"),
             _ => self.body_at_odds(kind, n),
         };

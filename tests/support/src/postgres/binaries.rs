@@ -32,7 +32,7 @@ pub(super) async fn find_or_install() -> Result<PathBuf> {
     )
 }
 
-fn on_this_system() -> Option<PathBuf> {
+pub(super) fn on_this_system() -> Option<PathBuf> {
     let mut versions: Vec<_> =
         fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
     versions.sort_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));

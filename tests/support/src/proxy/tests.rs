@@ -56,6 +56,20 @@ async fn a_cut_call_has_no_effect_and_a_dropped_reply_has() {
 }
 
 #[tokio::test]
+async fn a_busy_service_answers_503_and_the_connection_goes_on() {
+    let http = Http::new().await;
+    http.calls.restart(|call| if call.number == 1 { Fate::Busy } else { Fate::Pass });
+    let url = format!("http://{}/img/1", http.proxy.address());
+    let answer = http.client.get(url).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(http.origin.total(), 0);
+    assert!(http.get().await.is_some());
+}
+
+#[tokio::test]
 async fn a_held_call_waits_for_its_release() {
     let http = Http::new().await;
     for (fate, effects) in [(Fate::HoldBefore, 0), (Fate::HoldAfter, 2)] {

@@ -1,0 +1,63 @@
+//! The loaders that people read shards with: Python packages pinned in the checkout, in a virtual
+//! environment of their own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::checkout::{hex, is_root, root};
+use crate::child::run_ok;
+use crate::tool::{apt_install, lock, tools, works};
+
+/// The variable that hands over a Python with the loaders.
+pub const LOADERS_PYTHON: &str = "TEST_LOADERS_PYTHON";
+
+const PINS: &str = "tests/it/loaders/requirements.txt";
+/// The oldest Python that the pinned packages run on, with what makes virtual environments.
+const IS_FIT: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
+
+/// A Python with the loaders: the one handed over, or one made below `target/tools`, where it stays until
+/// the pins change.
+pub async fn loaders() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(LOADERS_PYTHON) {
+        return Ok(given.into());
+    }
+    let place = tools().join("loaders");
+    fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
+    let _guard = lock(&place).await?;
+    let (environment, stamp) = (place.join("environment"), place.join("installed"));
+    let python = environment.join("bin/python");
+    let wanted = hex(&Sha256::digest(fs::read(root().join(PINS))?));
+    let is_made = fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
+    if is_made && works(&python.to_string_lossy(), &["-c", IS_FIT]) {
+        return Ok(python);
+    }
+    ensure_python().await?;
+    eprintln!("installing what {PINS} names into {} with pip", place.display());
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&environment);
+    run_ok("python3 -m venv", venv).await?;
+    let mut pip = Command::new(&python);
+    // Given up on early: without a network nothing comes of waiting.
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
+        .args(["--only-binary", ":all:", "--no-deps", "--retries", "2", "--timeout", "30"])
+        .arg("--requirement")
+        .arg(root().join(PINS));
+    run_ok("pip install", pip).await?;
+    fs::write(&stamp, wanted)?;
+    Ok(python)
+}
+
+/// Makes sure that there is a Python that can make virtual environments.
+async fn ensure_python() -> Result<()> {
+    if !works("python3", &["-c", IS_FIT]) && is_root() && works("apt-get", &["--version"]) {
+        apt_install(&["python3", "python3-venv"]).await?;
+    }
+    if !works("python3", &["-c", IS_FIT]) {
+        bail!("Python 3.11 or later with venv is needed (Debian: apt-get install python3-venv)");
+    }
+    Ok(())
+}
