@@ -1,7 +1,7 @@
 //! One chunk's images: fetch, inspect, dedupe, shard, upload, wired with a bounded queue.
 //!
 //! Downloads go on while the shard waits for storage; the queue between them and the byte ledger
-//! hold them back. Nothing is spawned: dropping the future stops everything.
+//! hold them back. What is spawned ends with the future that waits for it.
 
 pub mod address;
 mod collect;
@@ -12,7 +12,9 @@ mod shard;
 pub mod upload;
 
 use crate::{
-    chunk::{ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals},
+    chunk::{
+        ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals, Validation,
+    },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
     state::{self, Database},
@@ -21,11 +23,13 @@ use crate::{
 use collect::Collector;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
-use std::{io, sync::Arc, time::Instant as StdInstant};
+use std::{io, panic::resume_unwind, sync::Arc, time::Instant as StdInstant};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, SemaphorePermit, mpsc},
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
+use tracing::Instrument as _;
 use upload::{StagedShard, Upload};
 
 /// Why a chunk's images could not be brought into a shard.
@@ -75,7 +79,7 @@ pub struct Work<'a> {
     /// What to do.
     pub message: &'a ChunkMessage,
     /// The URLs.
-    pub items: &'a [Item],
+    pub items: Arc<[Item]>,
     /// The claim.
     pub fence: Fence,
     /// The chunk's part of the budget.
@@ -118,7 +122,7 @@ struct Arrived {
 }
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
-const QUEUE_LENGTH: usize = 64;
+const QUEUE_LENGTH: usize = 8;
 
 /// Runs a chunk's images through all stages.
 ///
@@ -130,7 +134,7 @@ const QUEUE_LENGTH: usize = 64;
 ///
 /// Dropping it frees all bytes; staged blocks stay invisible.
 pub async fn run(
-    stages: &Stages,
+    stages: &Arc<Stages>,
     storage: &Storage,
     database: &Database,
     work: Work<'_>,
@@ -139,13 +143,24 @@ pub async fn run(
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
     let chunk =
         ChunkFetch::new(work.allowance.clone(), max_bytes, work.deadline, &settings.download);
+    let downloads = Downloads {
+        stages: Arc::clone(stages),
+        chunk: Arc::new(chunk),
+        validation: work.message.validation.clone(),
+        items: Arc::clone(&work.items),
+        deadline: work.deadline,
+    };
+    let chunk = Arc::clone(&downloads.chunk);
     let blob = work.message.id().shard_blob(&work.message.prefix());
     let upload = Upload::new(storage, blob, work.fence, work.allowance.block_bytes());
     let mut collector =
-        Collector::new(database, work.message, work.items, upload, stages.keep_query);
+        Collector::new(database, work.message, &work.items, upload, stages.keep_query);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
-    let produce = download_all(stages, &chunk, &work, sender);
-    tokio::try_join!(produce, collector.collect_all(receiver))?;
+    // A task of its own: images are hashed on one core while the shard is on another. It ends with
+    // the set.
+    let mut task = JoinSet::new();
+    task.spawn(downloads.run(sender).in_current_span());
+    tokio::try_join!(joined(&mut task), collector.collect_all(receiver))?;
     let mut outcome = collector.finish().await?;
     outcome.was_answered = chunk.was_answered();
     outcome.totals.bytes_in = chunk.bytes_in();
@@ -153,49 +168,65 @@ pub async fn run(
     Ok(outcome)
 }
 
-/// Downloads and inspects every URL; order is that of arrival.
-async fn download_all(
-    stages: &Stages,
-    chunk: &ChunkFetch,
-    work: &Work<'_>,
-    sender: mpsc::Sender<Arrived>,
-) -> Result<(), Error> {
-    let sender = &sender;
-    let one = async |(idx, item): (usize, &Item)| {
-        let arrived = tokio::select! {
-            arrived = stages.one_image(chunk, work, idx, item) => arrived?,
-            () = sleep_until(work.deadline) => {
-                Arrived { idx, downloaded: false, result: Err(Reason::Deadline) }
-            }
-        };
-        // The receiver only goes away with the whole future.
-        sender.send(arrived).await.map_err(|_| Error::Spool(io::ErrorKind::BrokenPipe.into()))
-    };
-    // All at once: the download semaphore and the host gates decide who goes on.
-    let mut ends =
-        stream::iter(work.items.iter().enumerate()).map(one).buffer_unordered(usize::MAX);
-    while let Some(end) = ends.next().await {
-        end?;
+/// The task's end; its panic is ours.
+async fn joined(task: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(cancelled) => Err(Error::Spool(io::Error::other(cancelled))),
+        },
+        None => Ok(()),
     }
-    Ok(())
 }
 
-impl Stages {
+/// The first half of a chunk's work: every URL to a verdict or an inspected body.
+struct Downloads {
+    stages: Arc<Stages>,
+    chunk: Arc<ChunkFetch>,
+    validation: Validation,
+    items: Arc<[Item]>,
+    deadline: Instant,
+}
+
+impl Downloads {
+    /// Downloads and inspects every URL; order is that of arrival.
+    async fn run(self, sender: mpsc::Sender<Arrived>) -> Result<(), Error> {
+        let one = async |(idx, item): (usize, &Item)| {
+            let (arrived, download) = tokio::select! {
+                image = self.one_image(idx, item) => image?,
+                () = sleep_until(self.deadline) => {
+                    (Arrived { idx, downloaded: false, result: Err(Reason::Deadline) }, None)
+                }
+            };
+            let sent = sender.send(arrived).await;
+            drop(download);
+            // The receiver only goes away with the whole chunk.
+            sent.map_err(|_| Error::Spool(io::ErrorKind::BrokenPipe.into()))
+        };
+        // All at once: the download semaphore and the host gates decide who goes on.
+        let mut ends =
+            stream::iter(self.items.iter().enumerate()).map(one).buffer_unordered(usize::MAX);
+        while let Some(end) = ends.next().await {
+            end?;
+        }
+        Ok(())
+    }
+
     async fn one_image(
         &self,
-        chunk: &ChunkFetch,
-        work: &Work<'_>,
         idx: usize,
         item: &Item,
-    ) -> Result<Arrived, Error> {
-        let fetched = match self.fetcher.fetch(&item.url, chunk).await {
+    ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
+        let stages = &self.stages;
+        let fetched = match stages.fetcher.fetch(&item.url, &self.chunk).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(reason)) => {
-                return Ok(Arrived { idx, downloaded: false, result: Err(reason) });
+                return Ok((Arrived { idx, downloaded: false, result: Err(reason) }, None));
             }
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
         };
-        let validation = &work.message.validation;
+        let validation = &self.validation;
         let level = validation.level;
         let since = StdInstant::now();
         let (body, looked) = match level {
@@ -203,7 +234,7 @@ impl Stages {
                 fetched.body.examine(false, move |r, len| inspect::inspect(r, len, level)).await?
             }
             Level::Slow => {
-                let decoders = Arc::clone(&self.decoders);
+                let decoders = Arc::clone(&stages.decoders);
                 let decoder = decoders.acquire_owned().await.map_err(io::Error::other)?;
                 // The permit goes with the thread: a decode that nobody waits for still counts.
                 let look = move |r: &mut BodyReader<'_>, len| {
@@ -221,16 +252,12 @@ impl Stages {
                 _ => Ok(Inspected { body, sha256: fetched.sha256, info, violations }),
             }
         });
-        Ok(Arrived { idx, downloaded: true, result })
+        Ok((Arrived { idx, downloaded: true, result }, Some(fetched.download)))
     }
 }
 
 /// Which of the minimum sizes an image does not reach.
-fn violations(
-    validation: &crate::chunk::Validation,
-    info: &ImageInfo,
-    file_size: u64,
-) -> Vec<Reason> {
+fn violations(validation: &Validation, info: &ImageInfo, file_size: u64) -> Vec<Reason> {
     let (width, height) = validation.min_dimensions();
     let too_small =
         file_size < validation.min_bytes() || info.width < width || info.height < height;

@@ -38,7 +38,7 @@ pub struct Worker {
     /// Bytes and places.
     pub budget: Arc<Budget>,
     /// The pipeline's shared parts.
-    pub stages: Stages,
+    pub stages: Arc<Stages>,
     /// What is counted.
     pub metrics: Metrics,
     /// Who owns this process's leases.
@@ -157,7 +157,7 @@ impl Worker {
             storage,
             metrics: Metrics::new(&budget),
             budget,
-            stages,
+            stages: Arc::new(stages),
             owner,
             intake_stopped: CancellationToken::new(),
             drain_over: CancellationToken::new(),

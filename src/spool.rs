@@ -118,6 +118,10 @@ impl Budget {
 
     /// Whether the chunks with a place may each have a body of the largest size beside what is held.
     fn has_room(&self) -> bool {
+        // X25: what the disk says is a second brake only, for what others put there.
+        if self.directory.free_bytes().is_some_and(|free| free < self.head_bytes) {
+            return false;
+        }
         let heads = self.n_admitted() * self.head_bytes;
         let temp = locked(&self.temp);
         temp.beside + temp.common + heads <= self.n_places * self.share_bytes

@@ -37,7 +37,7 @@ mod wake;
 pub use claim::{Answer, Claim, Refusal, Registered};
 pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
 pub use lease::{GiveUp, GivenUp, Lease, Reclaimed, Released, Renewal};
-pub use record::{Capacity, ChunkStatus, Gauges, HealthRow};
+pub use record::{Capacity, ChunkStatus, Description, Gauges, HealthRow};
 
 use crate::chunk::ChunkId;
 use sqlx::{
@@ -115,6 +115,10 @@ impl Database {
             PgPoolOptions::new()
                 .max_connections(size)
                 .acquire_timeout(cap)
+                // A connection that broke while it was idle fails its next call, which the caller
+                // repeats as any other: a ping before each call would double the round trips.
+                .test_before_acquire(false)
+                .idle_timeout(Duration::from_secs(60))
                 .max_lifetime(Duration::from_secs(1800))
                 .connect_lazy_with(options)
         };
@@ -144,6 +148,11 @@ impl Database {
         // Its timeouts differ from those of the pool.
         drop(connection.detach());
         done.map_err(Error::Migrate)
+    }
+
+    /// The newest migration that this release knows.
+    pub fn known_schema_version() -> i64 {
+        migrator().iter().map(|migration| migration.version).max().unwrap_or(0)
     }
 
     /// Runs one database call with its deadline and names it in errors.

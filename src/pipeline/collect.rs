@@ -12,9 +12,13 @@ use tokio::{
 };
 use url::Url;
 
-/// Hashes asked for at once; a batch waits at most [`BATCH_WAIT`] (`reliability`, section 4).
-const BATCH: usize = 64;
-const BATCH_WAIT: Duration = Duration::from_millis(100);
+/// Hashes asked for at once. A batch that is not full waits at most [`BATCH_WAIT`], and no longer
+/// than [`ENOUGH_WAIT`] once it holds [`ENOUGH_BYTES`]: statements are scarce with slow origins, the
+/// bytes of waiting bodies with large ones.
+const BATCH: usize = 32;
+const BATCH_WAIT: Duration = Duration::from_secs(2);
+const ENOUGH_WAIT: Duration = Duration::from_millis(100);
+const ENOUGH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Takes what arrives, gives each URL its verdict and writes samples.
 #[derive(Debug)]
@@ -217,12 +221,25 @@ fn without_secrets(text: &str) -> String {
     format!("{before}//{host}{path}")
 }
 
+impl Arrived {
+    /// Bytes that wait with it.
+    fn len(&self) -> u64 {
+        self.result.as_ref().map_or(0, |image| image.body.len())
+    }
+}
+
 async fn fill_batch(first: Arrived, receiver: &mut mpsc::Receiver<Arrived>) -> Vec<Arrived> {
-    let until = Instant::now() + BATCH_WAIT;
+    let since = Instant::now();
+    let mut bytes = first.len();
     let mut batch = vec![first];
     while batch.len() < BATCH {
+        let wait = if bytes < ENOUGH_BYTES { BATCH_WAIT } else { ENOUGH_WAIT };
+        let until = since + wait;
         match timeout_at(until, receiver.recv()).await {
-            Ok(Some(arrived)) => batch.push(arrived),
+            Ok(Some(arrived)) => {
+                bytes += arrived.len();
+                batch.push(arrived);
+            }
             Ok(None) | Err(_) => break,
         }
     }

@@ -14,12 +14,13 @@ use crate::{
 use reqwest::{Response, StatusCode, header};
 use std::{
     io,
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use url::Url;
 
@@ -36,11 +37,13 @@ pub enum Error {
 
 /// A whole body.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct Fetched<'a> {
     /// Its bytes.
     pub body: Body,
     /// Of its bytes.
     pub sha256: Vec<u8>,
+    /// The download counts until its body has moved on: else bodies would pile up before a slow shard.
+    pub download: SemaphorePermit<'a>,
 }
 
 /// Downloads for the whole process: one client, one set of gates.
@@ -119,7 +122,7 @@ impl TryError {
 
 /// One hop's end.
 enum Hop {
-    Body(Fetched),
+    Body(Body, Vec<u8>),
     Redirect(Url),
 }
 
@@ -171,7 +174,7 @@ impl Fetcher {
     /// # Cancel safety
     ///
     /// Everything it holds is freed when it is dropped.
-    pub async fn fetch(&self, text: &str, chunk: &ChunkFetch) -> Result<Fetched, Error> {
+    pub async fn fetch<'a>(&self, text: &str, chunk: &'a ChunkFetch) -> Result<Fetched<'a>, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
         let mut tries = 1;
         loop {
@@ -192,20 +195,24 @@ impl Fetcher {
                         let reason = if asked_too_long { Reason::RateLimited } else { reason };
                         return Err(Error::Rejected(reason));
                     }
-                    tokio::time::sleep(pause).await;
+                    sleep(pause).await;
                     tries += 1;
                 }
             }
         }
     }
 
-    async fn one_try(&self, mut url: Url, chunk: &ChunkFetch) -> Result<Fetched, TryError> {
+    async fn one_try<'a>(
+        &self,
+        mut url: Url,
+        chunk: &'a ChunkFetch,
+    ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
             // Host first, then download: whoever holds a download never waits for a host.
             let host = host::key(&url);
             let place = self.hosts.enter(&host, chunk.deadline).await.map_err(TryError::Final)?;
-            let _download = enter(&chunk.downloads).await?;
+            let download = enter(&chunk.downloads).await?;
             if chunk.hosts.is_unreachable(&host) {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
@@ -214,7 +221,9 @@ impl Fetcher {
                 Ok(hop) => {
                     place.answered();
                     match hop {
-                        Hop::Body(fetched) => return Ok(fetched),
+                        Hop::Body(body, sha256) => {
+                            return Ok(Fetched { body, sha256, download });
+                        }
                         Hop::Redirect(next) => url = next,
                     }
                 }
@@ -261,7 +270,7 @@ impl Fetcher {
             return Ok(Hop::Redirect(next));
         }
         answer::check_head(&response, &self.settings, chunk.max_bytes)?;
-        self.body(response, chunk, *remaining).await.map(Hop::Body)
+        self.body(response, chunk, *remaining).await
     }
 
     /// Reads the body frame by frame. Time in which we make it wait counts against nothing.
@@ -270,23 +279,26 @@ impl Fetcher {
         mut response: Response,
         chunk: &ChunkFetch,
         mut remaining: Duration,
-    ) -> Result<Fetched, TryError> {
+    ) -> Result<Hop, TryError> {
         let expected = response.content_length();
         let mut writer = BodyWriter::new(&chunk.allowance, expected);
         let mut rate = Rate::new(self.settings.min_rate_bytes_per_second);
+        // One timer for all frames: a new one for each would cost more than the frame.
+        let mut alarm = pin!(sleep(remaining.min(rate.remaining())));
         loop {
             let since = Instant::now();
-            let frame = timeout(remaining.min(rate.remaining()), response.chunk()).await;
+            let due = since + remaining.min(rate.remaining());
+            let frame = next_frame(&mut response, alarm.as_mut(), due).await;
             let spent = since.elapsed();
             remaining = remaining.saturating_sub(spent);
             let frame = match frame {
-                Ok(Ok(Some(frame))) => frame,
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(answer::classify_body(&error)),
-                Err(_) if remaining.is_zero() => {
+                Some(Ok(Some(frame))) => frame,
+                Some(Ok(None)) => break,
+                Some(Err(error)) => return Err(answer::classify_body(&error)),
+                None if remaining.is_zero() => {
                     return Err(TryError::Transient(Reason::Timeout));
                 }
-                Err(_) => bytes::Bytes::new(),
+                None => bytes::Bytes::new(),
             };
             let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
             rate.check(n, spent)?;
@@ -303,7 +315,28 @@ impl Fetcher {
             _ if writer.is_empty() => Err(TryError::Final(Reason::Empty)),
             _ => {
                 let (body, sha256) = writer.finish();
-                Ok(Fetched { body, sha256 })
+                Ok(Hop::Body(body, sha256))
+            }
+        }
+    }
+}
+
+/// The next frame; none when it is not there when it is due.
+async fn next_frame(
+    response: &mut Response,
+    mut alarm: Pin<&mut Sleep>,
+    due: Instant,
+) -> Option<reqwest::Result<Option<bytes::Bytes>>> {
+    loop {
+        tokio::select! {
+            biased;
+            frame = response.chunk() => return Some(frame),
+            () = &mut alarm => {
+                if Instant::now() >= due {
+                    return None;
+                }
+                // We made it wait meanwhile, or a window of the rate is over.
+                alarm.as_mut().reset(due);
             }
         }
     }

@@ -50,7 +50,7 @@ impl Worker {
         let fence = claim.lease.fence;
         let work = Work {
             message: &message,
-            items: &items,
+            items: items.into(),
             fence,
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.

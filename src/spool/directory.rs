@@ -79,6 +79,12 @@ impl TempDir {
         others.filter(|path| *path != self.path).map(|path| directory_bytes(&path)).sum()
     }
 
+    /// Bytes that the file system still has for us; none: it does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let space = nix::sys::statvfs::statvfs(&self.path).ok()?;
+        Some(space.blocks_available() * space.fragment_size())
+    }
+
     /// Removes the directory now: a process that ends does not drop everything.
     pub fn remove(&self) {
         // Whatever stays behind is swept by the next process.

@@ -1,7 +1,7 @@
 //! What is written down and looked at: fleet, rejected messages, health, chunk rows, known hashes.
 
 use super::{Database, Error};
-use crate::settings::{MIB, Settings};
+use crate::settings::Settings;
 use serde::Serialize;
 use std::collections::HashMap;
 use time::OffsetDateTime;
@@ -77,6 +77,17 @@ pub struct HealthRow {
     pub azure_memory: Option<f64>,
     /// Everything else, for people.
     pub report: serde_json::Value,
+}
+
+/// The database as `doctor` shows it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Description {
+    /// Of the server.
+    pub version: String,
+    /// Of the whole database.
+    pub bytes: i64,
+    /// Its clock when it was asked.
+    pub clock: OffsetDateTime,
 }
 
 impl Database {
@@ -229,18 +240,30 @@ impl Database {
         ask!(self.pool, self.cap, "record_health", statement.execute).map(drop)
     }
 
-    /// The database's size of what we keep, in MB, and its version: for `doctor`.
+    /// What `doctor` tells of the database.
     ///
     /// # Errors
     ///
     /// When the database is away.
-    pub async fn describe(&self) -> Result<(String, i64), Error> {
+    pub async fn describe(&self) -> Result<Description, Error> {
         let statement = sqlx::query_as(
             "-- describe
-            select current_setting('server_version'), pg_database_size(current_database())",
+            select current_setting('server_version') as version,
+                pg_database_size(current_database()) as bytes, clock_timestamp() as clock",
         );
-        let (version, bytes): (String, i64) =
-            ask!(self.pool, self.cap, "describe", statement.fetch_one)?;
-        Ok((version, bytes / i64::try_from(MIB).unwrap_or(1)))
+        ask!(self.pool, self.cap, "describe", statement.fetch_one)
+    }
+
+    /// The newest migration that was applied; none: there is no schema yet.
+    ///
+    /// # Errors
+    ///
+    /// When the database is away.
+    pub async fn schema_version(&self) -> Result<Option<i64>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- schema_version
+            select max(version) from _sqlx_migrations where success",
+        );
+        ask!(self.pool, self.cap, "schema_version", statement.fetch_one)
     }
 }

@@ -1,6 +1,7 @@
 //! Queues: messages out, a look at what is visible, poison in.
 
-use super::{CALL_DEADLINE, Error, Storage, call};
+use super::{CALL_DEADLINE, CHUNKS, Error, Storage, call};
+use azure_core::http::headers::HeaderName;
 use azure_storage_queue::{
     QueueClient, QueueClientOptions,
     models::{
@@ -77,6 +78,23 @@ impl Storage {
         let look = async { queue.get_properties(None).await?.approximate_messages_count() };
         let count = call("look at queue", CALL_DEADLINE, look).await?;
         Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
+    }
+
+    /// The service's clock when it was asked, as its answer says it.
+    ///
+    /// # Errors
+    ///
+    /// When storage is away or refuses.
+    pub async fn clock(&self) -> Result<Option<String>, Error> {
+        let queue = self.queue(CHUNKS)?;
+        let look = async {
+            Ok(queue
+                .get_properties(None)
+                .await?
+                .headers()
+                .get_optional_string(&HeaderName::from_static("date")))
+        };
+        call("look at queue", CALL_DEADLINE, look).await
     }
 
     /// Takes up to [`BATCH`] messages; they come back unless deleted. A queue that does not exist

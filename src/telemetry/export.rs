@@ -7,7 +7,7 @@ use crate::{identity, settings::Settings};
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use azure_core::credentials::TokenCredential;
 use bytes::Bytes;
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, metrics::MeterProvider as _};
 use opentelemetry_application_insights::{Exporter, HttpClient};
 use opentelemetry_http::HttpError;
 use opentelemetry_sdk::{
@@ -70,6 +70,22 @@ impl Export {
             .with_periodic_exporter(exporter)
             .build();
         Ok(Some(Self { traces, metrics }))
+    }
+
+    /// Sends one metric now, for `doctor`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint or the way there said.
+    pub async fn probe(&self) -> Result<(), String> {
+        let metrics = self.metrics.clone();
+        metrics.meter("chunkctl").u64_counter("doctor_runs").build().add(1, &[]);
+        let flush = tokio::task::spawn_blocking(move || metrics.force_flush());
+        match tokio::time::timeout(UPLOAD_LIMIT, flush).await {
+            Ok(Ok(result)) => result.map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no good answer within {UPLOAD_LIMIT:?}")),
+        }
     }
 
     /// Sends what is left, both providers side by side, for 2 s at most.

@@ -25,6 +25,7 @@ mod chunkctl;
 mod contract;
 mod corpus;
 mod crash;
+mod doctor;
 mod endings;
 mod fault;
 mod fleet;

@@ -4,11 +4,13 @@ use super::{Session, out};
 use chunk_handler::{
     settings::{MIB, Setting},
     spool::TempDir,
+    state::{Database, Description},
     storage::CHUNKS,
-    telemetry::cause_chain,
+    telemetry::{Export, cause_chain},
 };
 use serde_json::json;
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 /// One thing that was looked at.
 struct Check {
@@ -17,6 +19,9 @@ struct Check {
     remedy: &'static str,
 }
 
+/// A clock that is off by more than this confuses leases shown to people, and signatures.
+const SKEW_LIMIT: Duration = Duration::from_secs(30);
+
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
         let checks = [
@@ -24,7 +29,9 @@ impl Session {
             self.check_schema().await,
             self.check_blob().await,
             self.check_queue().await,
+            self.check_storage_clock().await,
             self.check_temp(),
+            self.check_telemetry().await,
             check_memory(),
         ];
         let failed = checks.iter().any(|check| check.result.is_err());
@@ -37,26 +44,47 @@ impl Session {
     }
 
     async fn check_database(&self) -> Check {
-        let result = self.database.describe().await;
-        Check {
-            what: "Postgres",
-            result: result
-                .map(|(version, mb)| format!("version {version}, {mb} MB"))
-                .map_err(|error| cause_chain(&error)),
-            remedy: "is the server up, does DATABASE_URL name its host, port, user and password, \
-                     and does a firewall let port 5432 through?",
+        let what = "Postgres";
+        match self.database.describe().await {
+            Ok(Description { version, bytes, clock }) => {
+                let mb = u64::try_from(bytes).unwrap_or(0) / MIB;
+                Check {
+                    what,
+                    result: on_time(clock, format!("version {version}, {mb} MB")),
+                    remedy: "set the clock of this machine: leases are shown by it",
+                }
+            }
+            Err(error) => {
+                let problem = cause_chain(&error);
+                let remedy = if problem.contains("authentication failed") {
+                    "user or password in DATABASE_URL is wrong"
+                } else if problem.contains("does not exist") {
+                    "create the database that DATABASE_URL names, or correct its name"
+                } else {
+                    "is the server up, does DATABASE_URL name its host and port, and does a \
+                     firewall let port 5432 through?"
+                };
+                Check { what, result: Err(problem), remedy }
+            }
         }
     }
 
     async fn check_schema(&self) -> Check {
-        let result = self.database.capacity().await;
-        Check {
-            what: "schema",
-            result: result
-                .map(|c| format!("{} of {} slots taken", c.active_chunks, c.max_chunks))
-                .map_err(|error| cause_chain(&error)),
-            remedy: "run `chunkctl migrate`",
-        }
+        let known = Database::known_schema_version();
+        let remedy = "run `chunkctl migrate`";
+        let (result, remedy) = match self.database.schema_version().await {
+            Ok(Some(version)) if version == known => (Ok(format!("version {version}")), remedy),
+            Ok(Some(version)) if version > known => (
+                Err(format!("version {version}, this release knows {known}")),
+                "a newer release was here: install it everywhere, handler and chunkctl",
+            ),
+            Ok(version) => (
+                Err(format!("version {}, this release needs {known}", version.unwrap_or(0))),
+                remedy,
+            ),
+            Err(error) => (Err(cause_chain(&error)), remedy),
+        };
+        Check { what: "schema", result, remedy }
     }
 
     async fn check_blob(&self) -> Check {
@@ -76,22 +104,67 @@ impl Session {
             result: result
                 .map(|n| format!("about {n} messages in {CHUNKS}"))
                 .map_err(|error| error.to_string()),
-            remedy: "run `chunkctl migrate` if the queue is missing; else check ChunkStorage and \
-                     the role Storage Queue Data Contributor",
+            remedy: "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its \
+                     key, and the role Storage Queue Data Contributor",
+        }
+    }
+
+    async fn check_storage_clock(&self) -> Check {
+        let clock = self.storage.clock().await.map_err(|error| error.to_string());
+        let clock = clock.map(|text| OffsetDateTime::parse(&text.unwrap_or_default(), &Rfc2822));
+        Check {
+            what: "storage clock",
+            result: match clock {
+                Ok(Ok(clock)) => on_time(clock, "agrees".into()),
+                Ok(Err(_)) => Ok("the service does not say".into()),
+                Err(problem) => Err(problem),
+            },
+            remedy: "set the clock of this machine: storage refuses signatures of another time",
         }
     }
 
     fn check_temp(&self) -> Check {
         let root = &self.settings.temp_root;
-        let writable = TempDir::create(root).map_err(|error| error.to_string());
-        Check {
-            what: "temp space",
-            result: writable.map(|_| {
-                let budget = self.settings.limits.temp_budget_bytes() / MIB;
-                format!("{} is writable, at most {budget} MB will be used", root.display())
-            }),
-            remedy: "set PIXCRAWLER_TEMP_DIR to a directory the handler may write",
-        }
+        let budget = self.settings.limits.temp_budget_bytes() / MIB;
+        let (result, remedy) = match TempDir::create(root) {
+            Err(error) => (
+                Err(error.to_string()),
+                "set PIXCRAWLER_TEMP_DIR to a directory the handler may write",
+            ),
+            Ok(directory) => match directory.free_bytes().map(|bytes| bytes / MIB) {
+                Some(free) if free < budget => (
+                    Err(format!("{free} MB free in {}, {budget} MB may be used", root.display())),
+                    "free some space there, lower PIXCRAWLER_MAX_TEMP_STORAGE_MB, or set \
+                     PIXCRAWLER_TEMP_DIR to a larger disk",
+                ),
+                free => {
+                    let free = free.map_or("?".into(), |mb| mb.to_string());
+                    let root = root.display();
+                    (Ok(format!("{root} is writable, {free} MB free, {budget} MB may be used")), "")
+                }
+            },
+        };
+        Check { what: "temp space", result, remedy }
+    }
+
+    /// Whether alerts could see our metrics.
+    async fn check_telemetry(&self) -> Check {
+        let export = Export::open(&self.settings, &tokio::runtime::Handle::current());
+        let (result, remedy) = match export {
+            Ok(None) if self.settings.host.on_azure => (
+                Err("APPLICATIONINSIGHTS_CONNECTION_STRING is not set".to_owned()),
+                "no alert can fire without it: set it to that of the Application Insights component",
+            ),
+            Ok(None) => (Ok("off, no connection string".to_owned()), ""),
+            Err(error) => (Err(error.to_string()), "correct APPLICATIONINSIGHTS_CONNECTION_STRING"),
+            Ok(Some(export)) => (
+                export.probe().await.map(|()| "takes our metrics".to_owned()),
+                "alerts see nothing of us: check the endpoint; where local authentication is off \
+                 (401), set APPLICATIONINSIGHTS_AUTHENTICATION_STRING to Authorization=AAD and give \
+                 the identity the role Monitoring Metrics Publisher",
+            ),
+        };
+        Check { what: "telemetry", result, remedy }
     }
 
     fn print(&self, checks: &[Check]) {
@@ -157,6 +230,15 @@ impl Session {
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether another clock agrees with ours.
+fn on_time(clock: OffsetDateTime, found: String) -> Result<String, String> {
+    let skew = (OffsetDateTime::now_utc() - clock).abs();
+    if skew <= SKEW_LIMIT {
+        return Ok(found);
+    }
+    Err(format!("{found}; its clock and ours are {} s apart", skew.whole_seconds()))
 }
 
 /// The container's memory limit, version 2 then version 1, of this process's own group.

@@ -153,7 +153,7 @@ impl Place {
             _ if pace.rounds >= OPEN_AFTER => LONGEST_QUIET,
             Some(asked) if asked > LONGEST_QUIET => return,
             Some(asked) => asked,
-            None => (FIRST_QUIET * 2_u32.pow(pace.rounds.min(8) - 1)).min(LONGEST_QUIET),
+            None => (FIRST_QUIET * 2_u32.pow(pace.rounds.clamp(1, 8) - 1)).min(LONGEST_QUIET),
         };
         pace.quiet_until = pace.quiet_until.max(Some(now + wait));
     }
@@ -245,6 +245,20 @@ mod tests {
         (0..GROW_AFTER * 4).for_each(|_| place.answered());
         drop(place);
         assert_eq!(width(&hosts).await, 5);
+    }
+
+    /// What was under way when the wait began may end well or badly, in any order.
+    #[tokio::test(start_paused = true)]
+    async fn answers_and_refusals_mix_while_a_host_is_quiet() {
+        let hosts = Hosts::new(8);
+        let (first, second) = (enter(&hosts).await.unwrap(), enter(&hosts).await.unwrap());
+        first.throttled(None);
+        second.answered();
+        first.throttled(None);
+        drop((first, second));
+        let began = Instant::now();
+        drop(enter(&hosts).await.unwrap());
+        assert_eq!(began.elapsed().as_millis(), 500);
     }
 
     /// A host that answers nothing else is not asked any more, then asked once.
