@@ -7,7 +7,7 @@ use crate::{
     jobs,
     monitor::{Monitor, Reading},
     run::Worker,
-    settings::Settings,
+    settings::{MIB, Settings},
     state::{Gauges, HealthRow, Reclaimed},
     storage::CHUNKS,
     telemetry::{FleetGauges, cause_chain},
@@ -159,4 +159,8 @@ fn add_own_gauges(worker: &Worker, parts: &mut Map<String, Value>) {
     parts.insert("memory_used_bytes".into(), json!(budget.memory_used_bytes()));
     let limit = worker.settings.limits.temp_storage_mb;
     parts.insert("temp_limit_mb".into(), json!(limit));
+    // F16: what the platform gives; no SDK tells, and nothing decides by it.
+    parts.insert("temp_quota_mb".into(), json!(worker.settings.profile.quota_mb()));
+    let free = budget.directory().free_bytes().map(|bytes| bytes / MIB);
+    parts.insert("temp_free_mb".into(), json!(free));
 }

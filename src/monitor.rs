@@ -360,7 +360,7 @@ mod tests {
     use super::*;
     use crate::settings::Program;
 
-    /// B3: never more than 1500 calls an hour, whoever asks.
+    /// B3 X24: never more than 1500 calls an hour, whoever asks.
     #[tokio::test(start_paused = true)]
     async fn calls_end_at_our_own_ceiling() {
         let variables = [

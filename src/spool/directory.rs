@@ -164,7 +164,7 @@ fn directory_bytes(path: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    /// H9 X7: a live directory stays, a dead one goes, strangers are left alone.
+    /// H9 X7 I7: a live directory stays, a dead one goes, strangers are left alone.
     #[test]
     fn sweep_removes_only_what_nobody_holds() {
         let root = tempfile::tempdir().unwrap();

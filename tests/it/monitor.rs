@@ -162,10 +162,14 @@ async fn the_health_row_is_right_whatever_azure_answers() {
     assert_eq!(rig.value::<String>(postgres).await.parse::<f64>().unwrap(), 50.0);
 }
 
-/// F10 X16 X17: nothing configured: nulls, `not_configured`, 200.
+/// F10 F16 X16 X17 X25: nothing configured: nulls, `not_configured`, 200; what the platform gives and what
+/// the disk has left are told and decide nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_azure_the_health_row_says_not_configured() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
     assert_eq!(checked(&rig, &handler).await, ("not_configured".into(), None, None));
+    let report = rig.value::<Value>("select report from chunk_handler.health").await;
+    assert_eq!((&report["temp_limit_mb"], &report["temp_quota_mb"]), (&json!(400), &json!(500)));
+    assert!(report["temp_free_mb"].is_u64(), "{report}");
 }

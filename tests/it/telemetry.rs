@@ -125,7 +125,7 @@ impl Ingestion {
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// M1 M2 M3 M4 M5 M6 M7 F9 F12 F13 X22 H11 B6: requests, dependencies, events, exceptions and metrics
+/// M1 M2 M3 M4 M5 M6 M7 X26 F9 F12 F13 X22 H11 B6: requests, dependencies, events, exceptions and metrics
 /// arrive by name and type, in the host's trace whatever its flags, within 5 KB a chunk, and the
 /// counters add up to what the database says.
 #[tokio::test(flavor = "multi_thread")]
@@ -218,6 +218,26 @@ async fn a_bad_endpoint_is_told_of_once_and_stops_nothing() {
         handler.signal(nix::sys::signal::Signal::SIGTERM);
         assert_eq!(handler.ended().await.code(), Some(0), "{mode}");
     }
+}
+
+/// B4: nothing waits for the interval of a minute when the process ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_is_sent_when_the_process_ends() {
+    let rig = Rig::new().await;
+    let seen = Arc::new(Ingestion::default());
+    let connection = serve(&seen).await;
+    let extra = [
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", connection.as_str()),
+        ("WEBSITE_SITE_NAME", "pixcrawler"),
+        ("HOSTNAME", INSTANCE),
+    ];
+    let handler = rig.handler_with(&extra).await;
+    handler.deliver("one", &inline(1, 0, &rig.pictures(2))).await;
+    assert_eq!(seen.sum("completed_chunks"), None, "the interval is a minute");
+    handler.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(handler.ended().await.code(), Some(0));
+    assert_eq!(seen.sum("completed_chunks"), Some(1.0));
+    assert_eq!(seen.of("RequestData").len(), 1);
 }
 
 /// S12: a connection string that cannot be read turns telemetry off, with a warning, and nothing else.
