@@ -1,5 +1,6 @@
 //! Developer commands of the chunk handler; `cargo xtask --help` lists them.
 
+mod bench;
 mod build;
 mod demo;
 mod dev;
@@ -16,6 +17,7 @@ Examples:
   cargo xtask demo                 a whole job on this machine, with nothing set up before
   cargo xtask dev                  the parts to work with, until Ctrl-C
   cargo xtask test                 all checks and tests
+  cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask build && func start  the handler under the Functions host";
 
 /// Developer commands of the chunk handler.
@@ -32,6 +34,7 @@ enum Command {
     Dev(dev::Options),
     Build(build::Options),
     Test(test::Options),
+    Bench(bench::Options),
 }
 
 impl Command {
@@ -41,6 +44,7 @@ impl Command {
             Self::Dev(options) => dev::run(options).await,
             Self::Build(_) => build::run().await,
             Self::Test(options) => test::run(options).await,
+            Self::Bench(options) => bench::run(options).await,
         }
     }
 

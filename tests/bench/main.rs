@@ -1,0 +1,185 @@
+//! The goals of performance, measured side by side: `cargo bench --bench bench -- [--quick] [CASE]`.
+//!
+//! Every ratio is measured in one run, its two sides taking turns, and is the median of its samples.
+//! A table for people goes to stderr, one JSON object a case to stdout. It fails when a case could
+//! not be measured; a goal that is missed is a verdict, not a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
+    clippy::large_futures,
+    let_underscore_drop,
+    unreachable_pub,
+    missing_docs,
+    reason = "benchmark code"
+)]
+
+mod calls;
+mod claim;
+mod claim_growth;
+mod floor;
+mod http;
+mod many;
+mod measure;
+mod origin;
+mod part;
+mod photo;
+mod process;
+#[path = "../it/rig.rs"]
+#[expect(dead_code, reason = "the benchmarks need its handler process only")]
+mod rig;
+mod rows;
+mod sink;
+mod slow;
+mod throughput;
+mod world;
+
+use anyhow::Result;
+use measure::{Goal, Measured, Row};
+use std::process::ExitCode;
+use world::Bench;
+
+/// Cases that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Claim,
+    Growth,
+    LongGrowth,
+    Refused,
+    Start,
+    Binary,
+    Http,
+    Https,
+    Bound,
+    Rude,
+    TenChunks,
+    RssGrowth,
+    Calls,
+}
+
+impl Group {
+    async fn run(self, bench: &Bench) -> Result<Vec<Measured>> {
+        match self {
+            Self::Claim => claim::run(bench).await,
+            Self::Growth => claim_growth::run(bench, 1_000_000).await,
+            Self::LongGrowth => claim_growth::run(bench, 10_000_000).await,
+            Self::Refused => process::refused(bench).await,
+            Self::Start => process::start(bench).await,
+            Self::Binary => process::binary(),
+            Self::Http => throughput::run(bench, photo::Scheme::Http).await,
+            Self::Https => throughput::run(bench, photo::Scheme::Https).await,
+            Self::Bound => slow::bound(bench).await,
+            Self::Rude => slow::rude(bench).await,
+            Self::TenChunks => many::ten_chunks(bench).await,
+            Self::RssGrowth => many::rss_growth(bench).await,
+            Self::Calls => calls::run(bench).await,
+        }
+    }
+
+    /// Whether it fits into fifteen minutes with all the others.
+    fn is_quick(self) -> bool {
+        self != Self::LongGrowth
+    }
+}
+
+/// The rows of the table: what is measured, in what, and the goal it must not exceed.
+const GOALS: [(Group, Goal); 24] = [
+    (Group::Claim, Goal::new("claim", "ms, p99", 10.0)),
+    (Group::Claim, Goal::new("claim_vs_update", "p99 / p99", 2.0)),
+    (Group::Claim, Goal::new("claim_most_at_once", "chunks", 10.0)),
+    (Group::Growth, Goal::new("claim_1m", "1M / 10k rows", 1.2)),
+    (Group::LongGrowth, Goal::new("claim_10m", "10M / 10k rows", 1.2)),
+    (Group::Refused, Goal::new("refused", "round trips", 2.0)),
+    (Group::Refused, Goal::new("refused_new", "round trips", 2.0)),
+    (Group::Start, Goal::new("start", "ms", 100.0)),
+    (Group::Binary, Goal::new("binary", "MB", 25.0)),
+    (Group::Http, Goal::new("cpu_http", "ours / F", 1.5)),
+    (Group::Http, Goal::new("wall", "ours / F", 1.25)),
+    (Group::Https, Goal::new("cpu_https", "ours / F", 1.5)),
+    (Group::Https, Goal::new("wall_https", "ours / F", 1.25)),
+    (Group::Bound, Goal::new("bound", "wall / bound", 1.1)),
+    (Group::Rude, Goal::new("rude", "rude / clean", 1.5)),
+    (Group::TenChunks, Goal::new("ten_chunks_ledger", "MB temp", 320.0)),
+    (Group::TenChunks, Goal::new("ten_chunks_walk", "MB temp", 320.0)),
+    (Group::TenChunks, Goal::new("ten_chunks_rss", "MB, peak", 256.0)),
+    (Group::RssGrowth, Goal::new("rss_growth", "chunk 200 / 20", 1.05)),
+    (Group::Calls, Goal::new("calls_database", "statements", 24.0)),
+    (Group::Calls, Goal::new("calls_database_new", "statements", 24.0)),
+    (Group::Calls, Goal::new("calls_database_slow", "statements", 24.0)),
+    (Group::Calls, Goal::new("calls_storage", "calls", 90.0)),
+    (Group::Calls, Goal::new("calls_storage_slow", "calls", 90.0)),
+];
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == part::FLAG) {
+        return part::main(&arguments[1..]);
+    }
+    // Cargo's own, for harnesses that can also test.
+    arguments.retain(|argument| argument != "--bench");
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    arguments.retain(|argument| argument != "--quick");
+    let (prefix, rest) = match arguments.split_first() {
+        Some((prefix, rest)) => (prefix.as_str(), rest),
+        None => ("", &[][..]),
+    };
+    let is_known = GOALS.iter().any(|(_, goal)| goal.case.starts_with(prefix));
+    if !rest.is_empty() || !is_known {
+        eprintln!("usage: bench [--quick] [CASE], a case being the beginning of one of:");
+        GOALS.iter().for_each(|(_, goal)| eprintln!("  {}", goal.case));
+        return ExitCode::from(2);
+    }
+    describe_machine();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let is_complete = runtime.block_on(measure_all(&Bench::new(quick), prefix));
+    if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Ratios bear a busy machine, milliseconds do not.
+fn describe_machine() {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    eprintln!("{cores} cores, load average {load} before the first case");
+}
+
+/// Measures every case whose name begins so; false when one could not be measured.
+async fn measure_all(bench: &Bench, prefix: &str) -> bool {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut is_complete = true;
+    let mut at = 0;
+    while let Some((group, _)) = GOALS.get(at) {
+        let goals: Vec<Goal> =
+            GOALS[at..].iter().take_while(|(of, _)| of == group).map(|(_, goal)| *goal).collect();
+        at += goals.len();
+        let wanted: Vec<Goal> =
+            goals.into_iter().filter(|goal| goal.case.starts_with(prefix)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let measured = if bench.quick && !group.is_quick() {
+            Vec::new()
+        } else {
+            eprintln!("measuring {}", wanted[0].case);
+            group.run(bench).await.unwrap_or_else(|error| {
+                eprintln!("  {} cannot be measured: {error:#}", wanted[0].case);
+                is_complete = false;
+                Vec::new()
+            })
+        };
+        for row in wanted.iter().map(|goal| goal.met_by(&measured)) {
+            println!("{}", row.json());
+            rows.push(row);
+        }
+    }
+    measure::print_table(&rows);
+    is_complete
+}
