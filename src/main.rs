@@ -39,8 +39,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Err(error) = &export {
         tracing::warn!("{error}");
     }
-    let ending = runtime.block_on(serve(settings))?;
-    if let Ok(Some(export)) = export {
+    let export = export.unwrap_or(None);
+    let ending = runtime.block_on(serve(settings, export.clone()))?;
+    if let Some(export) = export {
         runtime.block_on(export.finish());
     }
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -59,7 +60,7 @@ fn report(violations: &[chunk_handler::settings::Violation]) {
 }
 
 /// Listens before it connects to anything: the host waits 30 s for the first answer.
-async fn serve(settings: Settings) -> anyhow::Result<Ending> {
+async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<Ending> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -78,6 +79,10 @@ async fn serve(settings: Settings) -> anyhow::Result<Ending> {
     let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
     let handler = Handler::new(Arc::clone(&worker), health);
     let mut background = background::start(&worker)?;
+    if let Some(export) = export {
+        let (intake_stopped, drain_over) = (&worker.intake_stopped, &worker.drain_over);
+        background.spawn(export.flush_at_drain(intake_stopped.clone(), drain_over.clone()));
+    }
     let stop_serving = CancellationToken::new();
     let serve = axum::serve(listener, handler.routes())
         .with_graceful_shutdown(stop_serving.clone().cancelled_owned())

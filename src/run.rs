@@ -328,7 +328,9 @@ impl Worker {
             Ok(GivenUp::Released | GivenUp::Retried) => self.metrics.released(),
             Err(_) => {}
         }
-        telemetry::exception(&code.to_string(), &cause);
+        // What a library panicked with may quote what it worked on.
+        let told = if matches!(fault, Fault::Panicked(_)) { "" } else { cause.as_str() };
+        telemetry::exception(&code.to_string(), told);
         tracing::warn!(%code, cause, outcome, "Chunk not completed");
         Disposition::Retry { charged, summary: format!("chunk {id}: {outcome} ({code}: {cause})") }
     }

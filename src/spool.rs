@@ -50,6 +50,8 @@ struct Temp {
     common: u64,
     /// Bytes of other processes under the same root, when last looked at (rule H9).
     beside: u64,
+    /// Chunks whose heads may draw on what is left.
+    n_admitted: u64,
 }
 
 /// One chunk's part of the budget; dropping it frees the place.
@@ -71,6 +73,12 @@ struct Ledger {
     head: u64,
     has_head: bool,
     peak: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        locked(&self.budget.temp).n_admitted -= 1;
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,7 +113,7 @@ impl Budget {
         let until = Instant::now() + patience;
         let place = timeout_at(until, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()?;
         self.look_beside();
-        while !self.has_room() {
+        while !self.try_admit() {
             if Instant::now() + BESIDE_PAUSE > until {
                 return None;
             }
@@ -116,15 +124,17 @@ impl Budget {
         Some(Allowance { share: Arc::new(share), _place: Arc::new(place) })
     }
 
-    /// Whether the chunks with a place may each have a body of the largest size beside what is held.
-    fn has_room(&self) -> bool {
+    /// Admits a chunk if each admitted one may have a body of the largest size beside what is held.
+    fn try_admit(&self) -> bool {
         // X25: what the disk says is a second brake only, for what others put there.
         if self.directory.free_bytes().is_some_and(|free| free < self.head_bytes) {
             return false;
         }
-        let heads = self.n_admitted() * self.head_bytes;
-        let temp = locked(&self.temp);
-        temp.beside + temp.common + heads <= self.n_places * self.share_bytes
+        let mut temp = locked(&self.temp);
+        let heads = (temp.n_admitted + 1) * self.head_bytes;
+        let fits = temp.beside + temp.common + heads <= self.n_places * self.share_bytes;
+        temp.n_admitted += u64::from(fits);
+        fits
     }
 
     /// Looks at what other processes hold under the same temp root, which comes off our budget: on a
@@ -137,10 +147,9 @@ impl Budget {
         }
     }
 
-    /// Chunks that have a place.
+    /// Chunks that are admitted now.
     pub fn n_admitted(&self) -> u64 {
-        let free = u64::try_from(self.places.available_permits()).unwrap_or(u64::MAX);
-        self.n_places.saturating_sub(free)
+        locked(&self.temp).n_admitted
     }
 
     /// Temp bytes reserved now.

@@ -99,4 +99,6 @@ async fn drain(worker: &Worker, invocations: &TaskTracker, grace: Duration) {
             tracing::warn!("some leases are left to run out");
         }
     }
+    // Nothing runs any more: what waits for the end of the drain may go on.
+    worker.drain_over.cancel();
 }

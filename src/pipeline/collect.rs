@@ -12,13 +12,12 @@ use tokio::{
 };
 use url::Url;
 
-/// Hashes asked for at once. A batch that is not full waits at most [`BATCH_WAIT`], and no longer
-/// than [`ENOUGH_WAIT`] once it holds [`ENOUGH_BYTES`]: statements are scarce with slow origins, the
-/// bytes of waiting bodies with large ones.
+/// Hashes asked for at once: statements are scarce with slow origins.
 const BATCH: usize = 32;
+/// How long a batch that is not full waits.
 const BATCH_WAIT: Duration = Duration::from_secs(2);
-const ENOUGH_WAIT: Duration = Duration::from_millis(100);
-const ENOUGH_BYTES: u64 = 16 * 1024 * 1024;
+/// How long it waits with a body on disk, for whose bytes others may wait.
+const DISK_WAIT: Duration = Duration::from_millis(100);
 
 /// Takes what arrives, gives each URL its verdict and writes samples.
 #[derive(Debug)]
@@ -61,7 +60,11 @@ impl<'a> Collector<'a> {
         mut receiver: mpsc::Receiver<Arrived>,
     ) -> Result<(), Error> {
         while let Some(first) = receiver.recv().await {
-            let batch = fill_batch(first, &mut receiver).await;
+            let batch = match self.message.dedupe.scope {
+                DedupeScope::Job => fill_batch(first, &mut receiver).await,
+                // Nothing is asked.
+                DedupeScope::Chunk => vec![first],
+            };
             let known = self.known(&batch).await?;
             for arrived in batch {
                 self.collect(arrived, &known).await?;
@@ -222,24 +225,21 @@ fn without_secrets(text: &str) -> String {
 }
 
 impl Arrived {
-    /// Bytes that wait with it.
-    fn len(&self) -> u64 {
-        self.result.as_ref().map_or(0, |image| image.body.len())
+    fn is_on_disk(&self) -> bool {
+        self.result.as_ref().is_ok_and(|image| image.body.is_on_disk())
     }
 }
 
 async fn fill_batch(first: Arrived, receiver: &mut mpsc::Receiver<Arrived>) -> Vec<Arrived> {
     let since = Instant::now();
-    let mut bytes = first.len();
+    let mut wait = BATCH_WAIT;
     let mut batch = vec![first];
     while batch.len() < BATCH {
-        let wait = if bytes < ENOUGH_BYTES { BATCH_WAIT } else { ENOUGH_WAIT };
-        let until = since + wait;
-        match timeout_at(until, receiver.recv()).await {
-            Ok(Some(arrived)) => {
-                bytes += arrived.len();
-                batch.push(arrived);
-            }
+        if batch.last().is_some_and(Arrived::is_on_disk) {
+            wait = DISK_WAIT;
+        }
+        match timeout_at(since + wait, receiver.recv()).await {
+            Ok(Some(arrived)) => batch.push(arrived),
             Ok(None) | Err(_) => break,
         }
     }

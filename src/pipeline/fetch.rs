@@ -3,6 +3,7 @@
 mod answer;
 mod host;
 
+use host::Place;
 pub use host::{ChunkHosts, Hosts};
 
 use super::address::{Guard, Resolver};
@@ -217,22 +218,10 @@ impl Fetcher {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
             // Boxed only now, so that a URL that waits costs little.
-            match Box::pin(self.hop(&url, &host, chunk, &mut remaining)).await {
-                Ok(hop) => {
-                    place.answered();
-                    match hop {
-                        Hop::Body(body, sha256) => {
-                            return Ok(Fetched { body, sha256, download });
-                        }
-                        Hop::Redirect(next) => url = next,
-                    }
-                }
-                Err(failure) => {
-                    if let TryError::Throttled(_, asked) = failure {
-                        place.throttled(asked);
-                    }
-                    return Err(failure);
-                }
+            let hop = Box::pin(self.hop(&url, &host, &place, chunk, &mut remaining)).await?;
+            match hop {
+                Hop::Body(body, sha256) => return Ok(Fetched { body, sha256, download }),
+                Hop::Redirect(next) => url = next,
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects))
@@ -242,6 +231,7 @@ impl Fetcher {
         &self,
         url: &Url,
         host: &str,
+        place: &Place,
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
@@ -259,17 +249,25 @@ impl Fetcher {
                 return Err(failure);
             }
             // A host that never answered costs one timeout: the next try would wait as long again.
-            Err(_) if chunk.hosts.failed(host) => return Err(TryError::Final(Reason::Timeout)),
+            Err(_) if chunk.hosts.is_silent(host) => {
+                chunk.hosts.failed(host);
+                return Err(TryError::Final(Reason::Timeout));
+            }
             Err(_) => return Err(TryError::Transient(Reason::Timeout)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.hosts.answered(host);
+        let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
+        match checked {
+            Err(TryError::Throttled(_, asked)) => place.throttled(asked),
+            Ok(()) | Err(_) => place.answered(),
+        }
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {
             self.guard.check(&next).map_err(TryError::Final)?;
             return Ok(Hop::Redirect(next));
         }
-        answer::check_head(&response, &self.settings, chunk.max_bytes)?;
+        checked?;
         self.body(response, chunk, *remaining).await
     }
 

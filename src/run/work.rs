@@ -13,6 +13,7 @@ use crate::{
     spool::Allowance,
     state::{AWAY_PAUSE, Claim, Error as StateError},
     storage::{self, BlobHead, Condition},
+    telemetry::refusal,
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ impl Worker {
         let started_at = OffsetDateTime::now_utc();
         let started = Instant::now();
         let message: ChunkMessage =
-            serde_json::from_str(&claim.message).map_err(|e| Fault::Unreadable(e.to_string()))?;
+            serde_json::from_str(&claim.message).map_err(|e| Fault::Unreadable(refusal(&e)))?;
         let (items, source_sha256) = self.load_source(&message).await?;
         let seen = self.look(&message).await?;
         if let Some(manifest) = adoptable(&seen, &source_sha256) {

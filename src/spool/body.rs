@@ -174,6 +174,11 @@ impl Body {
         self.len == 0
     }
 
+    /// Whether there was no memory for it: others may wait for its bytes.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
     /// Looks at the bytes: CPU work, on a thread for it when it may be long.
     ///
     /// # Errors

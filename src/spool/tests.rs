@@ -114,6 +114,8 @@ async fn the_bytes_of_another_process_come_off_the_budget() {
     assert!(budget.admit(Duration::ZERO).await.is_none(), "56 + 5 + two heads are above 80");
     drop(growing);
     assert!(budget.admit(Duration::ZERO).await.is_some());
+    // Whoever waits for room is not in the way of the others.
+    assert_eq!(budget.n_admitted(), 1);
     drop(older);
     budget.look_beside();
     let growing = first.reserve_nothing();

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 /// One upload; the exporter tries again for half a minute.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
@@ -77,14 +78,29 @@ impl Export {
     /// # Errors
     ///
     /// What the endpoint or the way there said.
-    pub async fn probe(&self) -> Result<(), String> {
-        let metrics = self.metrics.clone();
-        metrics.meter("chunkctl").u64_counter("doctor_runs").build().add(1, &[]);
-        let flush = tokio::task::spawn_blocking(move || metrics.force_flush());
-        match tokio::time::timeout(UPLOAD_LIMIT, flush).await {
+    pub async fn probe(self) -> Result<(), String> {
+        self.metrics.meter("chunkctl").u64_counter("doctor_runs").build().add(1, &[]);
+        let (sender, told) = tokio::sync::oneshot::channel();
+        // A thread that nobody waits for: the exporter has no limit of its own, and its end blocks.
+        std::thread::spawn(move || sender.send(self.metrics.force_flush()));
+        match tokio::time::timeout(UPLOAD_LIMIT, told).await {
             Ok(Ok(result)) => result.map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no good answer within {UPLOAD_LIMIT:?}")),
+        }
+    }
+
+    /// Sends what there is at the beginning of a drain and at its end: a host kills the process soon
+    /// after, and an interval of metrics with it. Waits for neither.
+    pub async fn flush_at_drain(
+        self,
+        intake_stopped: CancellationToken,
+        drain_over: CancellationToken,
+    ) {
+        for moment in [intake_stopped, drain_over] {
+            moment.cancelled().await;
+            let Self { traces, metrics } = self.clone();
+            std::thread::spawn(move || (traces.force_flush(), metrics.force_flush()));
         }
     }
 

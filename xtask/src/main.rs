@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod dev;
 mod host;
@@ -17,6 +18,7 @@ Examples:
   cargo xtask demo                 a whole job on this machine, with nothing set up before
   cargo xtask dev                  the parts to work with, until Ctrl-C
   cargo xtask test                 all checks and tests
+  cargo xtask chaos --seed 7       random faults, then the invariants
   cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask build && func start  the handler under the Functions host";
 
@@ -35,6 +37,7 @@ enum Command {
     Build(build::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Chaos(chaos::Options),
 }
 
 impl Command {
@@ -45,6 +48,7 @@ impl Command {
             Self::Build(_) => build::run().await,
             Self::Test(options) => test::run(options).await,
             Self::Bench(options) => bench::run(options).await,
+            Self::Chaos(options) => chaos::run(options).await,
         }
     }
 

@@ -4,11 +4,12 @@ use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::{
     chunk::Failure,
-    state::{Capacity, ChunkStatus, JobProgress},
+    state::{self, Capacity, ChunkStatus, JobProgress},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
+    future::Future,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -67,10 +68,10 @@ impl Session {
         let (_, start_bytes) = self.database.job_bytes(job_id).await?;
         let mut start_images = None;
         loop {
-            let Some(job) = self.database.job_progress(Some(job_id)).await?.pop() else {
+            let Some(job) = again(|| self.database.job_progress(Some(job_id))).await?.pop() else {
                 bail!("job {job_id} is gone");
             };
-            let (_, bytes) = self.database.job_bytes(job_id).await?;
+            let (_, bytes) = again(|| self.database.job_bytes(job_id)).await?;
             let start = *start_images.get_or_insert(job.images_total);
             let speed = Speed {
                 images: job.images_total - start,
@@ -114,6 +115,23 @@ impl Session {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} chunks  {msg}  ETA {eta}")?;
         Ok(ProgressBar::no_length().with_style(style))
     }
+}
+
+/// How often a watch asks a database that is away: a restart must not end it.
+const PATIENCE: usize = 120;
+
+/// Asks until the database answers, for a minute or so.
+async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
+where
+    F: Future<Output = Result<T, state::Error>>,
+{
+    for _ in 0..PATIENCE {
+        match ask().await {
+            Err(state::Error::Away { .. }) => tokio::time::sleep(PERIOD).await,
+            other => return other,
+        }
+    }
+    ask().await
 }
 
 /// What happened since the watch began.

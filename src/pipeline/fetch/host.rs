@@ -141,6 +141,9 @@ impl Place {
     pub(super) fn throttled(&self, asked: Option<Duration>) {
         let now = Instant::now();
         let mut pace = locked(&self.host.pace);
+        if asked > Some(LONGEST_QUIET) && pace.rounds < OPEN_AFTER {
+            return;
+        }
         if pace.quiet_until.is_none_or(|until| until <= now) {
             pace.rounds += 1;
             pace.answered = 0;
@@ -151,7 +154,6 @@ impl Place {
         }
         let wait = match asked {
             _ if pace.rounds >= OPEN_AFTER => LONGEST_QUIET,
-            Some(asked) if asked > LONGEST_QUIET => return,
             Some(asked) => asked,
             None => (FIRST_QUIET * 2_u32.pow(pace.rounds.clamp(1, 8) - 1)).min(LONGEST_QUIET),
         };
@@ -193,12 +195,14 @@ impl ChunkHosts {
         locked(&self.hosts).get(host).is_some_and(|reached| reached.failures >= GIVE_UP_AFTER)
     }
 
-    /// No connection, or no answer in time; true when the host never answered anything.
-    pub(super) fn failed(&self, host: &str) -> bool {
-        let mut hosts = locked(&self.hosts);
-        let reached = hosts.entry(host.to_owned()).or_default();
-        reached.failures += 1;
-        !reached.has_answered
+    /// No connection, or no answer in time of a host that never gave one.
+    pub(super) fn failed(&self, host: &str) {
+        locked(&self.hosts).entry(host.to_owned()).or_default().failures += 1;
+    }
+
+    /// Whether the host never answered anything.
+    pub(super) fn is_silent(&self, host: &str) -> bool {
+        !locked(&self.hosts).get(host).is_some_and(|reached| reached.has_answered)
     }
 
     pub(super) fn answered(&self, host: &str) {

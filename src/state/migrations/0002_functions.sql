@@ -128,8 +128,9 @@ begin
     a.attempt := c.attempt;
     a.fence := c.fence;
     if c.state = 'processing' then
-        -- The same invocation asks again: the reply to its claim was lost.
-        a.answer := case when c.invocation_id = p_invocation then 'claimed' else 'running' end;
+        -- The same invocation of the same process asks again: the reply to its claim was lost.
+        a.answer := case when c.invocation_id = p_invocation and c.owner = p_owner
+            then 'claimed' else 'running' end;
         a.message := c.message;
         if a.answer = 'claimed' then
             update chunk set lease_until =

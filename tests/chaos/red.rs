@@ -1,0 +1,111 @@
+//! What the checks say when something is wrong: planted violations, each of which must be named.
+
+use crate::{
+    check,
+    jobs::{self, INLINE},
+    plan::Plan,
+    rig::Rig,
+    watch::{self, Above, Canary, Owners},
+};
+use anyhow::{Result, ensure};
+use libtest_mimic::Failed;
+use nix::unistd::Pid;
+use std::{collections::BTreeSet, fs, net::TcpStream, time::Duration};
+
+fn names(found: &[String], id: &str) -> Result<()> {
+    ensure!(found.iter().any(|text| text.starts_with(id)), "{id} is not named in {found:?}");
+    Ok(())
+}
+
+fn is_clean(found: &[String]) -> Result<()> {
+    ensure!(found.is_empty(), "{found:?}");
+    Ok(())
+}
+
+/// I1 I8 I9: a chunk that is lost, one that failed, a dataset that says something else, a message
+/// without a record.
+pub async fn rows() -> Result<()> {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(2), 2);
+    let chunks = jobs::by_chunk(1, &rig.pictures(2));
+    let handler = rig.handler_with(&[]).await;
+    handler.deliver("one", &crate::rig::wake_up(1, 0)).await;
+    rig.until("select bool_and(status = 'completed') from chunk_handler.job_progress").await;
+    handler.post("/process_chunk", "two", crate::rig::envelope("not JSON")).await;
+    is_clean(&check::lost(&rig, &chunks).await)?;
+    is_clean(&check::failed(&rig).await)?;
+    is_clean(&check::datasets(&rig).await)?;
+    is_clean(&check::unrecorded(&rig, &["not JSON".to_owned()]).await)?;
+    names(&check::lost(&rig, &[((INLINE, 0), Vec::new())].into()).await, "I1:")?;
+    names(&check::unrecorded(&rig, &["another".to_owned()]).await, "I9:")?;
+    rig.execute("update chunk_handler.chunk set shard_samples = 7").await;
+    names(&check::datasets(&rig).await, "I8:")?;
+    rig.execute(
+        "update chunk_handler.chunk set state = 'failed', error_code = 'disk_full',
+        shard_fence = null, shard_blob = null, totals = null",
+    )
+    .await;
+    names(&check::failed(&rig).await, "I8:")
+}
+
+/// I4: a slot above the limit that is taken, not only kept.
+pub fn slots() -> Result<(), Failed> {
+    let (mut above, mut found) = (Above::default(), BTreeSet::new());
+    let mut look = |limit: i32, held: &[&str]| {
+        let held = held.iter().map(|slot| (*slot).to_owned()).collect();
+        above.look((format!("version {limit}"), limit, held), &mut found);
+        found.len()
+    };
+    // Lowered, drained, then taken although it is above the limit.
+    let seen = [look(5, &[]), look(3, &["4 1/1"]), look(3, &[]), look(3, &["5 1/2"])];
+    assert_eq!(seen, [0, 0, 0, 1]);
+    Ok(())
+}
+
+/// I7 I10 I11 I12: files of a dead process, a living one without its own, a process that holds too
+/// much, a log with a token, a connection to the forbidden listener.
+pub async fn processes() -> Result<()> {
+    let shared = tempfile::tempdir()?;
+    let own = std::process::id().cast_signed();
+    let living = shared.path().join(format!("{own}-living"));
+    fs::create_dir(&living)?;
+    let living = [(own, living)];
+    is_clean(&check::strangers(shared.path()))?;
+    is_clean(&check::removed(&living))?;
+    // No process has such a number.
+    fs::write(shared.path().join(format!("{}-dead.lock", i32::MAX)), [])?;
+    names(&check::strangers(shared.path()), "I7:")?;
+    fs::remove_dir(&living[0].1)?;
+    names(&check::removed(&living), "I7:")?;
+    let (mut owners, mut found) = (Owners::default(), BTreeSet::new());
+    owners.look(&living.into(), &mut found);
+    while found.is_empty() {
+        owners.look(&Default::default(), &mut found);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    names(&found.into_iter().collect::<Vec<_>>(), "I7:")?;
+    let this = Pid::from_raw(own);
+    ensure!(watch::over_cap(this, u64::MAX).is_none(), "this process holds less");
+    if fs::exists("/proc/self/status")? {
+        names(&watch::over_cap(this, 1).into_iter().collect::<Vec<_>>(), "I10:")?;
+    }
+    let line = format!("GET /img/1?sig={}", jobs::TOKEN);
+    names(&check::shown(&[line], &[jobs::TOKEN.to_owned()]), "I11:")?;
+    is_clean(&check::shown(&["GET /img/1".to_owned()], &[jobs::TOKEN.to_owned()]))?;
+    let canary = Canary::listen().await?;
+    is_clean(&canary.violations())?;
+    TcpStream::connect(("127.0.0.1", canary.port()))?;
+    while canary.violations().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    names(&canary.violations(), "I12:")
+}
+
+/// The same seed and round, the same faults; another round, others.
+pub fn plans() -> Result<(), Failed> {
+    let steps = |seed, round| format!("{:?}", Plan::new(seed, round).take(100).collect::<Vec<_>>());
+    assert_eq!(steps(1, 2), steps(1, 2));
+    assert_ne!(steps(1, 2), steps(1, 3));
+    assert_ne!(steps(1, 2), steps(2, 2));
+    Ok(())
+}

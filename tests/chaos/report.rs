@@ -1,0 +1,77 @@
+//! What a run says: JSON on stdout for programs, a table on stderr for people.
+
+use crate::{plan::Fault, round::Outcome};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The sums of a run.
+#[derive(Debug)]
+pub struct Totals {
+    seed: u64,
+    rounds: u32,
+    faults: BTreeMap<Fault, u64>,
+    violations: Vec<String>,
+    took: Duration,
+}
+
+impl Totals {
+    pub fn new(seed: u64) -> Self {
+        let (faults, violations) = Default::default();
+        Self { seed, rounds: 0, faults, violations, took: Duration::ZERO }
+    }
+
+    /// Adds a round and says how it was.
+    pub fn add(&mut self, outcome: &Outcome) {
+        let Outcome { round, faults, violations, claims, took, settled } = outcome;
+        let n: u64 = faults.values().sum();
+        eprintln!(
+            "round {round:3}: {n:3} faults, {} violations, {:3.0} s, at rest {:3.0} s after the last fault",
+            violations.len(),
+            took.as_secs_f64(),
+            settled.as_secs_f64()
+        );
+        let claims: Vec<_> = claims.iter().map(|(outcome, n)| format!("{n} {outcome}")).collect();
+        eprintln!("  claims: {}", claims.join(", "));
+        for violation in violations {
+            eprintln!("  {violation}");
+        }
+        println!("{}", line(self.seed, &json!({"round": round}), faults, violations));
+        self.rounds += 1;
+        self.took += *took;
+        self.violations.extend(violations.iter().cloned());
+        for (fault, n) in faults {
+            *self.faults.entry(*fault).or_default() += n;
+        }
+    }
+
+    /// The table and the last line; whether nothing was violated.
+    pub fn finish(&self) -> bool {
+        eprintln!("\n{:20} {:>6}", "fault", "n");
+        for (fault, n) in &self.faults {
+            eprintln!("{:20} {n:6}", fault.name());
+        }
+        let n: u64 = self.faults.values().sum();
+        eprintln!("{:20} {n:6}\n", "all");
+        eprintln!("{:10} {:>8} {:>10}", "invariant", "checked", "violations");
+        for n in 1..=12 {
+            let id = format!("I{n}:");
+            let violations = self.violations.iter().filter(|text| text.starts_with(&id)).count();
+            eprintln!("I{n:<9} {:8} {violations:10}", self.rounds);
+        }
+        eprintln!("\nseed {}, {} rounds in {:.0?}", self.seed, self.rounds, self.took);
+        println!(
+            "{}",
+            line(self.seed, &json!({"rounds": self.rounds}), &self.faults, &self.violations)
+        );
+        self.violations.is_empty()
+    }
+}
+
+fn line(seed: u64, n: &Value, faults: &BTreeMap<Fault, u64>, violations: &[String]) -> Value {
+    let faults: BTreeMap<_, _> = faults.iter().map(|(fault, n)| (fault.name(), n)).collect();
+    let mut line = json!({"seed": seed, "faults": faults, "violations": violations});
+    if let (Some(line), Some(n)) = (line.as_object_mut(), n.as_object()) {
+        line.extend(n.clone());
+    }
+    line
+}
