@@ -63,6 +63,8 @@ impl Rig {
             ("PIXCRAWLER_ENVIRONMENT", "azure_functions".into()),
             ("PIXCRAWLER_ALLOWED_ORIGINS", self.origin.address().to_string()),
             ("PIXCRAWLER_LEASE_SECONDS", "4".into()),
+            // An origin that a test makes slow is not one that hangs, however busy the machine is.
+            ("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "60".into()),
             // No back-off of a test host may be waited for.
             ("PIXCRAWLER_DRAIN_SECONDS", "2".into()),
         ];

@@ -190,7 +190,7 @@ async fn doctor_tells_people_what_a_chunk_needs() {
         "streaming: 10 chunks",
         "materialized: 1 chunks",
         "a chunk: 250 MB at its estimated size, 32 MB of temp space at once",
-        "at most 320 MB will be used",
+        "320 MB may be used",
         "PIXCRAWLER_MAX_TEMP_STORAGE_MB = 400   [profile]",
         "PIXCRAWLER_LEASE_SECONDS = 4   [environment (PIXCRAWLER_LEASE_SECONDS)]",
     ] {
