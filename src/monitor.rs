@@ -313,7 +313,7 @@ impl Resource {
             }
         };
         let now = OffsetDateTime::now_utc();
-        let mut cpu = answer.newest(self.cpu, now);
+        let cpu = answer.newest(self.cpu, now);
         let mut memory = answer.newest(self.memory, now);
         if let Ok(point) = &mut memory {
             point.value = 100.0 * point.value / self.memory_full;
@@ -329,8 +329,8 @@ impl Resource {
         let report = json!({
             "state": state, "cpu_percent": shown(&cpu), "memory_percent": shown(&memory),
         });
-        let value = |metric: &mut Result<Point, Failure>| metric.as_ref().ok().map(|p| p.value);
-        (state, value(&mut cpu), value(&mut memory), report)
+        let value = |metric: &Result<Point, Failure>| metric.as_ref().ok().map(|p| p.value);
+        (state, value(&cpu), value(&memory), report)
     }
 }
 

@@ -4,7 +4,7 @@
 //! fit the queues while the endpoint is away is dropped.
 
 use crate::{identity, settings::Settings};
-use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use axum::http::{Request, Response, Uri, header};
 use azure_core::credentials::TokenCredential;
 use bytes::Bytes;
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
@@ -171,9 +171,7 @@ fn authentication_client_id(text: &str) -> Option<Option<String>> {
 impl HttpClient for Upload {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
-        let headers: Vec<(HeaderName, HeaderValue)> =
-            parts.headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
-        let call = self.http.post(self.url(&parts.uri)).headers(headers.into_iter().collect());
+        let call = self.http.post(self.url(&parts.uri)).headers(parts.headers);
         let credential = self.credential.clone();
         let answer = self.runtime.spawn(async move {
             let mut call = call.body(body);
