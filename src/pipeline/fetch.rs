@@ -210,10 +210,8 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
-            // Host first, then download: whoever holds a download never waits for a host.
             let host = host::key(&url);
-            let place = self.hosts.enter(&host, chunk.deadline).await.map_err(TryError::Final)?;
-            let download = enter(&chunk.downloads).await?;
+            let (place, download) = self.enter(&host, chunk).await?;
             if chunk.hosts.is_unreachable(&host) {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
@@ -225,6 +223,27 @@ impl Fetcher {
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects))
+    }
+
+    /// Waits for a place at the host and one of the chunk's downloads. Whoever waits for the one
+    /// does not hold the other: a chunk of slow hosts would keep a good host's places from all.
+    async fn enter<'a>(
+        &self,
+        host: &str,
+        chunk: &'a ChunkFetch,
+    ) -> Result<(Place, SemaphorePermit<'a>), TryError> {
+        loop {
+            let place = self.hosts.enter(host, chunk.deadline).await.map_err(TryError::Final)?;
+            if let Ok(download) = chunk.downloads.try_acquire() {
+                return Ok((place, download));
+            }
+            drop(place);
+            let download = chunk.downloads.acquire().await;
+            let download = download.map_err(|e| TryError::Spool(io::Error::other(e)))?;
+            if let Some(place) = self.hosts.try_enter(host) {
+                return Ok((place, download));
+            }
+        }
     }
 
     async fn hop(
@@ -338,10 +357,6 @@ async fn next_frame(
             }
         }
     }
-}
-
-async fn enter(downloads: &Semaphore) -> Result<SemaphorePermit<'_>, TryError> {
-    downloads.acquire().await.map_err(|e| TryError::Spool(io::Error::other(e)))
 }
 
 /// The minimum rate over windows of [`RATE_WINDOW`].

@@ -41,7 +41,7 @@ struct Pace {
     width: usize,
     /// Permits in use that are not given back: the width was lowered.
     surplus: usize,
-    /// Answers since the width last changed.
+    /// Answers since the width last changed or a request was refused.
     answered: usize,
     /// Times in a row that it asked us to wait, with no answer in between.
     rounds: u32,
@@ -85,6 +85,14 @@ impl Hosts {
             sleep_until(until).await;
         }
         Ok(place)
+    }
+
+    /// A place at the host, if there is one right now.
+    pub(super) fn try_enter(&self, host: &str) -> Option<Place> {
+        let host = self.host(host);
+        let permit = Arc::clone(&host.permits).try_acquire_owned().ok()?;
+        let place = Place { host, permit: Some(permit) };
+        place.host.quiet_until().is_none().then_some(place)
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -137,16 +145,20 @@ impl Place {
     }
 
     /// The host asked for a wait: everybody waits, and half as many come back. What was under way
-    /// meanwhile says the same once more and counts nothing.
+    /// meanwhile says the same once more and counts nothing; neither does one refusal among answers.
     pub(super) fn throttled(&self, asked: Option<Duration>) {
         let now = Instant::now();
         let mut pace = locked(&self.host.pace);
         if asked > Some(LONGEST_QUIET) && pace.rounds < OPEN_AFTER {
             return;
         }
+        let is_lone = pace.answered >= pace.width;
+        pace.answered = 0;
+        if is_lone {
+            return;
+        }
         if pace.quiet_until.is_none_or(|until| until <= now) {
             pace.rounds += 1;
-            pace.answered = 0;
             let width = (pace.width / 2).max(1);
             let fewer = pace.width - width;
             pace.surplus += fewer - self.host.permits.forget_permits(fewer);
@@ -249,6 +261,25 @@ mod tests {
         (0..GROW_AFTER * 4).for_each(|_| place.answered());
         drop(place);
         assert_eq!(width(&hosts).await, 5);
+    }
+
+    /// A single refusal among many answers is about its URL; two close to each other are not.
+    #[tokio::test(start_paused = true)]
+    async fn one_refusal_among_many_answers_slows_nobody() {
+        let hosts = Hosts::new(8);
+        let place = enter(&hosts).await.unwrap();
+        (0..8).for_each(|_| place.answered());
+        let began = Instant::now();
+        place.throttled(Some(Duration::from_secs(3)));
+        drop(place);
+        assert_eq!((width(&hosts).await, began.elapsed().as_secs()), (8, 0));
+        let place = enter(&hosts).await.unwrap();
+        (0..7).for_each(|_| place.answered());
+        place.throttled(Some(Duration::from_secs(3)));
+        drop(place);
+        assert!(hosts.try_enter("a:80").is_none(), "it is left alone");
+        drop(enter(&hosts).await.unwrap());
+        assert_eq!((width(&hosts).await, began.elapsed().as_secs()), (4, 3));
     }
 
     /// What was under way when the wait began may end well or badly, in any order.
