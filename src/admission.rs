@@ -133,20 +133,9 @@ pub async fn admit(
         answer
     };
     match hold(asker.arrived, asker.drain, ask).await {
-        Held::Answered(Answer::Unknown) => {}
-        other => return decide(other, allowance),
-    }
-    if let Err(decision) = register(database, message, asker).await {
-        return decision;
-    }
-    decide(hold(asker.arrived, asker.drain, ask).await, allowance)
-}
-
-fn decide(answer: Held<Answer>, allowance: Allowance) -> Decision {
-    match answer {
         Held::Answered(Answer::Claimed(claim)) => Decision::Admitted(Admitted { claim, allowance }),
         Held::Answered(Answer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
-        Held::Answered(Answer::Unknown) => Decision::Rejected("the chunk vanished".into()),
+        Held::Answered(Answer::Rejected(reason)) => Decision::Rejected(reason.to_owned()),
         Held::Refused(error) => Decision::Rejected(cause_chain(&error)),
         Held::Away => Decision::DatabaseAway,
     }

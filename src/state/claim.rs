@@ -48,8 +48,8 @@ pub enum Answer {
     Claimed(Claim),
     /// Not granted.
     Refused(Refusal),
-    /// Nobody registered this chunk.
-    Unknown,
+    /// Nobody registered this chunk, and its message can never work.
+    Rejected(&'static str),
 }
 
 /// What became of a registration.
@@ -68,6 +68,16 @@ pub enum Registered {
 }
 
 impl Registered {
+    fn from_answer(answer: &str) -> Self {
+        match answer {
+            "registered" => Self::New,
+            "cancelled" => Self::Cancelled,
+            "job_ended" => Self::JobEnded,
+            "no_source" => Self::NoSource,
+            _ => Self::Known,
+        }
+    }
+
     /// Why the message can never work; none: its chunk is durable.
     pub fn rejection(self) -> Option<&'static str> {
         match self {
@@ -92,7 +102,8 @@ struct Row {
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 impl Database {
-    /// Claims a slot and a lease for the chunk, in one statement.
+    /// Claims a slot and a lease for the chunk, which is made durable first if nobody knows it: in one
+    /// statement.
     ///
     /// # Errors
     ///
@@ -121,13 +132,16 @@ impl Database {
         invocation: &str,
     ) -> Result<(Instant, Row), Error> {
         let sent_at = Instant::now();
-        let statement = sqlx::query_as("-- claim\nselect * from claim($1, $2, $3, $4, $5, $6)")
-            .bind(message.job_id)
-            .bind(message.chunk_index)
-            .bind(message.total_chunks)
-            .bind(owner)
-            .bind(invocation)
-            .bind(self.lease.as_secs_f64());
+        let statement =
+            sqlx::query_as("-- claim\nselect * from claim($1, $2, $3, $4, $5, $6, $7, $8)")
+                .bind(message.job_id)
+                .bind(message.chunk_index)
+                .bind(message.total_chunks)
+                .bind(owner)
+                .bind(invocation)
+                .bind(self.lease.as_secs_f64())
+                .bind(message.priority)
+                .bind(stored(message));
         let row = ask!(self.pool, self.cap, "claim", statement.fetch_one)?;
         Ok((sent_at, row))
     }
@@ -144,7 +158,6 @@ impl Database {
                     max_chunks: row.max_chunks,
                 }));
             }
-            "unknown" => return Ok(Answer::Unknown),
             "completed" => Refusal::Completed,
             "failed" => Refusal::Failed,
             "worker_lost" => Refusal::WorkerLost,
@@ -153,7 +166,12 @@ impl Database {
             "later" => Refusal::Later,
             "full" => Refusal::Full,
             "paused" => Refusal::Paused,
-            _ => return Err(Error::Refused { doing: "claim", source: sqlx::Error::RowNotFound }),
+            other => {
+                let rejection = Registered::from_answer(other).rejection();
+                let unknown =
+                    || Error::Refused { doing: "claim", source: sqlx::Error::RowNotFound };
+                return rejection.map(Answer::Rejected).ok_or_else(unknown);
+            }
         };
         Ok(Answer::Refused(refusal))
     }
@@ -164,20 +182,18 @@ impl Database {
     ///
     /// When the database is away or the message cannot be stored.
     pub async fn register(&self, message: &ChunkMessage) -> Result<Registered, Error> {
-        let text = message.source.is_some().then(|| serde_json::to_string(message).ok()).flatten();
         let statement = sqlx::query_scalar("-- register\nselect register($1, $2, $3, $4, $5)")
             .bind(message.job_id)
             .bind(message.chunk_index)
             .bind(message.total_chunks)
             .bind(message.priority)
-            .bind(text);
+            .bind(stored(message));
         let answer: String = ask!(self.pool, self.cap, "register", statement.fetch_one)?;
-        Ok(match answer.as_str() {
-            "registered" => Registered::New,
-            "cancelled" => Registered::Cancelled,
-            "job_ended" => Registered::JobEnded,
-            "no_source" => Registered::NoSource,
-            _ => Registered::Known,
-        })
+        Ok(Registered::from_answer(&answer))
     }
+}
+
+/// The message as its chunk's row keeps it; none: a wake-up, whose chunk must be known.
+fn stored(message: &ChunkMessage) -> Option<String> {
+    message.source.as_ref().and_then(|_| serde_json::to_string(message).ok())
 }

@@ -90,11 +90,46 @@ begin
     return not found;
 end $$;
 
--- May this chunk start now? Answers claimed, completed, failed, worker_lost (failed just now),
--- cancelled, running, later, full, paused, unknown, or locked (somebody is changing the row: ask
--- again).
+-- Makes a chunk durable: registered (new), known, cancelled (stored as failed) or job_ended.
+-- Without p_message (it has no source) only a known chunk counts: else no_source.
+create function register(p_job bigint, p_index integer, p_total integer, p_priority smallint,
+    p_message text) returns text language plpgsql as $$
+declare
+    j job;
+begin
+    if p_message is null then
+        return case when exists (select from chunk where job_id = p_job
+            and chunk_index = p_index) then 'known' else 'no_source' end;
+    end if;
+    insert into job (job_id, total_chunks) values (p_job, p_total)
+        on conflict (job_id) do update
+            -- A job that ended keeps what it ended with; its row is locked all the same.
+            set total_chunks = case when job.ended_at is null
+                    then greatest(job.total_chunks, excluded.total_chunks)
+                    else job.total_chunks end,
+                generation = job.generation + (job.ended_at is null)::integer
+        returning * into j;
+    if exists (select from chunk where job_id = p_job and chunk_index = p_index) then
+        return 'known';
+    elsif j.ended_at is not null then
+        return 'job_ended';
+    end if;
+    insert into chunk (job_id, chunk_index, priority, message, woken_at, state, error_code,
+            error_message)
+        values (p_job, p_index, p_priority, p_message, clock_timestamp(),
+            case when j.cancelled_at is null then 'pending' else 'failed' end::chunk_state,
+            case when j.cancelled_at is not null then 'cancelled' end,
+            case when j.cancelled_at is not null then 'the job was cancelled' end);
+    update job set updated_at = clock_timestamp() where job_id = p_job;
+    return case when j.cancelled_at is null then 'registered' else 'cancelled' end;
+end $$;
+
+-- May this chunk start now? A chunk that nobody knows is registered first. Answers claimed,
+-- completed, failed, worker_lost (failed just now), cancelled, running, later, full, paused, what
+-- register refuses, or locked (somebody is changing the row: ask again).
 create function claim(p_job bigint, p_index integer, p_total integer, p_owner text,
-    p_invocation text, p_lease_seconds double precision) returns claim_answer language plpgsql as $$
+    p_invocation text, p_lease_seconds double precision, p_priority smallint default 5,
+    p_message text default null) returns claim_answer language plpgsql as $$
 declare
     c chunk;
     f fleet;
@@ -118,8 +153,18 @@ begin
         for no key update skip locked;
     if not found then
         perform from chunk where job_id = p_job and chunk_index = p_index;
-        a.answer := case when found then 'locked' else 'unknown' end;
-        return a;
+        a.answer := case when found then 'locked'
+            else register(p_job, p_index, p_total, p_priority, p_message) end;
+        if a.answer in ('locked', 'job_ended', 'no_source') then
+            return a;
+        end if;
+        -- Not ours alone if somebody else was quicker to register it.
+        select * into c from chunk where job_id = p_job and chunk_index = p_index
+            for no key update skip locked;
+        if not found then
+            a.answer := 'locked';
+            return a;
+        end if;
     end if;
     if c.state = 'processing' and c.lease_until <= clock_timestamp() then
         c := expire(c);
@@ -280,40 +325,6 @@ begin
         reclaimed := reclaimed + 1;
         failed := failed + (c.state = 'failed')::integer;
     end loop;
-end $$;
-
--- Makes a chunk durable: registered (new), known, cancelled (stored as failed) or job_ended.
--- Without p_message (it has no source) only a known chunk counts: else no_source.
-create function register(p_job bigint, p_index integer, p_total integer, p_priority smallint,
-    p_message text) returns text language plpgsql as $$
-declare
-    j job;
-begin
-    if p_message is null then
-        return case when exists (select from chunk where job_id = p_job
-            and chunk_index = p_index) then 'known' else 'no_source' end;
-    end if;
-    insert into job (job_id, total_chunks) values (p_job, p_total)
-        on conflict (job_id) do update
-            -- A job that ended keeps what it ended with; its row is locked all the same.
-            set total_chunks = case when job.ended_at is null
-                    then greatest(job.total_chunks, excluded.total_chunks)
-                    else job.total_chunks end,
-                generation = job.generation + (job.ended_at is null)::integer
-        returning * into j;
-    if exists (select from chunk where job_id = p_job and chunk_index = p_index) then
-        return 'known';
-    elsif j.ended_at is not null then
-        return 'job_ended';
-    end if;
-    insert into chunk (job_id, chunk_index, priority, message, woken_at, state, error_code,
-            error_message)
-        values (p_job, p_index, p_priority, p_message, clock_timestamp(),
-            case when j.cancelled_at is null then 'pending' else 'failed' end::chunk_state,
-            case when j.cancelled_at is not null then 'cancelled' end,
-            case when j.cancelled_at is not null then 'the job was cancelled' end);
-    update job set updated_at = clock_timestamp() where job_id = p_job;
-    return case when j.cancelled_at is null then 'registered' else 'cancelled' end;
 end $$;
 
 -- Fails what is not over. Returns cancelled, job_ended or unknown.
