@@ -8,8 +8,8 @@ use crate::{
     jobs,
     run::Worker,
     spool::{Swept, TempDir},
-    state::Reclaimed,
-    telemetry::cause_chain,
+    state::{self, Reclaimed},
+    telemetry::{Export, cause_chain},
 };
 use std::{collections::BTreeSet, future::Future, io, sync::Arc, time::Duration};
 use time::OffsetDateTime;
@@ -28,15 +28,19 @@ const PREPARE_PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// When the heartbeat's thread cannot be started.
-pub fn start(worker: &Arc<Worker>) -> io::Result<JoinSet<()>> {
+pub fn start(worker: &Arc<Worker>, export: Option<Export>) -> io::Result<JoinSet<()>> {
     heartbeat_thread(Arc::clone(worker))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(Arc::clone(worker)));
+    if let Some(export) = export.clone() {
+        let (intake_stopped, drain_over) = (&worker.intake_stopped, &worker.drain_over);
+        tasks.spawn(export.flush_at_drain(intake_stopped.clone(), drain_over.clone()));
+    }
     let worker = Arc::clone(worker);
     tasks.spawn(async move {
         prepare(&worker).await;
         tracing::info!("ready");
-        passes(&worker).await;
+        tokio::join!(passes(&worker), failures(&worker, export.as_ref()));
     });
     Ok(tasks)
 }
@@ -120,7 +124,7 @@ impl Parts {
             self.part(worker, "reclaim", reclaim).await
         {
             tracing::warn!(reclaimed, failed, "reclaimed expired leases");
-            worker.metrics.reclaimed(reclaimed, failed);
+            worker.metrics.reclaimed(reclaimed);
         }
         let asked = async { Ok(database.sweep_asked_at().await?) };
         let asked = self.part(worker, "sweep", asked).await.flatten();
@@ -156,6 +160,41 @@ impl Parts {
                 }
                 None
             }
+        }
+    }
+}
+
+/// M3: tells telemetry of failed chunks, and again until it confirms: at least once. No part of the
+/// passes: an endpoint that hangs takes its time.
+async fn failures(worker: &Worker, export: Option<&Export>) {
+    while !worker.intake_stopped.is_cancelled() {
+        if let Err(error) = tell_failures(worker, export).await {
+            tracing::debug!(cause = cause_chain(&error), "failures are told of later");
+        }
+        tokio::select! {
+            () = worker.intake_stopped.cancelled() => {}
+            () = sleep(PASS_PERIOD) => {}
+        }
+    }
+}
+
+async fn tell_failures(worker: &Worker, export: Option<&Export>) -> Result<(), state::Error> {
+    let Some(taken) = worker.database.take_failures(&worker.owner).await? else { return Ok(()) };
+    // Without telemetry there is nobody to tell, later neither.
+    if taken.again {
+        tracing::warn!(n = taken.n, "telling of failed chunks again: nobody confirmed it");
+    }
+    if let Some(export) = export {
+        worker.metrics.failed(u64::try_from(taken.n).unwrap_or(0));
+        if export.flush_metrics().await.is_err() {
+            // Whoever takes them next tells all of them once more: what did not arrive is dropped.
+            return Ok(());
+        }
+    }
+    loop {
+        match worker.database.failures_exported(&worker.owner, taken).await {
+            Err(state::Error::Away { .. }) => sleep(state::AWAY_PAUSE).await,
+            result => return result,
         }
     }
 }

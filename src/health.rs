@@ -89,10 +89,10 @@ struct Own {
 async fn own_parts(worker: &Worker) -> Own {
     let mut report = Report { parts: Map::new(), until: Instant::now() + LIMIT };
     let (database, storage) = (&worker.database, &worker.storage);
-    if let Some(Reclaimed { reclaimed, failed }) =
+    if let Some(Reclaimed { reclaimed, .. }) =
         report.part("reclaimed", async { Ok(database.reclaim().await?) }).await
     {
-        worker.metrics.reclaimed(reclaimed, failed);
+        worker.metrics.reclaimed(reclaimed);
     }
     let gauges = report.part("gauges", async { Ok(database.gauges().await?) }).await;
     let mut queue_depth = None;

@@ -78,11 +78,7 @@ async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<End
     tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
     let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
     let handler = Handler::new(Arc::clone(&worker), health);
-    let mut background = background::start(&worker)?;
-    if let Some(export) = export {
-        let (intake_stopped, drain_over) = (&worker.intake_stopped, &worker.drain_over);
-        background.spawn(export.flush_at_drain(intake_stopped.clone(), drain_over.clone()));
-    }
+    let mut background = background::start(&worker, export)?;
     let stop_serving = CancellationToken::new();
     let serve = axum::serve(listener, handler.routes())
         .with_graceful_shutdown(stop_serving.clone().cancelled_owned())

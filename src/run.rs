@@ -200,9 +200,6 @@ impl Worker {
         match admission::admit(&self.database, &self.budget, message, asker).await {
             Decision::Admitted(admitted) => self.run(admitted, invocation).await,
             Decision::Deferred(deferral) => {
-                if deferral == Deferral::Refused(Refusal::WorkerLost) {
-                    self.metrics.failed(1);
-                }
                 Disposition::Done(format!("chunk {}: {}", message.id(), explain(deferral)))
             }
             Decision::Rejected(reason) => Disposition::Rejected { reason },
@@ -323,10 +320,8 @@ impl Worker {
             Ok(GivenUp::Failed) => ("failed", true),
             Err(_) => ("left to reclaim", false),
         };
-        match given_up {
-            Ok(GivenUp::Failed) => self.metrics.failed(1),
-            Ok(GivenUp::Released | GivenUp::Retried) => self.metrics.released(),
-            Err(_) => {}
+        if let Ok(GivenUp::Released | GivenUp::Retried) = given_up {
+            self.metrics.released();
         }
         // What a library panicked with may quote what it worked on.
         let told = if matches!(fault, Fault::Panicked(_)) { "" } else { cause.as_str() };

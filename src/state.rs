@@ -29,12 +29,14 @@ macro_rules! ask {
 }
 
 mod claim;
+mod failures;
 mod job;
 mod lease;
 mod record;
 mod wake;
 
 pub use claim::{Answer, Claim, Refusal, Registered};
+pub use failures::Failures;
 pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
 pub use lease::{GiveUp, GivenUp, Lease, Reclaimed, Released, Renewal};
 pub use record::{Capacity, ChunkStatus, Description, Gauges, HealthRow};

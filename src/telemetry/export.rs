@@ -80,14 +80,24 @@ impl Export {
     /// What the endpoint or the way there said.
     pub async fn probe(self) -> Result<(), String> {
         self.metrics.meter("chunkctl").u64_counter("doctor_runs").build().add(1, &[]);
-        let (sender, told) = tokio::sync::oneshot::channel();
-        // A thread that nobody waits for: the exporter has no limit of its own, and its end blocks.
-        std::thread::spawn(move || sender.send(self.metrics.force_flush()));
-        match tokio::time::timeout(UPLOAD_LIMIT, told).await {
-            Ok(Ok(result)) => result.map_err(|error| error.to_string()),
-            Ok(Err(error)) => Err(error.to_string()),
+        match tokio::time::timeout(UPLOAD_LIMIT, self.flush_metrics()).await {
+            Ok(result) => result,
             Err(_) => Err(format!("no good answer within {UPLOAD_LIMIT:?}")),
         }
+    }
+
+    /// Sends the metrics there are, and waits until they have arrived.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint or the way there said, in about half a minute.
+    pub async fn flush_metrics(&self) -> Result<(), String> {
+        let (sender, told) = tokio::sync::oneshot::channel();
+        let metrics = self.metrics.clone();
+        // A thread that nobody joins: the exporter has no limit of its own, and its end blocks.
+        std::thread::spawn(move || sender.send(metrics.force_flush()));
+        let flushed = told.await.map_err(|error| error.to_string())?;
+        flushed.map_err(|error| error.to_string())
     }
 
     /// Sends what there is at the beginning of a drain and at its end: a host kills the process soon

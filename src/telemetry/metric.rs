@@ -129,7 +129,8 @@ impl Metrics {
         self.bytes_out.add(totals.bytes_out, &[]);
     }
 
-    /// Chunks ended as failed, for good until somebody retries them; cancelled ones do not count.
+    /// Chunks ended as failed, here or elsewhere, for good until somebody retries them; cancelled ones
+    /// do not count.
     pub fn failed(&self, n: u64) {
         self.failed_chunks.add(n, &[]);
     }
@@ -139,10 +140,9 @@ impl Metrics {
         self.released_chunks.add(1, &[]);
     }
 
-    /// Leases ran out and were reclaimed; some of their chunks failed with it.
-    pub fn reclaimed(&self, reclaimed: i32, failed: i32) {
-        self.reclaimed_chunks.add(u64::try_from(reclaimed).unwrap_or(0), &[]);
-        self.failed(u64::try_from(failed).unwrap_or(0));
+    /// Leases ran out and were reclaimed.
+    pub fn reclaimed(&self, n: i32) {
+        self.reclaimed_chunks.add(u64::try_from(n).unwrap_or(0), &[]);
     }
 
     /// A message was recorded that can never work.

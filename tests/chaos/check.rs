@@ -2,7 +2,7 @@
 
 use crate::{
     invariants,
-    jobs::{self, CANCELLED, Chunks},
+    jobs::{self, CANCELLED, Chunks, FAILING},
     machine::{TEMP_BUDGET_BYTES, secrets},
     rig::{DATASETS, Handler, Rig},
     site::Site,
@@ -27,6 +27,7 @@ pub async fn violations(site: &Site) -> Vec<String> {
     found.extend(ledger(rig).await);
     found.extend(unrecorded(rig, &site.unreadable()).await);
     found.extend(site.canary.violations());
+    found.extend(untold(site).await);
     found.extend(left_behind(site).await);
     let _ = site.chunkctl(&["status", "--json"]);
     let _ = site.chunkctl(&["doctor"]);
@@ -48,8 +49,9 @@ pub async fn failed(rig: &Rig) -> Vec<String> {
     let sql = "select format('I8: chunk %s/%s failed: %s %s', job_id, chunk_index, error_code,
             error_message)
         from chunk_handler.chunk_status
-        where status = 'failed' and not (error_code = 'cancelled' and job_id = $1)";
-    sqlx::query_scalar(sql).bind(CANCELLED).fetch_all(&rig.pool).await.unwrap()
+        where status = 'failed' and not (error_code = 'cancelled' and job_id = $1)
+            and not (error_code = 'nothing_reachable' and job_id = $2)";
+    sqlx::query_scalar(sql).bind(CANCELLED).bind(FAILING).fetch_all(&rig.pool).await.unwrap()
 }
 
 /// I3: every good picture of the completed chunks was kept once; none has an error as its verdict.
@@ -138,6 +140,48 @@ pub async fn unrecorded(rig: &Rig, bodies: &[String]) -> Vec<String> {
     let recorded: Vec<String> = sqlx::query_scalar(sql).fetch_all(&rig.pool).await.unwrap();
     let missing = bodies.iter().filter(|body| !recorded.contains(body));
     missing.map(|body| format!("I9: nothing records the message {body:?}")).collect()
+}
+
+/// How long a process that was killed keeps the turn to tell, of which that much is left out.
+const LEFT_OUT: &str = "update chunk_handler.failure_export set until = clock_timestamp()
+    where exported < failed";
+
+/// M3: telemetry was told of each chunk that failed, and of none twice, but for those of which a
+/// process was killed, or lost its database, just as it told.
+async fn untold(site: &Site) -> Vec<String> {
+    let rig = &site.world.rig;
+    let sql = "select count(*) from chunk_handler.chunk_status
+        where status = 'failed' and error_code <> 'cancelled'";
+    let failed = rig.value::<i64>(sql).await as f64;
+    let mut told = 0.0;
+    for second in 0..60 {
+        told = site.ingestion.sum("failed_chunks").unwrap_or_default();
+        if told >= failed {
+            break;
+        }
+        if second == 10 {
+            rig.execute(LEFT_OUT).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    let twice: f64 = site.lines().iter().filter_map(|line| told_again(line)).sum();
+    miscounted(failed, told, twice)
+}
+
+/// M3: what telemetry says of so many failures, of which some may have been told twice.
+pub fn miscounted(failed: f64, told: f64, twice: f64) -> Vec<String> {
+    if (failed..=failed + twice).contains(&told) {
+        return Vec::new();
+    }
+    vec![format!("M3: {failed} chunks failed, telemetry says {told}, perhaps {twice} twice")]
+}
+
+/// How many failures a process told of although another one may have.
+fn told_again(line: &str) -> Option<f64> {
+    let json = line.find('{').and_then(|at| line.get(at..))?;
+    let line: Value = serde_json::from_str(json).ok()?;
+    let is_again = line["message"].as_str()?.starts_with("telling of failed chunks again");
+    is_again.then(|| line["n"].as_f64()).flatten()
 }
 
 /// I6 I7: a process that starts sweeps what the dead left, and nothing of the living.

@@ -1,4 +1,4 @@
-//! The work of a round: four jobs of small chunks, good pictures and bad URLs among them.
+//! The work of a round: five jobs of small chunks, good pictures and bad URLs among them.
 
 use crate::{rig::Rig, watch::Canary};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub const INLINE: i64 = 2;
 pub const BIG: i64 = 3;
 /// Cancelled and retried.
 pub const CANCELLED: i64 = 4;
+/// Of hosts that nobody knows: each chunk fails for good.
+pub const FAILING: i64 = 5;
 
 pub const CHUNK_SIZE: usize = 4;
 const BIG_PICTURES: usize = 6;
@@ -22,8 +24,13 @@ const BIG_PICTURES: usize = 6;
 pub const TOKEN: &str = "CANARYTOKEN7f3b";
 
 /// What is submitted before the round: job and URLs.
-pub fn listed(rig: &Rig, canary: &Canary) -> [(i64, Vec<String>); 2] {
-    [(LISTED, urls(rig, canary, LISTED, 20)), (CANCELLED, urls(rig, canary, CANCELLED, 8))]
+pub fn listed(rig: &Rig, canary: &Canary) -> [(i64, Vec<String>); 3] {
+    let unknown = |n| format!("http://host-{n}.invalid/?sig={TOKEN}");
+    [
+        (LISTED, urls(rig, canary, LISTED, 20)),
+        (CANCELLED, urls(rig, canary, CANCELLED, 8)),
+        (FAILING, (0..6 * CHUNK_SIZE).map(unknown).collect()),
+    ]
 }
 
 /// The chunks that arrive as messages.

@@ -36,12 +36,12 @@ pub struct Machine {
 
 impl Machine {
     /// Starts a host whose handler announces this limit; returns before the handler answers.
-    pub fn start(world: &World, limit: u32) -> Self {
+    pub fn start(world: &World, limit: u32, telemetry: &str) -> Self {
         let root = app(&world.rig, limit);
         let status_dir = Some(root.join("status"));
         let mut options =
             HostOptions { time_scale: TIME_SCALE, status_dir, ..HostOptions::new(&root) };
-        for (name, value) in environment(world, limit) {
+        for (name, value) in environment(world, limit, telemetry) {
             options = options.env(name, value);
         }
         let machine = Self { options, hosts: Mutex::default(), turn: Turn::default() };
@@ -102,7 +102,7 @@ impl Machine {
     }
 }
 
-fn environment(world: &World, limit: u32) -> Vec<(String, String)> {
+fn environment(world: &World, limit: u32, telemetry: &str) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = world.rig.environment().into_iter().collect();
     for (name, value) in &world.behind {
         variables.push(((*name).to_owned(), value.clone()));
@@ -112,6 +112,7 @@ fn environment(world: &World, limit: u32) -> Vec<(String, String)> {
         ("PIXCRAWLER_FLEET_MAX_CHUNKS", &limit.to_string()),
         ("PIXCRAWLER_MAX_BUFFER_MB", "16"),
         ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", &TEMP_MB.to_string()),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry),
         ("RUST_LOG", "info,chunk_handler=debug"),
     ] {
         variables.push((name.to_owned(), value.to_owned()));

@@ -25,6 +25,8 @@
 
 mod check;
 mod fault;
+#[path = "../it/ingestion.rs"]
+mod ingestion;
 #[path = "../it/invariants.rs"]
 mod invariants;
 mod jobs;

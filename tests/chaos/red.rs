@@ -22,8 +22,8 @@ fn is_clean(found: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// I1 I8 I9: a chunk that is lost, one that failed, a dataset that says something else, a message
-/// without a record.
+/// I1 I8 I9 M3: a chunk that is lost, one that failed, a dataset that says something else, a message
+/// without a record, failures that telemetry miscounts.
 pub async fn rows() -> Result<()> {
     let rig = Rig::new().await;
     rig.submit(1, &rig.pictures(2), 2);
@@ -45,7 +45,11 @@ pub async fn rows() -> Result<()> {
         shard_fence = null, shard_blob = null, totals = null",
     )
     .await;
-    names(&check::failed(&rig).await, "I8:")
+    names(&check::failed(&rig).await, "I8:")?;
+    is_clean(&check::miscounted(6.0, 6.0, 0.0))?;
+    is_clean(&check::miscounted(6.0, 7.0, 1.0))?;
+    names(&check::miscounted(6.0, 7.0, 0.0), "M3:")?;
+    names(&check::miscounted(6.0, 5.0, 1.0), "M3:")
 }
 
 /// I4: a slot above the limit that is taken, not only kept.

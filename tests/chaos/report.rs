@@ -53,10 +53,11 @@ impl Totals {
         let n: u64 = self.faults.values().sum();
         eprintln!("{:20} {n:6}\n", "all");
         eprintln!("{:10} {:>8} {:>10}", "invariant", "checked", "violations");
-        for n in 1..=12 {
-            let id = format!("I{n}:");
-            let violations = self.violations.iter().filter(|text| text.starts_with(&id)).count();
-            eprintln!("I{n:<9} {:8} {violations:10}", self.rounds);
+        let ids = (1..=12).map(|n| format!("I{n}")).chain(["M3".to_owned()]);
+        for id in ids {
+            let is_of = |text: &&String| text.split(':').next() == Some(id.as_str());
+            let violations = self.violations.iter().filter(is_of).count();
+            eprintln!("{id:10} {:8} {violations:10}", self.rounds);
         }
         eprintln!("\nseed {}, {} rounds in {:.0?}", self.seed, self.rounds, self.took);
         println!(

@@ -1,6 +1,7 @@
 //! What a round is made of: a fleet behind proxies, its work, and what was done to it.
 
 use crate::{
+    ingestion::{self, Ingestion},
     jobs::{self, CHUNK_SIZE, Chunks},
     machine::{Machine, rig_with_password},
     plan::Fault,
@@ -69,6 +70,8 @@ pub struct Site {
     /// Past the proxies, for whoever can bear that it fails.
     pub pool: PgPool,
     pub canary: Canary,
+    /// Where telemetry goes.
+    pub ingestion: Arc<Ingestion>,
     /// Chunks and commands, then what the host gives up of either.
     pub queues: [Queue; 4],
     /// The highest limit that is ever in force.
@@ -107,6 +110,7 @@ impl Site {
             machines: Vec::new(),
             pool,
             canary: Canary::listen().await?,
+            ingestion: Arc::default(),
             queues,
             limit,
             tally: Arc::default(),
@@ -121,7 +125,9 @@ impl Site {
         site.submit();
         // Each start of a handler changes the limit in force: the last one wins.
         let limits = (0..machines).map(|n| limit - n as u32);
-        site.machines = limits.map(|limit| Machine::start(&site.world, limit)).collect();
+        let telemetry = ingestion::serve(&site.ingestion).await;
+        let start = |limit| Machine::start(&site.world, limit, &telemetry);
+        site.machines = limits.map(start).collect();
         for machine in &site.machines {
             machine.ready().await;
         }

@@ -33,6 +33,7 @@ mod host;
 mod http_cases;
 mod http_cases_hops;
 mod http_cases_raw;
+mod ingestion;
 mod invariants;
 mod loaders;
 mod message_cases;

@@ -1,93 +1,14 @@
-//! A local ingestion endpoint: what arrives there, and what it costs when it misbehaves.
+//! What arrives at a local ingestion endpoint, and what it costs when it misbehaves.
 
-use crate::rig::{Handler, Rig, inline, wait_for, wake_up};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, Uri},
-    response::{IntoResponse, Response},
-    routing::any,
+use crate::{
+    ingestion::{Ingestion, serve},
+    rig::{Handler, Rig, inline, wait_for, wake_up},
 };
-use flate2::read::GzDecoder;
-use serde_json::{Value, json};
-use std::{
-    io::Read as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
 
 /// As long as the platform's ids are.
 const INSTANCE: &str = "f8b2c1e04d7a4e6f9a3b5c7d9e1f2a4b6c8d0e2f4a6b8c0d2e4f6a8b0c2d4e6f";
-
-/// What arrived, and how the endpoint answers.
-#[derive(Default)]
-struct Ingestion {
-    envelopes: Mutex<Vec<Value>>,
-    bytes: Mutex<usize>,
-    headers: Mutex<Option<HeaderMap>>,
-    mode: Mutex<&'static str>,
-}
-
-async fn track(
-    State(seen): State<Arc<Ingestion>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let mode = *seen.mode.lock().unwrap();
-    match mode {
-        "hangs" => std::future::pending().await,
-        "429" => return StatusCode::TOO_MANY_REQUESTS.into_response(),
-        "500" => return (StatusCode::INTERNAL_SERVER_ERROR, "{\"items").into_response(),
-        _ => {}
-    }
-    assert!(matches!(uri.path(), "/v2/track" | "/v2.1/track"), "{uri}");
-    assert_eq!(headers["content-encoding"], "gzip");
-    let mut text = String::new();
-    GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
-    *seen.bytes.lock().unwrap() += text.len();
-    let envelopes: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let n = envelopes.len();
-    envelopes.iter().for_each(assert_documented);
-    seen.envelopes.lock().unwrap().extend(envelopes);
-    *seen.headers.lock().unwrap() = Some(headers);
-    axum::Json(json!({"itemsReceived": n, "itemsAccepted": n, "errors": []})).into_response()
-}
-
-/// The documented shape of an envelope: names, types and what each kind of data must have.
-fn assert_documented(envelope: &Value) {
-    let data = &envelope["data"];
-    let kind = data["baseType"].as_str().unwrap();
-    let required: &[&str] = match kind {
-        "RequestData" => &["id", "duration", "responseCode", "success", "name"],
-        "RemoteDependencyData" => &["id", "name", "duration", "type"],
-        "ExceptionData" => &["exceptions"],
-        "EventData" => &["name"],
-        "MessageData" => &["message"],
-        "MetricData" => &["metrics"],
-        other => panic!("an envelope of type {other}"),
-    };
-    for key in required {
-        assert!(!data["baseData"][key].is_null(), "{kind} without {key}: {envelope}");
-    }
-    assert_eq!(envelope["iKey"], "00000000-0000-0000-0000-000000000001");
-    assert!(envelope["time"].is_string() && envelope["name"].is_string());
-    let tags = &envelope["tags"];
-    assert_eq!(tags["ai.cloud.role"], "pixcrawler");
-    assert_eq!(tags["ai.cloud.roleInstance"], INSTANCE);
-}
-
-async fn serve(seen: &Arc<Ingestion>) -> String {
-    let routes = Router::new().fallback(any(track)).with_state(Arc::clone(seen));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    format!(
-        "InstrumentationKey=00000000-0000-0000-0000-000000000001;\
-         IngestionEndpoint=http://{address}/"
-    )
-}
 
 async fn handler(rig: &Rig, connection: &str) -> Handler {
     rig.handler_with(&[
@@ -98,29 +19,6 @@ async fn handler(rig: &Rig, connection: &str) -> Handler {
         ("OTEL_BSP_SCHEDULE_DELAY", "300"),
     ])
     .await
-}
-
-impl Ingestion {
-    /// The data of all envelopes of a kind.
-    fn of(&self, kind: &str) -> Vec<Value> {
-        let envelopes = self.envelopes.lock().unwrap();
-        let found = envelopes.iter().filter(|e| e["data"]["baseType"] == kind);
-        found.map(|e| e["data"]["baseData"].clone()).collect()
-    }
-
-    /// The sum of all points of a metric; none: it never came.
-    fn sum(&self, metric: &str) -> Option<f64> {
-        let data = self.of("MetricData");
-        let points = data.iter().flat_map(|data| data["metrics"].as_array().unwrap());
-        let values = points.filter(|p| p["name"] == metric).map(|p| p["value"].as_f64().unwrap());
-        values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
-    }
-
-    fn tags_of(&self, kind: &str) -> Vec<Value> {
-        let envelopes = self.envelopes.lock().unwrap();
-        let found = envelopes.iter().filter(|e| e["data"]["baseType"] == kind);
-        found.map(|e| e["tags"].clone()).collect()
-    }
 }
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -178,6 +76,10 @@ async fn everything_arrives_by_its_name_and_adds_up() {
     assert!(names.contains(&"process_chunk") && names.contains(&"health_check"), "{names:?}");
     assert_eq!(requests[0]["properties"]["task_id"], "invocation-1");
     assert_eq!(seen.tags_of("RequestData")[0]["ai.operation.id"], TRACE);
+    for tags in ["RequestData", "MetricData", "EventData"].map(|kind| seen.tags_of(kind)).concat() {
+        assert_eq!(tags["ai.cloud.role"], "pixcrawler");
+        assert_eq!(tags["ai.cloud.roleInstance"], INSTANCE);
+    }
     let calls = seen.of("RemoteDependencyData");
     let names: Vec<&str> = calls.iter().map(|call| call["name"].as_str().unwrap()).collect();
     for call in ["claim", "images", "commit", "complete"] {
@@ -218,6 +120,33 @@ async fn a_bad_endpoint_is_told_of_once_and_stops_nothing() {
         handler.signal(nix::sys::signal::Signal::SIGTERM);
         assert_eq!(handler.ended().await.code(), Some(0), "{mode}");
     }
+}
+
+/// M3: a failure outlives the process that was to tell of it; one that nobody listens to is not kept for
+/// later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_of_by_whoever_lives() {
+    let rig = Rig::new().await;
+    let fail = async |handler: &Handler, index| {
+        let urls = ["http://192.0.2.1.invalid/".to_owned()];
+        handler.deliver("fails", &inline(1, index, &urls)).await;
+    };
+    let silent = rig.handler().await;
+    fail(&silent, 0).await;
+    rig.until("select failed = 1 and exported = 1 from chunk_handler.failure_export").await;
+    drop(silent);
+    let deaf = handler(&rig, "InstrumentationKey=k;IngestionEndpoint=http://127.0.0.1:1/").await;
+    fail(&deaf, 1).await;
+    rig.until("select until > clock_timestamp() from chunk_handler.failure_export").await;
+    deaf.signal(nix::sys::signal::Signal::SIGKILL);
+    deaf.ended().await;
+    let seen = Arc::new(Ingestion::default());
+    let heir = handler(&rig, &serve(&seen).await).await;
+    fail(&heir, 2).await;
+    rig.execute("update chunk_handler.failure_export set until = clock_timestamp()").await;
+    heir.line("telling of failed chunks again").await;
+    rig.until("select failed = 3 and exported = 3 from chunk_handler.failure_export").await;
+    assert_eq!(seen.sum("failed_chunks"), Some(2.0), "the two that nobody confirmed");
 }
 
 /// B4: nothing waits for the interval of a minute when the process ends.

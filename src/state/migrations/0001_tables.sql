@@ -38,6 +38,18 @@ create table waker (
 comment on table waker is 'One row: which process may top the queue up, and until when.';
 insert into waker default values;
 
+create table failure_export (
+    one boolean primary key default true check (one),
+    failed bigint not null default 0,
+    exported bigint not null default 0 check (exported <= failed),
+    holder text not null default '',
+    until timestamptz not null default '-infinity'
+);
+comment on table failure_export is 'One row: failed chunks that telemetry was not told of yet, which process tells it, and until when. A process that is killed takes its own counters with it; these must arrive.';
+comment on column failure_export.failed is 'Chunks that ever ended as failed, cancelled ones left out.';
+comment on column failure_export.exported is 'How many of them telemetry has confirmed.';
+insert into failure_export default values;
+
 create table job (
     job_id bigint primary key check (job_id >= 0),
     total_chunks integer,

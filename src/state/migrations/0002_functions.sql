@@ -1,5 +1,5 @@
 -- The decisions that must be one round trip and one transaction. Lock order everywhere:
--- chunk before slot, several chunks by primary key.
+-- chunk before slot, several chunks by primary key; failure_export last.
 
 -- Seconds: first, doubled for each further one, at most cap.
 create function backoff(first double precision, n integer, cap double precision)
@@ -39,6 +39,9 @@ begin
             updated_at = clock_timestamp()
         where job_id = p.job_id and chunk_index = p.chunk_index
         returning * into result;
+    if lost then
+        update failure_export set failed = failed + 1;
+    end if;
     return result;
 end $$;
 
@@ -305,6 +308,9 @@ begin
             not_before = case when wait > 0 then clock_timestamp() + make_interval(secs => wait) end,
             updated_at = clock_timestamp()
         where job_id = p_job and chunk_index = p_index;
+    if outcome = 'failed' then
+        update failure_export set failed = failed + 1;
+    end if;
     return outcome;
 end $$;
 
