@@ -14,7 +14,10 @@ pub use directory::{Swept, TempDir};
 use crate::settings::Limits;
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -39,6 +42,8 @@ pub struct Budget {
     block_bytes: u64,
     temp: Mutex<Temp>,
     directory: TempDir,
+    /// As last seen, so that it is told once.
+    disk_is_full: AtomicBool,
 }
 
 /// Temp bytes of the whole process.
@@ -101,6 +106,7 @@ impl Budget {
             block_bytes: limits.block_bytes(),
             temp: Mutex::default(),
             directory,
+            disk_is_full: AtomicBool::new(false),
         })
     }
 
@@ -127,7 +133,11 @@ impl Budget {
     /// Admits a chunk if each admitted one may have a body of the largest size beside what is held.
     fn try_admit(&self) -> bool {
         // X25: what the disk says is a second brake only, for what others put there.
-        if self.directory.free_bytes().is_some_and(|free| free < self.head_bytes) {
+        let is_full = self.directory.free_bytes().is_some_and(|free| free < self.head_bytes);
+        if self.disk_is_full.swap(is_full, Ordering::Relaxed) != is_full {
+            tracing::warn!(is_full, "the disk of the temp root: full means no room for one image");
+        }
+        if is_full {
             return false;
         }
         let mut temp = locked(&self.temp);

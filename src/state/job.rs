@@ -260,7 +260,10 @@ impl Database {
                     group by t.key
                 )
                 select
-                    (select coalesce(jsonb_object_agg(key, value), '{}') from t)
+                    jsonb_build_object('images_total', 0, 'images_downloaded', 0,
+                            'images_valid', 0, 'images_invalid', 0, 'images_failed', 0,
+                            'duplicates_removed', 0, 'bytes_in', 0, 'bytes_out', 0)
+                        || (select coalesce(jsonb_object_agg(key, value), '{}') from t)
                         || jsonb_build_object(
                             'chunks', count(*),
                             'chunks_completed', count(shard_blob),
@@ -268,7 +271,8 @@ impl Database {
                         ) as totals,
                     coalesce(jsonb_agg(jsonb_build_object('blob', shard_blob, 'bytes', shard_bytes,
                             'sha256', shard_sha256, 'samples', shard_samples)
-                        order by chunk_index) filter (where shard_blob is not null), '[]') as shards,
+                        -- Empty ones last: loaders learn the columns from the first.
+                        order by shard_samples = 0, chunk_index) filter (where shard_blob is not null), '[]') as shards,
                     coalesce((select jsonb_agg(l order by c.chunk_index)
                         from chunk c cross join lateral jsonb_array_elements(c.late_duplicates) l
                         where c.job_id = $1), '[]') as late_duplicates
@@ -304,7 +308,8 @@ impl Database {
             )
             select jsonb_build_object('count', total, 'successes', valid,
                 'failed_to_download', failed, 'failed_to_resize', invalid,
-                'duration', coalesce(ended - started, 0), 'start_time', started, 'end_time', ended,
+                'duration', coalesce(ended - started, 0), 'start_time', coalesce(started, 0),
+                'end_time', coalesce(ended, 0),
                 'status_dict', (select coalesce(jsonb_object_agg(key, value), '{}') from e)
                     || jsonb_build_object('success', valid))
             from n cross join t",

@@ -108,8 +108,7 @@ pub async fn datasets(rig: &Rig) -> Vec<String> {
             }
         };
         let shards = dataset["shards"].as_array().map_or(0, Vec::len) as i64;
-        // A job without a completed chunk has no counters of images.
-        let total = |name| dataset["totals"].get(name).map_or(Some(0), Value::as_i64);
+        let total = |name| dataset["totals"][name].as_i64();
         for (what, says, rows) in [
             ("shards", Some(shards), row.get::<i64, _>("shards")),
             ("images_valid", total("images_valid"), row.get("samples")),

@@ -1,6 +1,6 @@
 //! Shards load as they are where people load them: `webdataset` and Hugging Face `datasets`.
 
-use crate::rig::{Rig, inline, wake_up};
+use crate::rig::{DATASETS, Rig, inline, wake_up};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -204,7 +204,8 @@ async fn original_extensions_load_as_far_as_loaders_take_them() {
 }
 
 /// A chunk of which nothing is kept has a shard without samples, which both loaders pass over; only
-/// `datasets` learns the columns from the first shard, so that this must not be the first.
+/// `datasets` learns the columns from the first shard, so that this must not be the first. In
+/// `dataset.json` it is the last.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_shard_is_passed_over() {
     let Some(python) = loaders().await else { return };
@@ -213,6 +214,14 @@ async fn an_empty_shard_is_passed_over() {
     handler.deliver("empty", &inline(1, 0, &[rig.origin.url("/404")])).await;
     handler.deliver("full", &inline(1, 1, &rig.pictures(2))).await;
     let [empty, full] = [(1, 0), (1, 1)];
+    assert_eq!(rig.chunkctl(&["control", "close", "--job-id", "1"]).code, Some(0));
+    rig.until("select bool_and(ended_at is not null) from chunk_handler.job").await;
+    let listed = rig.blobs.read(DATASETS, "job_1/dataset.json").await.unwrap();
+    let listed: Value = serde_json::from_slice(&listed).unwrap();
+    assert_eq!(
+        (&listed["shards"][0]["samples"], &listed["shards"][1]["samples"]),
+        (&json!(2), &json!(0))
+    );
     let kept = kept(&rig, &[full]).await;
     let loaded = load(&rig, &python, &[&[full, empty], &[empty, full]]).await;
     assert_unchanged(loaded[0].webdataset.samples(), &kept, false);

@@ -112,15 +112,15 @@ impl Session {
     async fn check_storage_clock(&self) -> Check {
         let clock = self.storage.clock().await.map_err(|error| error.to_string());
         let clock = clock.map(|text| OffsetDateTime::parse(&text.unwrap_or_default(), &Rfc2822));
-        Check {
-            what: "storage clock",
-            result: match clock {
-                Ok(Ok(clock)) => on_time(clock, "agrees".into()),
-                Ok(Err(_)) => Ok("the service does not say".into()),
-                Err(problem) => Err(problem),
-            },
-            remedy: "set the clock of this machine: storage refuses signatures of another time",
-        }
+        let (result, remedy) = match clock {
+            Ok(Ok(clock)) => (
+                on_time(clock, "agrees".into()),
+                "set the clock of this machine: storage refuses signatures of another time",
+            ),
+            Ok(Err(_)) => (Ok("the service does not say".into()), ""),
+            Err(problem) => (Err(problem), "mend what queue storage says above first"),
+        };
+        Check { what: "storage clock", result, remedy }
     }
 
     fn check_temp(&self) -> Check {
@@ -131,7 +131,11 @@ impl Session {
                 Err(error.to_string()),
                 "set PIXCRAWLER_TEMP_DIR to a directory the handler may write",
             ),
-            Ok(directory) => match directory.free_bytes().map(|bytes| bytes / MIB) {
+            // What handlers of this machine hold now is theirs to use.
+            Ok(directory) => match directory
+                .free_bytes()
+                .map(|bytes| (bytes + directory.bytes_beside()) / MIB)
+            {
                 Some(free) if free < budget => (
                     Err(format!("{free} MB free in {}, {budget} MB may be used", root.display())),
                     "free some space there, lower PIXCRAWLER_MAX_TEMP_STORAGE_MB, or set \
