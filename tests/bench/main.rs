@@ -36,6 +36,7 @@ mod process;
 #[path = "../it/rig.rs"]
 #[expect(dead_code, reason = "the benchmarks need its handler process only")]
 mod rig;
+mod rival;
 mod rows;
 mod sink;
 mod slow;
@@ -65,6 +66,7 @@ enum Group {
     RssGrowth,
     Calls,
     Telemetry,
+    Rival,
 }
 
 impl Group {
@@ -84,12 +86,14 @@ impl Group {
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
+            Self::Rival => rival::run(bench).await,
         }
     }
 
     /// Whether it fits into fifteen minutes with all the others.
     fn is_quick(self) -> bool {
-        self != Self::LongGrowth
+        // The one takes long, the other may have to be installed first.
+        !matches!(self, Self::LongGrowth | Self::Rival)
     }
 }
 
@@ -123,6 +127,9 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Telemetry, Goal::new("telemetry_claim", "p99, with / no", 1.25)),
     (Group::Telemetry, Goal::new("telemetry_wall", "with / without", 1.1)),
     (Group::Telemetry, Goal::new("telemetry_rss", "with / without", 1.1)),
+    // What people use today.
+    (Group::Rival, Goal::new("img2dataset_cpu", "ours / theirs", 1.0)),
+    (Group::Rival, Goal::new("img2dataset_wall", "ours / theirs", 1.0)),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! The loaders that people read shards with: Python packages pinned in the checkout, in a virtual
-//! environment of their own.
+//! What people use beside the product: Python packages pinned in the checkout, each set in a virtual
+//! environment of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,28 +15,36 @@ use crate::tool::{apt_install, lock, tools, works};
 /// The variable that hands over a Python with the loaders.
 pub const LOADERS_PYTHON: &str = "TEST_LOADERS_PYTHON";
 
-const PINS: &str = "tests/it/loaders/requirements.txt";
 /// The oldest Python that the pinned packages run on, with what makes virtual environments.
 const IS_FIT: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
 
-/// A Python with the loaders: the one handed over, or one made below `target/tools`, where it stays until
-/// the pins change.
+/// A Python with the loaders that people read shards with: the one handed over, or one of our own.
 pub async fn loaders() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os(LOADERS_PYTHON) {
         return Ok(given.into());
     }
-    let place = tools().join("loaders");
+    environment("loaders", "tests/it/loaders/requirements.txt").await
+}
+
+/// A Python with `img2dataset`.
+pub async fn img2dataset() -> Result<PathBuf> {
+    environment("img2dataset", "tests/bench/img2dataset/requirements.txt").await
+}
+
+/// A Python with pinned packages, made below `target/tools`, where it stays until the pins change.
+async fn environment(name: &str, pins: &str) -> Result<PathBuf> {
+    let place = tools().join(name);
     fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
     let _guard = lock(&place).await?;
     let (environment, stamp) = (place.join("environment"), place.join("installed"));
     let python = environment.join("bin/python");
-    let wanted = hex(&Sha256::digest(fs::read(root().join(PINS))?));
+    let wanted = hex(&Sha256::digest(fs::read(root().join(pins))?));
     let is_made = fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
     if is_made && works(&python.to_string_lossy(), &["-c", IS_FIT]) {
         return Ok(python);
     }
     ensure_python().await?;
-    eprintln!("installing what {PINS} names into {} with pip", place.display());
+    eprintln!("installing what {pins} names into {} with pip", place.display());
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--clear"]).arg(&environment);
     run_ok("python3 -m venv", venv).await?;
@@ -45,7 +53,7 @@ pub async fn loaders() -> Result<PathBuf> {
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
         .args(["--only-binary", ":all:", "--no-deps", "--retries", "2", "--timeout", "30"])
         .arg("--requirement")
-        .arg(root().join(PINS));
+        .arg(root().join(pins));
     run_ok("pip install", pip).await?;
     fs::write(&stamp, wanted)?;
     Ok(python)
