@@ -191,12 +191,7 @@ async fn tell_failures(worker: &Worker, export: Option<&Export>) -> Result<(), s
             return Ok(());
         }
     }
-    loop {
-        match worker.database.failures_exported(&worker.owner, taken).await {
-            Err(state::Error::Away { .. }) => sleep(state::AWAY_PAUSE).await,
-            result => return result,
-        }
-    }
+    state::until_back(|| worker.database.failures_exported(&worker.owner, taken)).await
 }
 
 /// Never in the timer: that may run on another machine.

@@ -78,8 +78,25 @@ pub enum Error {
     Migrate(#[source] MigrateError),
 }
 
-/// Between two tries of whoever holds a lease while the database is away; the lease ends the wait.
-pub const AWAY_PAUSE: Duration = Duration::from_millis(250);
+/// Between two tries while the database is away.
+const AWAY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Asks until the database is back; whoever waits ends the wait, with a lease for one.
+///
+/// # Errors
+///
+/// What the database says once it is there.
+pub async fn until_back<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match ask().await {
+            Err(Error::Away { .. }) => tokio::time::sleep(AWAY_PAUSE).await,
+            result => return result,
+        }
+    }
+}
 
 /// The database as this process uses it.
 #[derive(Debug, Clone)]

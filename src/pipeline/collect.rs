@@ -85,12 +85,9 @@ impl<'a> Collector<'a> {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
-        loop {
-            match self.database.known_hashes(self.message.job_id, &hashes).await {
-                Err(state::Error::Away { .. }) => tokio::time::sleep(state::AWAY_PAUSE).await,
-                result => return Ok(result?),
-            }
-        }
+        let job_id = self.message.job_id;
+        let known = state::until_back(|| self.database.known_hashes(job_id, &hashes));
+        Ok(known.await?)
     }
 
     async fn collect(

@@ -11,7 +11,7 @@ use crate::{
         upload::{self, Written},
     },
     spool::Allowance,
-    state::{AWAY_PAUSE, Claim, Error as StateError},
+    state::{self, Claim},
     storage::{self, BlobHead, Condition},
     telemetry::refusal,
 };
@@ -134,15 +134,8 @@ impl Worker {
 
     /// The last look before the commit: the database, not our clock, says whose the chunk is.
     async fn assert_held(&self, claim: &Claim) -> Result<(), Fault> {
-        loop {
-            match self.database.assert_held(&claim.lease).await {
-                // The lease ends the wait.
-                Err(StateError::Away { .. }) => {
-                    tokio::time::sleep(AWAY_PAUSE).await;
-                }
-                result => return Ok(result?),
-            }
-        }
+        // The lease ends the wait.
+        Ok(state::until_back(|| self.database.assert_held(&claim.lease)).await?)
     }
 }
 

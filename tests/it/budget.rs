@@ -65,8 +65,8 @@ fn peak_memory_mb(pid: i32) -> u64 {
 /// Pictures of each of ten chunks.
 const OF_EACH: u64 = 50;
 
-/// P3 I6 I10 X1: ten chunks at once under `azure_functions`, of pictures of 9 MB (10 is the most) whose length nobody
-/// announces: all are kept, temp space stays within 320 MB by ledger and by walk, memory within
+/// P3 I6 I10 X1: ten chunks at once under `azure_functions`, of 500 pictures of 10 MB (the most is 10 MiB)
+/// whose length nobody announces: all are kept, temp space stays within 320 MB by ledger and by walk, memory within
 /// 256 MB.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_chunks_of_ten_megabyte_pictures_fit_their_budgets() {
@@ -78,7 +78,7 @@ async fn ten_chunks_of_ten_megabyte_pictures_fit_their_budgets() {
         let messages: Vec<Value> = (0..10)
             .map(|chunk| {
                 let n = chunk as u64 * OF_EACH;
-                let url = |i| rig.origin.url(&format!("/big/{}?mb=9&cl=0", n + i));
+                let url = |i| rig.origin.url(&format!("/big/{}?kb=9766&cl=0", n + i));
                 inline(1, chunk, &(0..OF_EACH).map(url).collect::<Vec<_>>())
             })
             .collect();

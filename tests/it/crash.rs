@@ -28,9 +28,15 @@ struct Point {
 }
 
 impl Point {
-    /// Pings of the pool may come after the answer, and a connection may know a statement already.
+    /// Pings of the pool may come after the answer, a connection may know a statement already, and the
+    /// background asks whenever it does.
     fn may_be_absent(&self) -> bool {
-        self.call == "postgres sync" || self.call.starts_with("postgres prepare")
+        const BACKGROUND: [&str; 5] =
+            ["reclaim", "sweep_asked_at", "begin_pass", "capacity", "take_failures"];
+        self.call == "postgres sync"
+            || self.call.starts_with("postgres prepare")
+            || BACKGROUND.iter().any(|what| self.call == format!("postgres run {what}"))
+            || self.call.starts_with("queue GET")
     }
 
     /// What becomes of calls when this one meets its fate: everything else passes.

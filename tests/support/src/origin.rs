@@ -11,7 +11,7 @@
 //! | `/redirect/{n}`, `/loop`, `/to-private` | 302 to `/img/{n}`, to itself, to a link-local address |
 //! | `/to/{n}?url=` | 302 to that URL, in which `%26` is `&` |
 //! | `/slow/{n}?ms=`, `/drip/{n}`, `/hang` | late, one byte a second, never |
-//! | `/endless`, `/huge`, `/big/{n}?mb=&cl=0` | without end, 20 GB announced, a bitmap of so many MB (with `cl=0` without its length) |
+//! | `/endless`, `/huge`, `/big/{n}?mb=&kb=&cl=0` | without end, 20 GB announced, a bitmap of so many MB or KB (with `cl=0` without its length) |
 //!
 //! The same number is the same picture, bytes included, under every path that serves one whole, except
 //! `/same`. Each takes a further segment (`/404/7`), so that a list can have many different URLs of a kind.

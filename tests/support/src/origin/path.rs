@@ -116,7 +116,9 @@ impl<'a> Request<'a> {
 
     /// A valid bitmap of any size, made while it is sent.
     fn big(&self, n: u64) -> Reply {
-        let (header, pixels) = bitmap_header(self.number("mb").unwrap_or(1) << 20);
+        let bytes = self.number("kb").map(|kb| kb << 10);
+        let bytes = bytes.or(self.number("mb").map(|mb| mb << 20)).unwrap_or(1 << 20);
+        let (header, pixels) = bitmap_header(bytes);
         let length = header.len() as u64 + pixels;
         let reply = Reply::new(200, Format::Bmp.content_type(), header).filled(noise(n), length);
         let announced = (self.query.get("cl") != Some(&"0")).then_some(length);
