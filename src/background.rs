@@ -9,8 +9,9 @@ use crate::{
     run::Worker,
     spool::{Swept, TempDir},
     state::{self, Reclaimed},
-    telemetry::{Export, cause_chain},
+    telemetry::{Export, FAILED_CHUNKS, cause_chain},
 };
+use futures_util::future::OptionFuture;
 use std::{collections::BTreeSet, future::Future, io, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio::{task::JoinSet, time::sleep};
@@ -40,7 +41,9 @@ pub fn start(worker: &Arc<Worker>, export: Option<Export>) -> io::Result<JoinSet
     tasks.spawn(async move {
         prepare(&worker).await;
         tracing::info!("ready");
-        tokio::join!(passes(&worker), failures(&worker, export.as_ref()));
+        // Without telemetry they wait for a process that has it.
+        let failures = OptionFuture::from(export.map(|export| failures(&worker, export)));
+        tokio::join!(passes(&worker), failures);
     });
     Ok(tasks)
 }
@@ -166,11 +169,17 @@ impl Parts {
 
 /// M3: tells telemetry of failed chunks, and again until it confirms: at least once. No part of the
 /// passes: an endpoint that hangs takes its time.
-async fn failures(worker: &Worker, export: Option<&Export>) {
+async fn failures(worker: &Worker, export: Export) {
+    let mut is_failing = false;
     while !worker.intake_stopped.is_cancelled() {
-        if let Err(error) = tell_failures(worker, export).await {
-            tracing::debug!(cause = cause_chain(&error), "failures are told of later");
+        let result = tell_failures(worker, &export).await;
+        if let Err(error) = &result
+            && !is_failing
+        {
+            let cause = cause_chain(error);
+            tracing::warn!(cause, "telemetry is not told of failed chunks, trying on");
         }
+        is_failing = result.is_err();
         tokio::select! {
             () = worker.intake_stopped.cancelled() => {}
             () = sleep(PASS_PERIOD) => {}
@@ -178,18 +187,15 @@ async fn failures(worker: &Worker, export: Option<&Export>) {
     }
 }
 
-async fn tell_failures(worker: &Worker, export: Option<&Export>) -> Result<(), state::Error> {
+async fn tell_failures(worker: &Worker, export: &Export) -> Result<(), state::Error> {
     let Some(taken) = worker.database.take_failures(&worker.owner).await? else { return Ok(()) };
-    // Without telemetry there is nobody to tell, later neither.
     if taken.again {
         tracing::warn!(n = taken.n, "telling of failed chunks again: nobody confirmed it");
     }
-    if let Some(export) = export {
-        worker.metrics.failed(u64::try_from(taken.n).unwrap_or(0));
-        if export.flush_metrics().await.is_err() {
-            // Whoever takes them next tells all of them once more: what did not arrive is dropped.
-            return Ok(());
-        }
+    let n = u64::try_from(taken.n).unwrap_or(0);
+    if export.send_counter(FAILED_CHUNKS, n).await.is_err() {
+        // The upload said why. Whoever takes them next tells all of them once more.
+        return Ok(());
     }
     state::until_back(|| worker.database.failures_exported(&worker.owner, taken)).await
 }

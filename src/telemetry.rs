@@ -7,7 +7,7 @@ mod export;
 mod metric;
 
 pub use export::{Export, Unusable};
-pub use metric::{FleetGauges, Metrics};
+pub use metric::{FAILED_CHUNKS, FleetGauges, Metrics};
 
 use crate::state::Claim;
 use opentelemetry::{

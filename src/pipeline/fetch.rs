@@ -211,7 +211,8 @@ impl Fetcher {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
             let host = host::key(&url);
-            let (place, download) = self.enter(&host, chunk).await?;
+            let entered = self.hosts.enter_with(&host, &chunk.downloads, chunk.deadline).await;
+            let (place, download) = entered.map_err(TryError::Final)?;
             if chunk.hosts.is_unreachable(&host) {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
@@ -223,27 +224,6 @@ impl Fetcher {
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects))
-    }
-
-    /// Waits for a place at the host and one of the chunk's downloads. Whoever waits for the one
-    /// does not hold the other: a chunk of slow hosts would keep a good host's places from all.
-    async fn enter<'a>(
-        &self,
-        host: &str,
-        chunk: &'a ChunkFetch,
-    ) -> Result<(Place, SemaphorePermit<'a>), TryError> {
-        loop {
-            let place = self.hosts.enter(host, chunk.deadline).await.map_err(TryError::Final)?;
-            if let Ok(download) = chunk.downloads.try_acquire() {
-                return Ok((place, download));
-            }
-            drop(place);
-            let download = chunk.downloads.acquire().await;
-            let download = download.map_err(|e| TryError::Spool(io::Error::other(e)))?;
-            if let Some(place) = self.hosts.try_enter(host) {
-                return Ok((place, download));
-            }
-        }
     }
 
     async fn hop(

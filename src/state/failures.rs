@@ -1,10 +1,10 @@
-//! Failed chunks on their way to telemetry: counted in the row that fails them, told once.
+//! Failed chunks on their way to telemetry: counted in the transaction that fails them, told at least
+//! once.
 
 use super::{Database, Error};
 
-/// How long one process may take to tell. The exporter tries for half a minute, twice at worst: once
-/// for what waited already.
-const EXPORT_LEASE_SECONDS: f64 = 120.0;
+/// How long one process may take to tell: the exporter tries for up to 135 s where each try hangs.
+const EXPORT_LEASE_SECONDS: f64 = 300.0;
 
 /// Failures that a process has to tell of.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]

@@ -79,7 +79,7 @@ pub struct OverJob {
 pub struct DatasetRows {
     /// Sums over the completed chunks.
     pub totals: Json<serde_json::Value>,
-    /// The shards, by chunk.
+    /// The shards, by chunk, empty ones last.
     pub shards: Json<serde_json::Value>,
     /// Late duplicates, by chunk.
     pub late_duplicates: Json<serde_json::Value>,

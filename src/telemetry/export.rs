@@ -1,4 +1,5 @@
-//! OpenTelemetry to Application Insights: batched, bounded and lossy. Nothing here is waited for.
+//! OpenTelemetry to Application Insights: batched, bounded and lossy. Only counters that must arrive are
+//! waited for, by the background.
 //!
 //! The exporter's threads have no runtime: each upload hops onto the process's own. What does not
 //! fit the queues while the endpoint is away is dropped.
@@ -23,7 +24,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// One upload; the exporter tries again for half a minute.
+/// One upload; the exporter tries again, with pauses of half a minute in all.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
 /// What a provider may take to send what is left when the process ends.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
@@ -35,6 +36,9 @@ const SCOPE: &str = "https://monitor.azure.com/.default";
 pub struct Export {
     pub(super) traces: SdkTracerProvider,
     pub(super) metrics: SdkMeterProvider,
+    /// For what is sent by itself.
+    exporter: Exporter<Upload>,
+    resource: Resource,
 }
 
 /// Why telemetry stays off although it was asked for.
@@ -67,10 +71,10 @@ impl Export {
             .with_batch_exporter(exporter.clone())
             .build();
         let metrics = SdkMeterProvider::builder()
-            .with_resource(resource)
-            .with_periodic_exporter(exporter)
+            .with_resource(resource.clone())
+            .with_periodic_exporter(exporter.clone())
             .build();
-        Ok(Some(Self { traces, metrics }))
+        Ok(Some(Self { traces, metrics, exporter, resource }))
     }
 
     /// Sends one metric now, for `doctor`.
@@ -79,23 +83,29 @@ impl Export {
     ///
     /// What the endpoint or the way there said.
     pub async fn probe(self) -> Result<(), String> {
-        self.metrics.meter("chunkctl").u64_counter("doctor_runs").build().add(1, &[]);
-        match tokio::time::timeout(UPLOAD_LIMIT, self.flush_metrics()).await {
+        match tokio::time::timeout(UPLOAD_LIMIT, self.send_counter("doctor_runs", 1)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no good answer within {UPLOAD_LIMIT:?}")),
         }
     }
 
-    /// Sends the metrics there are, and waits until they have arrived.
+    /// Sends one counter by itself, and waits until it has arrived: no other item of a batch can have it
+    /// sent again, and no interval of the others takes it along.
     ///
     /// # Errors
     ///
-    /// What the endpoint or the way there said, in about half a minute.
-    pub async fn flush_metrics(&self) -> Result<(), String> {
+    /// What the endpoint or the way there said, in up to 135 s.
+    pub async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
+        let provider = SdkMeterProvider::builder()
+            .with_resource(self.resource.clone())
+            .with_periodic_exporter(self.exporter.clone())
+            .build();
         let (sender, told) = tokio::sync::oneshot::channel();
-        let metrics = self.metrics.clone();
         // A thread that nobody joins: the exporter has no limit of its own, and its end blocks.
-        std::thread::spawn(move || sender.send(metrics.force_flush()));
+        std::thread::spawn(move || {
+            provider.meter("chunk_handler").u64_counter(name).build().add(n, &[]);
+            sender.send(provider.force_flush())
+        });
         let flushed = told.await.map_err(|error| error.to_string())?;
         flushed.map_err(|error| error.to_string())
     }
@@ -109,14 +119,14 @@ impl Export {
     ) {
         for moment in [intake_stopped, drain_over] {
             moment.cancelled().await;
-            let Self { traces, metrics } = self.clone();
+            let Self { traces, metrics, .. } = self.clone();
             std::thread::spawn(move || (traces.force_flush(), metrics.force_flush()));
         }
     }
 
     /// Sends what is left, both providers side by side, for 2 s at most.
     pub async fn finish(self) {
-        let Self { traces, metrics } = self;
+        let Self { traces, metrics, .. } = self;
         let traces = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(LAST_EXPORT));
         let metrics =
             tokio::task::spawn_blocking(move || metrics.shutdown_with_timeout(LAST_EXPORT));

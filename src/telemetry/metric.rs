@@ -11,6 +11,10 @@ use opentelemetry::{
 };
 use std::{sync::Arc, time::Duration};
 
+/// Chunks that ended as failed, for good until somebody retries them; cancelled ones do not count. Not
+/// a process's own: it is derived from the database and sent by itself.
+pub const FAILED_CHUNKS: &str = "failed_chunks";
+
 /// What a process records.
 #[derive(Debug)]
 pub struct Metrics {
@@ -18,7 +22,6 @@ pub struct Metrics {
     chunk_seconds: Histogram<f64>,
     started_chunks: Counter<u64>,
     completed_chunks: Counter<u64>,
-    failed_chunks: Counter<u64>,
     released_chunks: Counter<u64>,
     reclaimed_chunks: Counter<u64>,
     images_downloaded: Counter<u64>,
@@ -83,7 +86,6 @@ impl Metrics {
             chunk_seconds: meter.f64_histogram("chunk_seconds").with_unit("s").build(),
             started_chunks: counter("started_chunks", "{chunk}"),
             completed_chunks: counter("completed_chunks", "{chunk}"),
-            failed_chunks: counter("failed_chunks", "{chunk}"),
             released_chunks: counter("released_chunks", "{chunk}"),
             reclaimed_chunks: counter("reclaimed_chunks", "{chunk}"),
             images_downloaded: counter("images_downloaded", "{image}"),
@@ -127,12 +129,6 @@ impl Metrics {
         self.images_valid.add(totals.images_valid, &[]);
         self.bytes_in.add(totals.bytes_in, &[]);
         self.bytes_out.add(totals.bytes_out, &[]);
-    }
-
-    /// Chunks ended as failed, here or elsewhere, for good until somebody retries them; cancelled ones
-    /// do not count.
-    pub fn failed(&self, n: u64) {
-        self.failed_chunks.add(n, &[]);
     }
 
     /// A chunk was given back and will run again.

@@ -131,22 +131,24 @@ impl Session {
                 Err(error.to_string()),
                 "set PIXCRAWLER_TEMP_DIR to a directory the handler may write",
             ),
-            // What handlers of this machine hold now is theirs to use.
-            Ok(directory) => match directory
-                .free_bytes()
-                .map(|bytes| (bytes + directory.bytes_beside()) / MIB)
-            {
-                Some(free) if free < budget => (
-                    Err(format!("{free} MB free in {}, {budget} MB may be used", root.display())),
-                    "free some space there, lower PIXCRAWLER_MAX_TEMP_STORAGE_MB, or set \
-                     PIXCRAWLER_TEMP_DIR to a larger disk",
-                ),
-                free => {
-                    let free = free.map_or("?".into(), |mb| mb.to_string());
-                    let root = root.display();
-                    (Ok(format!("{root} is writable, {free} MB free, {budget} MB may be used")), "")
+            Ok(directory) => {
+                let free = directory.free_bytes().map(|bytes| bytes / MIB);
+                // Theirs to use, free or not.
+                let held = directory.bytes_beside() / MIB;
+                let found = format!(
+                    "{}: {} MB free, {held} MB held by handlers, {budget} MB may be used",
+                    root.display(),
+                    free.map_or("?".into(), |mb| mb.to_string())
+                );
+                match free {
+                    Some(free) if free + held < budget => (
+                        Err(found),
+                        "free some space there, lower PIXCRAWLER_MAX_TEMP_STORAGE_MB, or set \
+                         PIXCRAWLER_TEMP_DIR to a larger disk",
+                    ),
+                    _ => (Ok(found), ""),
                 }
-            },
+            }
         };
         Check { what: "temp space", result, remedy }
     }

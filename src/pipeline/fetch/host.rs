@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, sleep_until},
 };
 use url::Url;
@@ -74,7 +74,7 @@ impl Hosts {
     /// # Errors
     ///
     /// `rate_limited`: the host asked for a wait beyond `deadline`, or answers nothing else.
-    pub(super) async fn enter(&self, host: &str, deadline: Instant) -> Result<Place, Reason> {
+    async fn enter(&self, host: &str, deadline: Instant) -> Result<Place, Reason> {
         let host = self.host(host);
         let permit = Arc::clone(&host.permits).acquire_owned().await;
         let place = Place { host, permit: permit.ok() };
@@ -87,8 +87,35 @@ impl Hosts {
         Ok(place)
     }
 
+    /// Waits for a place at the host and one of a chunk's downloads. Whoever waits for a download leaves
+    /// the place to others first: a chunk of slow hosts would keep a good host's places from all. Where
+    /// both are scarce one goes to others while the other is waited for, so the second time it stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::enter`].
+    pub(super) async fn enter_with<'a>(
+        &self,
+        host: &str,
+        downloads: &'a Semaphore,
+        deadline: Instant,
+    ) -> Result<(Place, SemaphorePermit<'a>), Reason> {
+        let place = self.enter(host, deadline).await?;
+        if let Ok(download) = downloads.try_acquire() {
+            return Ok((place, download));
+        }
+        drop(place);
+        let download = acquired(downloads).await?;
+        if let Some(place) = self.try_enter(host) {
+            return Ok((place, download));
+        }
+        drop(download);
+        let place = self.enter(host, deadline).await?;
+        Ok((place, acquired(downloads).await?))
+    }
+
     /// A place at the host, if there is one right now.
-    pub(super) fn try_enter(&self, host: &str) -> Option<Place> {
+    fn try_enter(&self, host: &str) -> Option<Place> {
         let host = self.host(host);
         let permit = Arc::clone(&host.permits).try_acquire_owned().ok()?;
         let place = Place { host, permit: Some(permit) };
@@ -107,6 +134,11 @@ impl Hosts {
         hosts.insert(name.to_owned(), Arc::clone(&host));
         host
     }
+}
+
+async fn acquired(downloads: &Semaphore) -> Result<SemaphorePermit<'_>, Reason> {
+    // It is never closed.
+    downloads.acquire().await.map_err(|_| Reason::Deadline)
 }
 
 impl Host {
@@ -152,7 +184,7 @@ impl Place {
         if asked > Some(LONGEST_QUIET) && pace.rounds < OPEN_AFTER {
             return;
         }
-        let is_lone = pace.answered >= pace.width;
+        let is_lone = pace.answered >= self.host.limit;
         pace.answered = 0;
         if is_lone {
             return;
@@ -280,6 +312,29 @@ mod tests {
         assert!(hosts.try_enter("a:80").is_none(), "it is left alone");
         drop(enter(&hosts).await.unwrap());
         assert_eq!((width(&hosts).await, began.elapsed().as_secs()), (4, 3));
+    }
+
+    /// A chunk whose downloads are all busy leaves a host to the others, and gets its turn when it has
+    /// a download again, however busy the host is.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_download_keeps_no_place() {
+        let (hosts, far) = (Hosts::new(1), Instant::now() + FAR);
+        let (busy, free) = (Semaphore::new(0), Semaphore::new(1));
+        let soon = Duration::from_millis(1);
+        let mut waiting = std::pin::pin!(hosts.enter_with("a:80", &busy, far));
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        let others = tokio::time::timeout(soon, hosts.enter_with("a:80", &free, far)).await;
+        let others = others.unwrap().unwrap();
+        // The host is taken now: the download is lost again, and the place waited for.
+        busy.add_permits(1);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        assert_eq!(busy.available_permits(), 1);
+        let taken = busy.try_acquire().unwrap();
+        drop(others);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        assert!(hosts.try_enter("a:80").is_none(), "the second time it stays");
+        drop(taken);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_ok());
     }
 
     /// What was under way when the wait began may end well or badly, in any order.

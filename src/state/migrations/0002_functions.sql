@@ -1,5 +1,6 @@
 -- The decisions that must be one round trip and one transaction. Lock order everywhere:
--- chunk before slot, several chunks by primary key; failure_export last.
+-- chunk before slot, several chunks by primary key. Nobody who has failure_export waits for
+-- either: what reclaim locks after it nobody else holds.
 
 -- Seconds: first, doubled for each further one, at most cap.
 create function backoff(first double precision, n integer, cap double precision)
@@ -131,8 +132,8 @@ end $$;
 -- completed, failed, worker_lost (failed just now), cancelled, running, later, full, paused, what
 -- register refuses, or locked (somebody is changing the row: ask again).
 create function claim(p_job bigint, p_index integer, p_total integer, p_owner text,
-    p_invocation text, p_lease_seconds double precision, p_priority smallint default 5,
-    p_message text default null) returns claim_answer language plpgsql as $$
+    p_invocation text, p_lease_seconds double precision, p_priority smallint,
+    p_message text) returns claim_answer language plpgsql as $$
 declare
     c chunk;
     f fleet;
@@ -140,12 +141,7 @@ declare
     a claim_answer;
     lost boolean := false;
 begin
-    -- Shared among claims, so that they do not wait for each other; against announce. The limit is
-    -- read in the next statement: the snapshot of this one is older than the lock.
-    perform pg_advisory_xact_lock_shared(7110421, 1);
-    select * into f from fleet;
-    a.max_chunks := f.max_chunks;
-    a.active_chunks := 0;
+    select max_chunks, 0 into a.max_chunks, a.active_chunks from fleet;
     if p_total is not null then
         -- A message may know of more chunks than the job did. Job before chunk.
         update job set total_chunks = p_total, generation = generation + 1
@@ -169,6 +165,12 @@ begin
             return a;
         end if;
     end if;
+    -- Shared among claims, so that they do not wait for each other; against announce, which waits for
+    -- no job and no chunk. The limit is read in the next statement: the snapshot of this one is older
+    -- than the lock.
+    perform pg_advisory_xact_lock_shared(7110421, 1);
+    select * into f from fleet;
+    a.max_chunks := f.max_chunks;
     if c.state = 'processing' and c.lease_until <= clock_timestamp() then
         c := expire(c);
         lost := c.state = 'failed';

@@ -40,7 +40,7 @@ impl Sql {
 
     /// Claims a chunk of job 1: the answer, and the fence.
     pub async fn claim(&self, index: i32, invocation: &str) -> (String, i64) {
-        let claim = "select answer, coalesce(fence, 0) from claim(1, $1, null, 'test', $2, 60)";
+        let claim = "select answer, coalesce(fence, 0) from claim(1, $1, null, 'test', $2, 60, 5::smallint, null)";
         let claim = sqlx::query_as(claim).bind(index).bind(invocation);
         claim.fetch_one(&self.pool).await.unwrap()
     }
