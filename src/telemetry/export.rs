@@ -12,7 +12,9 @@ use opentelemetry::{KeyValue, metrics::MeterProvider as _};
 use opentelemetry_application_insights::{Exporter, HttpClient};
 use opentelemetry_http::HttpError;
 use opentelemetry_sdk::{
-    Resource, metrics::SdkMeterProvider, trace::Sampler, trace::SdkTracerProvider,
+    Resource,
+    metrics::{PeriodicReader, SdkMeterProvider},
+    trace::{Sampler, SdkTracerProvider},
 };
 use std::{
     sync::{
@@ -28,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
 /// What a provider may take to send what is left when the process ends.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
+/// An interval that no upload outlasts: what is to be confirmed must not go with it.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// The token that `Authorization=AAD` asks for.
 const SCOPE: &str = "https://monitor.azure.com/.default";
 
@@ -96,9 +100,10 @@ impl Export {
     ///
     /// What the endpoint or the way there said, in up to 135 s.
     pub async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
+        let reader = PeriodicReader::builder(self.exporter.clone()).with_interval(NEVER).build();
         let provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
-            .with_periodic_exporter(self.exporter.clone())
+            .with_reader(reader)
             .build();
         let (sender, told) = tokio::sync::oneshot::channel();
         // A thread that nobody joins: the exporter has no limit of its own, and its end blocks.

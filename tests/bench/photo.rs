@@ -74,8 +74,13 @@ impl Album {
 
     /// The least time in which a slow origin hands them over on so many connections.
     pub fn bound_seconds(&self, connections: usize) -> f64 {
+        self.seconds().sum::<f64>() / connections as f64
+    }
+
+    /// How long the answer of each lasts with a slow origin.
+    pub fn seconds(&self) -> impl Iterator<Item = f64> {
         let one = |n| FIRST_BYTE_SECONDS + len(self.mean_bytes, n) as f64 / BYTES_PER_SECOND;
-        (self.first..self.first + self.n).map(one).sum::<f64>() / connections as f64
+        (self.first..self.first + self.n).map(one)
     }
 }
 
