@@ -102,6 +102,10 @@ async fn grow(world: &World) -> Result<(f64, f64)> {
         world.chunk(&handler, &Album { first: n * 50, ..album }).await?;
         samples.push(rss(&handler)?);
     }
+    // A leak climbs all the way; an allocator that keeps a freed block, or does not, goes up and down.
+    let course: Vec<String> =
+        samples.chunks(20).map(|part| format!("{:.0}", median(part))).collect();
+    eprintln!("  MB, 20 chunks each: {}", course.join(" "));
     let around = |n: u64| {
         let end = n as usize;
         median(&samples[end - AROUND as usize..end])
