@@ -163,7 +163,10 @@ async fn untold(site: &Site) -> Vec<String> {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     let told = site.ingestion.sum("failed_chunks").unwrap_or_default();
-    let twice: f64 = site.lines().iter().filter_map(|line| told_again(line)).sum();
+    let lines = site.lines();
+    // Not sum(): that of nothing is minus zero.
+    let twice = lines.iter().filter_map(|line| told_again(line)).fold(0.0, |sum, n| sum + n);
+    eprintln!("  {failed} chunks failed, telemetry says {told}, perhaps {twice} of them twice");
     miscounted(failed, told, twice)
 }
 
