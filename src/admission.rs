@@ -1,217 +1,144 @@
-//! May this chunk start here and now? One budget reservation, one claim.
+//! May this chunk start here and now? One chunk permit of this instance, one claim in the database.
 
 use crate::{
     chunk::ChunkMessage,
-    spool::{Allowance, Budget},
-    state::{Answer, Claim, Database, Error, Refusal},
-    telemetry::{Metrics, cause_chain},
+    process::Process,
+    redact::cause_chain,
+    spool::Allowance,
+    state::{Claim, ClaimAnswer, Error, Refusal, until_answered},
 };
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-/// The host renews a held message; a 503 burns a delivery (rule H8).
+/// How long an invocation waits for a database that is away: the host renews the message meanwhile,
+/// and a 503 costs one of its five deliveries (rule H8).
 const HOLD: Duration = Duration::from_secs(180);
-/// Between two questions to a database that is away.
-const HOLD_PAUSE: Duration = Duration::from_millis(500);
-/// How long an invocation waits for a place in this instance (`reliability`, section 3).
-const LOCAL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long an invocation waits for a chunk permit of this instance.
+const PERMIT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// One delivery of a message.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The host's id for it: a repeated claim gets the same lease back.
+    pub id: String,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+impl Invocation {
+    /// Asks the database for this invocation: while it is away, and also while it refuses, which
+    /// people mend (a right, a schema) and which is never a reason to lose a message. Ends after
+    /// 180 s, or when the process drains.
+    ///
+    /// # Errors
+    ///
+    /// What the database says of the message or the chunk, or the last error of a wait that ended.
+    pub async fn hold<T, F>(&self, process: &Process, ask: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let patience = async {
+            tokio::select! {
+                () = process.shutdown.intake_stopped() => {}
+                () = sleep_until(self.arrived + HOLD) => {}
+            }
+        };
+        until_answered(patience, Error::is_environment, ask).await
+    }
+}
 
 /// A chunk that may run here; dropping it frees the budget.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// Slot, lease and what to do.
-    pub claim: Claim,
+    pub claim: Box<Claim>,
     /// The chunk's part of the budget.
     pub allowance: Allowance,
 }
 
 /// What admission decided.
 #[derive(Debug)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// It runs.
     Admitted(Admitted),
     /// It does not run now, or never again; it is durable and will be woken if it is not over.
     Deferred(Deferral),
     /// The message can never work.
     Rejected(String),
-    /// The database stayed away.
+    /// The database stayed away, or went on refusing.
     DatabaseAway,
 }
 
 /// Why a chunk does not run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deferral {
+pub(crate) enum Deferral {
     /// The database said so.
     Refused(Refusal),
-    /// This instance is full.
+    /// Every chunk permit of this instance is taken.
     InstanceFull,
 }
 
-/// How a question to the database ended.
-#[derive(Debug)]
-pub enum Held<T> {
-    /// With an answer.
-    Answered(T),
-    /// It refused the statement.
-    Refused(Error),
-    /// It stayed away, or the process drains.
-    Away,
-}
-
-/// Asks the database until it answers, for at most 180 s from `since`, less when the process
-/// drains.
-pub async fn hold<T, F>(
-    since: Instant,
-    drain: &CancellationToken,
-    mut ask: impl FnMut() -> F,
-) -> Held<T>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut noted = false;
-    loop {
-        match ask().await {
-            Ok(answer) => return Held::Answered(answer),
-            Err(error @ Error::Away { .. }) => {
-                if !noted {
-                    let cause = cause_chain(&error);
-                    tracing::warn!(cause, "database away, holding the invocation");
-                    noted = true;
-                }
-            }
-            Err(error @ (Error::Refused { .. } | Error::LeaseLost(_) | Error::Migrate(_))) => {
-                return Held::Refused(error);
-            }
-        }
-        if since.elapsed() + HOLD_PAUSE > HOLD {
-            return Held::Away;
-        }
-        tokio::select! {
-            () = drain.cancelled() => return Held::Away,
-            () = tokio::time::sleep(HOLD_PAUSE) => {}
-        }
-    }
-}
-
-/// Who asks for admission.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
-    /// The process.
-    pub owner: &'a str,
-    /// The invocation: a repeated claim gets the same lease back.
-    pub invocation: &'a str,
-    /// When the invocation arrived.
-    pub arrived: Instant,
-    /// Ends holds and waits.
-    pub drain: &'a CancellationToken,
-    /// Told how long claims take.
-    pub metrics: &'a Metrics,
-}
-
 /// Decides about one message. Whatever the answer, a valid message's chunk is durable by then.
-pub async fn admit(
-    database: &Database,
-    budget: &Arc<Budget>,
+pub(crate) async fn admit(
+    process: &Process,
     message: &ChunkMessage,
-    asker: Asker<'_>,
+    invocation: &Invocation,
 ) -> Decision {
-    let allowance = match budget.admit(Duration::ZERO).await {
+    let allowance = match process.budget.admit(Duration::ZERO).await {
         Some(allowance) => allowance,
-        None => match wait_for_place(database, budget, message, asker).await {
+        None => match wait_for_permit(process, message, invocation).await {
             Ok(allowance) => allowance,
             Err(decision) => return decision,
         },
     };
     let ask = || async {
         let asked_at = Instant::now();
-        let claim = database.claim(message, asker.owner, asker.invocation);
+        let claim = process.database.claim(message, &process.owner, &invocation.id);
         let span = tracing::info_span!("claim", otel.kind = "client", db.system = "postgresql");
         let answer = claim.instrument(span).await;
-        asker.metrics.claimed(asked_at.elapsed());
+        process.metrics.claimed(asked_at.elapsed());
         answer
     };
-    match hold(asker.arrived, asker.drain, ask).await {
-        Held::Answered(Answer::Claimed(claim)) => Decision::Admitted(Admitted { claim, allowance }),
-        Held::Answered(Answer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
-        Held::Answered(Answer::Rejected(reason)) => Decision::Rejected(reason.to_owned()),
-        Held::Refused(error) => Decision::Rejected(cause_chain(&error)),
-        Held::Away => Decision::DatabaseAway,
+    match invocation.hold(process, ask).await {
+        Ok(ClaimAnswer::Granted(claim)) => Decision::Admitted(Admitted { claim, allowance }),
+        Ok(ClaimAnswer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
+        Ok(ClaimAnswer::Rejected(reason)) => Decision::Rejected(reason.to_owned()),
+        Err(error) => without_answer(&error),
     }
 }
 
-/// The instance is full: the chunk is made durable first, then waits for a place.
-async fn wait_for_place(
-    database: &Database,
-    budget: &Arc<Budget>,
+/// The instance is full: the chunk is made durable first, then waits for a permit.
+async fn wait_for_permit(
+    process: &Process,
     message: &ChunkMessage,
-    asker: Asker<'_>,
+    invocation: &Invocation,
 ) -> Result<Allowance, Decision> {
-    register(database, message, asker).await?;
+    let database = &process.database;
+    match invocation.hold(process, || database.register(message)).await.map(|r| r.rejection()) {
+        Ok(None) => {}
+        Ok(Some(reason)) => return Err(Decision::Rejected(reason.to_owned())),
+        Err(error) => return Err(without_answer(&error)),
+    }
     let allowance = tokio::select! {
-        allowance = budget.admit(LOCAL_PATIENCE) => allowance,
-        () = asker.drain.cancelled() => None,
+        allowance = process.budget.admit(PERMIT_PATIENCE) => allowance,
+        () = process.shutdown.intake_stopped() => None,
     };
-    match allowance {
-        Some(allowance) => Ok(allowance),
-        None => {
-            let ask = || database.unwake(message.id());
-            match hold(asker.arrived, asker.drain, ask).await {
-                // Not told so, the waker sends the next message a minute later.
-                Held::Answered(_) | Held::Refused(_) | Held::Away => {
-                    Err(Decision::Deferred(Deferral::InstanceFull))
-                }
-            }
+    if let Some(allowance) = allowance {
+        return Ok(allowance);
+    }
+    // If this fails, the waker sends the next message a minute later.
+    let unwake = invocation.hold(process, || database.unwake(message.id())).await;
+    unwake.unwrap_or_default();
+    Err(Decision::Deferred(Deferral::InstanceFull))
+}
+
+/// Only an error about the message's own values may end the message.
+fn without_answer(error: &Error) -> Decision {
+    match error {
+        Error::Unstorable(_) => Decision::Rejected(cause_chain(error)),
+        Error::Away { .. } | Error::Refused { .. } | Error::Migrate(_) | Error::LeaseLost(_) => {
+            Decision::DatabaseAway
         }
-    }
-}
-
-/// Makes the chunk durable; a chunk nobody can do is refused.
-async fn register(
-    database: &Database,
-    message: &ChunkMessage,
-    asker: Asker<'_>,
-) -> Result<(), Decision> {
-    match hold(asker.arrived, asker.drain, || database.register(message)).await {
-        Held::Answered(registered) => registered
-            .rejection()
-            .map_or(Ok(()), |reason| Err(Decision::Rejected(reason.to_owned()))),
-        Held::Refused(error) => Err(Decision::Rejected(cause_chain(&error))),
-        Held::Away => Err(Decision::DatabaseAway),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn away() -> Error {
-        Error::Away { doing: "test", source: None }
-    }
-
-    /// H8: a database that stays away is asked for 180 s, then the host may deliver again.
-    #[tokio::test(start_paused = true)]
-    async fn a_hold_ends_after_three_minutes() {
-        let drain = CancellationToken::new();
-        let (since, mut asked) = (Instant::now(), 0);
-        let ask = || {
-            asked += 1;
-            async { Err::<(), _>(away()) }
-        };
-        assert!(matches!(hold(since, &drain, ask).await, Held::Away));
-        assert!((179..=180).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
-        assert!(asked > 100, "asked {asked} times");
-    }
-
-    /// H2 H8: a drain ends a hold before its time.
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_ends_a_hold() {
-        let drain = CancellationToken::new();
-        drain.cancel();
-        let since = Instant::now();
-        let held = hold(since, &drain, || async { Err::<(), _>(away()) }).await;
-        assert!(matches!(held, Held::Away));
-        assert!(since.elapsed() < Duration::from_secs(1));
     }
 }

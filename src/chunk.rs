@@ -1,20 +1,22 @@
-//! The vocabulary: identifiers, the message, verdicts and the report of a chunk. No IO.
+//! The vocabulary: identifiers, the message, verdicts, error codes and the manifest. No IO.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod failure;
+mod error_code;
 mod message;
 mod phash;
 mod report;
 mod source;
 mod verdict;
 
-pub use failure::Failure;
+pub use error_code::ErrorCode;
+pub(crate) use message::decode_message;
 pub use message::{
-    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MESSAGE_LIMIT_BYTES,
-    MessageError, Mode, Output, OutputExtension, Source, Validation, decode_message,
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MessageError, Mode,
+    Output, OutputExtension, Source, Validation,
 };
 pub use phash::{NearDuplicate, PerceptualHash};
-pub use report::{ItemReport, MANIFEST_SCHEMA, Manifest, Report, ShardRef, Totals, hex};
+pub(crate) use report::MANIFEST_SCHEMA;
+pub use report::{Completion, ItemReport, Manifest, ShardRef, Totals, Traffic, hex};
 pub use source::ListFormat;
 pub use verdict::{Format, ImageInfo, Reason, Status};
 
@@ -35,17 +37,17 @@ impl ChunkId {
     pub const MAX_INDEX: i32 = 99_999;
 
     /// Names the shard's blob in the dataset container.
-    pub fn shard_blob(&self, prefix: &str) -> String {
-        format!("{prefix}/chunks/chunk_{:05}.tar", self.chunk_index)
+    pub fn shard_blob(&self) -> String {
+        format!("{}/chunks/chunk_{:05}.tar", job_folder(self.job_id), self.chunk_index)
     }
 
     /// Names the manifest's blob in the dataset container.
-    pub fn manifest_blob(&self, prefix: &str) -> String {
-        format!("{prefix}/chunks/chunk_{:05}.manifest.json", self.chunk_index)
+    pub fn manifest_blob(&self) -> String {
+        format!("{}/chunks/chunk_{:05}.manifest.json", job_folder(self.job_id), self.chunk_index)
     }
 
     /// Names the sample of the URL at `idx`: `{index:05}_{idx:05}`.
-    pub fn sample_key(&self, idx: usize) -> String {
+    pub(crate) fn sample_key(&self, idx: usize) -> String {
         format!("{:05}_{idx:05}", self.chunk_index)
     }
 }
@@ -55,6 +57,14 @@ impl fmt::Display for ChunkId {
         write!(f, "{}/{}", self.job_id, self.chunk_index)
     }
 }
+
+/// The folder of a job in the source container and in the dataset container.
+pub fn job_folder(job_id: i64) -> String {
+    format!("job_{job_id}")
+}
+
+/// The most URLs of a chunk.
+pub(crate) const MAX_ITEMS: usize = 10_000;
 
 /// The increasing number of a claim; every effect of a claim carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

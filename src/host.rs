@@ -5,13 +5,15 @@
 mod envelope;
 
 use crate::{
-    admission::{Held, hold},
+    admission::Invocation,
     chunk::ChunkMessage,
     health::Health,
-    jobs::{self, Command},
-    run::{Disposition, Invocation, Worker},
-    storage::{CHUNKS, CONTROL},
-    telemetry::{self, cause_chain, refusal},
+    jobs::Command,
+    process::{self, Process},
+    redact::refusal,
+    run::{Disposition, Runner},
+    storage::Queue,
+    telemetry,
 };
 use axum::{
     Json, Router,
@@ -21,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use envelope::{Answer, queue_text};
+use envelope::{Reply, queue_text};
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -30,19 +32,20 @@ use tracing::{Instrument as _, Span};
 /// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
 const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 
-/// The handler's side of the host: the worker, and the invocations under way.
+/// The handler's side of the host: what invocations need, and those that are under way.
 #[derive(Debug, Clone)]
 pub struct Handler {
-    worker: Arc<Worker>,
+    process: Arc<Process>,
+    runner: Arc<Runner>,
     health: Health,
     /// Invocations outlive their connection: the host may go away, the work is then released.
     invocations: TaskTracker,
 }
 
 impl Handler {
-    /// Serves the given worker and its health check.
-    pub fn new(worker: Arc<Worker>, health: Health) -> Self {
-        Self { worker, health, invocations: TaskTracker::new() }
+    /// Serves chunks with the runner and the timer with the health check.
+    pub fn new(process: Arc<Process>, runner: Runner, health: Health) -> Self {
+        Self { process, runner: Arc::new(runner), health, invocations: TaskTracker::new() }
     }
 
     /// The invocations under way.
@@ -63,18 +66,18 @@ impl Handler {
 
     /// Runs an invocation to its end, whatever becomes of its connection. While the process
     /// drains nothing new is answered (rule H2).
-    async fn invoke<F>(&self, span: Span, work: impl FnOnce(Arc<Worker>) -> F) -> Response
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        if self.worker.intake_stopped.is_cancelled() {
+    async fn invoke(
+        &self,
+        span: Span,
+        work: impl Future<Output = Reply> + Send + 'static,
+    ) -> Response {
+        if self.process.shutdown.is_intake_stopped() {
             return std::future::pending().await;
         }
-        let task = self.invocations.spawn(work(Arc::clone(&self.worker)).instrument(span));
-        match task.await {
-            Ok(answer) => answer.into_response(),
+        match self.invocations.spawn(work.instrument(span)).await {
+            Ok(reply) => reply.into_response(),
             // A defect outside a chunk's own guard: the host delivers the message again.
-            Err(error) => Answer::Failed(format!("the invocation broke: {error}")).into_response(),
+            Err(error) => Reply::Failed(format!("the invocation broke: {error}")).into_response(),
         }
     }
 }
@@ -83,7 +86,7 @@ async fn describe(State(handler): State<Handler>) -> Response {
     Json(serde_json::json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
-        "profile": handler.worker.settings.profile.to_string(),
+        "profile": handler.process.settings.profile.to_string(),
     }))
     .into_response()
 }
@@ -98,7 +101,8 @@ async fn process_chunk(
     }
     let invocation = invocation(&headers);
     let span = span("process_chunk", &invocation, &headers);
-    handler.invoke(span, move |worker| chunk_answer(worker, invocation, body)).await
+    let work = Box::pin(chunk_reply(handler.clone(), invocation, body));
+    handler.invoke(span, work).await
 }
 
 async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes) -> Response {
@@ -107,7 +111,8 @@ async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes
     }
     let invocation = invocation(&headers);
     let span = span("control", &invocation, &headers);
-    handler.invoke(span, move |worker| control_answer(worker, invocation, body)).await
+    let work = Box::pin(control_reply(handler.clone(), invocation, body));
+    handler.invoke(span, work).await
 }
 
 /// The body says nothing that is needed; it is read, so that its limit holds here too.
@@ -120,7 +125,7 @@ async fn health_check(
         return refusal;
     }
     let health = handler.health.clone();
-    let check = async move |worker: Arc<Worker>| Answer::Done(health.check(&worker).await);
+    let check = Box::pin(async move { Reply::Done(health.check().await) });
     handler.invoke(span("health_check", &invocation(&headers), &headers), check).await
 }
 
@@ -147,73 +152,71 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn chunk_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
+/// The one parse of a chunk message; what it is worth the runner decides.
+async fn chunk_reply(handler: Handler, invocation: Invocation, body: Bytes) -> Reply {
+    let (process, queue) = (&handler.process, Queue::Chunks);
     let text = match queue_text(&body) {
         Ok(text) => text,
-        Err(reason) => return reject(&worker, CHUNKS, &invocation, &lossy(&body), &reason).await,
+        Err(reason) => return record(process, queue, &invocation, &lossy(&body), &reason).await,
     };
     let disposition = match ChunkMessage::parse(&text) {
-        Ok(message) => worker.process(&message, &invocation).await,
-        Err(error) => Disposition::Rejected { reason: refusal(&error) },
+        Ok(message) => handler.runner.run(&message, &invocation).await,
+        Err(error) => Disposition::Record(refusal(&error)),
     };
     match disposition {
-        Disposition::Done(summary) | Disposition::Retry { summary, .. } => Answer::Done(summary),
-        Disposition::Rejected { reason } => {
-            reject(&worker, CHUNKS, &invocation, &text, &reason).await
-        }
-        Disposition::DatabaseAway => Answer::DatabaseAway,
+        Disposition::Delete(summary) => Reply::Done(summary),
+        Disposition::Record(reason) => record(process, queue, &invocation, &text, &reason).await,
+        Disposition::Redeliver => Reply::DatabaseAway,
     }
 }
 
-async fn control_answer(worker: Arc<Worker>, invocation: Invocation, body: Bytes) -> Answer {
+async fn control_reply(handler: Handler, invocation: Invocation, body: Bytes) -> Reply {
+    let (process, queue) = (&handler.process, Queue::Control);
     let text = match queue_text(&body) {
         Ok(text) => text,
-        Err(reason) => {
-            return reject(&worker, CONTROL, &invocation, &lossy(&body), &reason).await;
-        }
+        Err(reason) => return record(process, queue, &invocation, &lossy(&body), &reason).await,
     };
     let command = match Command::parse(&text) {
         Ok(command) => command,
         Err(error) => {
-            return reject(&worker, CONTROL, &invocation, &text, &refusal(&error)).await;
+            return record(process, queue, &invocation, &text, &refusal(&error)).await;
         }
     };
     // Queue or blob being away does not undo a command that the database took.
     let apply = || async {
-        match command.apply(&worker.database, &worker.storage).await {
-            Ok(summary) => Ok(summary),
-            Err(jobs::Error::State(error)) => Err(error),
-            Err(error @ jobs::Error::Storage(_)) => {
+        match command.apply(&process.database, &process.storage).await {
+            Ok(applied) => Ok(applied.to_string()),
+            Err(process::Error::State(error)) => Err(error),
+            Err(error @ process::Error::Storage(_)) => {
                 Ok(format!("done; the rest follows in the background: {error}"))
             }
         }
     };
-    match hold(invocation.arrived, &worker.intake_stopped, apply).await {
-        Held::Answered(summary) => {
+    match invocation.hold(process, apply).await {
+        Ok(summary) => {
             tracing::info!(task_id = %invocation.id, summary, "Control command");
-            Answer::Done(summary)
+            Reply::Done(summary)
         }
-        Held::Refused(error) => Answer::Failed(cause_chain(&error)),
-        Held::Away => Answer::DatabaseAway,
+        Err(_) => Reply::DatabaseAway,
     }
 }
 
 /// Records a message that can never work; only then is it answered with success.
-async fn reject(
-    worker: &Worker,
-    queue: &str,
+async fn record(
+    process: &Process,
+    queue: Queue,
     invocation: &Invocation,
     body: &str,
     reason: &str,
-) -> Answer {
+) -> Reply {
+    let queue = queue.name();
     tracing::warn!(task_id = %invocation.id, queue, reason, "Message rejected");
-    worker.metrics.rejected();
+    process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
-    let record = || worker.database.reject(&source_key, queue, body, reason);
-    match hold(invocation.arrived, &worker.intake_stopped, record).await {
-        Held::Answered(()) => Answer::Done(format!("rejected and recorded: {reason}")),
-        Held::Refused(error) => Answer::Failed(cause_chain(&error)),
-        Held::Away => Answer::DatabaseAway,
+    let record = || process.database.reject(&source_key, queue, body, reason);
+    match invocation.hold(process, record).await {
+        Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
+        Err(_) => Reply::DatabaseAway,
     }
 }
 

@@ -9,7 +9,7 @@ use azure_identity::{
 use std::sync::Arc;
 
 /// The client id of the storage connection's identity: whoever has none of its own uses this one.
-pub fn storage_client_id(settings: &Settings) -> Option<String> {
+pub(crate) fn storage_client_id(settings: &Settings) -> Option<String> {
     match &settings.storage {
         StorageConnection::Identity { client_id, .. } => client_id.clone(),
         StorageConnection::Key { .. } | StorageConnection::Signature { .. } => None,
@@ -21,7 +21,7 @@ pub fn storage_client_id(settings: &Settings) -> Option<String> {
 /// # Errors
 ///
 /// When the environment names an identity that cannot be used.
-pub fn credential(
+pub(crate) fn credential(
     settings: &Settings,
     client_id: Option<String>,
 ) -> azure_core::Result<Arc<dyn TokenCredential>> {

@@ -5,82 +5,105 @@
 //! dedupe and tar into Blob Storage, and records the outcome. A timer reclaims what dead processes
 //! left and reports health.
 //!
-//! # The flow, in the order of the modules
+//! This package is the handler and nothing else: some 7,500 lines with their unit tests and SQL.
+//! Whether bytes are a picture is the crate `imagecheck`; the command line is `chunkctl`. What the
+//! design rests on stands in `doc/`.
+//!
+//! # The flow
 //!
 //! ```text
 //!  queue message (JSON text)
-//!    | host        the envelope of the Functions host; 200 for everything but a lost database
+//!    | host        envelope of the Functions host -> ChunkMessage, parsed once
 //!    v
-//!  ChunkMessage    chunk: the vocabulary, parsed once
-//!    | admission   one claim in the database and one place in the byte budget
+//!  run             one chunk to its end; its Disposition says what becomes of the message
+//!    | admission   a chunk permit of this instance, then one claim in the database
 //!    v
-//!  Admitted { claim with its Lease, Allowance }
-//!    | run         the lease, the deadline and the drain on one side, the work on the other
+//!  Admitted { Claim with its Lease and the registered message, Allowance of bytes }
+//!    | run::work   the source -> pipeline -> commit the block list -> manifest,
+//!    |             against the end of the lease, the deadline and the drain
 //!    v
-//!  [fetch] Fetched -> [inspect] Inspected -> [dedupe] -> [shard] tar bytes -> [upload] blocks
-//!    | run::work   heartbeat says held -> commit the block list -> manifest
+//!  [fetch] Fetched -> imagecheck -> Inspected -> [dedupe] -> [shard] tar bytes -> [upload] blocks
 //!    v
-//!  state::complete one guarded transaction: row, hashes, slot
-//!    | run         Disposition, the next wake-up, the end of the job
+//!  Manifest
+//!    | state       complete: one guarded transaction for row, hashes and slot
 //!    v
-//!  host            the answer: the message is deleted
+//!  wake, jobs      the next message; the job's documents when it was the last chunk
 //! ```
+//!
+//! A chunk that ends in a fault goes from `run::work` to `run::fault`, which says who pays, and to
+//! `give_up` in the database.
 //!
 //! # What must stay true
 //!
 //! 1. **Slots.** Chunks in `processing` never exceed the fleet limit, across all processes: the
 //!    function `claim` of the database takes a slot row, or nothing.
 //! 2. **Fencing.** Only the holder of a chunk's current fence changes the chunk's row, and blobs
-//!    are written under conditions. A holder that cannot renew stops before its lease ends.
+//!    are written under conditions. A holder that cannot renew stops before its lease ends
+//!    ([`state::LeaseTerms`] has the arithmetic).
 //! 3. **Budget.** Bytes of bodies and spooled files are reserved before they exist
 //!    ([`spool::Budget`]); we count what we create and do not ask the operating system.
 //! 4. **Shards.** A shard is visible exactly when its block list was committed; its manifest is
 //!    written after it, and the row says `completed` only after that; every URL has one verdict.
 //!
-//! # The map
+//! `doc/invariants.md` numbers them (I1, I2, ...) and names the tests.
 //!
-//! | module | knows |
+//! # The words
+//!
+//! | word | means |
 //! | --- | --- |
-//! | [`chunk`] | ids, message, verdicts, report. No IO |
-//! | [`settings`] | the environment: profiles, limits, bounds, provenance |
-//! | [`spool`] | accounted bytes, temp directories, sweep |
-//! | [`state`] | every SQL statement; [`state::Lease`] |
-//! | [`storage`] | credentials, blob and queue calls, errors without secrets |
-//! | [`pipeline`] | the stages and the queue between them |
-//! | [`admission`] | may this chunk start here and now |
-//! | [`run`] | one chunk to its end; the one judge of faults |
-//! | [`jobs`] | submit, control, wake-ups, job ends, poison |
-//! | [`identity`], [`monitor`] | the token for Azure; its metrics, for the timer |
-//! | [`health`] | the timer |
-//! | [`host`] | routes and envelope of the Functions host |
-//! | [`background`] | heartbeat, passes, sweep, signals, parent watch |
-//! | [`telemetry`] | logs |
+//! | host | the Azure Functions host, which starts this process and posts invocations |
+//! | origin | a server that images come from: host name and port |
+//! | chunk, job | the unit of work; the crawl it belongs to |
+//! | slot | one unit of the fleet's limit, a row in the database |
+//! | permit | one unit of a limit of this process: chunks at once, downloads at once |
+//! | claim | to take a slot and a lease in one statement; also what was taken |
+//! | lease, renew | the right to work until a moment; to move that moment |
+//! | fence | the number of a claim, which only rises; every effect carries it |
+//! | expire, reclaim | a lease runs out; the chunk goes back to `pending` |
+//! | admit, defer | to let a chunk start here; to leave it for a later message |
+//! | release, retry | to give a chunk back without and with charging an attempt |
+//! | completion | what completes a chunk's row |
+//! | fault, error code | why a run ended without a manifest; the word for it in the row |
+//! | verdict, reason | what became of a URL, and why |
+//! | allowance, reservation | a chunk's part of the byte budget; bytes that are paid for |
+//! | spool | temporary files that we created and count |
+//! | sample, shard, manifest | an image with its JSON; the tar of samples; one verdict for each URL |
+//! | stage, commit | Blob Storage's words: to send a block; to make the block list the blob |
+//! | adopt | to take over shard and manifest of an earlier claim instead of working again |
+//! | wake | to send a message for a chunk that could start |
+//! | duty | one item of the upkeep |
+//! | poison | a message that the host gave up on |
+//! | disposition | what the host should do with a message: delete, record, redeliver |
+//! | drain | the orderly end: no chunk starts, running ones finish or are released |
 //!
 //! # Three walks
 //!
-//! *A crash.* The process dies between manifest and row. Its lease runs out; a claim, the
-//! background pass or the timer reclaims the chunk (`pending`, slot freed, one expiry). The waker
-//! sends a message, the next claim finds the shard and manifest of the earlier one and adopts them.
+//! *A crash.* The process dies between manifest and row. Its lease runs out; a claim, the upkeep or
+//! the timer reclaims the chunk (`pending`, slot freed, one expiry). The waker sends a message, the
+//! next claim finds shard and manifest of the earlier one and adopts them.
 //!
-//! *A zombie.* A process stops for longer than its lease and goes on. Its `stop_at` has passed, so
-//! its work is dropped; were it quicker, the heartbeat before the commit finds another fence, the
-//! commit's condition finds another version, and `complete` finds no row.
+//! *A zombie.* A process stops for longer than its lease and goes on. The time that it may trust
+//! its lease is over, so its work is dropped; were it quicker, the renewal before the commit finds
+//! another fence, the commit's condition finds another version, and `complete` finds no row.
 //!
-//! *Full.* All slots are taken. The message is answered 200 and is gone; the chunk is a row, and
-//! whoever frees a slot sends the next message.
+//! *Full.* All slots are taken. The message is answered 200 and is gone; the chunk is a row, and the
+//! process that frees a slot sends the next message.
 
 pub mod chunk;
+pub mod redact;
 pub mod settings;
 pub mod spool;
 pub mod state;
-pub mod identity;
+mod identity;
 pub mod storage;
-pub mod pipeline;
-pub mod admission;
-pub mod run;
-pub mod jobs;
-pub mod monitor;
-pub mod health;
-pub mod host;
-pub mod background;
 pub mod telemetry;
+pub mod process;
+pub mod wake;
+pub mod jobs;
+pub mod pipeline;
+mod admission;
+pub mod run;
+pub mod upkeep;
+pub mod health;
+pub mod background;
+pub mod host;

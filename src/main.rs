@@ -6,12 +6,14 @@ use chunk_handler::{
     health::Health,
     host::Handler,
     pipeline::Stages,
-    run::Worker,
+    process::Process,
+    run::Runner,
     settings::{Program, Settings},
     spool::{Budget, TempDir},
-    state::Database,
+    state::{Database, Keeper, LeaseTerms},
     storage::Storage,
     telemetry::{self, Export},
+    upkeep::Upkeep,
 };
 use std::{future::IntoFuture as _, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
@@ -71,21 +73,25 @@ async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<End
     let directory = TempDir::create(&settings.temp_root)
         .with_context(|| format!("making a temp directory in {}", settings.temp_root.display()))?;
     let budget = Budget::new(&settings.limits, directory);
-    let database = Database::open(settings.database_url.expose(), settings.lease)?;
+    let database = Database::open(settings.database_url.expose(), LeaseTerms::new(settings.lease))?;
     let storage = Storage::open(&settings)?;
     let stages = Stages::new(&settings).context("setting up the download client")?;
-    let health = Health::open(&settings).context("setting up the client of Azure Monitor")?;
     tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
-    let worker = Arc::new(Worker::new(settings, database, storage, budget, stages));
-    let handler = Handler::new(Arc::clone(&worker), health);
-    let mut background = background::start(&worker, export)?;
+    let keeper = Arc::new(Keeper::new(database.clone()));
+    let process = Arc::new(Process::new(settings, database, storage, budget));
+    let upkeep = Arc::new(Upkeep::new(Arc::clone(&process)));
+    let runner = Runner::new(Arc::clone(&process), stages, Arc::clone(&keeper));
+    let health = Health::open(Arc::clone(&process), Arc::clone(&upkeep))
+        .context("setting up the client of Azure Monitor")?;
+    let handler = Handler::new(Arc::clone(&process), runner, health);
+    let mut background = background::start(&process, keeper, upkeep, export)?;
     let stop_serving = CancellationToken::new();
     let serve = axum::serve(listener, handler.routes())
         .with_graceful_shutdown(stop_serving.clone().cancelled_owned())
         .into_future();
     let mut serve = pin!(serve);
     let ending = tokio::select! {
-        ending = background::until_shutdown(&worker, handler.invocations()) => ending?,
+        ending = background::until_shutdown(&process, handler.invocations()) => ending?,
         served = &mut serve => {
             served?;
             Ending::Abrupt
@@ -96,6 +102,6 @@ async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<End
     timeout(LAST_ANSWERS, serve).await.unwrap_or(Ok(()))?;
     background.shutdown().await;
     tracing::info!(?ending, "stopped");
-    worker.budget.directory().remove();
+    process.budget.directory().remove();
     Ok(ending)
 }

@@ -3,17 +3,17 @@
 //! Downloads go on while the shard waits for storage; the queue between them and the byte ledger
 //! hold them back. What is spawned ends with the future that waits for it.
 
-pub mod address;
 mod collect;
 mod dedupe;
-pub mod fetch;
+mod fetch;
 pub mod inspect;
 mod shard;
-pub mod upload;
+pub(crate) mod upload;
 
 use crate::{
     chunk::{
-        ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals, Validation,
+        ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals, Traffic,
+        Validation,
     },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
@@ -44,6 +44,9 @@ pub enum Error {
     /// Known hashes cannot be asked for.
     #[error("known images cannot be looked up")]
     State(#[from] state::Error),
+    /// A process without network must not complete a chunk of nothing.
+    #[error("no URL got any HTTP answer")]
+    NothingReachable,
 }
 
 /// What all chunks of the process share.
@@ -97,10 +100,6 @@ pub struct Outcome {
     pub items: Vec<ItemReport>,
     /// The sums.
     pub totals: Totals,
-    /// Hash and key of each sample.
-    pub hashes: Vec<(Vec<u8>, String)>,
-    /// False when no URL got any HTTP answer.
-    pub was_answered: bool,
 }
 
 /// A body that passed inspection.
@@ -128,7 +127,8 @@ const QUEUE_LENGTH: usize = 8;
 ///
 /// # Errors
 ///
-/// Faults of spool, storage or database; a bad image is none.
+/// [`Error::NothingReachable`] when URLs were tried and none got any HTTP answer; else faults of
+/// spool, storage or database. A bad image is none.
 ///
 /// # Cancel safety
 ///
@@ -151,7 +151,7 @@ pub async fn run(
         deadline: work.deadline,
     };
     let chunk = Arc::clone(&downloads.chunk);
-    let blob = work.message.id().shard_blob(&work.message.prefix());
+    let blob = work.message.id().shard_blob();
     let upload = Upload::new(storage, blob, work.fence, work.allowance.block_bytes());
     let mut collector =
         Collector::new(database, work.message, &work.items, upload, stages.keep_query);
@@ -161,11 +161,23 @@ pub async fn run(
     let mut task = JoinSet::new();
     task.spawn(downloads.run(sender).in_current_span());
     tokio::try_join!(joined(&mut task), collector.collect_all(receiver))?;
-    let mut outcome = collector.finish().await?;
-    outcome.was_answered = chunk.was_answered();
-    outcome.totals.bytes_in = chunk.bytes_in();
-    outcome.totals.temp_peak_bytes = work.allowance.temp_peak_bytes();
+    let outcome = collector
+        .finish(Traffic {
+            bytes_in: chunk.bytes_in(),
+            temp_peak_bytes: work.allowance.temp_peak_bytes(),
+            ..Traffic::default()
+        })
+        .await?;
+    if !chunk.was_answered() && outcome.items.iter().any(was_tried) {
+        return Err(Error::NothingReachable);
+    }
     Ok(outcome)
+}
+
+/// Whether the URL was asked for on the network. One that was refused, or whose turn never came,
+/// says nothing about the network.
+fn was_tried(item: &ItemReport) -> bool {
+    item.reason.is_some_and(|reason| !matches!(reason, Reason::UrlRefused | Reason::Deadline))
 }
 
 /// The task's end; its panic is ours.

@@ -210,7 +210,7 @@ impl Settings {
     }
 }
 
-/// What the platform and the host define (`custom-handler-contract`, 1.2).
+/// What the platform and the host define.
 #[derive(Debug, Default, Deserialize)]
 struct HostVariables {
     website_instance_id: Option<String>,

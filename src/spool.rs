@@ -25,14 +25,14 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// Between two looks at what another process on this machine still holds.
-const BESIDE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two counts of what other processes on this machine still hold.
+const RECOUNT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The process's budget: chunk places, body memory and the ledger of temp bytes.
+/// The process's budget: chunk permits, body memory and the ledger of temp bytes.
 #[derive(Debug)]
 pub struct Budget {
-    n_places: u64,
-    places: Arc<Semaphore>,
+    n_permits: u64,
+    permits: Arc<Semaphore>,
     memory_limit: u64,
     memory_used: Mutex<u64>,
     /// Bytes of either kind were freed.
@@ -53,17 +53,17 @@ struct Temp {
     peak: u64,
     /// The part of `used` that is not of head bodies.
     common: u64,
-    /// Bytes of other processes under the same root, when last looked at (rule H9).
-    beside: u64,
+    /// Bytes of other processes under the same root, when last counted (rule H9).
+    of_others: u64,
     /// Chunks whose heads may draw on what is left.
     n_admitted: u64,
 }
 
-/// One chunk's part of the budget; dropping it frees the place.
+/// One chunk's part of the budget; dropping it frees the permit.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     share: Arc<Share>,
-    _place: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -93,11 +93,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Budget {
     /// A budget of the given limits whose files lie in `directory`.
     pub fn new(limits: &Limits, directory: TempDir) -> Arc<Self> {
-        let n_places = limits.streaming_max_chunks();
-        let permits = usize::try_from(n_places).unwrap_or(Semaphore::MAX_PERMITS);
+        let n_permits = limits.streaming_max_chunks();
+        let n = usize::try_from(n_permits).unwrap_or(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            n_places,
-            places: Arc::new(Semaphore::new(permits)),
+            n_permits,
+            permits: Arc::new(Semaphore::new(n)),
             memory_limit: limits.body_buffer_bytes(),
             memory_used: Mutex::new(0),
             freed: Notify::new(),
@@ -110,24 +110,25 @@ impl Budget {
         })
     }
 
-    /// Takes a place for one chunk, waiting at most `patience`; none: this instance is full.
+    /// Takes a permit for one chunk, waiting at most `patience`; none: this instance is full.
     ///
     /// # Cancel safety
     ///
     /// Nothing is taken when it is cancelled.
-    pub async fn admit(self: &Arc<Self>, patience: Duration) -> Option<Allowance> {
+    pub(crate) async fn admit(self: &Arc<Self>, patience: Duration) -> Option<Allowance> {
         let until = Instant::now() + patience;
-        let place = timeout_at(until, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()?;
-        self.look_beside();
+        let permit =
+            timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
+        self.recount_others();
         while !self.try_admit() {
-            if Instant::now() + BESIDE_PAUSE > until {
+            if Instant::now() + RECOUNT_PAUSE > until {
                 return None;
             }
-            sleep(BESIDE_PAUSE).await;
-            self.look_beside();
+            sleep(RECOUNT_PAUSE).await;
+            self.recount_others();
         }
         let share = Share { budget: Arc::clone(self), ledger: Mutex::default() };
-        Some(Allowance { share: Arc::new(share), _place: Arc::new(place) })
+        Some(Allowance { share: Arc::new(share), _permit: Arc::new(permit) })
     }
 
     /// Admits a chunk if each admitted one may have a body of the largest size beside what is held.
@@ -142,23 +143,23 @@ impl Budget {
         }
         let mut temp = locked(&self.temp);
         let heads = (temp.n_admitted + 1) * self.head_bytes;
-        let fits = temp.beside + temp.common + heads <= self.n_places * self.share_bytes;
+        let fits = temp.of_others + temp.common + heads <= self.n_permits * self.share_bytes;
         temp.n_admitted += u64::from(fits);
         fits
     }
 
-    /// Looks at what other processes hold under the same temp root, which comes off our budget: on a
+    /// Counts what other processes hold under the same temp root, which comes off our budget: on a
     /// change of `host.json` the old process finishes its chunks while the new one starts (rule H9).
-    pub fn look_beside(&self) {
-        let beside = self.directory.bytes_beside();
-        let before = std::mem::replace(&mut locked(&self.temp).beside, beside);
-        if beside < before {
+    pub(crate) fn recount_others(&self) {
+        let of_others = self.directory.others_bytes();
+        let before = std::mem::replace(&mut locked(&self.temp).of_others, of_others);
+        if of_others < before {
             self.freed.notify_waiters();
         }
     }
 
     /// Chunks that are admitted now.
-    pub fn n_admitted(&self) -> u64 {
+    pub(crate) fn n_admitted(&self) -> u64 {
         locked(&self.temp).n_admitted
     }
 
@@ -200,10 +201,14 @@ impl Budget {
 
     /// Takes temp bytes for a head body, or else for any other as far as there is room beside the
     /// heads and what other processes hold.
+    ///
+    /// Other bodies leave room for one largest image of each chunk permit, whether taken or not: a
+    /// chunk that is admitted in the next moment must find the room of its head, or its bodies
+    /// would wait for bytes that no one of them can free.
     fn try_temp(&self, bytes: u64, is_head: bool) -> bool {
         let mut temp = locked(&self.temp);
-        let common_limit = self.n_places * (self.share_bytes - self.head_bytes);
-        if !is_head && temp.common + temp.beside + bytes > common_limit {
+        let common_limit = self.n_permits * (self.share_bytes - self.head_bytes);
+        if !is_head && temp.common + temp.of_others + bytes > common_limit {
             return false;
         }
         temp.common += if is_head { 0 } else { bytes };
@@ -223,7 +228,7 @@ impl Budget {
 
 impl Allowance {
     /// Bytes of the block buffer that the chunk owns from its start.
-    pub fn block_bytes(&self) -> u64 {
+    pub(crate) fn block_bytes(&self) -> u64 {
         self.share.budget.block_bytes
     }
 
@@ -233,7 +238,7 @@ impl Allowance {
     }
 
     /// A reservation of nothing, to be grown.
-    pub fn reserve_nothing(&self) -> Reservation {
+    pub(crate) fn reserve_nothing(&self) -> Reservation {
         Reservation { allowance: self.clone(), held: Mutex::default() }
     }
 }
@@ -245,11 +250,11 @@ impl Allowance {
 #[derive(Debug)]
 pub struct Reservation {
     allowance: Allowance,
-    held: Mutex<Held>,
+    held: Mutex<Portions>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Portions {
     memory: u64,
     common: u64,
     head: u64,
@@ -274,7 +279,7 @@ impl Reservation {
     /// # Cancel safety
     ///
     /// Nothing is taken when it is cancelled.
-    pub async fn grow_either(&self, memory: u64, temp: u64) -> (Grown, Duration) {
+    pub(crate) async fn grow_either(&self, memory: u64, temp: u64) -> (Grown, Duration) {
         self.grow(Some(memory), temp).await
     }
 
@@ -283,7 +288,7 @@ impl Reservation {
     /// # Cancel safety
     ///
     /// Nothing is taken when it is cancelled.
-    pub async fn grow_temp(&self, bytes: u64) -> Duration {
+    pub(crate) async fn grow_temp(&self, bytes: u64) -> Duration {
         self.grow(None, bytes).await.1
     }
 
@@ -339,7 +344,7 @@ impl Reservation {
     }
 
     /// Frees the memory part: the bytes are in a file now.
-    pub fn free_memory(&self) {
+    pub(crate) fn free_memory(&self) {
         let bytes = std::mem::take(&mut locked(&self.held).memory);
         self.allowance.share.budget.free_memory(bytes);
     }
@@ -348,7 +353,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.free_memory();
-        let Held { common, head, is_head, .. } = std::mem::take(&mut *locked(&self.held));
+        let Portions { common, head, is_head, .. } = std::mem::take(&mut *locked(&self.held));
         if common + head == 0 && !is_head {
             return;
         }

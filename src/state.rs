@@ -13,11 +13,13 @@ macro_rules! ask {
         let connection = tokio::time::timeout($cap, $pool.acquire()).await;
         match connection {
             Err(_) => Err($crate::state::Error::Away { doing: $doing, source: None }),
-            Ok(Err(source)) => Err($crate::state::classify($doing, source)),
+            Ok(Err(source)) => Err($crate::state::Error::of_driver($doing, source)),
             Ok(Ok(mut connection)) => {
                 let call = $statement.$method(&mut *connection);
                 match tokio::time::timeout($cap, call).await {
-                    Ok(result) => result.map_err(|source| $crate::state::classify($doing, source)),
+                    Ok(result) => {
+                        result.map_err(|source| $crate::state::Error::of_driver($doing, source))
+                    }
                     Err(_) => {
                         drop(connection.detach());
                         Err($crate::state::Error::Away { doing: $doing, source: None })
@@ -29,84 +31,52 @@ macro_rules! ask {
 }
 
 mod claim;
-mod failures;
+mod error;
+mod failure_export;
+mod fleet;
+mod hash;
 mod job;
+mod keeper;
 mod lease;
 mod record;
+mod view;
+mod wait;
 mod wake;
 
-pub use claim::{Answer, Claim, Refusal, Registered};
-pub use failures::Failures;
-pub use job::{Cancelled, DatasetRows, JobProgress, NewJob, OverJob, Submitted};
-pub use lease::{GiveUp, GivenUp, Lease, Reclaimed, Released, Renewal};
-pub use record::{Capacity, ChunkStatus, Description, Gauges, HealthRow};
+pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
+pub use error::Error;
+pub use failure_export::UnconfirmedFailures;
+pub use job::{Cancellation, DatasetRows, NewJob, OverJob, Submitted};
+pub use keeper::Keeper;
+pub use lease::{GiveUp, GivenUp, Lease, LeaseTerms, Reclaimed, WhyGivenUp};
+pub use record::HealthRow;
+pub use view::{Capacity, ChunkStatus, Description, Gauges, JobProgress};
+pub use wait::until_answered;
 
-use crate::chunk::ChunkId;
 use sqlx::{
     PgConnection, PgPool,
-    migrate::{MigrateError, Migrator},
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{future::Future, str::FromStr, time::Duration};
-
-/// Why the database did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be asked right now: away, overloaded, or too slow. Nothing is known of the effect.
-    #[error("the database is away ({doing})")]
-    Away {
-        /// The statement.
-        doing: &'static str,
-        /// What the driver said.
-        #[source]
-        source: Option<sqlx::Error>,
-    },
-    /// It refused the statement, which is a defect or a schema that does not fit.
-    #[error("the database refused {doing}")]
-    Refused {
-        /// The statement.
-        doing: &'static str,
-        /// What the driver said.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// The fence no longer holds the chunk.
-    #[error("the lease of chunk {0} is lost")]
-    LeaseLost(ChunkId),
-    /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date; was the database made by another build?")]
-    Migrate(#[source] MigrateError),
-}
-
-/// Between two tries while the database is away.
-const AWAY_PAUSE: Duration = Duration::from_millis(250);
-
-/// Asks until the database is back; whoever waits ends the wait, with a lease for one.
-///
-/// # Errors
-///
-/// What the database says once it is there.
-pub async fn until_back<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    loop {
-        match ask().await {
-            Err(Error::Away { .. }) => tokio::time::sleep(AWAY_PAUSE).await,
-            result => return result,
-        }
-    }
-}
 
 /// The database as this process uses it.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
-    /// Heartbeats have a connection of their own: a busy pool must not cost a lease.
-    heartbeat: PgPool,
-    lease: Duration,
+    /// Renewals have a connection of their own: a busy pool must not cost a lease.
+    renewals: PgPool,
+    terms: LeaseTerms,
+    /// Every call ends within this.
     cap: Duration,
 }
+
+/// The longest call that an invocation waits for, however long a lease is.
+const LONGEST_CALL: Duration = Duration::from_secs(5);
+/// The longest wait for a row that somebody else changes.
+const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(2);
+/// The longest call of submits, listings and job ends.
+const PATIENT_CALL: Duration = Duration::from_secs(60);
 
 /// The schema of everything here; connections search it first.
 const SCHEMA: &str = "chunk_handler";
@@ -116,11 +86,10 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// When the URL is not one of Postgres.
-    pub fn open(url: &str, lease: Duration) -> Result<Self, Error> {
-        // Each call ends within L/8, so that a lease outlives a call that hangs.
-        let cap = (lease / 8).min(Duration::from_secs(5));
-        let lock_ms = (lease / 8).min(Duration::from_secs(2)).as_millis();
+    /// [`Error::Refused`] when the URL is not one of Postgres.
+    pub fn open(url: &str, terms: LeaseTerms) -> Result<Self, Error> {
+        let cap = terms.longest_call().min(LONGEST_CALL);
+        let lock_ms = terms.longest_call().min(LONGEST_LOCK_WAIT).as_millis();
         let options = PgConnectOptions::from_str(url)
             .map_err(|source| Error::Refused { doing: "the connection URL", source })?
             .application_name("chunk-handler")
@@ -141,19 +110,19 @@ impl Database {
                 .max_lifetime(Duration::from_secs(1800))
                 .connect_lazy_with(options)
         };
-        Ok(Self { pool: pool(4, options.clone()), heartbeat: pool(1, options), lease, cap })
+        Ok(Self { pool: pool(4, options.clone()), renewals: pool(1, options), terms, cap })
     }
 
-    /// How long a claim holds without renewal.
-    pub fn lease(&self) -> Duration {
-        self.lease
+    /// The arithmetic of its leases.
+    pub(crate) fn terms(&self) -> LeaseTerms {
+        self.terms
     }
 
     /// Brings the schema up to date, under a lock of the database.
     ///
     /// # Errors
     ///
-    /// When the database is away or holds something else under our names.
+    /// [`Error::Migrate`] when the database holds something else under our names.
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut connection = self.capped("migrate", self.pool.acquire()).await?;
         // A concurrent migration is waited for, and creating an index may take its time.
@@ -181,7 +150,7 @@ impl Database {
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.cap, call).await {
-            Ok(result) => result.map_err(|source| classify(doing, source)),
+            Ok(result) => result.map_err(|source| Error::of_driver(doing, source)),
             Err(_) => Err(Error::Away { doing, source: None }),
         }
     }
@@ -191,12 +160,25 @@ impl Database {
     async fn patient(&self, doing: &'static str) -> Result<PgConnection, Error> {
         let connect = async {
             let mut connection = self.pool.acquire().await?.detach();
-            sqlx::raw_sql("-- patient\nset statement_timeout = '60s'")
+            sqlx::query("-- patient\nselect set_config('statement_timeout', $1, false)")
+                .bind(format!("{}ms", PATIENT_CALL.as_millis()))
                 .execute(&mut connection)
                 .await?;
             Ok(connection)
         };
         self.capped(doing, connect).await
+    }
+}
+
+/// Runs a call on a patient connection. The server ends it first; our own limit is for a server
+/// that is gone.
+async fn patiently<T>(
+    doing: &'static str,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENT_CALL + LONGEST_CALL, call).await {
+        Ok(result) => result.map_err(|source| Error::of_driver(doing, source)),
+        Err(_) => Err(Error::Away { doing, source: None }),
     }
 }
 
@@ -207,41 +189,4 @@ fn migrator() -> Migrator {
     // While a newer release starts, this one goes on with the schema it knows.
     migrator.set_ignore_missing(true);
     migrator
-}
-
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection exceptions; a
-/// read-only transaction (failover, full disk); authorization (a password or token that is being
-/// rotated); a database that is being restored; rollbacks (serialization, deadlock); resources;
-/// lock and statement timeouts; operator intervention; and a missing schema, which the background
-/// migration is about to make.
-const AWAY_CODES: [&str; 11] =
-    ["08", "25006", "28", "3D000", "40", "53", "55P03", "57", "3F000", "42P01", "42883"];
-
-/// Tells "cannot be asked now" from "refused".
-fn classify(doing: &'static str, source: sqlx::Error) -> Error {
-    let away = match source.as_database_error().and_then(|e| e.code()) {
-        Some(code) => AWAY_CODES.iter().any(|class| code.starts_with(class)),
-        None => !is_defect(&source),
-    };
-    if away {
-        Error::Away { doing, source: Some(source) }
-    } else {
-        Error::Refused { doing, source }
-    }
-}
-
-/// Errors without a server code that no waiting mends.
-fn is_defect(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::ColumnIndexOutOfBounds { .. }
-            | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::RowNotFound
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_)
-            | sqlx::Error::InvalidArgument(_)
-            | sqlx::Error::Configuration(_)
-    )
 }

@@ -5,10 +5,12 @@ mod queue;
 mod signature;
 
 pub use blob::{BlobHead, Condition};
-pub use queue::{BATCH, QueueMessage};
+pub(crate) use queue::BATCH;
+pub use queue::QueueMessage;
 
 use crate::{
     identity,
+    redact::{cause_chain, without_queries},
     settings::{Settings, StorageConnection, StorageEndpoints},
 };
 use azure_core::{
@@ -20,12 +22,35 @@ use azure_core::{
 use std::{future::Future, sync::Arc, time::Duration};
 use url::Url;
 
-/// Queue of chunk messages.
-pub const CHUNKS: &str = "chunks";
-/// Queue of control commands.
-pub const CONTROL: &str = "chunk-control";
-/// Queues that the host moves messages to after five failures.
-pub const POISON: [&str; 2] = ["chunks-poison", "chunk-control-poison"];
+/// A queue whose messages the host delivers, and the poison queue that it makes for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Chunk messages.
+    Chunks,
+    /// Control commands.
+    Control,
+}
+
+impl Queue {
+    /// Every queue.
+    pub(crate) const ALL: [Self; 2] = [Self::Chunks, Self::Control];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chunks => "chunks",
+            Self::Control => "chunk-control",
+        }
+    }
+
+    /// The queue that the host moves its messages to after five failures.
+    pub(crate) fn poison_name(self) -> &'static str {
+        match self {
+            Self::Chunks => "chunks-poison",
+            Self::Control => "chunk-control-poison",
+        }
+    }
+}
 
 /// Why storage did not do what was asked. Carries no URL: a signature may be part of it.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +110,8 @@ impl Storage {
     ///
     /// When no credential can be made from the settings.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
-        let refused = |cause: String| Error::Refused { doing: "open", cause: scrub(&cause) };
+        let refused =
+            |cause: String| Error::Refused { doing: "open", cause: without_queries(&cause) };
         let connection = &settings.storage;
         let (signature, credential) = match connection {
             StorageConnection::Key { account, key, .. } => {
@@ -113,17 +139,13 @@ impl Storage {
         })
     }
 
-    /// Creates missing containers and queues.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away. A missing permission is none: the places may exist already.
-    pub async fn create_places(&self) -> Result<(), Error> {
+    /// Creates missing containers and queues. A missing right is no error: they may exist already.
+    pub async fn create_containers_and_queues(&self) -> Result<(), Error> {
         for container in [&self.source_container, &self.dataset_container] {
             self.create_container(container).await?;
         }
-        for queue in [CHUNKS, CONTROL] {
-            self.create_queue(queue).await?;
+        for queue in Queue::ALL {
+            self.create_queue(queue.name()).await?;
         }
         Ok(())
     }
@@ -168,7 +190,7 @@ async fn call<T>(
 }
 
 fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
-    let cause = || scrub(&chain(error));
+    let cause = || without_queries(&cause_chain(error));
     match error.http_status() {
         Some(StatusCode::NotFound) => Error::Missing { doing },
         Some(StatusCode::Conflict | StatusCode::PreconditionFailed) => {
@@ -185,36 +207,5 @@ fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
             Error::Refused { doing, cause: cause() }
         }
         Some(_) | None => Error::Away { doing, cause: cause() },
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// Cuts every query string: a signature may be in it.
-fn scrub(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut in_query = false;
-    for c in text.chars() {
-        let ends = c.is_whitespace() || matches!(c, '"' | '\'' | ')' | '>' | '<');
-        in_query = (in_query || c == '?') && !ends;
-        if !in_query {
-            clean.push(c);
-        }
-    }
-    clean
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// I11
-    #[test]
-    fn queries_are_cut_from_errors() {
-        let text = "GET (http://a/b?sig=SECRET&x=1) failed for \"http://c?sv=2\" twice";
-        assert_eq!(scrub(text), "GET (http://a/b) failed for \"http://c\" twice");
     }
 }

@@ -7,7 +7,8 @@ mod export;
 mod metric;
 
 pub use export::{Export, Unusable};
-pub use metric::{FAILED_CHUNKS, FleetGauges, Metrics};
+pub(crate) use metric::FAILED_CHUNKS;
+pub use metric::Metrics;
 
 use crate::state::Claim;
 use opentelemetry::{
@@ -138,40 +139,4 @@ pub fn exception(code: &str, cause: &str) {
     let span = Span::current();
     span.add_event("exception", attributes);
     span.set_status(Status::error(code.to_owned()));
-}
-
-/// An error with its whole cause, for a log line or a record.
-pub fn cause_chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
-}
-
-/// Why a message is refused, without the values it holds: parsers quote them, and a value may be a
-/// signed URL, or made to look like another line of the log.
-pub fn refusal(error: &dyn std::error::Error) -> String {
-    let text = cause_chain(error);
-    let mut shown = String::with_capacity(text.len());
-    let mut closing = None;
-    for c in text.chars() {
-        match closing {
-            // A quote inside a value ends the cut early; what follows is cut by the next one.
-            Some(end) if c == end => {
-                shown.push(c);
-                closing = None;
-            }
-            Some(_) => {}
-            None => {
-                shown.extend(c.escape_debug().filter(|_| c.is_control()));
-                if !c.is_control() {
-                    shown.push(c);
-                }
-                let opens_value = c == '"' || (c == '`' && shown.ends_with("unknown variant `"));
-                closing = opens_value.then_some(c);
-            }
-        }
-    }
-    shown
 }

@@ -1,6 +1,6 @@
 //! The end of the process: signals, a parent that is gone, and what each asks for (H1-H3).
 
-use crate::run::Worker;
+use crate::process::Process;
 use std::{os::unix::process::parent_id, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -19,7 +19,7 @@ pub enum Ending {
     Abrupt,
 }
 
-/// How often the parent is looked at.
+/// How often the parent process is checked.
 const PARENT_PERIOD: Duration = Duration::from_millis(500);
 /// Releasing leases and answering what is open, after the grace period.
 const RELEASE_TIME: Duration = Duration::from_millis(1500);
@@ -31,22 +31,25 @@ const STAY: Duration = Duration::from_secs(12);
 /// # Errors
 ///
 /// When signals cannot be listened for.
-pub async fn until_shutdown(worker: &Worker, invocations: &TaskTracker) -> std::io::Result<Ending> {
+pub async fn until_shutdown(
+    process: &Process,
+    invocations: &TaskTracker,
+) -> std::io::Result<Ending> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let has_host = worker.settings.host.has_parent_host;
+    let has_host = process.settings.host.has_parent_host;
     let parent = parent_id();
     tokio::select! {
         () = next(&mut terminate, &mut interrupt) => {}
         () = orphaned(parent), if has_host => {
             tracing::warn!("the host is gone, releasing leases");
-            drain(worker, invocations, Duration::ZERO).await;
+            drain(process, invocations, Duration::ZERO).await;
             return Ok(Ending::Clean);
         }
     }
     tracing::info!("draining: no new chunk starts");
     let settled = async {
-        drain(worker, invocations, worker.settings.drain).await;
+        drain(process, invocations, process.settings.drain).await;
         if has_host {
             // An early exit would make the host start another process; code 0 would stop it from
             // ever noticing.
@@ -61,8 +64,8 @@ pub async fn until_shutdown(worker: &Worker, invocations: &TaskTracker) -> std::
     tokio::select! {
         ending = settled => Ok(ending),
         () = next(&mut terminate, &mut interrupt) => Ok(Ending::Abrupt),
-        () = orphaned_while_draining(worker, parent), if has_host => {
-            drain(worker, invocations, Duration::ZERO).await;
+        () = orphaned_while_draining(process, parent), if has_host => {
+            drain(process, invocations, Duration::ZERO).await;
             Ok(Ending::Clean)
         }
     }
@@ -84,21 +87,21 @@ async fn orphaned(parent: u32) {
 }
 
 /// A host that leaves while chunks still run waits for nobody.
-async fn orphaned_while_draining(worker: &Worker, parent: u32) {
+async fn orphaned_while_draining(process: &Process, parent: u32) {
     orphaned(parent).await;
-    worker.drain_over.cancel();
+    process.shutdown.end_drain();
 }
 
 /// Stops intake, lets chunks finish within `grace`, releases the rest.
-async fn drain(worker: &Worker, invocations: &TaskTracker, grace: Duration) {
-    worker.intake_stopped.cancel();
+async fn drain(process: &Process, invocations: &TaskTracker, grace: Duration) {
+    process.shutdown.stop_intake();
     invocations.close();
     if timeout(grace, invocations.wait()).await.is_err() {
-        worker.drain_over.cancel();
+        process.shutdown.end_drain();
         if timeout(RELEASE_TIME, invocations.wait()).await.is_err() {
             tracing::warn!("some leases are left to run out");
         }
     }
     // Nothing runs any more: what waits for the end of the drain may go on.
-    worker.drain_over.cancel();
+    process.shutdown.end_drain();
 }

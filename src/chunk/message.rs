@@ -1,13 +1,13 @@
 //! The queue message of a chunk: untrusted text in, a checked value out.
 
-use super::ChunkId;
+use super::{ChunkId, job_folder};
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The most bytes a message with an inline source may have (`interfaces.md`): what stays under
-/// the queue's 64 KiB after XML escaping.
-pub const MESSAGE_LIMIT_BYTES: usize = 60_000;
+/// The most bytes a message with an inline source may have: what stays under the queue's 64 KiB
+/// after XML escaping (<https://learn.microsoft.com/azure/storage/queues/scalability-targets>).
+pub(crate) const MESSAGE_LIMIT_BYTES: usize = 60_000;
 
 /// Why a message can never work. Its text is recorded with the message.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum MessageError {
 /// # Errors
 ///
 /// When the text is neither.
-pub fn decode_message(text: &str) -> Result<String, MessageError> {
+pub(crate) fn decode_message(text: &str) -> Result<String, MessageError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let failure = match serde_json::from_str::<&RawValue>(text) {
         Ok(_) => return Ok(text.to_owned()),
@@ -64,7 +64,7 @@ pub enum Level {
     Slow,
 }
 
-/// Which minimum sizes apply (figures of the origin, `requirements.md` section 4).
+/// Which minimum sizes apply; the figures are PixCrawler's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -102,7 +102,7 @@ pub struct Validation {
 
 impl Validation {
     /// The smallest accepted file, in bytes.
-    pub fn min_bytes(&self) -> u64 {
+    pub(crate) fn min_bytes(&self) -> u64 {
         self.min_file_size_bytes.unwrap_or(match self.mode {
             Mode::Strict => 2048,
             Mode::Lenient => 512,
@@ -111,7 +111,7 @@ impl Validation {
     }
 
     /// The smallest accepted width and height, in pixels.
-    pub fn min_dimensions(&self) -> (u32, u32) {
+    pub(crate) fn min_dimensions(&self) -> (u32, u32) {
         let side = match self.mode {
             Mode::Strict => 100,
             Mode::Lenient => 25,
@@ -127,7 +127,7 @@ impl Validation {
         clippy::cast_sign_loss,
         reason = "parse() allows only 0 < mb <= 100000, far inside both ranges"
     )]
-    pub fn max_bytes(&self, setting_bytes: u64) -> u64 {
+    pub(crate) fn max_bytes(&self, setting_bytes: u64) -> u64 {
         self.max_file_size_mb
             .map_or(setting_bytes, |mb| setting_bytes.min((mb * 1_048_576.0) as u64))
     }
@@ -320,11 +320,6 @@ impl ChunkMessage {
         ChunkId { job_id: self.job_id, chunk_index: self.chunk_index }
     }
 
-    /// The blob prefix of the chunk's output.
-    pub fn prefix(&self) -> String {
-        format!("job_{}", self.job_id)
-    }
-
     fn check(&self, length_bytes: usize) -> Result<(), MessageError> {
         let fail = |field, problem: String| Err(MessageError::Value { field, problem });
         if self.version != 1 {
@@ -348,8 +343,9 @@ impl ChunkMessage {
         if self.validation.max_file_size_mb.is_some_and(|mb| !(mb > 0.0 && mb <= 100_000.0)) {
             return fail("validation.max_file_size_mb", "must be above 0, at most 100000".into());
         }
-        if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != self.prefix()) {
-            return fail("output.prefix", format!("must be {}", self.prefix()));
+        let folder = job_folder(self.job_id);
+        if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != folder) {
+            return fail("output.prefix", format!("must be {folder}"));
         }
         self.check_source(length_bytes)
     }

@@ -20,7 +20,7 @@ impl PerceptualHash {
     pub const NEAR: u32 = 64;
 
     /// The hash of these bits, of which there should be 256; missing ones are 0.
-    pub fn from_bits(bits: impl IntoIterator<Item = bool>) -> Self {
+    pub(crate) fn from_bits(bits: impl IntoIterator<Item = bool>) -> Self {
         let mut bits = bits.into_iter();
         Self([(); 4].map(|()| {
             bits.by_ref().take(64).zip(0..).fold(0, |word, (bit, at)| word | u64::from(bit) << at)

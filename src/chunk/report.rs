@@ -1,11 +1,11 @@
-//! What a chunk's run produced: the manifest and its totals.
+//! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
 use super::{ChunkId, Fence, Format, ImageRange, NearDuplicate, Reason, Status};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The schema word of every manifest.
-pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
+pub(crate) const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
 
 /// What became of one URL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct ItemReport {
     /// The verdict.
     pub status: Status,
     /// Null only for valid.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// The sample's key, for valid.
     pub key: Option<String>,
     /// By content.
@@ -40,7 +40,7 @@ pub struct ItemReport {
     pub length: Option<u64>,
     /// What mode `report_only` let pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub violations: Vec<String>,
+    pub violations: Vec<Reason>,
     /// The first kept sample of the chunk that looks like this one, at level slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicate: Option<NearDuplicate>,
@@ -53,7 +53,7 @@ impl ItemReport {
             idx,
             url,
             status: reason.status(),
-            reason: Some(reason.to_string()),
+            reason: Some(reason),
             key: None,
             format: None,
             width: None,
@@ -110,6 +110,57 @@ pub struct Totals {
     pub errors: BTreeMap<String, u64>,
 }
 
+impl Totals {
+    /// The sums of a whole chunk: one report for each of its URLs.
+    pub fn of(items: &[ItemReport], traffic: &Traffic) -> Self {
+        let count = |status| as_u64(items.iter().filter(|item| item.status == status).count());
+        let total = as_u64(items.len());
+        let mut errors = BTreeMap::new();
+        for reason in items.iter().filter_map(|item| item.reason) {
+            *errors.entry(reason.to_string()).or_default() += 1;
+        }
+        Self {
+            images_total: total,
+            images_downloaded: traffic.downloaded,
+            images_valid: count(Status::Valid),
+            images_invalid: count(Status::Invalid),
+            images_failed: count(Status::Failed),
+            duplicates_removed: count(Status::Duplicate),
+            success_rate: ratio(count(Status::Valid), total),
+            bytes_in: traffic.bytes_in,
+            bytes_out: traffic.bytes_out,
+            temp_peak_bytes: traffic.temp_peak_bytes,
+            errors,
+        }
+    }
+}
+
+/// What a chunk's run moved, beside its verdicts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traffic {
+    /// Whole bodies received.
+    pub downloaded: u64,
+    /// Body bytes received.
+    pub bytes_in: u64,
+    /// Bytes of the shard.
+    pub bytes_out: u64,
+    /// The most temp bytes held at once.
+    pub temp_peak_bytes: u64,
+}
+
+fn as_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a ratio of counts far below 2^53"
+)]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
 /// The blob that says a chunk is complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -143,7 +194,7 @@ pub struct Manifest {
 
 /// What completes a chunk: the manifest's sums and what later chunks need for their dedupe.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct Completion {
     /// The sums.
     pub totals: Totals,
     /// The committed shard.
@@ -154,10 +205,10 @@ pub struct Report {
     pub hashes: Vec<(Vec<u8>, String)>,
 }
 
-impl Report {
-    /// The report that a manifest stands for. A malformed hash is left out: it could only be one
+impl Completion {
+    /// What the manifest of a committed shard says. A malformed hash is left out: it could only be one
     /// that this program did not write.
-    pub fn from_manifest(manifest: &Manifest) -> Self {
+    pub(crate) fn from_manifest(manifest: &Manifest) -> Self {
         let hashes = manifest.items.iter().filter(|item| item.status == Status::Valid);
         Self {
             totals: manifest.totals.clone(),

@@ -25,7 +25,7 @@ impl ListFormat {
     }
 
     /// The first `limit` items of a list.
-    pub fn parse_at_most(self, bytes: &[u8], limit: usize) -> Vec<Item> {
+    pub(crate) fn parse_at_most(self, bytes: &[u8], limit: usize) -> Vec<Item> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(limit);
@@ -40,7 +40,7 @@ impl ListFormat {
 
 impl Item {
     /// An item of nothing but a URL.
-    pub fn of_url(url: impl Into<String>) -> Self {
+    pub(crate) fn of_url(url: impl Into<String>) -> Self {
         Self { url: url.into(), label: None, meta: None }
     }
 

@@ -1,8 +1,8 @@
 //! What became of one URL, and why.
 
 use super::PerceptualHash;
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{fmt, str::FromStr};
 
 /// The one verdict that every URL of a chunk ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,32 +102,69 @@ impl Reason {
     }
 }
 
+/// Every reason but those with a number, with its word.
+const WORDS: [(Reason, &str); 22] = [
+    (Reason::ExactDuplicate, "exact_duplicate"),
+    (Reason::UrlRefused, "url_refused"),
+    (Reason::TooManyRedirects, "too_many_redirects"),
+    (Reason::BadRedirect, "bad_redirect"),
+    (Reason::NameNotResolved, "name_not_resolved"),
+    (Reason::ConnectFailed, "connect_failed"),
+    (Reason::Timeout, "timeout"),
+    (Reason::Tls, "tls"),
+    (Reason::BadResponse, "bad_response"),
+    (Reason::RateLimited, "rate_limited"),
+    (Reason::OptOut, "opt_out"),
+    (Reason::EncodingRefused, "encoding_refused"),
+    (Reason::HostUnreachable, "host_unreachable"),
+    (Reason::Deadline, "deadline"),
+    (Reason::Empty, "empty"),
+    (Reason::TooLarge, "too_large"),
+    (Reason::TooSmall, "too_small"),
+    (Reason::NotImage, "not_image"),
+    (Reason::UnsupportedFormat, "unsupported_format"),
+    (Reason::Corrupt, "corrupt"),
+    // One word for both: the verdict says whether the body or the image ended early.
+    (Reason::Truncated, "truncated"),
+    (Reason::BodyTruncated, "truncated"),
+];
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ExactDuplicate => "exact_duplicate",
-            Self::UrlRefused => "url_refused",
-            Self::TooManyRedirects => "too_many_redirects",
-            Self::BadRedirect => "bad_redirect",
-            Self::NameNotResolved => "name_not_resolved",
-            Self::ConnectFailed => "connect_failed",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::BadResponse => "bad_response",
-            Self::BodyTruncated | Self::Truncated => "truncated",
-            Self::RateLimited => "rate_limited",
-            Self::OptOut => "opt_out",
-            Self::EncodingRefused => "encoding_refused",
-            Self::HostUnreachable => "host_unreachable",
-            Self::Deadline => "deadline",
-            Self::Http(status) => return write!(f, "http_{status}"),
-            Self::Empty => "empty",
-            Self::TooLarge => "too_large",
-            Self::TooSmall => "too_small",
-            Self::NotImage => "not_image",
-            Self::UnsupportedFormat => "unsupported_format",
-            Self::Corrupt => "corrupt",
-        })
+        if let Self::Http(status) = self {
+            return write!(f, "http_{status}");
+        }
+        let word = WORDS.iter().find(|(reason, _)| reason == self).map(|(_, word)| *word);
+        f.write_str(word.unwrap_or_default())
+    }
+}
+
+/// A word that is no reason of this release.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no reason of this release")]
+pub struct UnknownReason(String);
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        let status = text.strip_prefix("http_").and_then(|status| status.parse().ok());
+        let worded = WORDS.iter().find(|(_, word)| *word == text).map(|(reason, _)| *reason);
+        let reason = status.map(Self::Http).or(worded);
+        reason.ok_or_else(|| UnknownReason(text.to_owned()))
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -181,4 +218,26 @@ pub struct ImageInfo {
     pub height: u32,
     /// What it looks like, at level slow; none for a picture without structure.
     pub phash: Option<PerceptualHash>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written is read back, and no reason is without a word.
+    #[test]
+    fn every_reason_survives_its_word() {
+        let numbered = [Reason::Http(404), Reason::Http(599)];
+        for reason in WORDS.iter().map(|(reason, _)| *reason).chain(numbered) {
+            let text = serde_json::to_string(&reason).unwrap();
+            let read: Reason = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.to_string(), reason.to_string());
+            assert!(!reason.to_string().is_empty());
+        }
+        assert!("gremlins".parse::<Reason>().is_err());
+        let variants = include_str!("verdict.rs").split("pub enum Reason {").nth(1).unwrap();
+        let variants = variants.split("\n}").next().unwrap().lines();
+        let n = variants.filter(|line| line.trim_end().ends_with(',')).count();
+        assert_eq!(n, WORDS.len() + 1, "each variant but Http has its word");
+    }
 }

@@ -38,9 +38,9 @@ pub(super) fn queue_text(body: &[u8]) -> Result<String, String> {
     Ok(serde_json::from_str::<String>(&once).unwrap_or(once))
 }
 
-/// An invocation's answer.
+/// The reply to an invocation.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     /// The message is deleted.
     Done(String),
     /// It is delivered again: the database stayed away for 180 s (rule H8).
@@ -49,7 +49,7 @@ pub(super) enum Answer {
     Failed(String),
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for Reply {
     /// Always a JSON object: after an empty body, `null` or another type the host hangs or fails
     /// the invocation (rule H4). No outputs (rule H15); every log is a string.
     fn into_response(self) -> Response {

@@ -1,12 +1,15 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::{Error, end_jobs, top_up};
+use super::end_jobs;
 use crate::{
     chunk::{MessageError, decode_message},
-    state::{Cancelled, Database},
+    process::Error,
+    state::{Cancellation, Database},
     storage::Storage,
+    wake::top_up,
 };
 use serde::Deserialize;
+use std::fmt;
 
 /// A checked control command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ struct Raw {
 }
 
 /// A pause without minutes.
-pub(super) const DEFAULT_MINUTES: u32 = 15;
+const DEFAULT_MINUTES: u32 = 15;
 const WEEK_MINUTES: u32 = 7 * 24 * 60;
 
 impl Command {
@@ -110,48 +113,89 @@ impl Command {
         }
     }
 
-    /// Applies the command; returns what happened, for people.
+    /// Applies the command.
     ///
     /// # Errors
     ///
     /// When database or storage is away: every command is safe to repeat.
-    pub async fn apply(self, database: &Database, storage: &Storage) -> Result<String, Error> {
-        match self {
+    pub async fn apply(self, database: &Database, storage: &Storage) -> Result<Applied, Error> {
+        Ok(match self {
             Self::Pause { minutes } => {
                 database.pause(Some(minutes)).await?;
-                Ok(format!("intake is paused for {minutes} minutes; running chunks go on"))
+                Applied::Paused { minutes }
             }
             Self::Resume => {
                 database.pause(None).await?;
-                let woken = top_up(database, storage).await?;
-                Ok(format!("intake is open; {woken} messages sent"))
+                Applied::Resumed { sent: top_up(database, storage).await? }
             }
             Self::Sweep => {
                 database.ask_sweep().await?;
-                Ok("every process sweeps its temp space within seconds".into())
+                Applied::SweepAsked
             }
             Self::Cancel { job_id } => {
-                let answer = match database.cancel(job_id).await? {
-                    Cancelled::Cancelled => "cancelled",
-                    Cancelled::JobEnded => "was over already",
-                    Cancelled::Unknown => "is unknown",
-                };
+                let cancellation = database.cancel(job_id).await?;
                 end_jobs(database, storage, Some(job_id)).await?;
-                Ok(format!("job {job_id} {answer}"))
+                match cancellation {
+                    Cancellation::Cancelled => Applied::Cancelled { job_id },
+                    Cancellation::JobEnded => Applied::WasOver { job_id },
+                    Cancellation::Unknown => Applied::UnknownJob { job_id },
+                }
             }
             Self::Close { job_id } => {
-                let known = database.close(job_id).await?;
+                let is_known = database.close(job_id).await?;
                 end_jobs(database, storage, Some(job_id)).await?;
-                let answer = if known { "takes no more chunks" } else { "is unknown" };
-                Ok(format!("job {job_id} {answer}"))
+                if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
-                let Some(n) = database.retry(job_id, chunk_index).await? else {
-                    return Ok(format!("job {job_id} is unknown"));
-                };
-                top_up(database, storage).await?;
-                Ok(format!("{n} failed chunks of job {job_id} run again"))
+                match database.retry(job_id, chunk_index).await? {
+                    None => Applied::UnknownJob { job_id },
+                    Some(chunks) => {
+                        top_up(database, storage).await?;
+                        Applied::Retried { job_id, chunks }
+                    }
+                }
             }
+        })
+    }
+}
+
+/// What a command did; its text is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the command, or counts")]
+pub enum Applied {
+    /// Intake is paused.
+    Paused { minutes: u32 },
+    /// Intake is open; so many messages were sent.
+    Resumed { sent: usize },
+    /// Every process sweeps soon.
+    SweepAsked,
+    /// Nothing of the job runs any more.
+    Cancelled { job_id: i64 },
+    /// The job was over before.
+    WasOver { job_id: i64 },
+    /// The job takes no more chunks.
+    Closed { job_id: i64 },
+    /// So many failed chunks run again.
+    Retried { job_id: i64, chunks: i32 },
+    /// There is no such job; nothing was done.
+    UnknownJob { job_id: i64 },
+}
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused { minutes } => {
+                write!(f, "intake is paused for {minutes} minutes; running chunks go on")
+            }
+            Self::Resumed { sent } => write!(f, "intake is open; {sent} messages sent"),
+            Self::SweepAsked => f.write_str("every process sweeps its temp space within seconds"),
+            Self::Cancelled { job_id } => write!(f, "job {job_id} cancelled"),
+            Self::WasOver { job_id } => write!(f, "job {job_id} was over already"),
+            Self::Closed { job_id } => write!(f, "job {job_id} takes no more chunks"),
+            Self::Retried { job_id, chunks } => {
+                write!(f, "{chunks} failed chunks of job {job_id} run again")
+            }
+            Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use super::{Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload};
 use crate::{
-    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, hex},
-    state::{self, Database},
+    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, Traffic, hex},
+    redact::bare_url,
+    state::{self, Database, until_answered},
 };
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, future::pending, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
-use url::Url;
 
 /// Hashes asked for at once: statements are scarce with slow origins.
 const BATCH: usize = 32;
@@ -86,8 +86,9 @@ impl<'a> Collector<'a> {
             return Ok(HashMap::new());
         }
         let job_id = self.message.job_id;
-        let known = state::until_back(|| self.database.known_hashes(job_id, &hashes));
-        Ok(known.await?)
+        // Whoever runs the chunk ends the wait, with its lease.
+        let ask = || self.database.known_hashes(job_id, &hashes);
+        Ok(until_answered(pending(), state::Error::is_away, ask).await?)
     }
 
     async fn collect(
@@ -105,8 +106,8 @@ impl<'a> Collector<'a> {
             }
             Ok(image) => self.collect_image(idx, item, image, known).await?,
         };
-        if let Some(place) = self.reports.get_mut(idx) {
-            *place = Some(report);
+        if let Some(entry) = self.reports.get_mut(idx) {
+            *entry = Some(report);
         }
         Ok(())
     }
@@ -132,7 +133,7 @@ impl<'a> Collector<'a> {
         if report.duplicate_of.is_none() {
             report.status = Status::Valid;
             report.reason = None;
-            report.violations = image.violations.iter().map(ToString::to_string).collect();
+            report.violations.clone_from(&image.violations);
             let look = image.info.phash;
             report.near_duplicate = look.and_then(|look| self.kept.compare(look, &key));
             self.write_sample(&mut report, &key, item, image).await?;
@@ -169,56 +170,21 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Ends the shard and adds up.
-    pub(super) async fn finish(mut self) -> Result<Outcome, Error> {
+    /// Ends the shard and adds up; the downloads know the rest of the traffic.
+    pub(super) async fn finish(mut self, traffic: Traffic) -> Result<Outcome, Error> {
         self.upload.write(&shard::END).await?;
         let staged = self.upload.finish(self.n_samples).await?;
         let items: Vec<ItemReport> = self.reports.into_iter().flatten().collect();
-        let count = |status| {
-            u64::try_from(items.iter().filter(|item| item.status == status).count()).unwrap_or(0)
-        };
-        let total = u64::try_from(items.len()).unwrap_or(0);
-        let totals = Totals {
-            images_total: total,
-            images_downloaded: self.n_downloaded,
-            images_valid: count(Status::Valid),
-            images_invalid: count(Status::Invalid),
-            images_failed: count(Status::Failed),
-            duplicates_removed: count(Status::Duplicate),
-            success_rate: ratio(count(Status::Valid), total),
-            bytes_out: staged.shard.bytes,
-            ..Totals::default()
-        };
-        let hashes = self.kept.into_hashes();
-        Ok(Outcome { staged, items, totals, hashes, was_answered: false })
+        let bytes_out = staged.shard.bytes;
+        let traffic = Traffic { downloaded: self.n_downloaded, bytes_out, ..traffic };
+        let totals = Totals::of(&items, &traffic);
+        Ok(Outcome { staged, items, totals })
     }
 
     /// The URL as manifests and sidecars may show it.
     fn shown_url(&self, item: &Item) -> String {
-        if self.keep_query {
-            return item.url.clone();
-        }
-        let Ok(mut url) = Url::parse(&item.url) else {
-            return without_secrets(&item.url);
-        };
-        url.set_query(None);
-        url.set_fragment(None);
-        // These fail only for URLs that cannot have user info.
-        url.set_username("").unwrap_or_default();
-        url.set_password(None).unwrap_or_default();
-        url.into()
+        if self.keep_query { item.url.clone() } else { bare_url(&item.url) }
     }
-}
-
-/// What is left of a text that is no URL without its query and user info.
-fn without_secrets(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let Some((before, rest)) = text.split_once("//") else {
-        return text.rsplit('@').next().unwrap_or_default().to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{before}//{host}{path}")
 }
 
 impl Arrived {
@@ -241,13 +207,4 @@ async fn fill_batch(first: Arrived, receiver: &mut mpsc::Receiver<Arrived>) -> V
         }
     }
     batch
-}
-
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "a ratio of counts far below 2^53"
-)]
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -1,17 +1,18 @@
 //! URL to bounded body: redirects in our own loop, limits of time, size and rate, retries.
 
+mod address;
 mod answer;
-mod host;
+mod origin;
+mod reach;
 
-use host::Place;
-pub use host::{ChunkHosts, Hosts};
-
-use super::address::{Guard, Resolver};
 use crate::{
     chunk::Reason,
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body, BodyWriter},
 };
+use address::{Guard, Resolver};
+use origin::{OriginPermit, Origins};
+use reach::ReachableOrigins;
 use reqwest::{Response, StatusCode, header};
 use std::{
     io,
@@ -27,7 +28,7 @@ use url::Url;
 
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
     Rejected(Reason),
@@ -38,7 +39,7 @@ pub enum Error {
 
 /// A whole body.
 #[derive(Debug)]
-pub struct Fetched<'a> {
+pub(super) struct Fetched<'a> {
     /// Its bytes.
     pub body: Body,
     /// Of its bytes.
@@ -47,31 +48,31 @@ pub struct Fetched<'a> {
     pub download: SemaphorePermit<'a>,
 }
 
-/// Downloads for the whole process: one client, one set of gates.
+/// Downloads for the whole process: one client, one set of origins.
 #[derive(Debug)]
-pub struct Fetcher {
+pub(super) struct Fetcher {
     client: reqwest::Client,
     guard: Guard,
-    hosts: Hosts,
+    origins: Origins,
     settings: DownloadSettings,
 }
 
 /// What the downloads of one chunk share.
 #[derive(Debug)]
-pub struct ChunkFetch {
+pub(super) struct ChunkFetch {
     allowance: Allowance,
     max_bytes: u64,
     /// No retry waits beyond it.
     deadline: Instant,
     downloads: Semaphore,
-    hosts: ChunkHosts,
+    origins: ReachableOrigins,
     answered: AtomicBool,
     bytes_in: AtomicU64,
 }
 
 impl ChunkFetch {
     /// Shared state of a chunk whose retries end at `deadline`.
-    pub fn new(
+    pub(super) fn new(
         allowance: Allowance,
         max_bytes: u64,
         deadline: Instant,
@@ -82,19 +83,19 @@ impl ChunkFetch {
             max_bytes,
             deadline,
             downloads: Semaphore::new(settings.concurrency),
-            hosts: ChunkHosts::default(),
+            origins: ReachableOrigins::default(),
             answered: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
         }
     }
 
     /// True when any URL got any HTTP answer.
-    pub fn was_answered(&self) -> bool {
+    pub(super) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// Body bytes received.
-    pub fn bytes_in(&self) -> u64 {
+    pub(super) fn bytes_in(&self) -> u64 {
         self.bytes_in.load(Ordering::Relaxed)
     }
 }
@@ -106,13 +107,13 @@ enum TryError {
     Final(Reason),
     /// Another try may help.
     Transient(Reason),
-    /// The host asks for a wait, of its own choice or ours.
+    /// The origin asks for a wait, of its own choice or ours.
     Throttled(Reason, Option<Duration>),
     Spool(io::Error),
 }
 
 impl TryError {
-    /// How long the host wants to be left alone.
+    /// How long the origin wants to be left alone.
     fn asked(&self) -> Option<Duration> {
         match self {
             Self::Throttled(_, asked) => *asked,
@@ -140,7 +141,7 @@ impl Fetcher {
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
+    pub(super) fn new(settings: &Settings) -> reqwest::Result<Self> {
         let accept = "image/jpeg,image/png,image/gif,image/webp,image/bmp,image/tiff,*/*;q=0.5";
         let mut headers = header::HeaderMap::new();
         headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
@@ -161,7 +162,7 @@ impl Fetcher {
         Ok(Self {
             client,
             guard: Guard::new(settings),
-            hosts: Hosts::new(settings.download.per_host_concurrency),
+            origins: Origins::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
         })
     }
@@ -175,7 +176,11 @@ impl Fetcher {
     /// # Cancel safety
     ///
     /// Everything it holds is freed when it is dropped.
-    pub async fn fetch<'a>(&self, text: &str, chunk: &'a ChunkFetch) -> Result<Fetched<'a>, Error> {
+    pub(super) async fn fetch<'a>(
+        &self,
+        text: &str,
+        chunk: &'a ChunkFetch,
+    ) -> Result<Fetched<'a>, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
         let mut tries = 1;
         loop {
@@ -210,14 +215,14 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
-            let host = host::key(&url);
-            let entered = self.hosts.enter_with(&host, &chunk.downloads, chunk.deadline).await;
-            let (place, download) = entered.map_err(TryError::Final)?;
-            if chunk.hosts.is_unreachable(&host) {
+            let origin = origin::key(&url);
+            let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
+            let (permit, download) = entered.map_err(TryError::Final)?;
+            if chunk.origins.is_unreachable(&origin) {
                 return Err(TryError::Final(Reason::HostUnreachable));
             }
             // Boxed only now, so that a URL that waits costs little.
-            let hop = Box::pin(self.hop(&url, &host, &place, chunk, &mut remaining)).await?;
+            let hop = Box::pin(self.hop(&url, &origin, &permit, chunk, &mut remaining)).await?;
             match hop {
                 Hop::Body(body, sha256) => return Ok(Fetched { body, sha256, download }),
                 Hop::Redirect(next) => url = next,
@@ -229,8 +234,8 @@ impl Fetcher {
     async fn hop(
         &self,
         url: &Url,
-        host: &str,
-        place: &Place,
+        origin: &str,
+        permit: &OriginPermit,
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
@@ -243,23 +248,23 @@ impl Fetcher {
             Ok(Err(error)) => {
                 let (failure, never_connected) = answer::classify_request(&error);
                 if never_connected {
-                    chunk.hosts.failed(host);
+                    chunk.origins.failed(origin);
                 }
                 return Err(failure);
             }
-            // A host that never answered costs one timeout: the next try would wait as long again.
-            Err(_) if chunk.hosts.is_silent(host) => {
-                chunk.hosts.failed(host);
+            // An origin that never answered costs one timeout: the next try would wait as long again.
+            Err(_) if chunk.origins.is_silent(origin) => {
+                chunk.origins.failed(origin);
                 return Err(TryError::Final(Reason::Timeout));
             }
             Err(_) => return Err(TryError::Transient(Reason::Timeout)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
-        chunk.hosts.answered(host);
+        chunk.origins.answered(origin);
         let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
         match checked {
-            Err(TryError::Throttled(_, asked)) => place.throttled(asked),
-            Ok(()) | Err(_) => place.answered(),
+            Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
+            Ok(()) | Err(_) => permit.answered(),
         }
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {
@@ -319,6 +324,10 @@ impl Fetcher {
 }
 
 /// The next frame; none when it is not there when it is due.
+///
+/// The timer may be older than `due`: it was set for an earlier frame, and since then we may have
+/// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
+/// is the frame late. The frame is asked first: one that is there is never late.
 async fn next_frame(
     response: &mut Response,
     mut alarm: Pin<&mut Sleep>,
@@ -332,7 +341,6 @@ async fn next_frame(
                 if Instant::now() >= due {
                     return None;
                 }
-                // We made it wait meanwhile, or a window of the rate is over.
                 alarm.as_mut().reset(due);
             }
         }
@@ -374,7 +382,7 @@ impl Rate {
     }
 }
 
-/// True for answers that another try may mend (`requirements`, section 4).
+/// True for answers that another try may mend.
 fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }

@@ -22,10 +22,10 @@ use scan::Scan;
 use std::io::{BufRead, Seek};
 
 /// Most pixels a side.
-pub const MAX_SIDE_PX: u64 = 12_000;
+pub(crate) const MAX_SIDE_PX: u64 = 12_000;
 
 /// Most pixels in all.
-pub const MAX_AREA_PX: u64 = 100_000_000;
+pub(crate) const MAX_AREA_PX: u64 = 100_000_000;
 
 /// Identifies an image and checks it as deeply as the level asks.
 ///

@@ -10,7 +10,7 @@ use std::{collections::HashMap, time::Duration};
 
 /// A shard being written: one block buffer, staged each time it is full.
 #[derive(Debug)]
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     storage: &'a Storage,
     blob: String,
     fence: Fence,
@@ -31,7 +31,7 @@ pub struct StagedShard {
 
 impl<'a> Upload<'a> {
     /// A new shard of the claim with this fence.
-    pub fn new(storage: &'a Storage, blob: String, fence: Fence, block_bytes: u64) -> Self {
+    pub(crate) fn new(storage: &'a Storage, blob: String, fence: Fence, block_bytes: u64) -> Self {
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
         Self {
             storage,
@@ -46,7 +46,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Bytes written so far.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
@@ -55,7 +55,7 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// When a block cannot be staged.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.sha256.update(bytes);
         self.position += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut rest = bytes;
@@ -93,7 +93,7 @@ impl<'a> Upload<'a> {
     /// # Errors
     ///
     /// When the last block cannot be staged.
-    pub async fn finish(mut self, samples: u64) -> Result<StagedShard, Error> {
+    pub(crate) async fn finish(mut self, samples: u64) -> Result<StagedShard, Error> {
         if !self.buffer.is_empty() {
             self.stage().await?;
         }
@@ -135,7 +135,7 @@ mod key {
 }
 
 /// The fence and hash that a shard's metadata names.
-pub fn written_by(head: &BlobHead) -> Option<(Fence, &str)> {
+pub(crate) fn written_by(head: &BlobHead) -> Option<(Fence, &str)> {
     let fence = head.metadata.get(key::FENCE)?.parse().ok()?;
     Some((Fence(fence), head.metadata.get(key::SHA256)?))
 }
@@ -211,7 +211,7 @@ impl StagedShard {
 /// # Errors
 ///
 /// When storage is away.
-pub async fn put_manifest(
+pub(crate) async fn put_manifest(
     storage: &Storage,
     name: &str,
     manifest: &Manifest,

@@ -1,28 +1,24 @@
 //! The effects of a claimed chunk, in order: source, images, commit, manifest.
 
-use super::{Fault, Worker};
+use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkMessage, Item, ItemReport, ListFormat, MANIFEST_SCHEMA, Manifest, Reason,
-        Source, Totals, hex,
+        BlobSource, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Source,
+        hex,
     },
     pipeline::{
-        self, Outcome, Work,
+        self, Work,
         upload::{self, Written},
     },
     spool::Allowance,
-    state::{self, Claim},
+    state::{self, Claim, until_answered},
     storage::{self, BlobHead, Condition},
-    telemetry::refusal,
 };
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::future::pending;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tracing::Instrument as _;
-
-/// The most URLs of a chunk: the upper bound of `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
-const MAX_ITEMS: usize = 10_000;
 
 /// What stood in the dataset container when the chunk was claimed.
 struct Seen {
@@ -30,7 +26,7 @@ struct Seen {
     manifest: Option<(Condition, Option<Manifest>)>,
 }
 
-impl Worker {
+impl Runner {
     /// Does the chunk's work up to the manifest; the claim's holder completes the row.
     pub(super) async fn work(
         &self,
@@ -40,32 +36,31 @@ impl Worker {
     ) -> Result<Manifest, Fault> {
         let started_at = OffsetDateTime::now_utc();
         let started = Instant::now();
-        let message: ChunkMessage =
-            serde_json::from_str(&claim.message).map_err(|e| Fault::Unreadable(refusal(&e)))?;
-        let (items, source_sha256) = self.load_source(&message).await?;
-        let seen = self.look(&message).await?;
+        let message = claim.message.as_ref().map_err(|why| Fault::Unreadable(why.clone()))?;
+        let (items, source_sha256) = self.load_source(message).await?;
+        let seen = self.seen(message).await?;
         if let Some(manifest) = adoptable(&seen, &source_sha256) {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
             return Ok(manifest.clone());
         }
         let fence = claim.lease.fence;
         let work = Work {
-            message: &message,
+            message,
             items: items.into(),
             fence,
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.
             deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
         };
-        let images = pipeline::run(&self.stages, &self.storage, &self.database, work);
+        let (database, storage) = (&self.process.database, &self.process.storage);
+        let images = pipeline::run(&self.stages, storage, database, work);
         let outcome = images.instrument(tracing::info_span!("images")).await?;
-        if is_nothing_reachable(&outcome) {
-            return Err(Fault::NothingReachable);
-        }
-        self.assert_held(claim).await?;
-        let cap = self.settings.lease / 8;
-        let (id, staged) = (message.id(), &outcome.staged);
-        let commit = staged.commit(&self.storage, id, fence, &source_sha256, seen.shard, cap);
+        // The last question before the commit: the database, not our clock, says whose the chunk
+        // is. The end of the lease ends the wait, and with it this whole work.
+        let held = || database.assert_held(&claim.lease);
+        until_answered(pending(), state::Error::is_away, held).await?;
+        let (id, staged, cap) = (message.id(), &outcome.staged, database.terms().longest_call());
+        let commit = staged.commit(storage, id, fence, &source_sha256, seen.shard, cap);
         let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
         superseded(commit.instrument(span).await?)?;
         let manifest = Manifest {
@@ -78,13 +73,14 @@ impl Worker {
             started_at: started_at.format(&Rfc3339).unwrap_or_default(),
             completed_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             duration_sec: started.elapsed().as_secs_f64(),
-            totals: Totals { errors: count_reasons(&outcome.items), ..outcome.totals },
+            totals: outcome.totals,
             shard: outcome.staged.shard,
             items: outcome.items,
         };
-        let name = id.manifest_blob(&message.prefix());
         let condition = seen.manifest.map(|(condition, _)| condition);
-        superseded(upload::put_manifest(&self.storage, &name, &manifest, condition).await?)?;
+        superseded(
+            upload::put_manifest(storage, &id.manifest_blob(), &manifest, condition).await?,
+        )?;
         Ok(manifest)
     }
 
@@ -97,12 +93,13 @@ impl Worker {
                 items.clone()
             }
             Some(Source::Blob(BlobSource { blob })) => {
-                let bytes = self.storage.read_source(blob).await.map_err(|error| match error {
-                    storage::Error::Missing { .. } => Fault::SourceMissing,
-                    other @ (storage::Error::Away { .. }
-                    | storage::Error::Conflict { .. }
-                    | storage::Error::Refused { .. }) => Fault::Storage(other),
-                })?;
+                let bytes =
+                    self.process.storage.read_source(blob).await.map_err(|error| match error {
+                        storage::Error::Missing { .. } => Fault::SourceMissing,
+                        other @ (storage::Error::Away { .. }
+                        | storage::Error::Conflict { .. }
+                        | storage::Error::Refused { .. }) => Fault::Storage(other),
+                    })?;
                 hasher.update(&bytes);
                 let items = ListFormat::of(blob).parse_at_most(&bytes, MAX_ITEMS + 1);
                 if items.len() > MAX_ITEMS {
@@ -123,19 +120,13 @@ impl Worker {
         Ok((items, hex(&hasher.finalize())))
     }
 
-    async fn look(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
-        let (id, prefix) = (message.id(), message.prefix());
-        let shard = self.storage.head_dataset(&id.shard_blob(&prefix)).await?;
-        let manifest = self.storage.read_dataset(&id.manifest_blob(&prefix)).await?;
+    async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
+        let (id, storage) = (message.id(), &self.process.storage);
+        let shard = storage.head_dataset(&id.shard_blob()).await?;
+        let manifest = storage.read_dataset(&id.manifest_blob()).await?;
         let manifest = manifest
             .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
         Ok(Seen { shard, manifest })
-    }
-
-    /// The last look before the commit: the database, not our clock, says whose the chunk is.
-    async fn assert_held(&self, claim: &Claim) -> Result<(), Fault> {
-        // The lease ends the wait.
-        Ok(state::until_back(|| self.database.assert_held(&claim.lease)).await?)
     }
 }
 
@@ -151,26 +142,9 @@ fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<&'a Manifest> {
     same.then_some(manifest)
 }
 
-/// A process without network must not complete a chunk of nothing. URLs that were refused, or whose
-/// turn never came, say nothing about the network.
-fn is_nothing_reachable(outcome: &Outcome) -> bool {
-    let silent = [Reason::UrlRefused.to_string(), Reason::Deadline.to_string()];
-    let failed_to_reach =
-        |item: &ItemReport| item.reason.as_ref().is_some_and(|reason| !silent.contains(reason));
-    !outcome.was_answered && outcome.items.iter().any(failed_to_reach)
-}
-
 fn superseded(written: Written) -> Result<(), Fault> {
     match written {
         Written::Done => Ok(()),
         Written::Superseded => Err(Fault::Superseded),
     }
-}
-
-fn count_reasons(items: &[ItemReport]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for reason in items.iter().filter_map(|item| item.reason.clone()) {
-        *counts.entry(reason).or_default() += 1;
-    }
-    counts
 }

@@ -148,12 +148,12 @@ impl Limits {
     }
 
     /// Bytes of one block: with a buffer for each chunk, at most half of the memory is blocks.
-    pub fn block_bytes(&self) -> u64 {
+    pub(crate) fn block_bytes(&self) -> u64 {
         MAX_BLOCK_BYTES.min(self.max_buffer_bytes / (2 * self.streaming_max_chunks().max(1)))
     }
 
     /// Memory left for bodies when every chunk has its block buffer.
-    pub fn body_buffer_bytes(&self) -> u64 {
+    pub(crate) fn body_buffer_bytes(&self) -> u64 {
         self.max_buffer_bytes - self.block_bytes() * self.streaming_max_chunks()
     }
 }

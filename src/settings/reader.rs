@@ -1,6 +1,7 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
 use super::{Profile, Provenance, Secret, Setting, Violation};
+use crate::redact;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -274,13 +275,8 @@ impl Reader {
             return Secret::new("");
         };
         match Url::parse(&text) {
-            Ok(mut url) if matches!(url.scheme(), "postgres" | "postgresql") => {
-                if url.password().is_some() {
-                    // Cannot fail: the URL has a host, or it would have no password.
-                    url.set_password(Some("***")).unwrap_or_default();
-                }
-                url.set_query(None);
-                self.record(name.into(), url.to_string(), provenance);
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {
+                self.record(name.into(), redact::database_url(url), provenance);
             }
             _ => {
                 self.violation(name, "***".into(), problem.into());
@@ -359,7 +355,9 @@ impl Reader {
         let unknown: BTreeSet<&String> =
             unknown.filter(|n| n.starts_with(PREFIX) && !self.known.contains(*n)).collect();
         for name in unknown {
-            if let Some(known) = self.known.iter().find(|known| is_one_edit_away(name, known)) {
+            if let Some(known) =
+                self.known.iter().find(|known| strsim::osa_distance(name, known) == 1)
+            {
                 self.warnings.push(format!("{name} is unknown; did you mean {known}?"));
             }
         }
@@ -380,18 +378,4 @@ fn millionths(text: &str) -> Option<u64> {
 fn shown_millionths(value: u64) -> String {
     let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// One insertion, deletion, substitution or swap of neighbours.
-fn is_one_edit_away(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let suffix = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
-    let suffix = suffix.min(a.len() - prefix).min(b.len() - prefix);
-    let middle = |s: &[char]| s.get(prefix..s.len() - suffix).map(<[char]>::to_vec);
-    match (middle(&a).unwrap_or_default().as_slice(), middle(&b).unwrap_or_default().as_slice()) {
-        ([], [_]) | ([_], [] | [_]) => true,
-        ([p, q], [r, s]) => p == s && q == r,
-        _ => false,
-    }
 }

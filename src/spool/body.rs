@@ -18,14 +18,14 @@ const SEGMENT_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct BodyWriter {
     reservation: Arc<Reservation>,
-    place: Place,
+    location: Location,
     len: u64,
     expected_len: Option<u64>,
     sha256: Sha256,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Location {
     Memory(Vec<Vec<u8>>),
     File(Arc<SpooledFile>),
 }
@@ -50,7 +50,7 @@ impl BodyWriter {
     pub fn new(allowance: &Allowance, expected_len: Option<u64>) -> Self {
         Self {
             reservation: Arc::new(allowance.reserve_nothing()),
-            place: Place::Memory(Vec::new()),
+            location: Location::Memory(Vec::new()),
             len: 0,
             expected_len,
             sha256: Sha256::new(),
@@ -78,13 +78,13 @@ impl BodyWriter {
         let mut waited = Duration::ZERO;
         let mut rest = frame;
         while !rest.is_empty() {
-            match &mut self.place {
-                Place::File(file) => {
+            match &mut self.location {
+                Location::File(file) => {
                     waited += self.reservation.grow_temp(as_u64(rest.len())).await;
                     append(Arc::clone(file), vec![rest]).await?;
                     return Ok(waited);
                 }
-                Place::Memory(segments) => {
+                Location::Memory(segments) => {
                     if let Some(last) = segments.last_mut() {
                         let room = (last.capacity() - last.len()).min(rest.len());
                         last.extend_from_slice(&rest.split_to(room));
@@ -100,7 +100,7 @@ impl BodyWriter {
 
     /// Adds a segment, or moves the body to a file.
     async fn next_segment(&mut self, rest: usize) -> io::Result<Duration> {
-        let Place::Memory(segments) = &mut self.place else { return Ok(Duration::ZERO) };
+        let Location::Memory(segments) = &mut self.location else { return Ok(Duration::ZERO) };
         let held: u64 = segments.iter().map(|s| as_u64(s.len())).sum();
         let size = match self.expected_len {
             Some(expected) => usize::try_from(expected.saturating_sub(held)).unwrap_or(usize::MAX),
@@ -117,7 +117,7 @@ impl BodyWriter {
                 let file = Arc::new(create(path, Arc::clone(&self.reservation)).await?);
                 append(Arc::clone(&file), segments).await?;
                 self.reservation.free_memory();
-                self.place = Place::File(file);
+                self.location = Location::File(file);
             }
         }
         Ok(waited)
@@ -126,7 +126,7 @@ impl BodyWriter {
     /// The whole body and its SHA-256.
     pub fn finish(self) -> (Body, Vec<u8>) {
         let sha256 = self.sha256.finalize().to_vec();
-        (Body { len: self.len, place: self.place, _reservation: self.reservation }, sha256)
+        (Body { len: self.len, location: self.location, _reservation: self.reservation }, sha256)
     }
 }
 
@@ -155,12 +155,12 @@ fn as_u64(n: usize) -> u64 {
 /// A whole body; dropping it frees its bytes.
 #[derive(Debug)]
 pub struct Body {
-    place: Place,
+    location: Location,
     len: u64,
     _reservation: Arc<Reservation>,
 }
 
-/// Below this a body in memory is looked at where we are: a thread hop costs more.
+/// Below this a body in memory is examined on the current thread: moving it to another costs more.
 const INLINE_BYTES: u64 = 1024 * 1024;
 
 impl Body {
@@ -175,30 +175,34 @@ impl Body {
     }
 
     /// Whether there was no memory for it: others may wait for its bytes.
-    pub fn is_on_disk(&self) -> bool {
-        matches!(self.place, Place::File(_))
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.location, Location::File(_))
     }
 
-    /// Looks at the bytes: CPU work, on a thread for it when it may be long.
+    /// Examines the bytes: CPU work, on a thread for it when it may be long.
     ///
     /// # Errors
     ///
-    /// When the temporary file cannot be opened, or the look panicked.
-    pub async fn examine<T: Send + 'static>(
+    /// When the temporary file cannot be opened, or the examination panicked.
+    pub(crate) async fn examine<T: Send + 'static>(
         self,
         on_thread: bool,
-        look: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
+        examine: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
     ) -> io::Result<(Self, T)> {
-        if self.len < INLINE_BYTES && !on_thread && matches!(self.place, Place::Memory(_)) {
-            return self.look_at(look);
+        if self.len < INLINE_BYTES && !on_thread && matches!(self.location, Location::Memory(_)) {
+            return self.examine_here(examine);
         }
-        blocking(move || self.look_at(look)).await
+        blocking(move || self.examine_here(examine)).await
     }
 
-    /// A file that cannot be read is a fault, however the look took it.
-    fn look_at<T>(self, look: impl FnOnce(&mut BodyReader<'_>, u64) -> T) -> io::Result<(Self, T)> {
+    /// A file that cannot be read is a fault of ours. The parser saw only a short file, and its verdict
+    /// about the image is void.
+    fn examine_here<T>(
+        self,
+        examine: impl FnOnce(&mut BodyReader<'_>, u64) -> T,
+    ) -> io::Result<(Self, T)> {
         let mut reader = self.reader()?;
-        let result = look(&mut reader, self.len);
+        let result = examine(&mut reader, self.len);
         let fault = match reader {
             BodyReader::Memory { .. } => None,
             BodyReader::File { fault, .. } => fault,
@@ -207,9 +211,9 @@ impl Body {
     }
 
     fn reader(&self) -> io::Result<BodyReader<'_>> {
-        match &self.place {
-            Place::Memory(segments) => Ok(BodyReader::Memory { segments, position: 0 }),
-            Place::File(spooled) => {
+        match &self.location {
+            Location::Memory(segments) => Ok(BodyReader::Memory { segments, position: 0 }),
+            Location::File(spooled) => {
                 let mut file = spooled.file.try_clone()?;
                 file.rewind()?;
                 let file = BufReader::with_capacity(SEGMENT_BYTES, file);
@@ -219,7 +223,7 @@ impl Body {
     }
 
     /// The bytes in pieces, for the shard.
-    pub fn into_pieces(self) -> Pieces {
+    pub(crate) fn into_pieces(self) -> Pieces {
         Pieces { body: self, next: 0 }
     }
 }
@@ -238,13 +242,13 @@ impl Pieces {
     ///
     /// When the temporary file cannot be read.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match &mut self.body.place {
-            Place::Memory(segments) => {
+        match &mut self.body.location {
+            Location::Memory(segments) => {
                 let index = usize::try_from(self.next).unwrap_or(usize::MAX);
                 self.next += 1;
                 Ok(segments.get_mut(index).map(std::mem::take))
             }
-            Place::File(file) => {
+            Location::File(file) => {
                 let (file, at) = (Arc::clone(file), self.next);
                 // Bounded and short-lived: one piece for each chunk.
                 let piece = blocking(move || {

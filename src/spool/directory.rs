@@ -62,18 +62,18 @@ impl TempDir {
     }
 
     /// A path for a new file.
-    pub fn new_path(&self) -> PathBuf {
+    pub(crate) fn new_path(&self) -> PathBuf {
         self.path.join(format!("{}.body", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Bytes of the files in it, by looking: only to reconcile with the ledger.
-    pub fn walk_bytes(&self) -> u64 {
+    /// Bytes of the files in it, by walking it: only to compare with the ledger.
+    pub(crate) fn walk_bytes(&self) -> u64 {
         directory_bytes(&self.path)
     }
 
     /// Bytes in the directories of other processes under the same root, dead ones too until they are
     /// swept: they take the same space.
-    pub fn bytes_beside(&self) -> u64 {
+    pub fn others_bytes(&self) -> u64 {
         let entries = self.path.parent().and_then(|shared| fs::read_dir(shared).ok());
         let others = entries.into_iter().flatten().flatten().map(|entry| entry.path());
         others.filter(|path| *path != self.path).map(|path| directory_bytes(&path)).sum()

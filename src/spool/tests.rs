@@ -104,7 +104,7 @@ async fn the_bytes_of_another_process_come_off_the_budget() {
     let left = older.new_path();
     // 80 MiB in all, of which two heads of 10 MiB: 60 MiB are for the rest.
     std::fs::write(&left, vec![0; 55 * 1024 * 1024]).unwrap();
-    budget.look_beside();
+    budget.recount_others();
     let growing = first.reserve_nothing();
     growing.grow_temp(5 * MIB).await;
     // More than there is: the head's own room.
@@ -117,7 +117,7 @@ async fn the_bytes_of_another_process_come_off_the_budget() {
     // Whoever waits for room is not in the way of the others.
     assert_eq!(budget.n_admitted(), 1);
     drop(older);
-    budget.look_beside();
+    budget.recount_others();
     let growing = first.reserve_nothing();
     growing.grow_temp(30 * MIB).await;
     assert_eq!(budget.temp_used_bytes(), 30 * MIB);

@@ -1,7 +1,10 @@
 //! May a chunk start: registration and the claim.
 
 use super::{Database, Error, Lease};
-use crate::chunk::{ChunkId, ChunkMessage, Fence};
+use crate::{
+    chunk::{ChunkId, ChunkMessage, Fence},
+    redact::refusal,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,8 +15,8 @@ pub struct Claim {
     pub lease: Lease,
     /// Which attempt this is, from 1.
     pub attempt: i32,
-    /// What to do, as registered.
-    pub message: String,
+    /// What to do, as registered; else why the registered text cannot be read.
+    pub message: Result<ChunkMessage, String>,
     /// Occupied slots, this one included.
     pub active_chunks: i32,
     /// The limit in force.
@@ -43,20 +46,21 @@ pub enum Refusal {
 
 /// The answer to a claim.
 #[derive(Debug)]
-pub enum Answer {
+pub enum ClaimAnswer {
     /// Granted.
-    Claimed(Claim),
+    Granted(Box<Claim>),
     /// Not granted.
     Refused(Refusal),
     /// Nobody registered this chunk, and its message can never work.
     Rejected(&'static str),
 }
 
-/// What became of a registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Registered {
+/// What became of a registration: the words of SQL type `registration`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Registration {
     /// The chunk is durable now.
-    New,
+    Registered,
     /// It was already.
     Known,
     /// Stored as failed: its job is cancelled.
@@ -67,30 +71,38 @@ pub enum Registered {
     NoSource,
 }
 
-impl Registered {
-    fn from_answer(answer: &str) -> Self {
-        match answer {
-            "registered" => Self::New,
-            "cancelled" => Self::Cancelled,
-            "job_ended" => Self::JobEnded,
-            "no_source" => Self::NoSource,
-            _ => Self::Known,
-        }
-    }
-
+impl Registration {
     /// Why the message can never work; none: its chunk is durable.
     pub fn rejection(self) -> Option<&'static str> {
         match self {
-            Self::New | Self::Known | Self::Cancelled => None,
+            Self::Registered | Self::Known | Self::Cancelled => None,
             Self::JobEnded => Some("job_ended"),
             Self::NoSource => Some("the chunk is not registered and the message has no source"),
         }
     }
 }
 
+/// The words of SQL type `claim_outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+enum Outcome {
+    Claimed,
+    Completed,
+    Failed,
+    WorkerLost,
+    Cancelled,
+    Running,
+    Later,
+    Full,
+    Paused,
+    JobEnded,
+    NoSource,
+    Locked,
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
-    answer: String,
+    answer: Outcome,
     fence: Option<i64>,
     attempt: Option<i32>,
     message: Option<String>,
@@ -102,27 +114,42 @@ struct Row {
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 impl Database {
-    /// Claims a slot and a lease for the chunk, which is made durable first if nobody knows it: in one
-    /// statement.
+    /// Claims a slot and a lease for the chunk, which is made durable first if nobody knows it: in
+    /// one statement.
     ///
     /// # Errors
     ///
-    /// When the database is away; the claim may then be granted, and the same invocation gets it
-    /// back when it asks again.
+    /// [`Error::Away`]: the claim may be granted all the same, and the same invocation gets it back
+    /// when it asks again. [`Error::Unstorable`]: the message is to blame.
     pub async fn claim(
         &self,
         message: &ChunkMessage,
         owner: &str,
         invocation: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ClaimAnswer, Error> {
         let id = message.id();
-        let (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
-        if row.answer != "locked" {
-            return self.answer(id, sent_at, row);
+        let (mut sent_at, mut row) = self.ask_claim(message, owner, invocation).await?;
+        if row.answer == Outcome::Locked {
+            tokio::time::sleep(LOCKED_PAUSE).await;
+            (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
         }
-        tokio::time::sleep(LOCKED_PAUSE).await;
-        let (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
-        self.answer(id, sent_at, row)
+        let refusal = match row.answer {
+            Outcome::Claimed => {
+                let claim = self.granted(id, sent_at, row);
+                return Ok(ClaimAnswer::Granted(Box::new(claim)));
+            }
+            Outcome::Completed => Refusal::Completed,
+            Outcome::Failed => Refusal::Failed,
+            Outcome::WorkerLost => Refusal::WorkerLost,
+            Outcome::Cancelled => Refusal::Cancelled,
+            Outcome::Running | Outcome::Locked => Refusal::Running,
+            Outcome::Later => Refusal::Later,
+            Outcome::Full => Refusal::Full,
+            Outcome::Paused => Refusal::Paused,
+            Outcome::JobEnded => return Ok(rejected(Registration::JobEnded)),
+            Outcome::NoSource => return Ok(rejected(Registration::NoSource)),
+        };
+        Ok(ClaimAnswer::Refused(refusal))
     }
 
     async fn ask_claim(
@@ -131,66 +158,59 @@ impl Database {
         owner: &str,
         invocation: &str,
     ) -> Result<(Instant, Row), Error> {
+        let stored = stored(message);
+        let stores = stored.is_some();
         let sent_at = Instant::now();
-        let statement =
-            sqlx::query_as("-- claim\nselect * from claim($1, $2, $3, $4, $5, $6, $7, $8)")
-                .bind(message.job_id)
-                .bind(message.chunk_index)
-                .bind(message.total_chunks)
-                .bind(owner)
-                .bind(invocation)
-                .bind(self.lease.as_secs_f64())
-                .bind(message.priority)
-                .bind(stored(message));
-        let row = ask!(self.pool, self.cap, "claim", statement.fetch_one)?;
-        Ok((sent_at, row))
+        let statement = sqlx::query_as(
+            "-- claim
+            select answer::text, fence, attempt, message, active_chunks, max_chunks
+            from claim($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(message.job_id)
+        .bind(message.chunk_index)
+        .bind(message.total_chunks)
+        .bind(owner)
+        .bind(invocation)
+        .bind(self.terms.length().as_secs_f64())
+        .bind(message.priority)
+        .bind(stored);
+        let row = ask!(self.pool, self.cap, "claim", statement.fetch_one);
+        let row = row.map_err(|error: Error| if stores { error.of_registration() } else { error });
+        Ok((sent_at, row?))
     }
 
-    fn answer(&self, id: ChunkId, sent_at: Instant, row: Row) -> Result<Answer, Error> {
-        let refusal = match row.answer.as_str() {
-            "claimed" => {
-                let fence = Fence(row.fence.unwrap_or_default());
-                return Ok(Answer::Claimed(Claim {
-                    lease: Lease::granted(id, fence, sent_at, self.lease),
-                    attempt: row.attempt.unwrap_or_default(),
-                    message: row.message.unwrap_or_default(),
-                    active_chunks: row.active_chunks,
-                    max_chunks: row.max_chunks,
-                }));
-            }
-            "completed" => Refusal::Completed,
-            "failed" => Refusal::Failed,
-            "worker_lost" => Refusal::WorkerLost,
-            "cancelled" => Refusal::Cancelled,
-            "running" | "locked" => Refusal::Running,
-            "later" => Refusal::Later,
-            "full" => Refusal::Full,
-            "paused" => Refusal::Paused,
-            other => {
-                let rejection = Registered::from_answer(other).rejection();
-                let unknown =
-                    || Error::Refused { doing: "claim", source: sqlx::Error::RowNotFound };
-                return rejection.map(Answer::Rejected).ok_or_else(unknown);
-            }
-        };
-        Ok(Answer::Refused(refusal))
+    fn granted(&self, id: ChunkId, sent_at: Instant, row: Row) -> Claim {
+        let fence = Fence(row.fence.unwrap_or_default());
+        let message = row.message.unwrap_or_default();
+        Claim {
+            lease: Lease::granted(id, fence, sent_at, self.terms),
+            attempt: row.attempt.unwrap_or_default(),
+            message: ChunkMessage::parse(&message).map_err(|error| refusal(&error)),
+            active_chunks: row.active_chunks,
+            max_chunks: row.max_chunks,
+        }
     }
 
     /// Makes a chunk durable, if its job still takes chunks.
     ///
     /// # Errors
     ///
-    /// When the database is away or the message cannot be stored.
-    pub async fn register(&self, message: &ChunkMessage) -> Result<Registered, Error> {
-        let statement = sqlx::query_scalar("-- register\nselect register($1, $2, $3, $4, $5)")
-            .bind(message.job_id)
-            .bind(message.chunk_index)
-            .bind(message.total_chunks)
-            .bind(message.priority)
-            .bind(stored(message));
-        let answer: String = ask!(self.pool, self.cap, "register", statement.fetch_one)?;
-        Ok(Registered::from_answer(&answer))
+    /// [`Error::Unstorable`]: the message is to blame.
+    pub async fn register(&self, message: &ChunkMessage) -> Result<Registration, Error> {
+        let statement =
+            sqlx::query_scalar("-- register\nselect register($1, $2, $3, $4, $5)::text")
+                .bind(message.job_id)
+                .bind(message.chunk_index)
+                .bind(message.total_chunks)
+                .bind(message.priority)
+                .bind(stored(message));
+        let answer = ask!(self.pool, self.cap, "register", statement.fetch_one);
+        answer.map_err(Error::of_registration)
     }
+}
+
+fn rejected(registration: Registration) -> ClaimAnswer {
+    ClaimAnswer::Rejected(registration.rejection().unwrap_or_default())
 }
 
 /// The message as its chunk's row keeps it; none: a wake-up, whose chunk must be known.

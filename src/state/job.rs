@@ -1,11 +1,8 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
-use super::{Database, Error, classify};
+use super::{Database, Error, patiently};
 use crate::chunk::ChunkMessage;
-use serde::Serialize;
 use sqlx::types::Json;
-use std::{future::Future, time::Duration};
-use time::OffsetDateTime;
 
 /// A job to be registered with all its chunks.
 #[derive(Debug)]
@@ -29,38 +26,16 @@ pub enum Submitted {
     Different,
 }
 
-/// What became of a cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
+/// What became of a cancel: the words of SQL type `cancellation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Cancellation {
     /// Nothing of it runs any more.
     Cancelled,
     /// It was over already.
     JobEnded,
     /// No such job.
     Unknown,
-}
-
-/// A row of view `job_progress`.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the columns are documented in the interface")]
-pub struct JobProgress {
-    pub job_id: i64,
-    pub status: String,
-    pub total_chunks: i32,
-    pub pending_chunks: i32,
-    pub active_chunks: i32,
-    pub completed_chunks: i32,
-    pub failed_chunks: i32,
-    pub images_total: i64,
-    pub images_downloaded: i64,
-    pub images_valid: i64,
-    pub duplicates_removed: i64,
-    pub late_duplicates: i64,
-    pub progress: f64,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
 }
 
 /// A job whose chunks are all over, and whose `dataset.json` is not written yet.
@@ -85,26 +60,8 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
 }
 
-/// The server's own limit on a patient connection is 60 s.
-const PATIENCE: Duration = Duration::from_secs(65);
-
-/// Runs a call on a patient connection.
-async fn patient<T>(
-    doing: &'static str,
-    call: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, call).await {
-        Ok(result) => result.map_err(|source| classify(doing, source)),
-        Err(_) => Err(Error::Away { doing, source: None }),
-    }
-}
-
 impl Database {
     /// Registers a job and its chunks in one transaction.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn submit(&self, job: &NewJob) -> Result<Submitted, Error> {
         let messages: Vec<String> =
             job.messages.iter().map(|m| serde_json::to_string(m).unwrap_or_default()).collect();
@@ -129,7 +86,7 @@ impl Database {
         .bind(&job.source_sha256)
         .bind(&messages);
         let answer: Option<bool> =
-            patient("submit", statement.fetch_optional(&mut connection)).await?;
+            patiently("submit", statement.fetch_optional(&mut connection)).await?;
         Ok(match answer {
             Some(true) => Submitted::New,
             Some(false) => Submitted::Same,
@@ -138,10 +95,6 @@ impl Database {
     }
 
     /// The source of a known job: its SHA-256, or none for a job of messages.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn job_source(&self, job_id: i64) -> Result<Option<Option<String>>, Error> {
         let statement =
             sqlx::query_scalar("-- job_source\nselect source_sha256 from job where job_id = $1")
@@ -150,26 +103,13 @@ impl Database {
     }
 
     /// Cancels a job: what is pending or processing fails with `cancelled`.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn cancel(&self, job_id: i64) -> Result<Cancelled, Error> {
+    pub async fn cancel(&self, job_id: i64) -> Result<Cancellation, Error> {
         let mut connection = self.patient("cancel").await?;
-        let statement = sqlx::query_scalar("-- cancel\nselect cancel($1)").bind(job_id);
-        let answer: String = patient("cancel", statement.fetch_one(&mut connection)).await?;
-        Ok(match answer.as_str() {
-            "cancelled" => Cancelled::Cancelled,
-            "job_ended" => Cancelled::JobEnded,
-            _ => Cancelled::Unknown,
-        })
+        let statement = sqlx::query_scalar("-- cancel\nselect cancel($1)::text").bind(job_id);
+        patiently("cancel", statement.fetch_one(&mut connection)).await
     }
 
     /// Says that no more chunks come; false when there is no such job.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn close(&self, job_id: i64) -> Result<bool, Error> {
         let statement = sqlx::query(
             "-- close
@@ -182,58 +122,15 @@ impl Database {
     }
 
     /// Sets failed chunks back to pending and reopens the job; none when there is no such job.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn retry(&self, job_id: i64, index: Option<i32>) -> Result<Option<i32>, Error> {
         let mut connection = self.patient("retry").await?;
         let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2)");
         let statement = statement.bind(job_id).bind(index);
-        patient("retry", statement.fetch_one(&mut connection)).await
-    }
-
-    /// Pauses intake for the fleet; `None` lifts the pause.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn pause(&self, minutes: Option<u32>) -> Result<(), Error> {
-        let statement = sqlx::query(
-            "-- pause
-            update fleet set paused_until = clock_timestamp() + make_interval(mins => $1)",
-        )
-        .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
-        ask!(self.pool, self.cap, "pause", statement.execute).map(drop)
-    }
-
-    /// Asks every process to sweep its temp space.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn ask_sweep(&self) -> Result<(), Error> {
-        let statement =
-            sqlx::query("-- ask_sweep\nupdate fleet set sweep_asked_at = clock_timestamp()");
-        ask!(self.pool, self.cap, "ask_sweep", statement.execute).map(drop)
-    }
-
-    /// When a sweep was last asked for; none: never.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn sweep_asked_at(&self) -> Result<Option<OffsetDateTime>, Error> {
-        let statement = sqlx::query_scalar("-- sweep_asked_at\nselect sweep_asked_at from fleet");
-        ask!(self.pool, self.cap, "sweep_asked_at", statement.fetch_one)
+        patiently("retry", statement.fetch_one(&mut connection)).await
     }
 
     /// Jobs that are over but for their `dataset.json`.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn over_jobs(&self, only: Option<i64>) -> Result<Vec<OverJob>, Error> {
+    pub(crate) async fn over_jobs(&self, only: Option<i64>) -> Result<Vec<OverJob>, Error> {
         let statement = sqlx::query_as(
             "-- over_jobs
             select job_id, generation, ends_as from job_over
@@ -244,11 +141,7 @@ impl Database {
     }
 
     /// What `dataset.json` says of a job.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
+    pub(crate) async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
         let mut connection = self.patient("dataset_rows").await?;
         let statement = sqlx::query_as(
                 "-- dataset_rows
@@ -279,14 +172,10 @@ impl Database {
                 from chunk where job_id = $1",
             )
             .bind(job_id);
-        patient("dataset_rows", statement.fetch_one(&mut connection)).await
+        patiently("dataset_rows", statement.fetch_one(&mut connection)).await
     }
 
     /// What `stats.json` says of a job: the keys and units of img2dataset, over its completed chunks.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn stats(&self, job_id: i64) -> Result<serde_json::Value, Error> {
         let mut connection = self.patient("stats").await?;
         let statement = sqlx::query_scalar(
@@ -315,14 +204,10 @@ impl Database {
             from n cross join t",
         )
         .bind(job_id);
-        patient("stats", statement.fetch_one(&mut connection)).await
+        patiently("stats", statement.fetch_one(&mut connection)).await
     }
 
     /// Ends a job whose `dataset.json` is written; false when the job changed meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn end_job(&self, job: &OverJob) -> Result<bool, Error> {
         // The row lock comes first: a retry or a new chunk either is seen by the view or waits.
         let statement = sqlx::query(
@@ -340,21 +225,5 @@ impl Database {
         .bind(&job.ends_as);
         let done = ask!(self.pool, self.cap, "end_job", statement.execute)?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// Progress of one job, or of the newest ones.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
-        let mut connection = self.patient("job_progress").await?;
-        let statement = sqlx::query_as(
-            "-- job_progress
-                select * from job_progress where $1::bigint is null or job_id = $1
-                order by created_at desc limit 20",
-        )
-        .bind(only);
-        patient("job_progress", statement.fetch_all(&mut connection)).await
     }
 }

@@ -4,31 +4,25 @@ use super::{Database, Error};
 use crate::chunk::ChunkId;
 
 /// How long a process may top the queue up before another may.
-const PASS_LEASE_SECONDS: f64 = 10.0;
+const WAKER_LEASE_SECONDS: f64 = 10.0;
+/// A chunk that was woken and has not started is woken again after this: its message is lost.
+const WAKE_AGAIN_SECONDS: f64 = 60.0;
 
 impl Database {
-    /// Takes the waker's lease for a pass; false when another process has it.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn begin_pass(&self, owner: &str) -> Result<bool, Error> {
+    /// Takes the waker's lease; false when another process has it.
+    pub(crate) async fn take_waker(&self, owner: &str) -> Result<bool, Error> {
         let statement = sqlx::query(
-            "-- begin_pass
+            "-- take_waker
             update waker set holder = $1, until = clock_timestamp() + make_interval(secs => $2)
             where (select holder = $1 or until < clock_timestamp() from waker for update skip locked)",
         )
         .bind(owner)
-        .bind(PASS_LEASE_SECONDS);
-        let done = ask!(self.pool, self.cap, "begin_pass", statement.execute)?;
+        .bind(WAKER_LEASE_SECONDS);
+        let done = ask!(self.pool, self.cap, "take_waker", statement.execute)?;
         Ok(done.rows_affected() == 1)
     }
 
     /// Picks up to `n` chunks that could start, first things first, and notes that they are woken.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
     pub async fn pick_to_wake(&self, n: usize) -> Result<Vec<ChunkId>, Error> {
         let statement = sqlx::query_as(
             "-- pick_to_wake
@@ -38,7 +32,7 @@ impl Database {
                 where c.state = 'pending'
                     and (c.not_before is null or c.not_before <= clock_timestamp())
                     and (c.woken_at is null
-                        or c.woken_at < clock_timestamp() - interval '60 seconds')
+                        or c.woken_at < clock_timestamp() - make_interval(secs => $2))
                     and j.ended_at is null and j.cancelled_at is null
                     and not exists (select from fleet where paused_until > clock_timestamp())
                     and (c.expiries < 3 or not exists (
@@ -54,17 +48,14 @@ impl Database {
             select job_id, chunk_index from woken
             order by priority desc, created_at, chunk_index",
         )
-        .bind(i64::try_from(n).unwrap_or(i64::MAX));
+        .bind(i64::try_from(n).unwrap_or(i64::MAX))
+        .bind(WAKE_AGAIN_SECONDS);
         let rows: Vec<(i64, i32)> = ask!(self.pool, self.cap, "pick_to_wake", statement.fetch_all)?;
         Ok(rows.into_iter().map(|(job_id, chunk_index)| ChunkId { job_id, chunk_index }).collect())
     }
 
     /// Notes that no message is under way for the chunk, so that the waker may send one.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn unwake(&self, id: ChunkId) -> Result<(), Error> {
+    pub(crate) async fn unwake(&self, id: ChunkId) -> Result<(), Error> {
         let statement = sqlx::query(
             "-- unwake
             update chunk set woken_at = null

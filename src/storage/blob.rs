@@ -77,16 +77,12 @@ impl Storage {
     /// # Errors
     ///
     /// [`Error::Missing`] when there is no such blob.
-    pub async fn read_source(&self, name: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn read_source(&self, name: &str) -> Result<Vec<u8>, Error> {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
     /// Writes a list of URLs where there is none. Returns the version of another list that is there
     /// already, of which an unfinished submit may be the writer.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
     pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
         let (doing, container) = ("write source", &self.source_container);
         match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
@@ -114,11 +110,7 @@ impl Storage {
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn read_dataset(&self, name: &str) -> Result<Option<(Etag, Vec<u8>)>, Error> {
+    pub(crate) async fn read_dataset(&self, name: &str) -> Result<Option<(Etag, Vec<u8>)>, Error> {
         match self.read("read blob", &self.dataset_container, name).await {
             Ok(found) => Ok(Some(found)),
             Err(Error::Missing { .. }) => Ok(None),
@@ -156,14 +148,10 @@ impl Storage {
         read.await?.ok_or_else(too_large)
     }
 
-    /// Looks at a blob of the dataset container; none when there is none.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
+    /// Version and metadata of a blob of the dataset container; none when there is none.
     pub async fn head_dataset(&self, name: &str) -> Result<Option<BlobHead>, Error> {
         let blob = self.blob(&self.dataset_container, name)?;
-        let head = call("look at blob", CALL_DEADLINE, async {
+        let head = call("read blob properties", CALL_DEADLINE, async {
             let answer = blob.get_properties(None).await?;
             let metadata = answer.metadata()?;
             let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
@@ -179,10 +167,6 @@ impl Storage {
 
     /// Stages a block of a shard. Without Content-MD5, which took a third of all CPU time (`cargo xtask
     /// bench cpu_http`): TLS notices damage on the way, and the shard's SHA-256 is in its metadata.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
     pub async fn stage(&self, name: &str, block_id: &str, bytes: Bytes) -> Result<(), Error> {
         let blob = self.blob(&self.dataset_container, name)?.block_blob_client();
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -225,7 +209,7 @@ impl Storage {
     /// # Errors
     ///
     /// [`Error::Conflict`] when the condition does not hold.
-    pub async fn put_dataset(
+    pub(crate) async fn put_dataset(
         &self,
         name: &str,
         bytes: Vec<u8>,

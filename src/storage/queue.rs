@@ -1,6 +1,6 @@
 //! Queues: messages out, a look at what is visible, poison in.
 
-use super::{CALL_DEADLINE, CHUNKS, Error, Storage, call};
+use super::{CALL_DEADLINE, Error, Queue, Storage, call};
 use azure_core::http::headers::HeaderName;
 use azure_storage_queue::{
     QueueClient, QueueClientOptions,
@@ -21,10 +21,10 @@ pub struct QueueMessage {
 }
 
 /// The most messages one call returns; a limit of the service.
-pub const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 impl Storage {
-    fn queue(&self, name: &str) -> Result<QueueClient, Error> {
+    fn client(&self, name: &str) -> Result<QueueClient, Error> {
         let url = self.url(&self.endpoints.queue, name);
         let options =
             QueueClientOptions { client_options: self.client_options(), ..Default::default() };
@@ -33,32 +33,24 @@ impl Storage {
     }
 
     pub(super) async fn create_queue(&self, name: &str) -> Result<(), Error> {
-        match call("create queue", CALL_DEADLINE, self.queue(name)?.create(None)).await {
+        match call("create queue", CALL_DEADLINE, self.client(name)?.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
             Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
         }
     }
 
     /// Sends a text. JSON goes out as it is: host.json says `messageEncoding: none`.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn send(&self, queue: &str, text: String) -> Result<(), Error> {
+    pub async fn send(&self, queue: Queue, text: String) -> Result<(), Error> {
         let message = Outgoing { message_text: Some(text) };
         let message =
             message.try_into().map_err(|error| super::classify("send message", &error))?;
-        let queue = self.queue(queue)?;
+        let queue = self.client(queue.name())?;
         call("send message", CALL_DEADLINE, queue.send_message(message, None)).await.map(drop)
     }
 
     /// How many messages are visible, at most [`BATCH`].
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn visible_messages(&self, queue: &str) -> Result<usize, Error> {
-        let queue = self.queue(queue)?;
+    pub(crate) async fn visible_messages(&self, queue: Queue) -> Result<usize, Error> {
+        let queue = self.client(queue.name())?;
         let options = QueueClientPeekMessagesOptions {
             number_of_messages: i32::try_from(BATCH).ok(),
             ..Default::default()
@@ -69,42 +61,30 @@ impl Storage {
     }
 
     /// How many messages the queue has, visible or not, roughly.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn depth(&self, queue: &str) -> Result<i32, Error> {
-        let queue = self.queue(queue)?;
-        let look = async { queue.get_properties(None).await?.approximate_messages_count() };
-        let count = call("look at queue", CALL_DEADLINE, look).await?;
+    pub async fn depth(&self, queue: Queue) -> Result<i32, Error> {
+        let queue = self.client(queue.name())?;
+        let asked = async { queue.get_properties(None).await?.approximate_messages_count() };
+        let count = call("read queue properties", CALL_DEADLINE, asked).await?;
         Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
     }
 
     /// The service's clock when it was asked, as its answer says it.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
     pub async fn clock(&self) -> Result<Option<String>, Error> {
-        let queue = self.queue(CHUNKS)?;
-        let look = async {
+        let queue = self.client(Queue::Chunks.name())?;
+        let asked = async {
             Ok(queue
                 .get_properties(None)
                 .await?
                 .headers()
                 .get_optional_string(&HeaderName::from_static("date")))
         };
-        call("look at queue", CALL_DEADLINE, look).await
+        call("read queue properties", CALL_DEADLINE, asked).await
     }
 
-    /// Takes up to [`BATCH`] messages; they come back unless deleted. A queue that does not exist
-    /// is empty: the host makes poison queues when it needs them.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn receive(&self, queue: &str) -> Result<Vec<QueueMessage>, Error> {
-        let queue = self.queue(queue)?;
+    /// Takes up to [`BATCH`] messages of a poison queue; they come back unless deleted. A queue that
+    /// does not exist is empty: the host makes it when it needs it.
+    pub(crate) async fn receive_poison(&self, queue: Queue) -> Result<Vec<QueueMessage>, Error> {
+        let queue = self.client(queue.poison_name())?;
         let options = QueueClientReceiveMessagesOptions {
             number_of_messages: i32::try_from(BATCH).ok(),
             ..Default::default()
@@ -125,13 +105,13 @@ impl Storage {
             .collect())
     }
 
-    /// Deletes a received message; one that is gone already is deleted.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn delete(&self, queue: &str, message: &QueueMessage) -> Result<(), Error> {
-        let queue = self.queue(queue)?;
+    /// Deletes a received poison message; one that is gone already is deleted.
+    pub(crate) async fn delete_poison(
+        &self,
+        queue: Queue,
+        message: &QueueMessage,
+    ) -> Result<(), Error> {
+        let queue = self.client(queue.poison_name())?;
         let delete = queue.delete_message(&message.id, &message.receipt, None);
         match call("delete message", CALL_DEADLINE, delete).await {
             Ok(_) | Err(Error::Missing { .. }) => Ok(()),

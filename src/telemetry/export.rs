@@ -24,7 +24,6 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 /// One upload; the exporter tries again, with pauses of half a minute in all.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
@@ -99,7 +98,7 @@ impl Export {
     /// # Errors
     ///
     /// What the endpoint or the way there said, in up to 135 s.
-    pub async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
+    pub(crate) async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
         let reader = PeriodicReader::builder(self.exporter.clone()).with_interval(NEVER).build();
         let provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
@@ -115,18 +114,10 @@ impl Export {
         flushed.map_err(|error| error.to_string())
     }
 
-    /// Sends what there is at the beginning of a drain and at its end: a host kills the process soon
-    /// after, and an interval of metrics with it. Waits for neither.
-    pub async fn flush_at_drain(
-        self,
-        intake_stopped: CancellationToken,
-        drain_over: CancellationToken,
-    ) {
-        for moment in [intake_stopped, drain_over] {
-            moment.cancelled().await;
-            let Self { traces, metrics, .. } = self.clone();
-            std::thread::spawn(move || (traces.force_flush(), metrics.force_flush()));
-        }
+    /// Sends what there is now; waits for nothing.
+    pub fn flush(&self) {
+        let Self { traces, metrics, .. } = self.clone();
+        std::thread::spawn(move || (traces.force_flush(), metrics.force_flush()));
     }
 
     /// Sends what is left, both providers side by side, for 2 s at most.

@@ -4,7 +4,7 @@
 //! `azure_memory`), and ours in the same style. Counters are exported as deltas. Without telemetry
 //! every instrument is a no-op.
 
-use crate::{settings::MIB, spool::Budget};
+use crate::{settings::MIB, spool::Budget, state::HealthRow};
 use opentelemetry::{
     global,
     metrics::{Counter, Gauge, Histogram, ObservableGauge},
@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Chunks that ended as failed, for good until somebody retries them; cancelled ones do not count. Not
 /// a process's own: it is derived from the database and sent by itself.
-pub const FAILED_CHUNKS: &str = "failed_chunks";
+pub(crate) const FAILED_CHUNKS: &str = "failed_chunks";
 
 /// What a process records.
 #[derive(Debug)]
@@ -44,25 +44,6 @@ struct Fleet {
     queue_depth: Gauge<f64>,
     azure_cpu: Gauge<f64>,
     azure_memory: Gauge<f64>,
-}
-
-/// The fleet as a health check saw it; none: not known.
-#[derive(Debug, Clone, Copy)]
-pub struct FleetGauges {
-    /// Slots taken.
-    pub active_chunks: i32,
-    /// The limit in force.
-    pub max_chunks: i32,
-    /// Chunks that wait.
-    pub pending_chunks: i64,
-    /// Age of the oldest of them.
-    pub oldest_pending_seconds: Option<f64>,
-    /// Messages, roughly.
-    pub queue_depth: Option<i32>,
-    /// Percent.
-    pub azure_cpu: Option<f64>,
-    /// Percent.
-    pub azure_memory: Option<f64>,
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "gauges are approximate")]
@@ -147,7 +128,7 @@ impl Metrics {
     }
 
     /// A health check saw the fleet.
-    pub fn fleet(&self, seen: &FleetGauges) {
+    pub fn fleet(&self, seen: &HealthRow) {
         let Fleet {
             active_chunks,
             max_chunks,
@@ -162,10 +143,10 @@ impl Metrics {
                 gauge.record(value, &[]);
             }
         };
-        known(active_chunks, Some(seen.active_chunks.into()));
-        known(max_chunks, Some(seen.max_chunks.into()));
-        known(pending_chunks, u64::try_from(seen.pending_chunks).ok().map(float));
-        known(oldest_pending_seconds, seen.oldest_pending_seconds);
+        known(active_chunks, Some(seen.gauges.active_chunks.into()));
+        known(max_chunks, Some(seen.gauges.max_chunks.into()));
+        known(pending_chunks, u64::try_from(seen.gauges.pending_chunks).ok().map(float));
+        known(oldest_pending_seconds, seen.gauges.oldest_pending_seconds);
         known(queue_depth, seen.queue_depth.map(f64::from));
         known(azure_cpu, seen.azure_cpu);
         known(azure_memory, seen.azure_memory);

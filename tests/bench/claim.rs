@@ -6,7 +6,7 @@ use crate::{
     world::Bench,
 };
 use anyhow::{Context as _, Result, ensure};
-use chunk_handler::state::{Answer, Database, Refusal};
+use chunk_handler::state::{ClaimAnswer, Database, LeaseTerms, Refusal};
 use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
 use std::{
     future::Future,
@@ -26,7 +26,6 @@ const RATE: u32 = 200;
 const PROCESSES: usize = 16;
 /// How long a granted slot is held: some claims find the fleet full, most do not.
 const HELD: Duration = Duration::from_millis(25);
-const MANIFEST: &str = "job/chunks/chunk.manifest.json";
 
 /// Claims and updates take turns this quickly, so that what else the machine does meets both.
 const OFFERS_OF_A_TURN: usize = 200;
@@ -152,7 +151,7 @@ struct Claimers {
 
 impl Claimers {
     async fn open(url: &str) -> Result<Self> {
-        let open = |_| Database::open(url, LEASE);
+        let open = |_| Database::open(url, LeaseTerms::new(LEASE));
         let databases = (0..PROCESSES).map(open).collect::<Result<Vec<_>, _>>()?;
         // Every connection stands and knows the statements before anything is measured.
         for _ in 0..8 {
@@ -177,8 +176,8 @@ impl Claimers {
         let answer = database.claim(&message, "bench/1/00000000", &n.to_string()).await?;
         let latency = due.elapsed();
         let claim = match answer {
-            Answer::Claimed(claim) => claim,
-            Answer::Refused(Refusal::Full) => {
+            ClaimAnswer::Granted(claim) => claim,
+            ClaimAnswer::Refused(Refusal::Full) => {
                 self.n_full.fetch_add(1, Ordering::Relaxed);
                 return Ok(latency);
             }
@@ -188,7 +187,7 @@ impl Claimers {
         tokio::time::sleep(HELD).await;
         let report = rows::report(claim.lease.id, claim.lease.fence);
         let until = tokio::time::Instant::now() + LEASE;
-        database.complete(claim.lease, &report, MANIFEST, until).await?;
+        database.complete(claim.lease, &report, until).await?;
         Ok(latency)
     }
 

@@ -6,7 +6,7 @@ use crate::{
     world::Bench,
 };
 use anyhow::{Result, bail};
-use chunk_handler::state::{Answer, Database};
+use chunk_handler::state::{ClaimAnswer, Database, LeaseTerms};
 use std::time::Instant;
 
 const SMALL: i64 = 10_000;
@@ -61,7 +61,7 @@ impl Table {
         let sql = format!("alter database {} set synchronous_commit = off", name(n_rows));
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await?;
         pool.close().await;
-        Ok(Self { database: Database::open(&url, LEASE)?, n_claimed: 0 })
+        Ok(Self { database: Database::open(&url, LeaseTerms::new(LEASE))?, n_claimed: 0 })
     }
 
     /// Claims a chunk and completes it; how long the claim took, in milliseconds.
@@ -71,10 +71,10 @@ impl Table {
         let since = Instant::now();
         let answer = self.database.claim(&message, "bench/1/00000000", "one").await?;
         let took = ms(since.elapsed());
-        let Answer::Claimed(claim) = answer else { bail!("{answer:?}") };
+        let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
         let report = rows::report(claim.lease.id, claim.lease.fence);
         let until = tokio::time::Instant::now() + LEASE;
-        self.database.complete(claim.lease, &report, "job/manifest.json", until).await?;
+        self.database.complete(claim.lease, &report, until).await?;
         Ok(took)
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use chunk_handler::{
-    chunk::{ChunkId, ChunkMessage, Fence, Report, ShardRef, Totals},
-    state::Database,
+    chunk::{ChunkId, ChunkMessage, Completion, Fence, ShardRef, Totals},
+    state::{Database, LeaseTerms},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const LEASE: Duration = Duration::from_secs(60);
 
 /// Brings the schema of an empty database up to date and sets the limit.
 pub async fn prepare(url: &str, limit: i32) -> Result<PgPool> {
-    Database::open(url, LEASE)?.migrate().await?;
+    Database::open(url, LeaseTerms::new(LEASE))?.migrate().await?;
     let pool = PgPoolOptions::new().max_connections(2).connect(url).await?;
     sqlx::query("update chunk_handler.fleet set max_chunks = $1")
         .bind(limit)
@@ -85,8 +85,8 @@ pub fn wake_up(chunk_index: i32) -> ChunkMessage {
 }
 
 /// What completes a chunk, without images.
-pub fn report(id: ChunkId, fence: Fence) -> Report {
+pub fn report(id: ChunkId, fence: Fence) -> Completion {
     let shard =
         ShardRef { blob: id.shard_blob("job"), bytes: 10_240, sha256: "0".repeat(64), samples: 0 };
-    Report { totals: Totals::default(), shard, shard_fence: fence, hashes: Vec::new() }
+    Completion { totals: Totals::default(), shard, shard_fence: fence, hashes: Vec::new() }
 }

@@ -153,7 +153,7 @@ const CALLS: [(&str, &str); 16] = [
     ("postgres", " claim"),
     ("postgres", " complete"),
     ("postgres", " give_up"),
-    ("postgres", " heartbeat"),
+    ("postgres", " renew"),
     ("postgres", " register"),
     ("postgres", " pick_to_wake"),
     ("postgres", ""),

@@ -124,7 +124,7 @@ async fn every_refusal_is_answered_and_starts_nothing() {
     assert_eq!(status, "cancelled");
 }
 
-/// A running chunk notices its cancel at the next heartbeat and frees everything.
+/// A running chunk notices its cancel at the next renewal and frees everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_stops_a_running_chunk() {
     let rig = Rig::new().await;

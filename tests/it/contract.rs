@@ -3,7 +3,7 @@
 use crate::rig::{Rig, envelope};
 use chunk_handler::{
     settings::{Profile, Program, Settings},
-    storage::{CHUNKS, CONTROL, POISON},
+    storage::Queue,
 };
 use serde_json::{Value, json};
 use std::{
@@ -49,14 +49,17 @@ fn functions_and_queues_have_the_names_of_the_code() {
     let functions = functions();
     let names: Vec<&str> = functions.keys().map(String::as_str).collect();
     assert_eq!(names, ["control", "health_check", "process_chunk"]);
-    for (name, queue) in [("process_chunk", CHUNKS), ("control", CONTROL)] {
+    for (name, queue) in
+        [("process_chunk", Queue::Chunks.name()), ("control", Queue::Control.name())]
+    {
         let binding = binding(&functions[name]);
         let expected = json!({"name": "message", "type": "queueTrigger", "direction": "in",
             "queueName": queue, "connection": "ChunkStorage"});
         assert_eq!(*binding, expected, "{name}");
     }
-    assert_eq!((CHUNKS, CONTROL), ("chunks", "chunk-control"));
-    assert_eq!(POISON, [format!("{CHUNKS}-poison"), format!("{CONTROL}-poison")]);
+    let names = Queue::ALL.map(|queue| (queue.name(), queue.poison_name()));
+    assert_eq!(names.map(|(name, _)| name), ["chunks", "chunk-control"]);
+    assert!(names.iter().all(|(name, poison)| *poison == format!("{name}-poison")));
     let timer = binding(&functions["health_check"]);
     let expected = json!({"name": "timer", "type": "timerTrigger", "direction": "in",
         "schedule": "0 */5 * * * *"});

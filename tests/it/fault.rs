@@ -82,9 +82,9 @@ async fn a_process_stopped_while_staging_wakes_without_effect() {
     assert_eq!(shard_fence(&rig).await, 2);
 }
 
-/// I5: stopped in the heartbeat before the commit, which waits for a locked row.
+/// I5: stopped in the renewal before the commit, which waits for a locked row.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_stopped_in_its_last_heartbeat_commits_nothing() {
+async fn a_process_stopped_in_its_last_renewal_commits_nothing() {
     let rig = Rig::new().await;
     let first = rig.handler().await;
     rig.origin.set_delay(Duration::from_millis(700));
@@ -94,7 +94,7 @@ async fn a_process_stopped_in_its_last_heartbeat_commits_nothing() {
         let mut lock = rig.pool.begin().await.unwrap();
         let statement = "select from chunk_handler.chunk for update";
         sqlx::query(statement).execute(&mut *lock).await.unwrap();
-        // Both pictures are there after 700 ms; the heartbeat asks again and again.
+        // Both pictures are there after 700 ms; the renewal is asked again and again.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         first.signal(Signal::SIGSTOP);
         assert_eq!(rig.blobs.list(DATASETS, "job_1/").await.unwrap(), Vec::<String>::new());

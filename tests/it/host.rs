@@ -157,7 +157,7 @@ async fn an_invocation_waits_for_the_database() {
     handler.answers().await;
     let message = inline(1, 0, &rig.pictures(2));
     let (answer, ()) = tokio::join!(handler.deliver("held", &message), async {
-        handler.line("database away, holding the invocation").await;
+        handler.line("no answer yet, asking again").await;
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {

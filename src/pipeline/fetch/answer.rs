@@ -1,7 +1,7 @@
 //! What an HTTP answer, or its absence, means for the image.
 
-use super::{TryError, is_transient};
-use crate::{chunk::Reason, pipeline::address::AddressRefused, settings::DownloadSettings};
+use super::{TryError, address::AddressRefused, is_transient};
+use crate::{chunk::Reason, settings::DownloadSettings};
 use reqwest::{Response, StatusCode, header};
 use std::{
     error::Error,
@@ -57,7 +57,8 @@ pub(super) fn check_head(
     Ok(())
 }
 
-/// Retry-After as seconds or a date; nonsense counts as absent.
+/// Retry-After as seconds or a date (RFC 9110, section 10.2.3,
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>); nonsense counts as absent.
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
@@ -68,7 +69,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// `X-Robots-Tag: [agent:] directive, …` with a directive that keeps images out of datasets.
+/// `X-Robots-Tag: [agent:] directive, …` with a directive that keeps images out of datasets:
+/// <https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag> for the form and
+/// `noindex`, `noimageindex`; `noai` and `noimageai` are the convention
+/// that img2dataset respects too.
 fn opts_out(response: &Response) -> bool {
     let values = response.headers().get_all("x-robots-tag");
     values.iter().filter_map(|value| value.to_str().ok()).any(|value| {

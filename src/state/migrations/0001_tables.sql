@@ -3,6 +3,10 @@
 
 create type chunk_state as enum ('pending', 'processing', 'completed', 'failed');
 
+-- How a claim ended.
+create type attempt_outcome as enum
+    ('completed', 'failed', 'released', 'retried', 'expired', 'cancelled');
+
 create table fleet (
     one boolean primary key default true check (one),
     max_chunks integer not null default 1 check (max_chunks between 1 and 10000),
@@ -147,8 +151,7 @@ create table attempt (
     invocation_id text not null,
     claimed_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
-    outcome text check (outcome in
-        ('completed', 'failed', 'released', 'retried', 'expired', 'cancelled')),
+    outcome attempt_outcome,
     error_code text,
     temp_peak_bytes bigint,
     primary key (job_id, chunk_index, fence),

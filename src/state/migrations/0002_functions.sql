@@ -9,7 +9,7 @@ returns double precision language sql immutable as $$
 $$;
 
 -- Ends the claim of a locked chunk that is processing: slot, attempt and lease columns.
-create function end_claim(p chunk, p_outcome text, p_error_code text, p_temp_peak bigint)
+create function end_claim(p chunk, p_outcome attempt_outcome, p_error_code text, p_temp_peak bigint)
 returns void language plpgsql as $$
 begin
     update slot set job_id = null, chunk_index = null
@@ -19,12 +19,15 @@ begin
         where job_id = p.job_id and chunk_index = p.chunk_index and fence = p.fence;
 end $$;
 
--- Reclaims a locked chunk whose lease has run out. Not charged. A chunk that loses its
--- worker 20 times in a row is taken to kill it, and fails.
+-- How many leases of a chunk may run out in a row: at the last one it is taken to kill its workers,
+-- and fails.
+create function most_expiries() returns integer language sql immutable as $$ select 20 $$;
+
+-- Reclaims a locked chunk whose lease has run out. Not charged.
 create function expire(p chunk) returns chunk language plpgsql as $$
 declare
     n integer := p.expiries + 1;
-    lost boolean := p.expiries + 1 >= 20;
+    lost boolean := p.expiries + 1 >= most_expiries();
     result chunk;
 begin
     perform end_claim(p, 'expired', 'lease_expired', null);
@@ -57,8 +60,12 @@ begin
     insert into slot (slot_no) select generate_series(1, p_max_chunks) on conflict do nothing;
 end $$;
 
+-- The answers of claim. Of register: job_ended and no_source.
+create type claim_outcome as enum ('claimed', 'completed', 'failed', 'worker_lost', 'cancelled',
+    'running', 'later', 'full', 'paused', 'job_ended', 'no_source', 'locked');
+
 create type claim_answer as (
-    answer text,
+    answer claim_outcome,
     fence bigint,
     attempt integer,
     message text,
@@ -94,16 +101,18 @@ begin
     return not found;
 end $$;
 
+create type registration as enum ('registered', 'known', 'cancelled', 'job_ended', 'no_source');
+
 -- Makes a chunk durable: registered (new), known, cancelled (stored as failed) or job_ended.
 -- Without p_message (it has no source) only a known chunk counts: else no_source.
 create function register(p_job bigint, p_index integer, p_total integer, p_priority smallint,
-    p_message text) returns text language plpgsql as $$
+    p_message text) returns registration language plpgsql as $$
 declare
     j job;
 begin
     if p_message is null then
         return case when exists (select from chunk where job_id = p_job
-            and chunk_index = p_index) then 'known' else 'no_source' end;
+            and chunk_index = p_index) then 'known' else 'no_source' end::registration;
     end if;
     insert into job (job_id, total_chunks) values (p_job, p_total)
         on conflict (job_id) do update
@@ -125,7 +134,7 @@ begin
             case when j.cancelled_at is not null then 'cancelled' end,
             case when j.cancelled_at is not null then 'the job was cancelled' end);
     update job set updated_at = clock_timestamp() where job_id = p_job;
-    return case when j.cancelled_at is null then 'registered' else 'cancelled' end;
+    return case when j.cancelled_at is null then 'registered' else 'cancelled' end::registration;
 end $$;
 
 -- May this chunk start now? A chunk that nobody knows is registered first. Answers claimed,
@@ -140,6 +149,7 @@ declare
     s integer;
     a claim_answer;
     lost boolean := false;
+    r registration;
 begin
     select max_chunks, 0 into a.max_chunks, a.active_chunks from fleet;
     if p_total is not null then
@@ -152,12 +162,16 @@ begin
         for no key update skip locked;
     if not found then
         perform from chunk where job_id = p_job and chunk_index = p_index;
-        a.answer := case when found then 'locked'
-            else register(p_job, p_index, p_total, p_priority, p_message) end;
-        if a.answer in ('locked', 'job_ended', 'no_source') then
+        if found then
+            a.answer := 'locked';
             return a;
         end if;
-        -- Not ours alone if somebody else was quicker to register it.
+        r := register(p_job, p_index, p_total, p_priority, p_message);
+        if r in ('job_ended', 'no_source') then
+            a.answer := r::text::claim_outcome;
+            return a;
+        end if;
+        -- The row is new, or somebody else was quicker to register it and may hold its lock now.
         select * into c from chunk where job_id = p_job and chunk_index = p_index
             for no key update skip locked;
         if not found then
@@ -180,7 +194,7 @@ begin
     if c.state = 'processing' then
         -- The same invocation of the same process asks again: the reply to its claim was lost.
         a.answer := case when c.invocation_id = p_invocation and c.owner = p_owner
-            then 'claimed' else 'running' end;
+            then 'claimed' else 'running' end::claim_outcome;
         a.message := c.message;
         if a.answer = 'claimed' then
             update chunk set lease_until =
@@ -191,7 +205,7 @@ begin
         a.answer := 'completed';
     elsif c.state = 'failed' then
         a.answer := case when lost then 'worker_lost'
-            when c.error_code = 'cancelled' then 'cancelled' else 'failed' end;
+            when c.error_code = 'cancelled' then 'cancelled' else 'failed' end::claim_outcome;
     elsif f.paused_until > clock_timestamp() then
         a.answer := 'paused';
     elsif c.not_before > clock_timestamp() then
@@ -200,7 +214,7 @@ begin
         a.answer := 'later';
     else
         s := free_slot(f.max_chunks);
-        a.answer := case when s is null then 'full' else 'claimed' end;
+        a.answer := case when s is null then 'full' else 'claimed' end::claim_outcome;
     end if;
     if s is not null then
         update slot set job_id = p_job, chunk_index = p_index where slot_no = s;
@@ -234,7 +248,7 @@ begin
 end $$;
 
 -- True when the attempt of this fence already ended this way: the reply was lost.
-create function already(p_job bigint, p_index integer, p_fence bigint, p_outcome text)
+create function already(p_job bigint, p_index integer, p_fence bigint, p_outcome attempt_outcome)
 returns boolean language sql stable as $$
     select exists (select from attempt where job_id = p_job and chunk_index = p_index
         and fence = p_fence and outcome = p_outcome)
@@ -276,12 +290,12 @@ end $$;
 -- Gives a chunk up: 'released' (not charged), 'retried' (charged; failed at p_max_attempts) or
 -- 'failed'. Seconds of not_before: p_first doubled up to 300, or none when p_first is 0.
 -- Returns the outcome, or null when the lease is lost.
-create function give_up(p_job bigint, p_index integer, p_fence bigint, p_outcome text,
+create function give_up(p_job bigint, p_index integer, p_fence bigint, p_outcome attempt_outcome,
     p_code text, p_message text, p_max_attempts integer, p_first double precision,
-    p_temp_peak bigint) returns text language plpgsql as $$
+    p_temp_peak bigint) returns attempt_outcome language plpgsql as $$
 declare
     c chunk := held(p_job, p_index, p_fence);
-    outcome text := p_outcome;
+    outcome attempt_outcome := p_outcome;
     released integer := 0;
     wait double precision := 0;
 begin
@@ -335,8 +349,10 @@ begin
     end loop;
 end $$;
 
--- Fails what is not over. Returns cancelled, job_ended or unknown.
-create function cancel(p_job bigint) returns text language plpgsql as $$
+create type cancellation as enum ('cancelled', 'job_ended', 'unknown');
+
+-- Fails what is not over.
+create function cancel(p_job bigint) returns cancellation language plpgsql as $$
 declare
     j job;
     c chunk;

@@ -66,8 +66,8 @@ select job_id, chunk_index, state::text as status, attempt, expiries, fence, sha
 from chunk;
 
 create view attempt_log as
-select job_id, chunk_index, fence, owner, invocation_id, claimed_at, finished_at, outcome,
-    error_code, temp_peak_bytes
+select job_id, chunk_index, fence, owner, invocation_id, claimed_at, finished_at,
+    outcome::text as outcome, error_code, temp_peak_bytes
 from attempt;
 
 create view rejected_message as

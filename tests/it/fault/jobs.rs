@@ -44,9 +44,9 @@ async fn a_claim_in_a_cancelled_job_is_refused() {
     let rig = Rig::new().await;
     let sql = Sql::new(&rig, 2).await;
     sql.job(1, 1).await;
-    assert_eq!(sql.value::<String>("select cancel(1)").await, "cancelled");
+    assert_eq!(sql.value::<String>("select cancel(1)::text").await, "cancelled");
     assert_eq!(sql.claim(0, "a").await.0, "cancelled");
-    let late = "select register(1, 1, null, 5::smallint, '{}')";
+    let late = "select register(1, 1, null, 5::smallint, '{}')::text";
     assert_eq!(sql.value::<String>(late).await, "cancelled");
     assert_eq!(sql.claim(1, "b").await.0, "cancelled");
     let stored = "select bool_and(state = 'failed' and error_code = 'cancelled') from chunk";

@@ -40,7 +40,7 @@ impl Sql {
 
     /// Claims a chunk of job 1: the answer, and the fence.
     pub async fn claim(&self, index: i32, invocation: &str) -> (String, i64) {
-        let claim = "select answer, coalesce(fence, 0) from claim(1, $1, null, 'test', $2, 60, 5::smallint, null)";
+        let claim = "select answer::text, coalesce(fence, 0) from claim(1, $1, null, 'test', $2, 60, 5::smallint, null)";
         let claim = sqlx::query_as(claim).bind(index).bind(invocation);
         claim.fetch_one(&self.pool).await.unwrap()
     }
@@ -62,7 +62,7 @@ impl Sql {
 
     /// Gives a chunk of job 1 up, at most four attempts; what became of it.
     pub async fn give_up(&self, index: i32, fence: i64, outcome: &str) -> Option<String> {
-        let give_up = "select give_up(1, $1, $2, $3, 'code', 'message', 4, 5, 0)";
+        let give_up = "select give_up(1, $1, $2, $3::text::attempt_outcome, 'code', 'message', 4, 5, 0)::text";
         let give_up = sqlx::query_scalar(give_up).bind(index).bind(fence).bind(outcome);
         give_up.fetch_one(&self.pool).await.unwrap()
     }

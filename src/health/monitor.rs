@@ -18,7 +18,7 @@ use std::{
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, timeout};
 
-/// The metrics API (`infra`, section 3).
+/// The metrics API: <https://learn.microsoft.com/rest/api/monitor/metrics/list>.
 const API_VERSION: &str = "2024-02-01";
 /// How far back is asked, and how old a point may be.
 const SPAN: Duration = Duration::from_secs(600);
@@ -33,7 +33,7 @@ const THROTTLED_WAIT: Duration = Duration::from_secs(60);
 /// How far Azure Monitor can be believed; the later ones are worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AzureState {
+pub(super) enum AzureState {
     /// No resource is named in the settings.
     NotConfigured,
     /// Every metric has a point of the last ten minutes.
@@ -48,7 +48,7 @@ pub enum AzureState {
 
 impl AzureState {
     /// The word of the health row.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::NotConfigured => "not_configured",
             Self::Ok => "ok",
@@ -61,7 +61,7 @@ impl AzureState {
 
 /// What Azure said, as far as it said anything.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub(super) struct Reading {
     /// The worst of all resources.
     pub state: AzureState,
     /// CPU of the app in percent.
@@ -74,7 +74,7 @@ pub struct Reading {
 
 impl Reading {
     /// What is known where nothing can be asked (X16).
-    pub fn not_configured() -> Self {
+    pub(super) fn not_configured() -> Self {
         Self { state: AzureState::NotConfigured, cpu: None, memory: None, report: Value::Null }
     }
 }
@@ -92,7 +92,7 @@ struct Resource {
 
 /// The client; it keeps within its own limits.
 #[derive(Debug)]
-pub struct Monitor {
+pub(super) struct Monitor {
     http: reqwest::Client,
     credential: Result<Arc<dyn TokenCredential>, String>,
     endpoint: String,
@@ -117,19 +117,19 @@ struct Point {
 
 /// Why a call or a metric has no point.
 #[derive(Debug, Clone, PartialEq)]
-struct Failure {
+struct Unavailable {
     state: AzureState,
     cause: String,
 }
 
-impl Failure {
+impl Unavailable {
     fn error(cause: impl Into<String>) -> Self {
         Self { state: AzureState::Error, cause: cause.into() }
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct MetricsResponse {
     value: Vec<Metric>,
 }
 
@@ -169,7 +169,7 @@ impl Monitor {
     ///
     /// When TLS cannot be set up.
     #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "MB below 2^53 bytes")]
-    pub fn open(settings: &Settings) -> reqwest::Result<Option<Self>> {
+    pub(super) fn open(settings: &Settings) -> reqwest::Result<Option<Self>> {
         let monitor = &settings.monitor;
         // On Flex there is no MemoryPercentage of an app (X23).
         let app = monitor.resource_id.clone().map(|id| Resource {
@@ -207,7 +207,7 @@ impl Monitor {
     }
 
     /// Asks about every resource, each in one call, side by side. Never fails.
-    pub async fn read(&self) -> Reading {
+    pub(super) async fn read(&self) -> Reading {
         let mut reading = Reading::not_configured();
         let answers = join_all(self.resources.iter().map(|resource| self.ask(resource))).await;
         let mut report = serde_json::Map::new();
@@ -223,19 +223,20 @@ impl Monitor {
         reading
     }
 
-    async fn ask(&self, resource: &Resource) -> Result<Answer, Failure> {
+    async fn ask(&self, resource: &Resource) -> Result<MetricsResponse, Unavailable> {
         self.may_call()?;
         match timeout(CALL_LIMIT, self.call(resource)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::error(format!("no answer within {CALL_LIMIT:?}"))),
+            Err(_) => Err(Unavailable::error(format!("no answer within {CALL_LIMIT:?}"))),
         }
     }
 
-    async fn call(&self, resource: &Resource) -> Result<Answer, Failure> {
-        let credential = self.credential.as_ref().map_err(|cause| Failure::error(cause.clone()))?;
+    async fn call(&self, resource: &Resource) -> Result<MetricsResponse, Unavailable> {
+        let credential =
+            self.credential.as_ref().map_err(|cause| Unavailable::error(cause.clone()))?;
         let scope = format!("{}/.default", self.endpoint);
         let token = credential.get_token(&[scope.as_str()], None).await;
-        let token = token.map_err(|error| Failure::error(format!("no token: {error}")))?;
+        let token = token.map_err(|error| Unavailable::error(format!("no token: {error}")))?;
         let now = OffsetDateTime::now_utc();
         let span = format!("{}/{}", shown(now - SPAN), shown(now));
         let metrics = format!("{},{}", resource.cpu, resource.memory);
@@ -248,26 +249,28 @@ impl Monitor {
             ("aggregation", "Average"),
         ];
         let url = reqwest::Url::parse_with_params(&url, query)
-            .map_err(|error| Failure::error(error.to_string()))?;
+            .map_err(|error| Unavailable::error(error.to_string()))?;
         let request = self.http.get(url).bearer_auth(token.token.secret());
         let answer =
-            request.send().await.map_err(|e| Failure::error(e.without_url().to_string()))?;
+            request.send().await.map_err(|e| Unavailable::error(e.without_url().to_string()))?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::TOO_MANY_REQUESTS => return Err(self.throttled(&answer)),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 let remedy = "the app's identity needs the role Monitoring Reader";
-                return Err(Failure::error(format!("{status}: {remedy}")));
+                return Err(Unavailable::error(format!("{status}: {remedy}")));
             }
-            status => return Err(Failure::error(status.to_string())),
+            status => return Err(Unavailable::error(status.to_string())),
         }
-        let text = answer.text().await.map_err(|e| Failure::error(e.without_url().to_string()))?;
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::error(format!("not an answer of the metrics API: {error}")))
+        let text =
+            answer.text().await.map_err(|e| Unavailable::error(e.without_url().to_string()))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Unavailable::error(format!("not an answer of the metrics API: {error}"))
+        })
     }
 
     /// B3: whether a call fits our own ceiling and the wait that Azure asked for.
-    fn may_call(&self) -> Result<(), Failure> {
+    fn may_call(&self) -> Result<(), Unavailable> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if calls.hour_began.elapsed() >= HOUR {
@@ -281,18 +284,18 @@ impl Monitor {
             calls.n += 1;
             return Ok(());
         };
-        Err(Failure { state: AzureState::Throttled, cause: cause.into() })
+        Err(Unavailable { state: AzureState::Throttled, cause: cause.into() })
     }
 
     /// Calling before the wait is over is refused and renews it.
-    fn throttled(&self, answer: &reqwest::Response) -> Failure {
+    fn throttled(&self, answer: &reqwest::Response) -> Unavailable {
         let asked = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
         let seconds = asked.and_then(|text| text.trim().parse().ok());
         let wait = seconds.map_or(THROTTLED_WAIT, Duration::from_secs).min(HOUR);
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.throttled_until = calls.throttled_until.max(Some(Instant::now() + wait));
         let cause = format!("429, to be asked again in {} s", wait.as_secs());
-        Failure { state: AzureState::Throttled, cause }
+        Unavailable { state: AzureState::Throttled, cause }
     }
 }
 
@@ -304,11 +307,11 @@ impl Resource {
     /// State, CPU and memory in percent, and what people see. One bad metric does not lose the rest.
     fn judge(
         &self,
-        answer: Result<Answer, Failure>,
+        answer: Result<MetricsResponse, Unavailable>,
     ) -> (AzureState, Option<f64>, Option<f64>, Value) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(Failure { state, cause }) => {
+            Err(Unavailable { state, cause }) => {
                 return (state, None, None, json!({"state": state, "cause": cause}));
             }
         };
@@ -318,35 +321,36 @@ impl Resource {
         if let Ok(point) = &mut memory {
             point.value = 100.0 * point.value / self.memory_full;
         }
-        let state_of = |metric: &Result<Point, Failure>| {
-            metric.as_ref().map_or_else(|failure| failure.state, |_| AzureState::Ok)
+        let state_of = |metric: &Result<Point, Unavailable>| {
+            metric.as_ref().map_or_else(|unavailable| unavailable.state, |_| AzureState::Ok)
         };
         let state = state_of(&cpu).max(state_of(&memory));
-        let shown = |metric: &Result<Point, Failure>| match metric {
+        let shown = |metric: &Result<Point, Unavailable>| match metric {
             Ok(point) => json!(point),
-            Err(Failure { state, cause }) => json!({"state": state, "cause": cause}),
+            Err(Unavailable { state, cause }) => json!({"state": state, "cause": cause}),
         };
         let report = json!({
             "state": state, "cpu_percent": shown(&cpu), "memory_percent": shown(&memory),
         });
-        let value = |metric: &Result<Point, Failure>| metric.as_ref().ok().map(|p| p.value);
+        let value = |metric: &Result<Point, Unavailable>| metric.as_ref().ok().map(|p| p.value);
         (state, value(&cpu), value(&memory), report)
     }
 }
 
-impl Answer {
+impl MetricsResponse {
     /// The newest point with a value: Azure lists minutes that it knows nothing of yet.
-    fn newest(&self, metric: &str, now: OffsetDateTime) -> Result<Point, Failure> {
+    fn newest(&self, metric: &str, now: OffsetDateTime) -> Result<Point, Unavailable> {
         let found = self.value.iter().find(|m| m.name.value.eq_ignore_ascii_case(metric));
-        let found = found.ok_or_else(|| Failure::error(format!("no {metric} in the answer")))?;
+        let found =
+            found.ok_or_else(|| Unavailable::error(format!("no {metric} in the answer")))?;
         if let Some(code) = found.error_code.as_deref().filter(|code| *code != "Success") {
             let message = found.error_message.as_deref().unwrap_or_default();
-            return Err(Failure::error(format!("{code} {message}").trim_end().to_owned()));
+            return Err(Unavailable::error(format!("{code} {message}").trim_end().to_owned()));
         }
         let points = found.timeseries.iter().flat_map(|series| &series.data);
         let known = points.filter_map(|p| Some(Point { value: p.average?, at: p.at }));
         let newest = known.max_by_key(|point| point.at);
-        let stale = |cause: String| Failure { state: AzureState::Stale, cause };
+        let stale = |cause: String| Unavailable { state: AzureState::Stale, cause };
         match newest {
             Some(point) if now - point.at <= SPAN => Ok(point),
             Some(point) => Err(stale(format!("the newest point is of {}", shown(point.at)))),

@@ -1,10 +1,12 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
-use super::{Error, list::read_items, top_up};
-use crate::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, Source, hex},
-    state::{Database, NewJob, Submitted},
+use crate::list::{self, read_items};
+use chunk_handler::{
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, Source, hex, job_folder},
+    process::Error,
+    state::{self, Database, NewJob, Submitted},
     storage::Storage,
+    wake::top_up,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
@@ -12,42 +14,42 @@ use sha2::{Digest as _, Sha256};
 
 /// A job to be submitted.
 #[derive(Debug)]
-pub struct JobRequest {
+pub(crate) struct JobRequest {
     /// Its number.
-    pub job_id: i64,
+    pub(crate) job_id: i64,
     /// The file's name: its suffix, but for `.gz`, says how it is written.
-    pub file_name: String,
+    pub(crate) file_name: String,
     /// The file.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// URLs of a chunk.
-    pub chunk_size: usize,
+    pub(crate) chunk_size: usize,
     /// 0 to 10, highest first.
-    pub priority: i16,
+    pub(crate) priority: i16,
     /// For URLs without a label of their own.
-    pub label: Option<String>,
+    pub(crate) label: Option<String>,
     /// How thoroughly images are checked.
-    pub level: Level,
+    pub(crate) level: Level,
 }
 
 /// What a submit did.
 #[derive(Debug, Clone, Serialize)]
-pub struct SubmittedJob {
+pub(crate) struct SubmittedJob {
     /// The job.
-    pub job_id: i64,
+    pub(crate) job_id: i64,
     /// How many chunks it has.
-    pub chunks: usize,
+    pub(crate) chunks: usize,
     /// How many URLs.
-    pub images: usize,
+    pub(crate) images: usize,
     /// False when the same file was submitted before: nothing changed.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 /// Why a job was not submitted.
 #[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
+pub(crate) enum SubmitError {
     /// The file holds no URL, or more than a job can have.
-    #[error("{0}")]
-    File(String),
+    #[error(transparent)]
+    List(#[from] list::Error),
     /// The job is known with another file.
     #[error("job {0} is known with another source; choose another number, or submit the same file")]
     Different(i64),
@@ -56,8 +58,8 @@ pub enum SubmitError {
     Failed(#[from] Error),
 }
 
-impl From<crate::state::Error> for SubmitError {
-    fn from(error: crate::state::Error) -> Self {
+impl From<state::Error> for SubmitError {
+    fn from(error: state::Error) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -70,7 +72,7 @@ const WRITES_AT_ONCE: usize = 8;
 /// # Errors
 ///
 /// When the file cannot be a job, the job is known with another file, or a dependency is away.
-pub async fn submit(
+pub(crate) async fn submit(
     database: &Database,
     storage: &Storage,
     request: JobRequest,
@@ -114,7 +116,7 @@ async fn write_sources(
     let directory = source_sha256.get(..16).unwrap_or(source_sha256);
     let total = items.len().div_ceil(request.chunk_size);
     let one = async |(index, part): (usize, &[Item])| -> Result<ChunkMessage, SubmitError> {
-        let blob = format!("job_{}/{directory}/{index:05}.jsonl", request.job_id);
+        let blob = format!("{}/{directory}/{index:05}.jsonl", job_folder(request.job_id));
         write_source(database, storage, request.job_id, &blob, json_lines(part)).await?;
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut message = ChunkMessage::new(ChunkId { job_id: request.job_id, chunk_index });

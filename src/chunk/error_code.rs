@@ -6,7 +6,7 @@ use std::fmt;
 /// The words of `error_code` in `chunk_status` and `attempt_log`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Failure {
+pub enum ErrorCode {
     /// The job was cancelled by hand.
     Cancelled,
     /// No URL got any HTTP answer.
@@ -47,7 +47,7 @@ pub enum Failure {
     Drained,
 }
 
-impl Failure {
+impl ErrorCode {
     /// The failure that a row names; none: a word of another release.
     pub fn parse(word: &str) -> Option<Self> {
         let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
@@ -101,7 +101,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -113,23 +113,23 @@ mod tests {
 
     /// README's table of error codes has every word, and no other.
     #[test]
-    fn readme_names_every_failure() {
+    fn readme_names_every_error_code() {
         let readme = include_str!("../../README.md");
         let table = readme.split("| `error_code` |").nth(1).unwrap().split("\n\n").next().unwrap();
         let first_cells = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
         let listed: Vec<&str> =
             first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
         for word in &listed {
-            let failure = Failure::parse(word).unwrap_or_else(|| panic!("{word} is no failure"));
-            assert_eq!(failure.to_string(), *word);
+            let code = ErrorCode::parse(word).unwrap_or_else(|| panic!("{word} is no error code"));
+            assert_eq!(code.to_string(), *word);
         }
-        let words = include_str!("failure.rs").split("pub enum Failure {").nth(1).unwrap();
+        let words = include_str!("error_code.rs").split("pub enum ErrorCode {").nth(1).unwrap();
         let variants = words.split("\n}").next().unwrap().lines().filter(|l| l.ends_with(','));
         assert_eq!(listed.len(), variants.count());
     }
 
     #[test]
-    fn a_word_of_another_release_is_no_failure() {
-        assert_eq!(Failure::parse("gremlins"), None);
+    fn a_word_of_another_release_is_no_error_code() {
+        assert_eq!(ErrorCode::parse("gremlins"), None);
     }
 }

@@ -2,14 +2,16 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
+mod list;
 mod status;
+mod submit;
 
 use anyhow::{Context as _, bail};
 use chunk_handler::{
     chunk::Level,
-    jobs::{self, Command, JobRequest},
+    jobs::{Applied, Command},
     settings::{Program, Settings},
-    state::Database,
+    state::{Database, LeaseTerms},
     storage::Storage,
     telemetry,
 };
@@ -20,6 +22,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
+use submit::JobRequest;
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -184,7 +187,7 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
-    let database = Database::open(settings.database_url.expose(), settings.lease)?;
+    let database = Database::open(settings.database_url.expose(), LeaseTerms::new(settings.lease))?;
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
     match cli.action {
@@ -199,7 +202,7 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
 impl Session {
     async fn migrate(&self) -> anyhow::Result<ExitCode> {
         self.database.migrate().await?;
-        self.storage.create_places().await?;
+        self.storage.create_containers_and_queues().await?;
         self.say(
             &serde_json::json!({"migrated": true}),
             "the schema is up to date; queues and containers exist",
@@ -225,8 +228,8 @@ impl Session {
         };
         // Idempotent, and a first submit may come before the first handler.
         self.database.migrate().await?;
-        self.storage.create_places().await?;
-        let job = jobs::submit(&self.database, &self.storage, request).await?;
+        self.storage.create_containers_and_queues().await?;
+        let job = submit::submit(&self.database, &self.storage, request).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };
         if !(self.json && submit.watch) {
             let line = format!(
@@ -256,9 +259,10 @@ impl Session {
             Control::Close { job_id } => Command::Close { job_id },
             Control::Retry { job_id, chunk_index } => Command::Retry { job_id, chunk_index },
         };
-        let summary = command.apply(&self.database, &self.storage).await?;
+        let applied = command.apply(&self.database, &self.storage).await?;
+        let summary = applied.to_string();
         self.say(&serde_json::json!({"result": summary}), &summary);
-        if summary.ends_with("is unknown") {
+        if matches!(applied, Applied::UnknownJob { .. }) {
             bail!("no such job; `chunkctl status` lists the jobs");
         }
         Ok(ExitCode::SUCCESS)

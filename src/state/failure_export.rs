@@ -1,30 +1,27 @@
-//! Failed chunks on their way to telemetry: counted in the transaction that fails them, told at least
+//! Failed chunks on their way to telemetry: counted in the transaction that fails them, sent at least
 //! once.
 
 use super::{Database, Error};
 
-/// How long one process may take to tell: the exporter tries for up to 135 s where each try hangs.
+/// How long one process may take to send them: the exporter tries for up to 135 s where each try
+/// hangs.
 const EXPORT_LEASE_SECONDS: f64 = 300.0;
 
-/// Failures that a process has to tell of.
+/// Failures that telemetry has not confirmed, taken by one process.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub struct Failures {
-    /// How many there are to tell.
+pub struct UnconfirmedFailures {
+    /// How many there are to send.
     pub n: i64,
     /// How many there ever were, these included.
     pub failed: i64,
-    /// Whether a process took them before and did not say how it went: it may have told of them.
+    /// Whether a process took them before and did not confirm them: it may have sent them.
     pub again: bool,
 }
 
 impl Database {
     /// Takes the failures that telemetry has not confirmed; none: there are none, or another process
-    /// tells of them.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn take_failures(&self, owner: &str) -> Result<Option<Failures>, Error> {
+    /// has them.
+    pub async fn take_failures(&self, owner: &str) -> Result<Option<UnconfirmedFailures>, Error> {
         let statement = sqlx::query_as(
             "-- take_failures
             update failure_export f
@@ -39,11 +36,11 @@ impl Database {
     }
 
     /// Notes that telemetry has confirmed the failures taken by this process.
-    ///
-    /// # Errors
-    ///
-    /// When the database is away.
-    pub async fn failures_exported(&self, owner: &str, taken: Failures) -> Result<(), Error> {
+    pub(crate) async fn failures_exported(
+        &self,
+        owner: &str,
+        taken: UnconfirmedFailures,
+    ) -> Result<(), Error> {
         let statement = sqlx::query(
             "-- failures_exported
             update failure_export set exported = $2, until = '-infinity'

@@ -3,8 +3,8 @@
 use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::{
-    chunk::Failure,
-    state::{self, Capacity, ChunkStatus, JobProgress},
+    chunk::ErrorCode,
+    state::{self, Capacity, ChunkStatus, JobProgress, until_answered},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -117,21 +117,14 @@ impl Session {
     }
 }
 
-/// How often a watch asks a database that is away: a restart must not end it.
-const PATIENCE: usize = 120;
+/// How long a watch waits for a database that is away: a restart must not end it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until the database answers, for a minute or so.
 async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
 where
     F: Future<Output = Result<T, state::Error>>,
 {
-    for _ in 0..PATIENCE {
-        match ask().await {
-            Err(state::Error::Away { .. }) => tokio::time::sleep(PERIOD).await,
-            other => return other,
-        }
-    }
-    ask().await
+    until_answered(tokio::time::sleep(PATIENCE), state::Error::is_away, ask).await
 }
 
 /// What happened since the watch began.
@@ -188,7 +181,7 @@ fn job_line(job: &JobProgress) -> String {
 
 fn failure_line(chunk: &ChunkStatus) -> String {
     let code = chunk.error_code.as_deref().unwrap_or("unknown");
-    let advice = Failure::parse(code).map_or("see the message, then `retry`", Failure::advice);
+    let advice = ErrorCode::parse(code).map_or("see the message, then `retry`", ErrorCode::advice);
     let advice = advice.replace("`retry`", &retry_command(chunk));
     let message = chunk.error_message.as_deref().unwrap_or("");
     format!(

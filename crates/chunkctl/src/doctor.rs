@@ -2,17 +2,18 @@
 
 use super::{Session, out};
 use chunk_handler::{
+    redact::cause_chain,
     settings::{MIB, Setting},
     spool::TempDir,
     state::{Database, Description},
-    storage::CHUNKS,
-    telemetry::{Export, cause_chain},
+    storage::Queue,
+    telemetry::Export,
 };
 use serde_json::json;
 use std::{path::Path, process::ExitCode, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-/// One thing that was looked at.
+/// One dependency that was checked.
 struct Check {
     what: &'static str,
     result: Result<String, String>,
@@ -98,11 +99,11 @@ impl Session {
     }
 
     async fn check_queue(&self) -> Check {
-        let result = self.storage.depth(CHUNKS).await;
+        let result = self.storage.depth(Queue::Chunks).await;
         Check {
             what: "queue storage",
             result: result
-                .map(|n| format!("about {n} messages in {CHUNKS}"))
+                .map(|n| format!("about {n} messages in {}", Queue::Chunks.name()))
                 .map_err(|error| error.to_string()),
             remedy: "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its \
                      key, and the role Storage Queue Data Contributor",
@@ -134,7 +135,7 @@ impl Session {
             Ok(directory) => {
                 let free = directory.free_bytes().map(|bytes| bytes / MIB);
                 // Theirs to use, free or not.
-                let held = directory.bytes_beside() / MIB;
+                let held = directory.others_bytes() / MIB;
                 let found = format!(
                     "{}: {} MB free, {held} MB held by handlers, {budget} MB may be used",
                     root.display(),

@@ -17,7 +17,7 @@ const PORTS: [u16; 4] = [80, 443, 8080, 8443];
 
 /// Decides before each hop whether its URL may be asked for.
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub(super) struct Guard {
     allowed: Vec<SocketAddr>,
     /// Host of the managed identity's endpoint.
     identity: Option<String>,
@@ -25,7 +25,7 @@ pub struct Guard {
 
 impl Guard {
     /// The guard of this process.
-    pub fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         let own_port = settings.host.port;
         let identity = settings.host.identity_endpoint.as_deref();
         Self {
@@ -47,7 +47,7 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what is no URL or may not be connected to.
-    pub fn parse(&self, text: &str) -> Result<Url, Reason> {
+    pub(super) fn parse(&self, text: &str) -> Result<Url, Reason> {
         // The URL standard drops tabs and newlines and takes backslashes for slashes, so that
         // other parsers see another host.
         let is_odd = text.chars().any(|c| c.is_control() || c == '\\');
@@ -66,7 +66,7 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what may not be connected to.
-    pub fn check(&self, url: &Url) -> Result<(), Reason> {
+    pub(super) fn check(&self, url: &Url) -> Result<(), Reason> {
         let allowed = url.as_str().len() <= MAX_URL_BYTES
             && matches!(url.scheme(), "http" | "https")
             && url.username().is_empty()
@@ -100,7 +100,12 @@ fn is_local_name(name: &str) -> bool {
 }
 
 /// True for addresses that are not on the public internet, and for Azure's wire server.
-pub fn is_forbidden(ip: IpAddr) -> bool {
+///
+/// The ranges are those of IANA's special-purpose registries that are not globally reachable:
+/// <https://www.iana.org/assignments/iana-ipv4-special-registry> and
+/// <https://www.iana.org/assignments/iana-ipv6-special-registry>, with multicast, the old site-local
+/// addresses, and the tunnels that carry an IPv4 address.
+fn is_forbidden(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_forbidden_v4(ip),
         IpAddr::V6(ip) => is_forbidden_v6(ip),
@@ -119,7 +124,8 @@ fn is_forbidden_v4(ip: Ipv4Addr) -> bool {
         | [198, 18 | 19, ..]
         | [198, 51, 100, _]
         | [203, 0, 113, _]
-        // Azure's wire server: a public address that only the virtual machine can reach.
+        // Azure's wire server, a public address that only the virtual machine can reach:
+        // <https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>
         | [168, 63, 129, 16] => true,
         [..] => false,
     }
@@ -148,7 +154,7 @@ fn is_forbidden_v6(ip: Ipv6Addr) -> bool {
 
 /// A name resolved to an address that may not be connected to.
 #[derive(Debug)]
-pub struct AddressRefused;
+pub(super) struct AddressRefused;
 
 impl fmt::Display for AddressRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,7 +166,7 @@ impl std::error::Error for AddressRefused {}
 
 /// Looks names up; one forbidden address refuses the name, whatever the others are.
 #[derive(Debug, Clone)]
-pub struct Resolver {
+pub(super) struct Resolver {
     /// A look-up goes on when nobody waits for it any more: without a limit, dead names would fill
     /// the pool of threads that files are written with.
     lookups: Arc<Semaphore>,

@@ -1,10 +1,15 @@
 //! Reading a submitted file: text, JSON lines or a table, plain or gzip-compressed.
 
-use super::{JobRequest, SubmitError};
-use crate::chunk::{ChunkId, Item, ListFormat};
+use crate::submit::JobRequest;
+use chunk_handler::chunk::{ChunkId, Item, ListFormat};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 use std::{borrow::Cow, io::Read as _};
+
+/// Why a file is no list of a job's URLs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Error(String);
 
 /// What every compressed file begins with, and no list does.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -12,7 +17,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const MOST_UNPACKED_MB: u64 = 1024;
 
 /// The URLs of the file, each with what belongs to it.
-pub(super) fn read_items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
+pub(crate) fn read_items(request: &JobRequest) -> Result<Vec<Item>, Error> {
     let name = request.file_name.to_ascii_lowercase();
     let bytes = unpacked(&request.bytes, MOST_UNPACKED_MB)?;
     let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -21,17 +26,17 @@ pub(super) fn read_items(request: &JobRequest) -> Result<Vec<Item>, SubmitError>
         Some("tsv") => table_items(&bytes, b'\t')?,
         Some("parquet") => {
             let problem = "Parquet is not read; export the table as .csv or .jsonl";
-            return Err(SubmitError::File(problem.into()));
+            return Err(Error(problem.into()));
         }
         _ => ListFormat::of(name).parse(&bytes),
     };
     if items.is_empty() {
-        return Err(SubmitError::File("the file has no URL".into()));
+        return Err(Error("the file has no URL".into()));
     }
     let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
     if items.len().div_ceil(request.chunk_size) > most {
         let problem = format!("the file has more than {most} chunks; raise --chunk-size");
-        return Err(SubmitError::File(problem));
+        return Err(Error(problem));
     }
     for item in &mut items {
         item.label = item.label.take().or_else(|| request.label.clone());
@@ -40,29 +45,28 @@ pub(super) fn read_items(request: &JobRequest) -> Result<Vec<Item>, SubmitError>
 }
 
 /// The file itself, or what was compressed in it. A small file can unpack to any size.
-fn unpacked(bytes: &[u8], most_mb: u64) -> Result<Cow<'_, [u8]>, SubmitError> {
+fn unpacked(bytes: &[u8], most_mb: u64) -> Result<Cow<'_, [u8]>, Error> {
     if !bytes.starts_with(&GZIP) {
         return Ok(Cow::Borrowed(bytes));
     }
     let most = most_mb << 20;
     let mut unpacked = Vec::new();
     MultiGzDecoder::new(bytes).take(most + 1).read_to_end(&mut unpacked).map_err(|error| {
-        SubmitError::File(format!("the file is compressed and cannot be unpacked: {error}"))
+        Error(format!("the file is compressed and cannot be unpacked: {error}"))
     })?;
     if u64::try_from(unpacked.len()).unwrap_or(u64::MAX) > most {
         let problem = format!("the file unpacks to more than {most_mb} MiB; split it into jobs");
-        return Err(SubmitError::File(problem));
+        return Err(Error(problem));
     }
     Ok(Cow::Owned(unpacked))
 }
 
 /// Rows of a table with a `url` column. `label` and `meta` (JSON) are taken when there; the other
 /// columns go into the meta.
-fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, SubmitError> {
+fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, Error> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
-    let broken =
-        |error: csv::Error| SubmitError::File(format!("the table cannot be read: {error}"));
+    let broken = |error: csv::Error| Error(format!("the table cannot be read: {error}"));
     let headers: Vec<String> = reader
         .headers()
         .map_err(broken)?
@@ -70,7 +74,7 @@ fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, SubmitError> {
         .map(|header| header.trim_matches(['\u{feff}', ' ']).to_owned())
         .collect();
     let column = |name: &str| headers.iter().position(|header| header.eq_ignore_ascii_case(name));
-    let missing = || SubmitError::File("the table has no url column in its first line".into());
+    let missing = || Error("the table has no url column in its first line".into());
     let (url, label, meta) = (column("url").ok_or_else(missing)?, column("label"), column("meta"));
     let is_other = |at: usize| at != url && Some(at) != label && Some(at) != meta;
     reader
@@ -97,7 +101,7 @@ fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, SubmitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::Level;
+    use chunk_handler::chunk::Level;
     use flate2::{Compression, write::GzEncoder};
     use serde_json::json;
     use std::io::Write as _;

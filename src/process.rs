@@ -1,0 +1,94 @@
+//! The process: what the environment decided, its clients, its byte budget, and its shutdown.
+//!
+//! Everything that acts stands above this module and takes from it what it needs.
+
+use crate::{
+    settings::Settings,
+    spool::Budget,
+    state::{self, Database},
+    storage::{self, Storage},
+    telemetry::Metrics,
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What everything in the process shares, once.
+#[derive(Debug)]
+pub struct Process {
+    /// What the environment decided.
+    pub settings: Settings,
+    /// The database.
+    pub database: Database,
+    /// Blob and queue.
+    pub storage: Storage,
+    /// Chunk permits, body memory and temp bytes.
+    pub budget: Arc<Budget>,
+    /// The instruments.
+    pub metrics: Metrics,
+    /// Who owns this process's leases: instance, process id and eight random digits.
+    pub owner: String,
+    /// How far the shutdown has come.
+    pub shutdown: Shutdown,
+}
+
+impl Process {
+    /// Puts the parts together under a new owner's name.
+    pub fn new(
+        settings: Settings,
+        database: Database,
+        storage: Storage,
+        budget: Arc<Budget>,
+    ) -> Self {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let short = unique.get(..8).unwrap_or_default();
+        let owner = format!("{}/{}/{short}", settings.host.instance, std::process::id());
+        let metrics = Metrics::new(&budget);
+        let shutdown = Shutdown::default();
+        Self { settings, database, storage, budget, metrics, owner, shutdown }
+    }
+}
+
+/// The two moments of a shutdown: no new work starts; work that still runs is released.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    intake_stopped: CancellationToken,
+    drain_over: CancellationToken,
+}
+
+impl Shutdown {
+    /// From now on no chunk starts.
+    pub(crate) fn stop_intake(&self) {
+        self.intake_stopped.cancel();
+    }
+
+    /// Whether no new chunk may start.
+    pub(crate) fn is_intake_stopped(&self) -> bool {
+        self.intake_stopped.is_cancelled()
+    }
+
+    /// Waits until no new chunk may start.
+    pub(crate) async fn intake_stopped(&self) {
+        self.intake_stopped.cancelled().await;
+    }
+
+    /// From now on running chunks are released.
+    pub(crate) fn end_drain(&self) {
+        self.drain_over.cancel();
+    }
+
+    /// Waits until running chunks must be released.
+    pub(crate) async fn drain_over(&self) {
+        self.drain_over.cancelled().await;
+    }
+}
+
+/// Why something that needs database and storage was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error("the database did not do it")]
+    State(#[from] state::Error),
+    /// Blob or queue.
+    #[error("storage did not do it")]
+    Storage(#[from] storage::Error),
+}

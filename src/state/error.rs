@@ -1,0 +1,112 @@
+//! Why the database did not do what was asked.
+
+use crate::chunk::ChunkId;
+use sqlx::migrate::MigrateError;
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be asked right now: away, overloaded, or too slow. Nothing is known of the effect.
+    #[error("the database is away ({doing})")]
+    Away {
+        /// The statement.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// It refused the statement: a missing right, a schema that does not fit, or a defect.
+    #[error("the database refused {doing}")]
+    Refused {
+        /// The statement.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It refused the values of a message that was to be registered.
+    #[error("the database cannot store the message")]
+    Unstorable(#[source] sqlx::Error),
+    /// The fence no longer holds the chunk.
+    #[error("the lease of chunk {0} is lost")]
+    LeaseLost(ChunkId),
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date; was the database made by another build?")]
+    Migrate(#[source] MigrateError),
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection exceptions; a
+/// read-only transaction (failover, full disk); authorization (a password or token that is being
+/// rotated); a database that is being restored; rollbacks (serialization, deadlock); resources;
+/// lock and statement timeouts; operator intervention; and a missing schema, which the background
+/// migration is about to make.
+const AWAY_CODES: [&str; 11] =
+    ["08", "25006", "28", "3D000", "40", "53", "55P03", "57", "3F000", "42P01", "42883"];
+
+/// Data exceptions and violated constraints (same page): what the values themselves can cause.
+const VALUE_CLASSES: [&str; 2] = ["22", "23"];
+
+impl Error {
+    /// Sorts what the driver said: "cannot be asked now" or "refused".
+    pub(super) fn of_driver(doing: &'static str, source: sqlx::Error) -> Self {
+        let away = match code(&source) {
+            Some(code) => AWAY_CODES.iter().any(|class| code.starts_with(class)),
+            None => !is_defect(&source),
+        };
+        if away {
+            Self::Away { doing, source: Some(source) }
+        } else {
+            Self::Refused { doing, source }
+        }
+    }
+
+    /// The same error of a statement that was to store a message: only a complaint about values
+    /// may be the message's fault.
+    pub(super) fn of_registration(self) -> Self {
+        match self {
+            Self::Refused { doing, source } if !complains_of_values(&source) => {
+                Self::Refused { doing, source }
+            }
+            Self::Refused { source, .. } => Self::Unstorable(source),
+            Self::Away { .. } | Self::Unstorable(_) | Self::LeaseLost(_) | Self::Migrate(_) => self,
+        }
+    }
+
+    /// Whether the database cannot be asked right now.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+
+    /// Whether the error says nothing about the message or the chunk: rights, schema and an absent
+    /// server are mended by people, and the work is still to be done then (rule H8).
+    pub(crate) fn is_environment(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Refused { .. } | Self::Migrate(_) => true,
+            Self::Unstorable(_) | Self::LeaseLost(_) => false,
+        }
+    }
+}
+
+fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    source.as_database_error().and_then(|error| error.code())
+}
+
+fn complains_of_values(source: &sqlx::Error) -> bool {
+    code(source).is_some_and(|code| VALUE_CLASSES.iter().any(|class| code.starts_with(class)))
+}
+
+/// Errors without a server code that no waiting mends.
+fn is_defect(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::RowNotFound
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::Configuration(_)
+    )
+}

@@ -1,0 +1,172 @@
+//! What people read: capacity, chunks, jobs, gauges, the database itself.
+
+use super::{Database, Error, patiently};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+/// A row of view `capacity`.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns are documented in the interface")]
+pub struct Capacity {
+    pub active_chunks: i32,
+    pub max_chunks: i32,
+    pub available: i32,
+    pub utilization: f64,
+    pub environment: String,
+    pub chunk_size: i32,
+    pub storage_limit_mb: i32,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub paused_until: Option<OffsetDateTime>,
+}
+
+/// A row of view `chunk_status`.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns are documented in the interface")]
+pub struct ChunkStatus {
+    pub job_id: i64,
+    pub chunk_index: i32,
+    pub status: String,
+    pub attempt: i32,
+    pub expiries: i32,
+    pub fence: i64,
+    pub shard_fence: Option<i64>,
+    pub owner: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub lease_until: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub not_before: Option<OffsetDateTime>,
+    pub priority: i16,
+    pub images_valid: Option<i64>,
+    pub duplicates_removed: Option<i64>,
+    pub late_duplicates: i32,
+    pub shard_blob: Option<String>,
+    pub manifest_blob: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// A row of view `job_progress`.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns are documented in the interface")]
+pub struct JobProgress {
+    pub job_id: i64,
+    pub status: String,
+    pub total_chunks: i32,
+    pub pending_chunks: i32,
+    pub active_chunks: i32,
+    pub completed_chunks: i32,
+    pub failed_chunks: i32,
+    pub images_total: i64,
+    pub images_downloaded: i64,
+    pub images_valid: i64,
+    pub duplicates_removed: i64,
+    pub late_duplicates: i64,
+    pub progress: f64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// What the health check reads in one statement.
+#[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
+pub struct Gauges {
+    /// Occupied slots.
+    pub active_chunks: i32,
+    /// The limit in force.
+    pub max_chunks: i32,
+    /// Chunks that wait.
+    pub pending_chunks: i64,
+    /// Seconds since the oldest waiting chunk was registered; null: none waits.
+    pub oldest_pending_seconds: Option<f64>,
+}
+
+/// The database as `doctor` shows it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Description {
+    /// Of the server.
+    pub version: String,
+    /// Of the whole database.
+    pub bytes: i64,
+    /// Its clock when it was asked.
+    pub clock: OffsetDateTime,
+}
+
+impl Database {
+    /// Capacity of the fleet.
+    pub async fn capacity(&self) -> Result<Capacity, Error> {
+        let statement = sqlx::query_as("-- capacity\nselect * from capacity");
+        ask!(self.pool, self.cap, "capacity", statement.fetch_one)
+    }
+
+    /// Failed chunks of a job, the first `limit`.
+    pub async fn failed_chunks(&self, job_id: i64, limit: i64) -> Result<Vec<ChunkStatus>, Error> {
+        let statement = sqlx::query_as(
+            "-- failed_chunks
+            select * from chunk_status where job_id = $1 and status = 'failed'
+            order by chunk_index limit $2",
+        )
+        .bind(job_id)
+        .bind(limit);
+        ask!(self.pool, self.cap, "failed_chunks", statement.fetch_all)
+    }
+
+    /// Progress of one job, or of the newest ones.
+    pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
+        let mut connection = self.patient("job_progress").await?;
+        let statement = sqlx::query_as(
+            "-- job_progress
+                select * from job_progress where $1::bigint is null or job_id = $1
+                order by created_at desc limit 20",
+        )
+        .bind(only);
+        patiently("job_progress", statement.fetch_all(&mut connection)).await
+    }
+
+    /// Bytes in and out of a job's completed chunks.
+    pub async fn job_bytes(&self, job_id: i64) -> Result<(i64, i64), Error> {
+        let statement = sqlx::query_as(
+            "-- job_bytes
+            select coalesce(sum((totals ->> 'bytes_in')::bigint), 0)::bigint,
+                coalesce(sum((totals ->> 'bytes_out')::bigint), 0)::bigint
+            from chunk where job_id = $1",
+        )
+        .bind(job_id);
+        ask!(self.pool, self.cap, "job_bytes", statement.fetch_one)
+    }
+
+    /// The gauges of the health check.
+    pub async fn gauges(&self) -> Result<Gauges, Error> {
+        let statement = sqlx::query_as(
+            "-- gauges
+            select (select count(job_id)::integer from slot) as active_chunks,
+                (select max_chunks from fleet) as max_chunks,
+                count(*) as pending_chunks,
+                extract(epoch from clock_timestamp() - min(created_at))::double precision
+                    as oldest_pending_seconds
+            from chunk where state = 'pending'",
+        );
+        ask!(self.pool, self.cap, "gauges", statement.fetch_one)
+    }
+
+    /// What `doctor` tells of the database.
+    pub async fn describe(&self) -> Result<Description, Error> {
+        let statement = sqlx::query_as(
+            "-- describe
+            select current_setting('server_version') as version,
+                pg_database_size(current_database()) as bytes, clock_timestamp() as clock",
+        );
+        ask!(self.pool, self.cap, "describe", statement.fetch_one)
+    }
+
+    /// The newest migration that was applied; none: there is no schema yet.
+    pub async fn schema_version(&self) -> Result<Option<i64>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- schema_version
+            select max(version) from _sqlx_migrations where success",
+        );
+        ask!(self.pool, self.cap, "schema_version", statement.fetch_one)
+    }
+}
