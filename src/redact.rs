@@ -58,10 +58,13 @@ pub(crate) fn without_queries(text: &str) -> String {
 
 /// A URL without query, fragment and user info. What is no URL is cut by the same rules.
 pub(crate) fn bare_url(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else { return bare_text(text) };
+    // Without a host, as in user:password@host, the parser takes the user for a scheme.
+    let Some(mut url) = Url::parse(text).ok().filter(Url::has_host) else {
+        return bare_text(text);
+    };
     url.set_query(None);
     url.set_fragment(None);
-    // These fail only for URLs that cannot have user info.
+    // These fail only for URLs without a host.
     url.set_username("").unwrap_or_default();
     url.set_password(None).unwrap_or_default();
     url.into()

@@ -33,7 +33,7 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue.
-    pub(crate) const ALL: [Self; 2] = [Self::Chunks, Self::Control];
+    pub const ALL: [Self; 2] = [Self::Chunks, Self::Control];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// The queue that the host moves its messages to after five failures.
-    pub(crate) fn poison_name(self) -> &'static str {
+    pub fn poison_name(self) -> &'static str {
         match self {
             Self::Chunks => "chunks-poison",
             Self::Control => "chunk-control-poison",

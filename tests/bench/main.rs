@@ -33,9 +33,6 @@ mod origin;
 mod part;
 mod photo;
 mod process;
-#[path = "../it/rig.rs"]
-#[expect(dead_code, reason = "the benchmarks need its handler process only")]
-mod rig;
 mod rival;
 mod rows;
 mod sink;
@@ -43,6 +40,8 @@ mod slow;
 mod telemetry;
 mod throughput;
 mod world;
+
+use support::rig;
 
 use anyhow::Result;
 use measure::{Goal, Measured, Row};

@@ -52,7 +52,7 @@ fn probe(port: u16) -> Result<()> {
 
 /// Built with the tests' features of its dependencies, which make it no smaller than the release.
 pub fn binary() -> Result<Vec<Measured>> {
-    let bytes = fs::metadata(env!("CARGO_BIN_EXE_handler"))?.len();
+    let bytes = fs::metadata(support::programs::handler())?.len();
     Ok(vec![Measured::new("binary", bytes as f64 / 1e6)])
 }
 

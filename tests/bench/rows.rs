@@ -87,6 +87,6 @@ pub fn wake_up(chunk_index: i32) -> ChunkMessage {
 /// What completes a chunk, without images.
 pub fn report(id: ChunkId, fence: Fence) -> Completion {
     let shard =
-        ShardRef { blob: id.shard_blob("job"), bytes: 10_240, sha256: "0".repeat(64), samples: 0 };
+        ShardRef { blob: id.shard_blob(), bytes: 10_240, sha256: "0".repeat(64), samples: 0 };
     Completion { totals: Totals::default(), shard, shard_fence: fence, hashes: Vec::new() }
 }

@@ -1,6 +1,7 @@
 //! A machine of the fleet: a host with its handler, behind proxies, started again when it ends.
 
 use crate::{jobs::TOKEN, rig::Rig, world::World};
+use functions_host::client::{HostOptions, HostProcess};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -13,7 +14,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use support::host::client::{HostOptions, HostProcess};
 use tokio::sync::{Mutex as Turn, MutexGuard as Held};
 
 /// MB of temp space that a handler is told it has; it uses 80 %.
@@ -95,7 +95,7 @@ impl Machine {
     /// Waits until a handler answered once.
     pub async fn ready(&self) {
         let end = tokio::time::Instant::now() + SOON;
-        while !self.lines().iter().any(|line| line.ends_with(support::host::STARTED)) {
+        while !self.lines().iter().any(|line| line.ends_with(functions_host::STARTED)) {
             assert!(tokio::time::Instant::now() < end, "no handler: {:#?}", self.lines());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -138,7 +138,7 @@ fn app(rig: &Rig, n: u32) -> PathBuf {
     let timer = root.join("health_check/function.json");
     edit(&timer, &timer, |function| function["bindings"][0]["schedule"] = json!("*/10 * * * * *"));
     let handler = root.join("handler");
-    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}'\n", env!("CARGO_BIN_EXE_handler"));
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}'\n", support::programs::handler());
     fs::write(&handler, script).unwrap();
     fs::set_permissions(&handler, Permissions::from_mode(0o755)).unwrap();
     root

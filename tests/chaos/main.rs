@@ -25,22 +25,16 @@
 
 mod check;
 mod fault;
-#[path = "../it/ingestion.rs"]
-mod ingestion;
-#[path = "../it/invariants.rs"]
-mod invariants;
 mod jobs;
 mod machine;
 mod plan;
 mod red;
 mod report;
-#[path = "../it/rig.rs"]
-mod rig;
 mod round;
 mod site;
 mod watch;
-#[path = "../it/world.rs"]
-mod world;
+
+use support::{ingestion, invariants, rig, world};
 
 use anyhow::Result;
 use clap::Parser;

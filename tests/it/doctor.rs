@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, process::Command};
 fn doctor(rig: &Rig, replaced: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut environment: BTreeMap<String, String> = rig.environment();
     environment.extend(replaced.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
-    let output = Command::new(env!("CARGO_BIN_EXE_chunkctl"))
+    let output = Command::new(support::programs::chunkctl())
         .env_clear()
         .envs(environment)
         .current_dir(rig.temp.path())

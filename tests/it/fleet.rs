@@ -4,6 +4,7 @@ use crate::{
     invariants,
     rig::{Rig, all, wait_for},
 };
+use functions_host::client::{HostOptions, HostProcess, stage};
 use nix::{sys::signal::kill, unistd::Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use support::host::client::{HostOptions, HostProcess, stage};
 
 /// Of both processes together.
 const FLEET: i64 = 5;
@@ -39,7 +39,8 @@ pub async fn host(rig: &Rig, name: &str, handler: &Path, extra: &[(&str, &str)])
 
 /// Two hosts with the same limits; the last of them to start writes the fleet's.
 async fn two_hosts(rig: &Rig) -> [HostProcess; 2] {
-    let handler = Path::new(env!("CARGO_BIN_EXE_handler"));
+    let handler = support::programs::handler();
+    let handler = Path::new(&handler);
     let (fleet, each) = (FLEET.to_string(), EACH.to_string());
     let limits =
         [("PIXCRAWLER_FLEET_MAX_CHUNKS", &*fleet), ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", &*each)];

@@ -65,7 +65,7 @@ async fn an_orphan_releases_its_leases_and_ends() {
     // A shell as the parent: it prints its child's process id and waits.
     let port = support::postgres::free_port().unwrap();
     let mut parent = Command::new("sh")
-        .args(["-c", "\"$0\" >/dev/null 2>&1 & wait", env!("CARGO_BIN_EXE_handler")])
+        .args(["-c", "\"$0\" >/dev/null 2>&1 & wait", &support::programs::handler()])
         .env_clear()
         .envs(rig.environment())
         .env(UNDER_A_HOST.0, UNDER_A_HOST.1)

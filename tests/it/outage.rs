@@ -7,10 +7,10 @@ use crate::{
     stand_in,
     world::World,
 };
+use functions_host::client::HostProcess;
 use sqlx::postgres::PgPoolOptions;
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use support::{
-    host::client::HostProcess,
     postgres::{Postgres, PostgresOptions, is_installed},
     proxy::Fate,
 };
@@ -155,7 +155,7 @@ async fn slow_storage_loses_and_charges_nothing() {
 /// A handler that can write no file of more than a megabyte, and is told so by an error.
 fn limited_handler(rig: &Rig) -> std::path::PathBuf {
     let path = rig.temp.path().join("limited");
-    let handler = env!("CARGO_BIN_EXE_handler");
+    let handler = support::programs::handler();
     // In units of 512 bytes, in some shells of 1024.
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 2048\nexec '{handler}'\n");
     std::fs::write(&path, script).unwrap();
@@ -192,7 +192,8 @@ async fn a_full_disk_charges_nothing_and_another_process_completes() {
     wait_for("the files are gone", async || invariants::walk(&temp) == 0).await;
     full.stop().await.unwrap();
 
-    let handler = Path::new(env!("CARGO_BIN_EXE_handler"));
+    let handler = support::programs::handler();
+    let handler = Path::new(&handler);
     let mut roomy = fleet::host(&rig, "roomy", handler, &small).await;
     rig.until(COMPLETED).await;
     roomy.stop().await.unwrap();

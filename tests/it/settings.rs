@@ -9,7 +9,7 @@ mod fleet;
 
 use crate::rig::{Handler, Output};
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command, sync::LazyLock};
 use support::env;
 
 /// Nothing listens there: enough for a program that only has to start.
@@ -17,9 +17,9 @@ const NOWHERE: [(&str, &str); 2] = [
     ("DATABASE_URL", "postgres://someone:hush@127.0.0.1:1/nowhere"),
     ("ChunkStorage", "UseDevelopmentStorage=true"),
 ];
+static HANDLER: LazyLock<String> = LazyLock::new(support::programs::handler);
+static CHUNKCTL: LazyLock<String> = LazyLock::new(support::programs::chunkctl);
 const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
-const HANDLER: &str = env!("CARGO_BIN_EXE_handler");
-const CHUNKCTL: &str = env!("CARGO_BIN_EXE_chunkctl");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
@@ -76,7 +76,7 @@ fn program(path: &str, arguments: &[&str], variables: &[(&str, &str)], directory
 /// The violations that a handler with these variables ends with, beside the required ones.
 fn violations(variables: &[(&str, &str)]) -> Vec<String> {
     let all = [NOWHERE.as_slice(), &[PORT], variables].concat();
-    let output = program(HANDLER, &[], &all, Path::new("/"));
+    let output = program(&HANDLER, &[], &all, Path::new("/"));
     assert_eq!(output.code, Some(2), "{output:?}");
     assert_eq!(output.stdout, "", "only violations are said");
     output.stderr.lines().map(str::to_owned).collect()
@@ -114,7 +114,7 @@ impl Doctor {
         let database = env::database_url().await.unwrap();
         let storage = env::storage().await.unwrap();
         let all = [&[("DATABASE_URL", database), ("ChunkStorage", &storage)], variables].concat();
-        let output = program(CHUNKCTL, &["--json", "doctor"], &all, directory);
+        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, directory);
         Self { json: output.json(), stderr: output.stderr }
     }
 
@@ -183,7 +183,7 @@ async fn each_profile_has_the_limits_of_its_row() {
 async fn doctor_tells_people_what_a_chunk_needs() {
     let functions = [("PIXCRAWLER_ENVIRONMENT", "azure_functions")];
     let all = [NOWHERE.as_slice(), &functions, &[("PIXCRAWLER_LEASE_SECONDS", "4")]].concat();
-    let output = program(CHUNKCTL, &["doctor"], &all, Path::new("/"));
+    let output = program(&CHUNKCTL, &["doctor"], &all, Path::new("/"));
     assert_eq!(output.code, Some(1), "its dependencies are away");
     for text in [
         "profile azure_functions",
@@ -249,7 +249,7 @@ async fn chunkctl_reads_local_settings_after_the_environment() {
     assert_eq!(lease, ("9", from_file("PIXCRAWLER_RESOURCE_LEASE_SECONDS").as_str()));
     let own = ("4", "environment (PIXCRAWLER_MAX_ATTEMPTS)");
     assert_eq!(doctor.setting("PIXCRAWLER_MAX_ATTEMPTS"), own);
-    let handler = program(HANDLER, &[], &[PORT], directory.path());
+    let handler = program(&HANDLER, &[], &[PORT], directory.path());
     assert!(handler.stderr.contains("DATABASE_URL=not set"), "{}", handler.stderr);
 }
 
@@ -277,7 +277,7 @@ async fn logs_do_not_mix_with_json() {
     for filter in ["trace", "a=b=c"] {
         let quick = ("PIXCRAWLER_LEASE_SECONDS", "4");
         let all = [NOWHERE.as_slice(), &[quick, ("RUST_LOG", filter)]].concat();
-        let output = program(CHUNKCTL, &["--json", "doctor"], &all, directory.path());
+        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, directory.path());
         let parsed: Result<Value, _> = serde_json::from_str(&output.stdout);
         assert!(parsed.is_ok(), "{filter}: {}", output.stdout);
     }

@@ -1,15 +1,15 @@
 //! The whole way through the stand-in host; the stand-in itself against what the real host did.
 
 use crate::rig::{Rig, wait_for};
+use functions_host::{
+    client::{HostOptions, HostProcess},
+    conformance,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{path::Path, time::Duration};
-use support::host::{
-    client::{HostOptions, HostProcess},
-    conformance,
-};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -23,7 +23,7 @@ fn app(rig: &Rig) -> std::path::PathBuf {
         std::fs::copy(project.join(&file), root.join(&file)).unwrap();
     }
     std::fs::copy(project.join("host.json"), root.join("host.json")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_handler"), root.join("handler")).unwrap();
+    std::fs::copy(support::programs::handler(), root.join("handler")).unwrap();
     root
 }
 

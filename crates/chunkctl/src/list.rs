@@ -1,7 +1,6 @@
 //! Reading a submitted file: text, JSON lines or a table, plain or gzip-compressed.
 
-use crate::submit::JobRequest;
-use chunk_handler::chunk::{ChunkId, Item, ListFormat};
+use chunk_handler::chunk::{Item, ListFormat};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 use std::{borrow::Cow, io::Read as _};
@@ -16,12 +15,13 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The most that a compressed file may unpack to, in MiB: some ten million URLs.
 const MOST_UNPACKED_MB: u64 = 1024;
 
-/// The URLs of the file, each with what belongs to it.
-pub(crate) fn read_items(request: &JobRequest) -> Result<Vec<Item>, Error> {
-    let name = request.file_name.to_ascii_lowercase();
-    let bytes = unpacked(&request.bytes, MOST_UNPACKED_MB)?;
+/// The URLs of a file, each with what belongs to it. The suffix of its name, but for `.gz`, says how
+/// it is written.
+pub(crate) fn read_items(file_name: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
+    let name = file_name.to_ascii_lowercase();
+    let bytes = unpacked(bytes, MOST_UNPACKED_MB)?;
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let mut items = match name.rsplit('.').next() {
+    let items = match name.rsplit('.').next() {
         Some("csv") => table_items(&bytes, b',')?,
         Some("tsv") => table_items(&bytes, b'\t')?,
         Some("parquet") => {
@@ -32,14 +32,6 @@ pub(crate) fn read_items(request: &JobRequest) -> Result<Vec<Item>, Error> {
     };
     if items.is_empty() {
         return Err(Error("the file has no URL".into()));
-    }
-    let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
-    if items.len().div_ceil(request.chunk_size) > most {
-        let problem = format!("the file has more than {most} chunks; raise --chunk-size");
-        return Err(Error(problem));
-    }
-    for item in &mut items {
-        item.label = item.label.take().or_else(|| request.label.clone());
     }
     Ok(items)
 }
@@ -101,25 +93,16 @@ fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chunk_handler::chunk::Level;
     use flate2::{Compression, write::GzEncoder};
     use serde_json::json;
     use std::io::Write as _;
 
-    fn request(name: &str, bytes: impl Into<Vec<u8>>) -> JobRequest {
-        JobRequest {
-            job_id: 1,
-            file_name: name.into(),
-            bytes: bytes.into(),
-            chunk_size: 2,
-            priority: 5,
-            label: Some("all".into()),
-            level: Level::Medium,
-        }
+    fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
+        read_items(name, bytes.as_ref()).unwrap()
     }
 
-    fn items(name: &str, bytes: impl Into<Vec<u8>>) -> Vec<Item> {
-        read_items(&request(name, bytes)).unwrap()
+    fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
+        read_items(name, bytes.as_ref()).unwrap_err().to_string()
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -133,15 +116,11 @@ mod tests {
         let items = items("a.csv", "URL,label\nhttp://a/1,cat\n,\n\"http://a/3,x\"\n");
         let pairs: Vec<(&str, Option<&str>)> =
             items.iter().map(|i| (i.url.as_str(), i.label.as_deref())).collect();
-        assert_eq!(
-            pairs,
-            [("http://a/1", Some("cat")), ("", Some("all")), ("http://a/3,x", Some("all"))]
-        );
+        assert_eq!(pairs, [("http://a/1", Some("cat")), ("", None), ("http://a/3,x", None)]);
         assert!(items.iter().all(|item| item.meta.is_none()));
-        let error = read_items(&request("a.csv", "link\nhttp://a\n")).unwrap_err();
-        assert!(error.to_string().contains("no url column"));
-        assert!(read_items(&request("a.txt", "\n \n")).is_err());
-        assert!(read_items(&request("a.parquet", "PAR1")).is_err());
+        assert!(refusal("a.csv", "link\nhttp://a\n").contains("no url column"));
+        assert!(refusal("a.txt", "\n \n").contains("no URL"));
+        assert!(refusal("a.parquet", "PAR1").contains("Parquet is not read"));
     }
 
     /// Whatever else a table or a JSON line says of a URL is in its meta; what is called meta wins.
@@ -199,7 +178,7 @@ mod tests {
     fn a_broken_or_endless_archive_is_refused() {
         let whole = gzip("http://a/1\n".repeat(1000).as_bytes());
         let cut = whole[..whole.len() / 2].to_vec();
-        let error = read_items(&request("a.txt.gz", cut)).unwrap_err().to_string();
+        let error = refusal("a.txt.gz", cut);
         assert!(error.contains("cannot be unpacked"), "{error}");
         let bomb = gzip(&vec![b'\n'; (1 << 20) + 1]);
         assert!(bomb.len() < 10_000);

@@ -47,9 +47,12 @@ pub(crate) struct SubmittedJob {
 /// Why a job was not submitted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
-    /// The file holds no URL, or more than a job can have.
+    /// The file is no list of URLs.
     #[error(transparent)]
     List(#[from] list::Error),
+    /// The file has more URLs than a job can have.
+    #[error("the file has more than {0} chunks; raise --chunk-size")]
+    TooManyChunks(usize),
     /// The job is known with another file.
     #[error("job {0} is known with another source; choose another number, or submit the same file")]
     Different(i64),
@@ -77,7 +80,7 @@ pub(crate) async fn submit(
     storage: &Storage,
     request: JobRequest,
 ) -> Result<SubmittedJob, SubmitError> {
-    let items = read_items(&request)?;
+    let items = items(&request)?;
     let source_sha256 = hex(&Sha256::digest(&request.bytes));
     let n_chunks = items.len().div_ceil(request.chunk_size);
     let done = |is_new| SubmittedJob {
@@ -103,6 +106,19 @@ pub(crate) async fn submit(
     };
     top_up(database, storage).await?;
     Ok(done(is_new))
+}
+
+/// The URLs of the request's file, with its label where they have none of their own.
+fn items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
+    let mut items = read_items(&request.file_name, &request.bytes)?;
+    let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
+    if items.len().div_ceil(request.chunk_size) > most {
+        return Err(SubmitError::TooManyChunks(most));
+    }
+    for item in &mut items {
+        item.label = item.label.take().or_else(|| request.label.clone());
+    }
+    Ok(items)
 }
 
 /// Writes one list for each chunk and makes its message.
@@ -159,4 +175,38 @@ fn json_lines(items: &[Item]) -> Vec<u8> {
         lines.push(b'\n');
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: String, chunk_size: usize) -> JobRequest {
+        JobRequest {
+            job_id: 1,
+            file_name: "a.csv".into(),
+            bytes: text.into_bytes(),
+            chunk_size,
+            priority: 5,
+            label: Some("all".into()),
+            level: Level::Medium,
+        }
+    }
+
+    #[test]
+    fn the_label_of_the_job_is_for_urls_without_one() {
+        let items = items(&request("url,label\nhttp://a/1,cat\n,\n".into(), 2)).unwrap();
+        let pairs: Vec<(&str, Option<&str>)> =
+            items.iter().map(|i| (i.url.as_str(), i.label.as_deref())).collect();
+        assert_eq!(pairs, [("http://a/1", Some("cat")), ("", Some("all"))]);
+    }
+
+    #[test]
+    fn a_job_has_at_most_as_many_chunks_as_there_are_indices() {
+        let rows = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
+        assert!(items(&request(rows(100_000), 1)).is_ok());
+        let error = items(&request(rows(100_001), 1)).unwrap_err().to_string();
+        assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
+        assert!(items(&request(rows(100_001), 2)).is_ok());
+    }
 }

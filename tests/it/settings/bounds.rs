@@ -154,11 +154,11 @@ fn every_violation_is_one_line_without_secrets() {
         ("PIXCRAWLER_ENVIRONMENT", "prod"),
     ];
     for (program_path, port, names) in [
-        (HANDLER, "70000", ["FUNCTIONS_CUSTOMHANDLER_PORT=70000: "].as_slice()),
-        (CHUNKCTL, "70000", &[]),
+        (HANDLER.as_str(), "70000", ["FUNCTIONS_CUSTOMHANDLER_PORT=70000: "].as_slice()),
+        (CHUNKCTL.as_str(), "70000", &[]),
     ] {
         let all = [bad.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", port)]].concat();
-        let arguments: &[&str] = if program_path == CHUNKCTL { &["doctor"] } else { &[] };
+        let arguments: &[&str] = if program_path == CHUNKCTL.as_str() { &["doctor"] } else { &[] };
         let output = program(program_path, arguments, &all, Path::new("/"));
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:?}");
         assert!(!output.stderr.contains("hush"), "{}", output.stderr);
@@ -174,7 +174,7 @@ fn every_violation_is_one_line_without_secrets() {
             assert!(output.stderr.lines().any(|line| line.starts_with(start)), "no line {start}");
         }
     }
-    let nothing = program(HANDLER, &[], &[], Path::new("/"));
+    let nothing = program(&HANDLER, &[], &[], Path::new("/"));
     let names: Vec<&str> = nothing.stderr.lines().filter_map(|l| l.split('=').next()).collect();
     assert_eq!(nothing.code, Some(2));
     assert_eq!(names, ["FUNCTIONS_CUSTOMHANDLER_PORT", "DATABASE_URL", "ChunkStorage"]);
@@ -189,7 +189,7 @@ fn what_the_clients_refuse_is_a_violation() {
         [("ChunkStorage", key), ("DATABASE_URL", "postgres://u@127.0.0.1:1/x?sslmode=sometimes")]
     {
         let all = [NOWHERE.as_slice(), &[PORT, (name, value)]].concat();
-        let output = program(HANDLER, &[], &all, Path::new("/"));
+        let output = program(&HANDLER, &[], &all, Path::new("/"));
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.starts_with(&format!("{name}=***: ")), "{output:?}");
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
@@ -236,14 +236,14 @@ async fn storage_is_named_in_several_ways() {
     let database = [NOWHERE[0], ("PIXCRAWLER_LEASE_SECONDS", "4"), PORT];
     let doctor = |variables: &[(&str, &str)]| {
         let all = [database.as_slice(), variables].concat();
-        let output = program(CHUNKCTL, &["--json", "doctor"], &all, Path::new("/"));
+        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, Path::new("/"));
         assert!(!output.stdout.contains("aHVzaA"), "{}", output.stdout);
         Doctor { json: output.json(), stderr: output.stderr }
     };
     let fallback = doctor(&[("AzureWebJobsStorage", account)]);
     assert_eq!(fallback.setting("ChunkStorage"), ("***", "environment (AzureWebJobsStorage)"));
     let all = [database.as_slice(), &[("AzureWebJobsStorage", account)]].concat();
-    let handler = program(HANDLER, &[], &all, Path::new("/"));
+    let handler = program(&HANDLER, &[], &all, Path::new("/"));
     assert_eq!(handler.code, Some(2));
     assert!(handler.stderr.starts_with("ChunkStorage=not set: is required"), "{}", handler.stderr);
 
@@ -269,7 +269,8 @@ fn the_memory_limit_comes_from_the_control_group() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
         let root = root.path().to_str().unwrap();
-        let script = format!("mount --bind {root} /sys/fs/cgroup && exec {CHUNKCTL} --json doctor");
+        let chunkctl = CHUNKCTL.as_str();
+        let script = format!("mount --bind {root} /sys/fs/cgroup && exec {chunkctl} --json doctor");
         let path = std::env::var("PATH").unwrap();
         let quick = [NOWHERE[0], NOWHERE[1], ("PIXCRAWLER_LEASE_SECONDS", "4"), ("PATH", &path)];
         program("unshare", &["--mount", "sh", "-c", &script], &quick, Path::new("/"))

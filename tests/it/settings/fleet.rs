@@ -199,7 +199,7 @@ async fn chunks_live_in_the_containers_that_are_set() {
     let variables: Vec<(&str, &str)> = common.chain(settings).collect();
     let list = rig.list("urls.txt", &rig.pictures(5));
     let submit = ["--json", "submit", "--job-id", "1", "--urls", list.to_str().unwrap()];
-    let output = program(CHUNKCTL, &submit, &variables, rig.temp.path());
+    let output = program(&CHUNKCTL, &submit, &variables, rig.temp.path());
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_eq!(output.json()["chunks"], 3);
     assert_eq!(rig.blobs.list("other-sources", "job_1/").await.unwrap().len(), 3);

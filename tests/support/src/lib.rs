@@ -1,12 +1,18 @@
+//! Real parts and what tests share: servers, programs, a rig for each test, checks of invariants.
+
 pub mod azurite;
 pub mod blob;
 pub mod checkout;
 pub mod child;
 pub mod env;
-pub mod host;
+pub mod ingestion;
+pub mod invariants;
 pub mod origin;
 pub mod postgres;
+pub mod programs;
 pub mod proxy;
 pub mod python;
+pub mod rig;
 pub mod tool;
 pub mod workdir;
+pub mod world;

@@ -1,8 +1,8 @@
 //! A rig whose handlers reach Postgres, blob and queue through proxies.
 
+use crate::proxy::{Calls, Fate, Proxy, Wire};
 use crate::rig::{Handler, Rig, wake_up};
 use std::{sync::Arc, time::Duration};
-use support::proxy::{Calls, Fate, Proxy, Wire};
 
 /// Pictures of a chunk.
 pub const PICTURES: u64 = 3;

@@ -1,5 +1,13 @@
 //! What a test needs: a database and a storage account of its own, an origin, handler processes.
 
+use crate::{
+    azurite,
+    blob::Blobs,
+    env,
+    origin::{Origin, OriginOptions},
+    postgres::free_port,
+    programs,
+};
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row, postgres::PgPoolOptions};
 use std::{
@@ -13,13 +21,6 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
-};
-use support::{
-    azurite,
-    blob::Blobs,
-    env,
-    origin::{Origin, OriginOptions},
-    postgres::free_port,
 };
 
 pub const DATASETS: &str = "pixcrawler-datasets";
@@ -44,7 +45,10 @@ impl Rig {
         let database_url = postgres.create_database(&name).await.expect("a database");
         let pool = PgPoolOptions::new().max_connections(3).connect(&database_url).await.unwrap();
         // Other test programs use the same emulator, and leave messages: each has accounts of its own.
-        let half = if env!("CARGO_CRATE_NAME") == "it" { 0 } else { 2000 };
+        let own =
+            std::env::current_exe().ok().and_then(|path| path.file_name().map(|n| n.to_owned()));
+        let half =
+            if own.is_some_and(|n| n.to_string_lossy().starts_with("it-")) { 0 } else { 2000 };
         let account = half + std::process::id().wrapping_mul(97) % 1500 + n;
         let storage = env::storage().await.expect("Azurite starts");
         let storage = azurite::with_account(&storage, account);
@@ -85,7 +89,7 @@ impl Rig {
 
     /// Runs chunkctl to its end.
     pub fn chunkctl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chunkctl"));
+        let mut command = Command::new(programs::chunkctl());
         command.env_clear().envs(self.environment()).current_dir(self.temp.path()).args(arguments);
         let output = command.output().unwrap();
         Output {
@@ -201,7 +205,7 @@ impl Handler {
     /// Starts the program with exactly this environment.
     pub fn spawn(environment: BTreeMap<String, String>, extra: &[(&str, &str)]) -> Self {
         let port = free_port().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handler"));
+        let mut command = Command::new(programs::handler());
         command
             .env_clear()
             .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::STARTED;
-use crate::checkout;
+use support::checkout;
 
 const BUILD: &str = "cargo build --package support --bins";
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::lab::{Lab, Post};
-use crate::host::client::HostProcess;
-use crate::host::payload::ScheduleStatus;
+use crate::client::HostProcess;
+use crate::payload::ScheduleStatus;
 
 const SOON: Duration = Duration::from_secs(10);
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/vectors");

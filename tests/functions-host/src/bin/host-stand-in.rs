@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use support::host::{Options, run};
+use functions_host::{Options, run};
 
 const HELP: &str = "\
 Stand-in for the Azure Functions host, for machines without one. It is not the real one: it shows a

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::host::client::{HostOptions, HostProcess, program};
-use crate::host::storage::{Account, Queue};
+use crate::client::{HostOptions, HostProcess, program};
+use crate::storage::{Account, Queue};
 
 const READY: Duration = Duration::from_secs(15);
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::QueueSettings;
-use crate::host::log::{self, STAND_IN};
+use crate::log::{self, STAND_IN};
 
 impl QueueSettings {
     /// The defaults of the real host.
