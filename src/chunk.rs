@@ -3,7 +3,6 @@
 
 mod error_code;
 mod message;
-mod phash;
 mod report;
 mod source;
 mod verdict;
@@ -11,14 +10,13 @@ mod verdict;
 pub use error_code::ErrorCode;
 pub(crate) use message::decode_message;
 pub use message::{
-    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, Level, MessageError, Mode,
-    Output, OutputExtension, Source, Validation,
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, MessageError, Mode, Output,
+    OutputExtension, Source, Validation,
 };
-pub use phash::{NearDuplicate, PerceptualHash};
 pub(crate) use report::MANIFEST_SCHEMA;
-pub use report::{Completion, ItemReport, Manifest, ShardRef, Totals, Traffic, hex};
+pub use report::{Completion, ItemReport, Manifest, NearDuplicate, ShardRef, Totals, Traffic, hex};
 pub use source::ListFormat;
-pub use verdict::{Format, ImageInfo, Reason, Status};
+pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -6,15 +6,11 @@
 mod collect;
 mod dedupe;
 mod fetch;
-pub mod inspect;
 mod shard;
 pub(crate) mod upload;
 
 use crate::{
-    chunk::{
-        ChunkMessage, Fence, ImageInfo, Item, ItemReport, Level, Mode, Reason, Totals, Traffic,
-        Validation,
-    },
+    chunk::{ChunkMessage, Fence, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation},
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
     state::{self, Database},
@@ -23,6 +19,7 @@ use crate::{
 use collect::Collector;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
+use imagecheck::{ImageInfo, Level, inspect};
 use std::{io, panic::resume_unwind, sync::Arc, time::Instant as StdInstant};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
@@ -241,23 +238,23 @@ impl Downloads {
         let validation = &self.validation;
         let level = validation.level;
         let since = StdInstant::now();
-        let (body, looked) = match level {
+        let (body, checked) = match level {
             Level::Fast | Level::Medium => {
-                fetched.body.examine(false, move |r, len| inspect::inspect(r, len, level)).await?
+                fetched.body.examine(false, move |r, len| inspect(r, len, level)).await?
             }
             Level::Slow => {
                 let decoders = Arc::clone(&stages.decoders);
                 let decoder = decoders.acquire_owned().await.map_err(io::Error::other)?;
                 // The permit goes with the thread: a decode that nobody waits for still counts.
-                let look = move |r: &mut BodyReader<'_>, len| {
+                let check = move |r: &mut BodyReader<'_>, len| {
                     let _decoder = decoder;
-                    inspect::inspect(r, len, level)
+                    inspect(r, len, level)
                 };
-                fetched.body.examine(true, look).await?
+                fetched.body.examine(true, check).await?
             }
         };
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
-        let result = looked.and_then(|info| {
+        let result = checked.map_err(Reason::from).and_then(|info| {
             let violations = violations(validation, &info, body.len());
             match violations.first() {
                 Some(reason) if validation.mode != Mode::ReportOnly => Err(*reason),

@@ -2,6 +2,7 @@
 
 use super::{ChunkId, job_folder};
 use base64::Engine as _;
+use imagecheck::Level;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -49,19 +50,6 @@ pub(crate) fn decode_message(text: &str) -> Result<String, MessageError> {
     let decoded = decoded.trim_start_matches('\u{feff}');
     serde_json::from_str::<&RawValue>(decoded).map_err(|e| MessageError::NotJson(e.to_string()))?;
     Ok(decoded.trim().to_owned())
-}
-
-/// How thoroughly images are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Signature and dimensions.
-    Fast,
-    /// Also the container, to its end.
-    #[default]
-    Medium,
-    /// Also a full, strict decode.
-    Slow,
 }
 
 /// Which minimum sizes apply; the figures are PixCrawler's own.

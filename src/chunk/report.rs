@@ -1,6 +1,7 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, Fence, Format, ImageRange, NearDuplicate, Reason, Status};
+use super::{ChunkId, Fence, ImageRange, Reason, Status};
+use imagecheck::Format;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -68,6 +69,15 @@ impl ItemReport {
             near_duplicate: None,
         }
     }
+}
+
+/// A sample that looks like another one; both are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearDuplicate {
+    /// The other sample's key, in the same chunk.
+    pub of: String,
+    /// In how many bits of 256 they differ, at most [`imagecheck::PerceptualHash::NEAR`].
+    pub distance: u32,
 }
 
 /// A committed shard.

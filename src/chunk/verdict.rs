@@ -1,6 +1,6 @@
 //! What became of one URL, and why.
 
-use super::PerceptualHash;
+use imagecheck::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 
@@ -129,6 +129,19 @@ const WORDS: [(Reason, &str); 22] = [
     (Reason::BodyTruncated, "truncated"),
 ];
 
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Empty => Self::Empty,
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::NotImage => Self::NotImage,
+            Refusal::UnsupportedFormat => Self::UnsupportedFormat,
+            Refusal::Truncated => Self::Truncated,
+            Refusal::Corrupt => Self::Corrupt,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Http(status) = self {
@@ -166,58 +179,6 @@ impl<'de> Deserialize<'de> for Reason {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
-}
-
-/// A listed image format, by content, never by name or type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the formats")]
-pub enum Format {
-    Jpeg,
-    Png,
-    Gif,
-    Bmp,
-    Webp,
-    Tiff,
-}
-
-impl Format {
-    /// The word in manifests and sidecars.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Png => "png",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Webp => "webp",
-            Self::Tiff => "tiff",
-        }
-    }
-
-    /// The usual file extension.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Webp => "webp",
-            Self::Tiff => "tif",
-        }
-    }
-}
-
-/// What inspection learned about an accepted image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageInfo {
-    /// By content.
-    pub format: Format,
-    /// Pixels, as the header says.
-    pub width: u32,
-    /// Pixels, as the header says.
-    pub height: u32,
-    /// What it looks like, at level slow; none for a picture without structure.
-    pub phash: Option<PerceptualHash>,
 }
 
 #[cfg(test)]

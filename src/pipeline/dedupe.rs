@@ -1,6 +1,7 @@
 //! Duplicates: the first sample with a content hash is kept, the first of a look is named.
 
-use crate::chunk::{NearDuplicate, PerceptualHash};
+use crate::chunk::NearDuplicate;
+use imagecheck::PerceptualHash;
 use std::collections::HashMap;
 
 /// Content hashes and looks of the samples kept so far, with their keys.

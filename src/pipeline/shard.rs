@@ -1,6 +1,7 @@
 //! WebDataset shards: a ustar of samples, each an image and a JSON sidecar. Pure bytes.
 
-use crate::chunk::{ImageInfo, Item, OutputExtension};
+use crate::chunk::{Item, OutputExtension};
+use imagecheck::ImageInfo;
 use serde::Serialize;
 use std::io;
 

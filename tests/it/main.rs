@@ -23,7 +23,6 @@ mod away;
 mod budget;
 mod chunkctl;
 mod contract;
-mod corpus;
 mod crash;
 mod doctor;
 mod endings;

@@ -8,7 +8,6 @@ mod submit;
 
 use anyhow::{Context as _, bail};
 use chunk_handler::{
-    chunk::Level,
     jobs::{Applied, Command},
     settings::{Program, Settings},
     state::{Database, LeaseTerms},
@@ -16,6 +15,7 @@ use chunk_handler::{
     telemetry,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagecheck::Level;
 use std::{
     fmt,
     io::{Read as _, Write as _},

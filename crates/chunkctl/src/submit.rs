@@ -2,13 +2,14 @@
 
 use crate::list::{self, read_items};
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Level, Source, hex, job_folder},
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Source, hex, job_folder},
     process::Error,
     state::{self, Database, NewJob, Submitted},
     storage::Storage,
     wake::top_up,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use imagecheck::Level;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 

@@ -1,7 +1,7 @@
 //! The strict decode of level slow: every pixel must come out, and what they look like is hashed.
 
-use super::{MAX_AREA_PX, Size, jpeg, phash};
-use crate::chunk::{Format, PerceptualHash, Reason};
+use super::{MAX_AREA_PX, MAX_SCANS, Size, phash};
+use crate::{Format, PerceptualHash, Refusal};
 use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
 use image::{
     AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
@@ -29,13 +29,13 @@ const MAX_ANIMATED_PX: u64 = MAX_AREA_PX;
 const MAX_SCANNED_PX: u64 = 10 * MAX_AREA_PX;
 
 /// What a decode comes to: most pictures have a hash.
-type Decoded = Result<Option<PerceptualHash>, Reason>;
+type Decoded = Result<Option<PerceptualHash>, Refusal>;
 
 /// Decodes an image whose container is sound and whose dimensions are known.
 ///
 /// The hash is that of the first picture of an animation, and the default one of an animated PNG.
 pub(super) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size) -> Decoded {
-    body.seek(SeekFrom::Start(0)).map_err(|_| Reason::Truncated)?;
+    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
     // Decoders panic now and then on what other people send, and image 0.25 does on planar 16 bit
     // TIFF. The decoder goes with its panic, so nothing half-done is seen.
     catch_unwind(AssertUnwindSafe(|| match format {
@@ -46,7 +46,7 @@ pub(super) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size
         Format::Webp => webp(body, size),
         Format::Tiff => still(body, ImageFormat::Tiff, size),
     }))
-    .unwrap_or(Err(Reason::Corrupt))
+    .unwrap_or(Err(Refusal::Corrupt))
 }
 
 /// Refuses a JPEG whose decode would take too much memory or time.
@@ -57,26 +57,25 @@ pub(super) fn check_jpeg_cost(
     n_components: usize,
     n_scans: usize,
     is_progressive: bool,
-) -> Result<(), Reason> {
+) -> Result<(), Refusal> {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let coefficients = if is_progressive || n_scans > 1 { 2 * count(n_components) } else { 0 };
     if size.area().saturating_mul(count(n_scans)) > MAX_SCANNED_PX {
-        return Err(Reason::TooLarge);
+        return Err(Refusal::TooLarge);
     }
     check_cost(size.area().saturating_mul(3 + coefficients))
 }
 
 fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    let options =
-        DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(jpeg::MAX_SCANS);
+    let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(body, options);
     // Red, green and blue, whatever the file holds: grey and CMYK too.
-    let pixels = decoder.decode().map_err(|_| Reason::Corrupt)?;
+    let pixels = decoder.decode().map_err(|_| Refusal::Corrupt)?;
     match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
         Some((Ok(width), Ok(height))) => size.check_same((width, height))?,
-        _ => return Err(Reason::Corrupt),
+        _ => return Err(Refusal::Corrupt),
     }
-    let picture = RgbImage::from_raw(size.width, size.height, pixels).ok_or(Reason::Corrupt)?;
+    let picture = RgbImage::from_raw(size.width, size.height, pixels).ok_or(Refusal::Corrupt)?;
     Ok(phash::of(&picture.into()))
 }
 
@@ -135,14 +134,14 @@ fn frames(frames: Frames<'_>, size: Size) -> Decoded {
         }
     }
     if n_frames == 0 {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     Ok(phash)
 }
 
-fn check_cost(bytes: u64) -> Result<(), Reason> {
+fn check_cost(bytes: u64) -> Result<(), Refusal> {
     if bytes > MAX_DECODED_BYTES {
-        return Err(Reason::TooLarge);
+        return Err(Refusal::TooLarge);
     }
     Ok(())
 }
@@ -158,31 +157,32 @@ fn limits(size: Size) -> Limits {
     limits
 }
 
-fn refusal(error: ImageError) -> Reason {
+fn refusal(error: ImageError) -> Refusal {
     match error {
         // A listed format in a variant that no common reader knows.
-        ImageError::Unsupported(_) => Reason::UnsupportedFormat,
-        ImageError::Limits(_) => Reason::TooLarge,
+        ImageError::Unsupported(_) => Refusal::UnsupportedFormat,
+        ImageError::Limits(_) => Refusal::TooLarge,
         ImageError::Decoding(_)
         | ImageError::Encoding(_)
         | ImageError::Parameter(_)
-        | ImageError::IoError(_) => Reason::Corrupt,
+        | ImageError::IoError(_) => Refusal::Corrupt,
     }
 }
 
 impl Size {
-    fn check_same(self, (width, height): (u32, u32)) -> Result<(), Reason> {
-        if (width, height) == (self.width, self.height) { Ok(()) } else { Err(Reason::Corrupt) }
+    fn check_same(self, (width, height): (u32, u32)) -> Result<(), Refusal> {
+        if (width, height) == (self.width, self.height) { Ok(()) } else { Err(Refusal::Corrupt) }
     }
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{Entries, animation, canvas, gif, look, lossless, tiff, webp};
     use super::*;
-    use crate::chunk::Level;
+    use crate::Level;
 
-    fn slow(bytes: &[u8]) -> Option<Reason> {
+    fn slow(bytes: &[u8]) -> Option<Refusal> {
         look(bytes, Level::Slow).err()
     }
 
@@ -193,10 +193,10 @@ mod tests {
         };
         assert_eq!(cost(10_000, 1, false), Ok(()));
         assert_eq!(cost(5_900, 10, true), Ok(()));
-        assert_eq!(cost(6_000, 10, true), Err(Reason::TooLarge));
-        assert_eq!(cost(6_000, 3, false), Err(Reason::TooLarge));
+        assert_eq!(cost(6_000, 10, true), Err(Refusal::TooLarge));
+        assert_eq!(cost(6_000, 3, false), Err(Refusal::TooLarge));
         assert_eq!(cost(1_000, 100, true), Ok(()));
-        assert_eq!(cost(1_001, 100, true), Err(Reason::TooLarge));
+        assert_eq!(cost(1_001, 100, true), Err(Refusal::TooLarge));
     }
 
     #[test]
@@ -204,11 +204,11 @@ mod tests {
         let mut file = gif(&[(0, 0, 1, 1)]);
         file[6..10].copy_from_slice(&[0x10, 0x27, 0x10, 0x27]);
         assert!(look(&file, Level::Medium).is_ok());
-        assert_eq!(slow(&file), Some(Reason::TooLarge));
+        assert_eq!(slow(&file), Some(Refusal::TooLarge));
         let mut file = animation(&[(0, 0)]);
         file[24..30].copy_from_slice(&canvas(2, 10_000, 10_000)[4..]);
         assert!(look(&file, Level::Medium).is_ok());
-        assert_eq!(slow(&file), Some(Reason::TooLarge));
+        assert_eq!(slow(&file), Some(Refusal::TooLarge));
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(slow(&file), None);
         let at = file.len() - 4;
         file[at] = 0xFF;
-        assert_eq!(slow(&file), Some(Reason::Corrupt));
+        assert_eq!(slow(&file), Some(Refusal::Corrupt));
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
             (273, 4, 1, 4),
             (279, 4, 1, 4),
         ];
-        assert_eq!(slow(&tiff(false, &[JBIG])), Some(Reason::UnsupportedFormat));
+        assert_eq!(slow(&tiff(false, &[JBIG])), Some(Refusal::UnsupportedFormat));
     }
 
     #[test]
@@ -240,6 +240,6 @@ mod tests {
         data.truncate(5);
         let file = webp(&[(b"VP8L", &data)]);
         assert!(look(&file, Level::Medium).is_ok());
-        assert_eq!(slow(&file), Some(Reason::Corrupt));
+        assert_eq!(slow(&file), Some(Refusal::Corrupt));
     }
 }

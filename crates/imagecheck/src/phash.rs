@@ -6,7 +6,7 @@
 //! apart, nor does the mean in place of the median, and 64 bits leave hardly a gap between cropped
 //! pictures and different ones.
 
-use crate::chunk::PerceptualHash;
+use crate::PerceptualHash;
 use image::DynamicImage;
 use std::f32::consts::PI;
 

@@ -1,7 +1,11 @@
 //! PNG: chunks with their checksums up to the end chunk.
+//!
+//! Source: Portable Network Graphics, third edition, section 5 (datastream) and 11 (chunks):
+//! <https://www.w3.org/TR/png-3/>.
 
-use super::{Size, crc32::Crc32, scan::Scan};
-use crate::chunk::{Level, Reason};
+use super::{Size, scan::Scan};
+use crate::{Level, Refusal};
+use crc32fast::Hasher as Crc32;
 use std::io::{BufRead, Seek};
 
 /// The largest length a chunk may have.
@@ -22,7 +26,7 @@ struct Header {
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
-) -> Result<Size, Reason> {
+) -> Result<Size, Refusal> {
     scan.skip(8)?;
     let header = read_header(scan)?;
     if level != Level::Fast {
@@ -31,10 +35,10 @@ pub(super) fn inspect<R: BufRead + Seek>(
     Ok(header.size)
 }
 
-fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reason> {
+fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refusal> {
     let chunk = Chunk::open(scan)?;
     if chunk.kind != *b"IHDR" || chunk.len != 13 {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     let fields: [u8; 13] = scan.array()?;
     let [w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, compression, filter, interlace] = fields;
@@ -47,13 +51,13 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reas
         _ => false,
     };
     if !is_known || compression != 0 || filter != 0 || interlace > 1 {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     chunk.close(scan, &fields)?;
     Ok(Header { size, colour })
 }
 
-fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<(), Reason> {
+fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<(), Refusal> {
     let mut has_palette = false;
     let mut has_data = false;
     loop {
@@ -66,7 +70,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
             }
             // An upper case first letter says that the image cannot be shown without the chunk.
             [b'a'..=b'z', ..] => {}
-            _ => return Err(Reason::Corrupt),
+            _ => return Err(Refusal::Corrupt),
         }
         chunk.skip(scan)?;
     }
@@ -80,15 +84,15 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Reason> {
+    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Refusal> {
         let [l3, l2, l1, l0, kind @ ..] = scan.array::<8>()?;
         let len = u32::from_be_bytes([l3, l2, l1, l0]);
         if len > MAX_CHUNK_BYTES || !kind.iter().all(u8::is_ascii_alphabetic) {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         // Known now, so that the data of a cut file is not read for nothing.
         if u64::from(len) + 4 > scan.left() {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         let mut crc = Crc32::new();
         crc.update(&kind);
@@ -96,8 +100,8 @@ impl Chunk {
     }
 
     /// Reads the data for its checksum only.
-    fn skip<R: BufRead + Seek>(mut self, scan: &mut Scan<'_, R>) -> Result<(), Reason> {
-        let mut left = usize::try_from(self.len).map_err(|_| Reason::Truncated)?;
+    fn skip<R: BufRead + Seek>(mut self, scan: &mut Scan<'_, R>) -> Result<(), Refusal> {
+        let mut left = usize::try_from(self.len).map_err(|_| Refusal::Truncated)?;
         while left > 0 {
             let bytes = scan.peek()?;
             let bytes = bytes.get(..left).unwrap_or(bytes);
@@ -114,22 +118,23 @@ impl Chunk {
         mut self,
         scan: &mut Scan<'_, R>,
         rest: &[u8],
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refusal> {
         self.crc.update(rest);
-        if u32::from_be_bytes(scan.array()?) == self.crc.finish() {
+        if u32::from_be_bytes(scan.array()?) == self.crc.finalize() {
             Ok(())
         } else {
-            Err(Reason::Corrupt)
+            Err(Refusal::Corrupt)
         }
     }
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{chunk, look, png, png_header, png_of, refusal, size};
     use super::*;
 
-    fn header(fields: [u8; 13]) -> Option<Reason> {
+    fn header(fields: [u8; 13]) -> Option<Refusal> {
         refusal(&png_of(&[chunk(b"IHDR", &fields)]))
     }
 
@@ -138,10 +143,10 @@ mod tests {
     fn dimensions_are_checked_before_anything_behind_them() {
         for side in [12_001, 30_000, 65_535, i32::MAX.cast_unsigned(), u32::MAX] {
             let file = png_of(&[png_header(side, side)]);
-            assert_eq!(look(&file, Level::Fast), Err(Reason::TooLarge));
+            assert_eq!(look(&file, Level::Fast), Err(Refusal::TooLarge));
         }
-        assert_eq!(refusal(&png_of(&[png_header(0, 1)])), Some(Reason::Corrupt));
-        assert_eq!(refusal(&png_of(&[png_header(1, 0)])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&png_of(&[png_header(0, 1)])), Some(Refusal::Corrupt));
+        assert_eq!(refusal(&png_of(&[png_header(1, 0)])), Some(Refusal::Corrupt));
     }
 
     #[test]
@@ -150,7 +155,7 @@ mod tests {
             let [a, b, c, d, e] = rest;
             header([0, 0, 0, 1, 0, 0, 0, 1, a, b, c, d, e])
         };
-        assert_eq!(fields([16, 6, 0, 0, 1]), Some(Reason::Truncated));
+        assert_eq!(fields([16, 6, 0, 0, 1]), Some(Refusal::Truncated));
         for rest in [
             [3, 0, 0, 0, 0],
             [16, 3, 0, 0, 0],
@@ -161,7 +166,7 @@ mod tests {
             [8, 0, 0, 1, 0],
             [8, 0, 0, 0, 2],
         ] {
-            assert_eq!(fields(rest), Some(Reason::Corrupt), "{rest:?}");
+            assert_eq!(fields(rest), Some(Refusal::Corrupt), "{rest:?}");
         }
     }
 
@@ -173,14 +178,14 @@ mod tests {
             let at = memchr::memmem::find(&file, kind).unwrap() + after;
             let mut file = file.clone();
             file[at] ^= 1;
-            assert_eq!(refusal(&file), Some(Reason::Corrupt), "{kind:?}");
+            assert_eq!(refusal(&file), Some(Refusal::Corrupt), "{kind:?}");
         }
     }
 
     /// Case 83: a length beyond the file, and one that no chunk may have.
     #[test]
     fn chunk_lengths_are_checked() {
-        for (len, reason) in [(0x7FFF_FFFF, Reason::Truncated), (u32::MAX, Reason::Corrupt)] {
+        for (len, reason) in [(0x7FFF_FFFF, Refusal::Truncated), (u32::MAX, Refusal::Corrupt)] {
             let chunk = [&len.to_be_bytes()[..], b"IDAT", &[0; 64]].concat();
             assert_eq!(refusal(&png_of(&[png_header(1, 1), chunk])), Some(reason));
         }
@@ -206,7 +211,7 @@ mod tests {
             vec![indexed(), palette(771), data(), end()],
             vec![indexed(), palette(3), palette(3), data(), end()],
         ] {
-            assert_eq!(refusal(&png_of(&chunks)), Some(Reason::Corrupt), "{chunks:x?}");
+            assert_eq!(refusal(&png_of(&chunks)), Some(Refusal::Corrupt), "{chunks:x?}");
         }
     }
 
@@ -229,6 +234,6 @@ mod tests {
         let data = chunk(b"IDAT", b"\x78\x01no deflate stream");
         let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
         assert_eq!(size(&file), Ok((2, 1)));
-        assert_eq!(look(&file, Level::Slow), Err(Reason::Corrupt));
+        assert_eq!(look(&file, Level::Slow), Err(Refusal::Corrupt));
     }
 }

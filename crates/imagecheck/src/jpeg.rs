@@ -1,18 +1,20 @@
 //! JPEG: segments up to the frame header, then segments and scans up to the end of the image.
+//!
+//! Source: ITU-T T.81 (JPEG), annex B for markers and segments, section F.1.2 for stuffed bytes:
+//! <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>.
 
-use super::{Size, decode, scan::Scan};
-use crate::chunk::{Level, Reason};
+#[cfg(feature = "decode")]
+use super::decode;
+use super::{MAX_SCANS, Size, scan::Scan};
+use crate::{Level, Refusal};
 use std::io::{BufRead, Seek};
-
-/// Scans allowed in one image; encoders write about ten, and every scan costs a reader a pass over
-/// the whole picture. Strict decoding has the same limit.
-pub(super) const MAX_SCANS: usize = 100;
 
 /// What the frame header says.
 struct Frame {
     size: Size,
     /// The components' identifiers, one to four.
     ids: Vec<u8>,
+    #[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only a decode counts it"))]
     is_progressive: bool,
 }
 
@@ -22,11 +24,14 @@ struct Frame {
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
-) -> Result<Size, Reason> {
+) -> Result<Size, Refusal> {
     scan.skip(2)?;
     let frame = read_frame(scan)?;
     if level != Level::Fast {
         let n_scans = walk(scan, &frame)?;
+        #[cfg(not(feature = "decode"))]
+        let _: usize = n_scans;
+        #[cfg(feature = "decode")]
         if level == Level::Slow {
             decode::check_jpeg_cost(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
         }
@@ -34,22 +39,22 @@ pub(super) fn inspect<R: BufRead + Seek>(
     Ok(frame.size)
 }
 
-fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Reason> {
+fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusal> {
     loop {
         match next_marker(scan)? {
             marker @ 0xC0..=0xC2 => return frame_header(scan, marker == 0xC2),
             // Lossless, hierarchical, arithmetic coding and JPEG-LS: no browser shows them.
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
-                return Err(Reason::UnsupportedFormat);
+                return Err(Refusal::UnsupportedFormat);
             }
-            0xD9 | 0xDA => return Err(Reason::Corrupt),
+            0xD9 | 0xDA => return Err(Refusal::Corrupt),
             marker => segment(scan, marker)?,
         }
     }
 }
 
 /// Walks to the end of the image and counts the scans.
-fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usize, Reason> {
+fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usize, Refusal> {
     let mut n_scans = 0;
     loop {
         match next_marker(scan)? {
@@ -60,7 +65,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usiz
             }
             // No scan, too many of them, or a second frame header.
             0xD9 | 0xDA | 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                return Err(Reason::Corrupt);
+                return Err(Refusal::Corrupt);
             }
             marker => segment(scan, marker)?,
         }
@@ -69,7 +74,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usiz
 
 /// Finds the next marker that means something: in a scan's entropy data as well as between
 /// segments, where decoders step over stray bytes in the same way.
-fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Reason> {
+fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
     loop {
         scan.skip_past(0xFF)?;
         let mut code = scan.byte()?;
@@ -84,25 +89,25 @@ fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Reason> 
 }
 
 /// Steps over a segment that only decoders look into.
-fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Reason> {
+fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Refusal> {
     // Reserved codes, and a second start of an image.
     if matches!(marker, 0x02..=0xBF | 0xD8) {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     let len = segment_len(scan)?;
     scan.skip(len)
 }
 
 /// The bytes of a segment after its length.
-fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Reason> {
+fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
     let len = u64::from(u16::from_be_bytes(scan.array()?));
-    len.checked_sub(2).ok_or(Reason::Corrupt)
+    len.checked_sub(2).ok_or(Refusal::Corrupt)
 }
 
 fn frame_header<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     is_progressive: bool,
-) -> Result<Frame, Reason> {
+) -> Result<Frame, Refusal> {
     let len = segment_len(scan)?;
     let [precision, h1, h0, w1, w0, n_components] = scan.array()?;
     // A height of zero announces a DNL segment behind the scan; decoders refuse it, and so do we.
@@ -111,36 +116,37 @@ fn frame_header<R: BufRead + Seek>(
         || !(1..=4).contains(&n_components)
         || len != 6 + 3 * u64::from(n_components)
     {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     let mut ids = Vec::with_capacity(4);
     for _ in 0..n_components {
         let [id, sampling, table] = scan.array()?;
         let in_range = |factor| (1..=4).contains(&factor);
         if !in_range(sampling >> 4) || !in_range(sampling & 15) || table > 3 || ids.contains(&id) {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         ids.push(id);
     }
     Ok(Frame { size, ids, is_progressive })
 }
 
-fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Reason> {
+fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Refusal> {
     let len = segment_len(scan)?;
     let n_components = scan.byte()?;
     if !(1..=4).contains(&n_components) || len != 4 + 2 * u64::from(n_components) {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     for _ in 0..n_components {
         let [id, _tables] = scan.array()?;
         if !frame.ids.contains(&id) {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
     }
     scan.skip(3)
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{
         frame_header, jpeg, jpeg_of, jpeg_scan, look, refusal, segment, size,
@@ -158,20 +164,20 @@ mod tests {
     #[test]
     fn frame_headers_are_checked_before_anything_behind_them() {
         let header = |data: &[u8]| refusal(&jpeg_of(&[segment(0xC0, data)]));
-        assert_eq!(header(&[8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0]), Some(Reason::TooLarge));
-        assert_eq!(header(&[8, 0, 0, 0, 8, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 0, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 255, 1, 0x11, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x10, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x51, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 4]), Some(Reason::Corrupt));
-        assert_eq!(header(&[9, 0, 8, 0, 8, 1, 1, 0x11, 0]), Some(Reason::Corrupt));
-        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 0, 0]), Some(Reason::Corrupt));
+        assert_eq!(header(&[8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0]), Some(Refusal::TooLarge));
+        assert_eq!(header(&[8, 0, 0, 0, 8, 1, 1, 0x11, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 0, 1, 1, 0x11, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 255, 1, 0x11, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x10, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x51, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 4]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[9, 0, 8, 0, 8, 1, 1, 0x11, 0]), Some(Refusal::Corrupt));
+        assert_eq!(header(&[8, 0, 8, 0, 8, 1, 1, 0x11, 0, 0]), Some(Refusal::Corrupt));
         let progressive = segment(0xC2, &[8, 0xFF, 0xFF, 0xFF, 0xFF, 1, 1, 0x11, 0]);
-        assert_eq!(refusal(&jpeg_of(&[progressive])), Some(Reason::TooLarge));
+        assert_eq!(refusal(&jpeg_of(&[progressive])), Some(Refusal::TooLarge));
         let lossless = segment(0xC3, &[8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
-        assert_eq!(refusal(&jpeg_of(&[lossless])), Some(Reason::UnsupportedFormat));
+        assert_eq!(refusal(&jpeg_of(&[lossless])), Some(Refusal::UnsupportedFormat));
     }
 
     #[test]
@@ -186,7 +192,7 @@ mod tests {
             vec![frame(), jpeg_scan(), vec![0xFF, 0xD8], EOI.to_vec()],
             vec![frame(), jpeg_scan(), vec![0xFF, 0x02], EOI.to_vec()],
         ] {
-            assert_eq!(refusal(&jpeg_of(&pieces)), Some(Reason::Corrupt), "{pieces:x?}");
+            assert_eq!(refusal(&jpeg_of(&pieces)), Some(Refusal::Corrupt), "{pieces:x?}");
         }
     }
 
@@ -197,7 +203,7 @@ mod tests {
         {
             let scan = segment(0xDA, header);
             let file = jpeg_of(&[frame_header(8, 8), scan, EOI.to_vec()]);
-            assert_eq!(refusal(&file), Some(Reason::Corrupt), "{header:?}");
+            assert_eq!(refusal(&file), Some(Refusal::Corrupt), "{header:?}");
         }
     }
 
@@ -205,7 +211,7 @@ mod tests {
     #[test]
     fn segment_lengths_below_two_are_corrupt() {
         for len in [0, 1] {
-            assert_eq!(refusal(&jpeg_with(&[vec![0xFF, 0xE0, 0, len]])), Some(Reason::Corrupt));
+            assert_eq!(refusal(&jpeg_with(&[vec![0xFF, 0xE0, 0, len]])), Some(Refusal::Corrupt));
         }
     }
 
@@ -238,13 +244,13 @@ mod tests {
             jpeg_of(&[frame_header(8, 8), scans, EOI.to_vec()])
         };
         assert_eq!(size(&image(MAX_SCANS)), Ok((8, 8)));
-        assert_eq!(refusal(&image(MAX_SCANS + 1)), Some(Reason::Corrupt));
+        assert_eq!(refusal(&image(MAX_SCANS + 1)), Some(Refusal::Corrupt));
     }
 
     #[test]
     fn fast_stops_at_the_frame_header() {
         let file = jpeg_of(&[frame_header(8, 8)]);
         assert!(look(&file, Level::Fast).is_ok());
-        assert_eq!(refusal(&file), Some(Reason::Truncated));
+        assert_eq!(refusal(&file), Some(Refusal::Truncated));
     }
 }

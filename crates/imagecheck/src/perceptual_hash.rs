@@ -1,11 +1,10 @@
 //! What two pictures look like, compared.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a picture looks like, in 256 bits that hardly change with its size or its encoding.
 ///
-/// How they are made is `pipeline::inspect`'s matter.
+/// [`crate::inspect`] makes them at level slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PerceptualHash([u64; 4]);
 
@@ -20,7 +19,7 @@ impl PerceptualHash {
     pub const NEAR: u32 = 64;
 
     /// The hash of these bits, of which there should be 256; missing ones are 0.
-    pub(crate) fn from_bits(bits: impl IntoIterator<Item = bool>) -> Self {
+    pub fn from_bits(bits: impl IntoIterator<Item = bool>) -> Self {
         let mut bits = bits.into_iter();
         Self([(); 4].map(|()| {
             bits.by_ref().take(64).zip(0..).fold(0, |word, (bit, at)| word | u64::from(bit) << at)
@@ -37,15 +36,6 @@ impl fmt::Display for PerceptualHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|word| write!(f, "{word:016x}"))
     }
-}
-
-/// A sample that looks like another one; both are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NearDuplicate {
-    /// The other sample's key, in the same chunk.
-    pub of: String,
-    /// In how many bits of 256 they differ, at most [`PerceptualHash::NEAR`].
-    pub distance: u32,
 }
 
 #[cfg(test)]

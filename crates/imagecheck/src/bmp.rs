@@ -1,7 +1,10 @@
 //! BMP: a header, and pixels whose place and length follow from it.
+//!
+//! Source: Microsoft's pages on bitmap storage and `BITMAPINFOHEADER`:
+//! <https://learn.microsoft.com/windows/win32/gdi/bitmap-storage>.
 
 use super::{Size, scan::Scan};
-use crate::chunk::{Level, Reason};
+use crate::{Level, Refusal};
 use std::io::{BufRead, Seek};
 
 /// Length of the file header, which the bitmap's own header follows.
@@ -24,7 +27,7 @@ struct Header {
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
-) -> Result<Size, Reason> {
+) -> Result<Size, Refusal> {
     let header = read_header(scan)?;
     if level != Level::Fast {
         walk(scan, &header)?;
@@ -32,7 +35,7 @@ pub(super) fn inspect<R: BufRead + Seek>(
     Ok(header.size)
 }
 
-fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reason> {
+fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refusal> {
     scan.skip(10)?;
     let pixels = u32::from_le_bytes(scan.array()?);
     let header_len = u32::from_le_bytes(scan.array()?);
@@ -51,10 +54,10 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reas
                 if header_len == 16 { 0 } else { u32::from_le_bytes(scan.array()?) },
             )
         }
-        _ => return Err(Reason::Corrupt),
+        _ => return Err(Refusal::Corrupt),
     };
     if width < 0 {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     // A negative height is that of rows from the top down.
     let size = Size::checked(width.unsigned_abs(), height.unsigned_abs())?;
@@ -67,9 +70,9 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Reas
     })
 }
 
-fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<(), Reason> {
+fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<(), Refusal> {
     if header.pixels < header.end {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     scan.jump(header.pixels)?;
     match (header.compression, header.bits) {
@@ -80,13 +83,13 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
         (1, 8) => walk_runs(scan, 1),
         (2, 4) => walk_runs(scan, 2),
         // JPEG, PNG and CMYK are for printers, Huffman and 24 bit runs for OS/2.
-        (4 | 5 | 11..=13, _) | (3, 1) => Err(Reason::UnsupportedFormat),
-        _ => Err(Reason::Corrupt),
+        (4 | 5 | 11..=13, _) | (3, 1) => Err(Refusal::UnsupportedFormat),
+        _ => Err(Refusal::Corrupt),
     }
 }
 
 /// Walks run-length codes to the end of the bitmap; a byte holds so many pixels.
-fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> Result<(), Reason> {
+fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> Result<(), Refusal> {
     loop {
         match scan.array()? {
             [0, 0] => {}
@@ -99,6 +102,7 @@ fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> R
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{bmp, refusal, size};
     use super::*;
@@ -107,11 +111,11 @@ mod tests {
     #[test]
     fn sides_are_checked_before_anything_behind_them() {
         let sides = |width, height| refusal(&bmp(width, height, 24, 0, &[]));
-        assert_eq!(sides(1, i32::MIN), Some(Reason::TooLarge));
-        assert_eq!(sides(i32::MAX, -i32::MAX), Some(Reason::TooLarge));
-        assert_eq!(sides(-1, 1), Some(Reason::Corrupt));
-        assert_eq!(sides(0, 1), Some(Reason::Corrupt));
-        assert_eq!(sides(1, 0), Some(Reason::Corrupt));
+        assert_eq!(sides(1, i32::MIN), Some(Refusal::TooLarge));
+        assert_eq!(sides(i32::MAX, -i32::MAX), Some(Refusal::TooLarge));
+        assert_eq!(sides(-1, 1), Some(Refusal::Corrupt));
+        assert_eq!(sides(0, 1), Some(Refusal::Corrupt));
+        assert_eq!(sides(1, 0), Some(Refusal::Corrupt));
     }
 
     #[test]
@@ -120,7 +124,7 @@ mod tests {
             let file = bmp(9, -3, bits, 0, &vec![0; 3 * row]);
             assert_eq!(size(&file), Ok((9, 3)), "{bits}");
             let cut = &file[..file.len() - 1];
-            assert_eq!(refusal(cut), Some(Reason::Truncated), "{bits}");
+            assert_eq!(refusal(cut), Some(Refusal::Truncated), "{bits}");
         }
     }
 
@@ -129,12 +133,12 @@ mod tests {
         for (bits, compression, reason) in [
             (32, 3, None),
             (16, 6, None),
-            (24, 3, Some(Reason::Corrupt)),
-            (4, 1, Some(Reason::Corrupt)),
-            (3, 0, Some(Reason::Corrupt)),
-            (24, 7, Some(Reason::Corrupt)),
-            (24, 4, Some(Reason::UnsupportedFormat)),
-            (0, 5, Some(Reason::UnsupportedFormat)),
+            (24, 3, Some(Refusal::Corrupt)),
+            (4, 1, Some(Refusal::Corrupt)),
+            (3, 0, Some(Refusal::Corrupt)),
+            (24, 7, Some(Refusal::Corrupt)),
+            (24, 4, Some(Refusal::UnsupportedFormat)),
+            (0, 5, Some(Refusal::UnsupportedFormat)),
         ] {
             assert_eq!(refusal(&bmp(1, 1, bits, compression, &[0; 8])), reason);
         }
@@ -151,8 +155,8 @@ mod tests {
         assert_eq!(runs(8, &[4, 9, 0, 1]), None);
         assert_eq!(runs(8, &[0, 3, 7, 7, 7, 0, 0, 2, 1, 1, 0, 1]), None);
         assert_eq!(runs(4, &[0, 5, 0x77, 0x77, 0x70, 0, 0, 1]), None);
-        assert_eq!(runs(8, &[4, 9, 0, 0]), Some(Reason::Truncated));
-        assert_eq!(runs(8, &[0, 200, 0, 1]), Some(Reason::Truncated));
+        assert_eq!(runs(8, &[4, 9, 0, 0]), Some(Refusal::Truncated));
+        assert_eq!(runs(8, &[0, 200, 0, 1]), Some(Refusal::Truncated));
     }
 
     #[test]
@@ -163,15 +167,15 @@ mod tests {
         (file[10], file[14]) = (138, 124);
         assert_eq!(size(&file), Ok((1, 1)));
         file[14] = 66;
-        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        assert_eq!(refusal(&file), Some(Refusal::Corrupt));
     }
 
     #[test]
     fn pixels_lie_behind_the_headers() {
         let mut file = bmp(1, 1, 24, 0, &[0; 4]);
         file[10] = 53;
-        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        assert_eq!(refusal(&file), Some(Refusal::Corrupt));
         file[10..14].fill(0xFF);
-        assert_eq!(refusal(&file), Some(Reason::Truncated));
+        assert_eq!(refusal(&file), Some(Refusal::Truncated));
     }
 }

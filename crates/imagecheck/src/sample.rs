@@ -1,21 +1,22 @@
 //! The smallest pictures of every format, built for tests.
 
-use super::{crc32::Crc32, inspect};
-use crate::chunk::{Format, ImageInfo, Level, Reason};
+use super::inspect;
+use crate::{Format, ImageInfo, Level, Refusal};
+use crc32fast::Hasher as Crc32;
 use std::io::Cursor;
 
 /// Inspects bytes in memory.
-pub(super) fn look(bytes: &[u8], level: Level) -> Result<ImageInfo, Reason> {
+pub(super) fn look(bytes: &[u8], level: Level) -> Result<ImageInfo, Refusal> {
     inspect(&mut Cursor::new(bytes), bytes.len().try_into().unwrap(), level)
 }
 
 /// The reason why medium refuses the bytes.
-pub(super) fn refusal(bytes: &[u8]) -> Option<Reason> {
+pub(super) fn refusal(bytes: &[u8]) -> Option<Refusal> {
     look(bytes, Level::Medium).err()
 }
 
 /// Width and height at medium.
-pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), Reason> {
+pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
     look(bytes, Level::Medium).map(|info| (info.width, info.height))
 }
 
@@ -72,7 +73,7 @@ pub(super) fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     crc.update(kind);
     crc.update(data);
     let len = u32::try_from(data.len()).unwrap();
-    [&len.to_be_bytes(), &kind[..], data, &crc.finish().to_be_bytes()].concat()
+    [&len.to_be_bytes(), &kind[..], data, &crc.finalize().to_be_bytes()].concat()
 }
 
 /// A PNG's header chunk for grey pixels.

@@ -1,7 +1,10 @@
 //! WebP: a RIFF container with one bitstream, or with frames, each a bitstream of its own.
+//!
+//! Source: RFC 9649, section 2 (container) and 3 (lossless); RFC 6386, section 9.1, for the lossy
+//! frame header: <https://www.rfc-editor.org/rfc/rfc9649>.
 
 use super::{Size, scan::Scan};
-use crate::chunk::{Level, Reason};
+use crate::{Level, Refusal};
 use std::io::{BufRead, Seek};
 
 /// Length of a chunk's kind and length, and of the container's.
@@ -16,7 +19,7 @@ const ANIMATED: u8 = 0x02;
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
-) -> Result<Size, Reason> {
+) -> Result<Size, Refusal> {
     let [_, _, _, _, l0, l1, l2, l3, ..] = scan.array::<12>()?;
     let riff_end = CHUNK_HEADER_BYTES + u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
     let first = Chunk::open(scan)?;
@@ -28,17 +31,17 @@ pub(super) fn inspect<R: BufRead + Seek>(
             let [w0, w1, w2, h0, h1, h2] = sides;
             Size::checked(one_based([w0, w1, w2]), one_based([h0, h1, h2]))?
         }
-        _ => first.bitstream(scan)?.ok_or(Reason::Corrupt)?,
+        _ => first.bitstream(scan)?.ok_or(Refusal::Corrupt)?,
     };
     if level != Level::Fast {
         if riff_end > scan.len() {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         let has_image = first.kind != *b"VP8X";
         first.close(scan, riff_end)?;
         let images = walk(scan, riff_end, size, is_animated)?;
         if !has_image && images == 0 {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
     }
     Ok(size)
@@ -50,7 +53,7 @@ fn walk<R: BufRead + Seek>(
     end: u64,
     size: Size,
     is_animated: bool,
-) -> Result<u64, Reason> {
+) -> Result<u64, Refusal> {
     let mut n_images = 0;
     // Fewer bytes than a chunk's header are padding.
     while scan.at() + CHUNK_HEADER_BYTES <= end {
@@ -62,7 +65,7 @@ fn walk<R: BufRead + Seek>(
             n_images += 1;
         } else if let Some(image) = chunk.bitstream(scan)? {
             if image != size || is_animated {
-                return Err(Reason::Corrupt);
+                return Err(Refusal::Corrupt);
             }
             n_images += 1;
         }
@@ -75,9 +78,9 @@ fn frame<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     chunk: &Chunk,
     canvas: Size,
-) -> Result<(), Reason> {
+) -> Result<(), Refusal> {
     if chunk.len < 16 {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     let [x0, x1, x2, y0, y1, y2, sides @ ..] = scan.array::<12>()?;
     scan.skip(4)?;
@@ -88,7 +91,7 @@ fn frame<R: BufRead + Seek>(
     if !canvas.holds(left, top, size.width, size.height)
         || walk(scan, chunk.end(), size, false)? != 1
     {
-        return Err(Reason::Corrupt);
+        return Err(Refusal::Corrupt);
     }
     Ok(())
 }
@@ -101,7 +104,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Reason> {
+    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Refusal> {
         let [k0, k1, k2, k3, l0, l1, l2, l3] = scan.array()?;
         Ok(Self {
             kind: [k0, k1, k2, k3],
@@ -114,21 +117,24 @@ impl Chunk {
         self.start + self.len
     }
 
-    fn check_end(&self, end: u64) -> Result<(), Reason> {
+    fn check_end(&self, end: u64) -> Result<(), Refusal> {
         if self.end() > end {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         Ok(())
     }
 
     /// Goes to the next chunk; chunks begin at even places.
-    fn close<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>, end: u64) -> Result<(), Reason> {
+    fn close<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>, end: u64) -> Result<(), Refusal> {
         self.check_end(end)?;
         scan.jump(self.end().next_multiple_of(2).min(end))
     }
 
     /// The dimensions in the bitstream's header, if the chunk is a bitstream.
-    fn bitstream<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Option<Size>, Reason> {
+    fn bitstream<R: BufRead + Seek>(
+        &self,
+        scan: &mut Scan<'_, R>,
+    ) -> Result<Option<Size>, Refusal> {
         match &self.kind {
             b"VP8 " => self.lossy(scan).map(Some),
             b"VP8L" => self.lossless(scan).map(Some),
@@ -136,9 +142,9 @@ impl Chunk {
         }
     }
 
-    fn lossy<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Reason> {
+    fn lossy<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Refusal> {
         let [t0, t1, t2, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = scan.array()? else {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         };
         let size = Size::checked(
             u16::from_le_bytes([w0, w1]) & 0x3FFF,
@@ -148,20 +154,20 @@ impl Chunk {
         let is_key_frame = tag & 1 == 0;
         let first_partition_len = u64::from(tag >> 5);
         if !is_key_frame || 10 + first_partition_len > self.len {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         Ok(size)
     }
 
-    fn lossless<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Reason> {
+    fn lossless<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>) -> Result<Size, Refusal> {
         let [0x2F, b0, b1, b2, b3] = scan.array()? else {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         };
         let bits = u32::from_le_bytes([b0, b1, b2, b3]);
         let size = Size::checked((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)?;
         let version = bits >> 29;
         if version != 0 || self.len < 5 {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         Ok(size)
     }
@@ -177,6 +183,7 @@ fn one_based(bytes: [u8; 3]) -> u32 {
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{animation, canvas, look, lossless, lossy, refusal, size, webp};
     use super::*;
@@ -190,9 +197,9 @@ mod tests {
             (b"VP8X", canvas(0, 1 << 24, 1 << 24)),
         ] {
             let file = webp(&[(kind, &data)]);
-            assert_eq!(look(&file, Level::Fast), Err(Reason::TooLarge));
+            assert_eq!(look(&file, Level::Fast), Err(Refusal::TooLarge));
         }
-        assert_eq!(refusal(&webp(&[(b"VP8 ", &lossy(0, 1))])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&webp(&[(b"VP8 ", &lossy(0, 1))])), Some(Refusal::Corrupt));
     }
 
     /// Case 99: a container of 2^32 - 1 bytes in a small file.
@@ -200,7 +207,7 @@ mod tests {
     fn the_file_is_as_long_as_the_container() {
         let mut file = webp(&[(b"VP8 ", &lossy(1, 1))]);
         file[4..8].fill(0xFF);
-        assert_eq!(refusal(&file), Some(Reason::Truncated));
+        assert_eq!(refusal(&file), Some(Refusal::Truncated));
         assert!(look(&file, Level::Fast).is_ok());
     }
 
@@ -210,7 +217,7 @@ mod tests {
         assert_eq!(size(&file), Ok((1, 1)));
         let at = file.len() - 8;
         file[at] = 5;
-        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        assert_eq!(refusal(&file), Some(Refusal::Corrupt));
     }
 
     #[test]
@@ -221,13 +228,13 @@ mod tests {
             refusal(&webp(&[(b"VP8 ", &data)]))
         };
         // No key frame, a partition longer than the chunk, no start code.
-        assert_eq!(changed(0, 0x31), Some(Reason::Corrupt));
-        assert_eq!(changed(2, 0xFF), Some(Reason::Corrupt));
-        assert_eq!(changed(3, 0), Some(Reason::Corrupt));
+        assert_eq!(changed(0, 0x31), Some(Refusal::Corrupt));
+        assert_eq!(changed(2, 0xFF), Some(Refusal::Corrupt));
+        assert_eq!(changed(3, 0), Some(Refusal::Corrupt));
         let mut data = lossless(1, 1);
         data[4] |= 0x20;
-        assert_eq!(refusal(&webp(&[(b"VP8L", &data)])), Some(Reason::Corrupt));
-        assert_eq!(refusal(&webp(&[(b"VP8L", &data[..3])])), Some(Reason::Truncated));
+        assert_eq!(refusal(&webp(&[(b"VP8L", &data)])), Some(Refusal::Corrupt));
+        assert_eq!(refusal(&webp(&[(b"VP8L", &data[..3])])), Some(Refusal::Truncated));
     }
 
     #[test]
@@ -237,19 +244,19 @@ mod tests {
         };
         let (one, two) = (lossy(1, 1), lossy(2, 2));
         assert_eq!(file(&canvas(0, 2, 2), &[(b"ICCP", b""), (b"VP8 ", &two)]), None);
-        assert_eq!(file(&canvas(0, 2, 2), &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
-        assert_eq!(file(&canvas(0, 2, 2), &[]), Some(Reason::Corrupt));
-        assert_eq!(file(&canvas(2, 1, 1), &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
-        assert_eq!(file(&canvas(0, 1, 1)[..9], &[(b"VP8 ", &one)]), Some(Reason::Corrupt));
-        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 15])]), Some(Reason::Corrupt));
-        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 16])]), Some(Reason::Corrupt));
+        assert_eq!(file(&canvas(0, 2, 2), &[(b"VP8 ", &one)]), Some(Refusal::Corrupt));
+        assert_eq!(file(&canvas(0, 2, 2), &[]), Some(Refusal::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"VP8 ", &one)]), Some(Refusal::Corrupt));
+        assert_eq!(file(&canvas(0, 1, 1)[..9], &[(b"VP8 ", &one)]), Some(Refusal::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 15])]), Some(Refusal::Corrupt));
+        assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 16])]), Some(Refusal::Corrupt));
     }
 
     #[test]
     fn frames_lie_on_the_canvas() {
         assert_eq!(size(&animation(&[(0, 0), (0, 0)])), Ok((1, 1)));
-        assert_eq!(refusal(&animation(&[(0, 0), (1, 0)])), Some(Reason::Corrupt));
-        assert_eq!(refusal(&animation(&[(0, 1)])), Some(Reason::Corrupt));
-        assert_eq!(refusal(&animation(&[])), Some(Reason::Corrupt));
+        assert_eq!(refusal(&animation(&[(0, 0), (1, 0)])), Some(Refusal::Corrupt));
+        assert_eq!(refusal(&animation(&[(0, 1)])), Some(Refusal::Corrupt));
+        assert_eq!(refusal(&animation(&[])), Some(Refusal::Corrupt));
     }
 }

@@ -1,24 +1,29 @@
-//! Body in, [`ImageInfo`] or a reason out: what an image is, and whether all of it is there.
+#![doc = include_str!("../README.md")]
 //!
 //! The bytes decide, never a name or a type. One walker a format follows the container in bounded
 //! memory; nothing here inflates or allocates by a number that only the file vouches for.
 
 mod bmp;
-mod crc32;
+#[cfg(feature = "decode")]
 mod decode;
 mod gif;
 mod jpeg;
+mod perceptual_hash;
+#[cfg(feature = "decode")]
 mod phash;
 mod png;
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod sample;
 mod scan;
 mod signature;
 mod tiff;
 mod webp;
 
-use crate::chunk::{Format, ImageInfo, Level, Reason};
+pub use perceptual_hash::PerceptualHash;
+
 use scan::Scan;
+use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Seek};
 
 /// Most pixels a side.
@@ -26,6 +31,99 @@ pub(crate) const MAX_SIDE_PX: u64 = 12_000;
 
 /// Most pixels in all.
 pub(crate) const MAX_AREA_PX: u64 = 100_000_000;
+
+/// How thoroughly images are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Signature and dimensions.
+    Fast,
+    /// Also the container, to its end.
+    #[default]
+    Medium,
+    /// Also a full, strict decode.
+    #[cfg(feature = "decode")]
+    Slow,
+}
+
+/// A listed image format, by content, never by name or type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the formats")]
+pub enum Format {
+    Jpeg,
+    Png,
+    Gif,
+    Bmp,
+    Webp,
+    Tiff,
+}
+
+impl Format {
+    /// The word in manifests and sidecars.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::Bmp => "bmp",
+            Self::Webp => "webp",
+            Self::Tiff => "tiff",
+        }
+    }
+
+    /// The usual file extension.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::Bmp => "bmp",
+            Self::Webp => "webp",
+            Self::Tiff => "tif",
+        }
+    }
+}
+
+/// What inspection learned about an accepted image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// By content.
+    pub format: Format,
+    /// Pixels, as the header says.
+    pub width: u32,
+    /// Pixels, as the header says.
+    pub height: u32,
+    /// What it looks like, at level slow; none for a picture without structure.
+    pub phash: Option<PerceptualHash>,
+}
+
+/// Why the bytes are not an image that may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There are no bytes.
+    #[error("there are no bytes")]
+    Empty,
+    /// More than [`MAX_SIDE_PX`] or [`MAX_AREA_PX`], or more than a decode may take.
+    #[error("the image is too large")]
+    TooLarge,
+    /// The bytes are no image.
+    #[error("the bytes are no image")]
+    NotImage,
+    /// An image, but not of a listed format.
+    #[error("the image's format is not supported")]
+    UnsupportedFormat,
+    /// The container ends early.
+    #[error("the image ends early")]
+    Truncated,
+    /// The container contradicts itself, or its pixels do not decode.
+    #[error("the image contradicts itself")]
+    Corrupt,
+}
+
+/// Scans allowed in one JPEG: encoders write about ten, and every scan costs a reader a pass over
+/// the whole picture. Strict decoding has the same limit.
+const MAX_SCANS: usize = 100;
 
 /// Identifies an image and checks it as deeply as the level asks.
 ///
@@ -40,13 +138,13 @@ pub(crate) const MAX_AREA_PX: u64 = 100_000_000;
 /// # Errors
 ///
 /// The reason why the bytes are not an image that may be kept. A body that cannot be read to
-/// `len` counts as [`Reason::Truncated`], so a caller whose storage may fail has to notice that
+/// `len` counts as [`Refusal::Truncated`], so a caller whose storage may fail has to notice that
 /// failure in its reader.
 pub fn inspect<R: BufRead + Seek>(
     body: &mut R,
     len: u64,
     level: Level,
-) -> Result<ImageInfo, Reason> {
+) -> Result<ImageInfo, Refusal> {
     let mut scan = Scan::start(body, len)?;
     let format = signature::identify(&mut scan)?;
     let walk = match format {
@@ -60,6 +158,7 @@ pub fn inspect<R: BufRead + Seek>(
     let size = walk(&mut scan, level)?;
     let phash = match level {
         Level::Fast | Level::Medium => None,
+        #[cfg(feature = "decode")]
         Level::Slow => decode::decode(body, format, size)?,
     };
     Ok(ImageInfo { format, width: size.width, height: size.height, phash })
@@ -73,21 +172,22 @@ struct Size {
 }
 
 impl Size {
-    fn checked(width: impl Into<u64>, height: impl Into<u64>) -> Result<Self, Reason> {
+    fn checked(width: impl Into<u64>, height: impl Into<u64>) -> Result<Self, Refusal> {
         let (width, height) = (width.into(), height.into());
         if width == 0 || height == 0 {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         if width > MAX_SIDE_PX || height > MAX_SIDE_PX || width * height > MAX_AREA_PX {
-            return Err(Reason::TooLarge);
+            return Err(Refusal::TooLarge);
         }
         match (width.try_into(), height.try_into()) {
             (Ok(width), Ok(height)) => Ok(Self { width, height }),
-            _ => Err(Reason::TooLarge),
+            _ => Err(Refusal::TooLarge),
         }
     }
 
     /// Pixels in all.
+    #[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only a decode counts it"))]
     fn area(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
@@ -100,6 +200,7 @@ impl Size {
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::*;
     use sample::look;
@@ -176,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_body_without_bytes_is_empty() {
-        assert_eq!(look(b"", Level::Fast), Err(Reason::Empty));
+        assert_eq!(look(b"", Level::Fast), Err(Refusal::Empty));
     }
 
     #[test]
@@ -184,10 +285,10 @@ mod tests {
         let size = |width: u32, height: u32| Size::checked(width, height).map(|_| ());
         assert_eq!(size(1, 12_000), Ok(()));
         assert_eq!(size(10_000, 10_000), Ok(()));
-        assert_eq!(size(10_000, 10_001), Err(Reason::TooLarge));
-        assert_eq!(size(12_001, 1), Err(Reason::TooLarge));
-        assert_eq!(size(u32::MAX, u32::MAX), Err(Reason::TooLarge));
-        assert_eq!(size(0, u32::MAX), Err(Reason::Corrupt));
-        assert_eq!(size(8, 0), Err(Reason::Corrupt));
+        assert_eq!(size(10_000, 10_001), Err(Refusal::TooLarge));
+        assert_eq!(size(12_001, 1), Err(Refusal::TooLarge));
+        assert_eq!(size(u32::MAX, u32::MAX), Err(Refusal::TooLarge));
+        assert_eq!(size(0, u32::MAX), Err(Refusal::Corrupt));
+        assert_eq!(size(8, 0), Err(Refusal::Corrupt));
     }
 }

@@ -1,9 +1,9 @@
 //! A forward reader over a body whose length is known.
 
-use crate::chunk::Reason;
+use crate::Refusal;
 use std::io::{BufRead, Seek, SeekFrom};
 
-/// Reads a body piece by piece; every step past its end is [`Reason::Truncated`].
+/// Reads a body piece by piece; every step past its end is [`Refusal::Truncated`].
 #[derive(Debug)]
 pub(super) struct Scan<'a, R> {
     body: &'a mut R,
@@ -13,7 +13,7 @@ pub(super) struct Scan<'a, R> {
 
 impl<'a, R: BufRead + Seek> Scan<'a, R> {
     /// Rewinds the body.
-    pub(super) fn start(body: &'a mut R, len: u64) -> Result<Self, Reason> {
+    pub(super) fn start(body: &'a mut R, len: u64) -> Result<Self, Refusal> {
         body.seek(SeekFrom::Start(0)).map_err(unreadable)?;
         Ok(Self { body, len, at: 0 })
     }
@@ -32,12 +32,12 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
     }
 
     /// The buffered bytes at the current position: at least one, none after the body's end.
-    pub(super) fn peek(&mut self) -> Result<&[u8], Reason> {
+    pub(super) fn peek(&mut self) -> Result<&[u8], Refusal> {
         let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
         let bytes = self.body.fill_buf().map_err(unreadable)?;
         match bytes.get(..left.min(bytes.len())) {
             Some(bytes) if !bytes.is_empty() => Ok(bytes),
-            _ => Err(Reason::Truncated),
+            _ => Err(Refusal::Truncated),
         }
     }
 
@@ -47,42 +47,42 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
         self.at = self.at.saturating_add(n.try_into().unwrap_or(u64::MAX));
     }
 
-    pub(super) fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+    pub(super) fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
         let n = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if n > self.left() {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         self.body.read_exact(bytes).map_err(unreadable)?;
         self.at += n;
         Ok(())
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Reason> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Reason> {
+    pub(super) fn byte(&mut self) -> Result<u8, Refusal> {
         let [byte] = self.array()?;
         Ok(byte)
     }
 
     /// Steps over `n` bytes, all of which must be there.
-    pub(super) fn skip(&mut self, n: u64) -> Result<(), Reason> {
+    pub(super) fn skip(&mut self, n: u64) -> Result<(), Refusal> {
         if n > self.left() {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         self.jump(self.at + n)
     }
 
     /// Goes to an absolute position; the body's end is one.
-    pub(super) fn jump(&mut self, to: u64) -> Result<(), Reason> {
+    pub(super) fn jump(&mut self, to: u64) -> Result<(), Refusal> {
         if to > self.len {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         let (Ok(from), Ok(target)) = (i64::try_from(self.at), i64::try_from(to)) else {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         };
         // Relative, because a buffered reader then keeps its buffer.
         self.body.seek_relative(target - from).map_err(unreadable)?;
@@ -91,7 +91,7 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
     }
 
     /// Steps over everything up to the first `byte`, and over that one.
-    pub(super) fn skip_past(&mut self, byte: u8) -> Result<(), Reason> {
+    pub(super) fn skip_past(&mut self, byte: u8) -> Result<(), Refusal> {
         loop {
             let bytes = self.peek()?;
             match memchr::memchr(byte, bytes) {
@@ -108,8 +108,8 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
     }
 }
 
-fn unreadable(_: std::io::Error) -> Reason {
-    Reason::Truncated
+fn unreadable(_: std::io::Error) -> Refusal {
+    Refusal::Truncated
 }
 
 #[cfg(test)]
@@ -122,12 +122,12 @@ mod tests {
         let mut body = Cursor::new(b"abcdef");
         let mut scan = Scan::start(&mut body, 6).unwrap();
         scan.skip(4).unwrap();
-        assert_eq!(scan.skip(3), Err(Reason::Truncated));
-        assert_eq!(scan.jump(7), Err(Reason::Truncated));
-        assert_eq!(scan.array::<3>(), Err(Reason::Truncated));
+        assert_eq!(scan.skip(3), Err(Refusal::Truncated));
+        assert_eq!(scan.jump(7), Err(Refusal::Truncated));
+        assert_eq!(scan.array::<3>(), Err(Refusal::Truncated));
         assert_eq!(scan.array(), Ok(*b"ef"));
-        assert_eq!(scan.byte(), Err(Reason::Truncated));
-        assert_eq!(scan.peek(), Err(Reason::Truncated));
+        assert_eq!(scan.byte(), Err(Refusal::Truncated));
+        assert_eq!(scan.peek(), Err(Refusal::Truncated));
     }
 
     #[test]
@@ -135,16 +135,16 @@ mod tests {
         let mut body = Cursor::new(b"abcdef");
         let mut scan = Scan::start(&mut body, 3).unwrap();
         assert_eq!(scan.peek(), Ok(&b"abc"[..]));
-        assert_eq!(scan.skip_past(b'e'), Err(Reason::Truncated));
+        assert_eq!(scan.skip_past(b'e'), Err(Refusal::Truncated));
     }
 
     #[test]
     fn a_body_shorter_than_announced_is_truncated() {
         let mut body = Cursor::new(b"abc");
         let mut scan = Scan::start(&mut body, 9).unwrap();
-        assert_eq!(scan.array::<9>(), Err(Reason::Truncated));
+        assert_eq!(scan.array::<9>(), Err(Refusal::Truncated));
         let mut scan = Scan::start(&mut body, 9).unwrap();
-        assert_eq!(scan.skip_past(b'x'), Err(Reason::Truncated));
+        assert_eq!(scan.skip_past(b'x'), Err(Refusal::Truncated));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What kind of file the first bytes announce.
 
 use super::scan::Scan;
-use crate::chunk::{Format, Reason};
+use crate::{Format, Refusal};
 use std::io::{BufRead, Seek};
 
 /// How far a text is searched for the root element of an SVG.
@@ -48,9 +48,9 @@ const PICTURE_BRANDS: [&[u8; 4]; 14] = [
 ];
 
 /// Names the format, or says that the bytes are none of the listed ones.
-pub(super) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Format, Reason> {
+pub(super) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Format, Refusal> {
     if scan.len() == 0 {
-        return Err(Reason::Empty);
+        return Err(Refusal::Empty);
     }
     let mut head = [0; TEXT_HEAD_BYTES];
     let n = usize::try_from(scan.len()).unwrap_or(usize::MAX);
@@ -61,8 +61,8 @@ pub(super) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Form
             scan.jump(0)?;
             Ok(format)
         }
-        None if is_unlisted_picture(head) => Err(Reason::UnsupportedFormat),
-        None => Err(Reason::NotImage),
+        None if is_unlisted_picture(head) => Err(Refusal::UnsupportedFormat),
+        None => Err(Refusal::NotImage),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    fn kind(bytes: &[u8]) -> Result<Format, Reason> {
+    fn kind(bytes: &[u8]) -> Result<Format, Refusal> {
         let mut body = Cursor::new(bytes);
         let len = bytes.len().try_into().unwrap();
         let mut scan = Scan::start(&mut body, len)?;
@@ -167,7 +167,7 @@ mod tests {
             b"8BPS\0\x01",
             b"II\x2a\0\x10\0\0\0CR\x02\0",
         ] {
-            assert_eq!(kind(bytes), Err(Reason::UnsupportedFormat), "{bytes:x?}");
+            assert_eq!(kind(bytes), Err(Refusal::UnsupportedFormat), "{bytes:x?}");
         }
     }
 
@@ -192,8 +192,8 @@ mod tests {
             b"\xef\xbb\xbfhello",
             b"\x1f\x8b\x08\0",
         ] {
-            assert_eq!(kind(bytes), Err(Reason::NotImage), "{bytes:x?}");
+            assert_eq!(kind(bytes), Err(Refusal::NotImage), "{bytes:x?}");
         }
-        assert_eq!(kind(b""), Err(Reason::Empty));
+        assert_eq!(kind(b""), Err(Refusal::Empty));
     }
 }

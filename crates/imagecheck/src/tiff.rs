@@ -1,7 +1,11 @@
 //! TIFF and `BigTIFF`: a chain of directories, whose entries say where everything else lies.
+//!
+//! Source: TIFF revision 6.0, sections 2, 8 and 15 (directories, strips, tiles):
+//! <https://www.loc.gov/preservation/digital/formats/fdd/fdd000022.shtml>; `BigTIFF`:
+//! <https://www.awaresystems.be/imaging/tiff/bigtiff.html>.
 
 use super::{Size, scan::Scan};
-use crate::chunk::{Level, Reason};
+use crate::{Level, Refusal};
 use std::io::{BufRead, Seek};
 
 /// Pages in one file.
@@ -24,7 +28,7 @@ const BLOCK_VALUES: u64 = 512;
 pub(super) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
-) -> Result<Size, Reason> {
+) -> Result<Size, Refusal> {
     let mut walk = Walk::open(scan)?;
     let first = walk.first;
     let page = walk.page(first)?;
@@ -73,7 +77,7 @@ struct Walk<'s, 'b, R> {
 }
 
 impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
-    fn open(scan: &'s mut Scan<'b, R>) -> Result<Self, Reason> {
+    fn open(scan: &'s mut Scan<'b, R>) -> Result<Self, Refusal> {
         let [order, _, m0, m1] = scan.array()?;
         let mut walk = Self {
             bytes_left: scan.len().saturating_add(MAX_SHARED_BYTES),
@@ -84,7 +88,7 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
             steps_left: MAX_STEPS,
         };
         if walk.is_big && (walk.uint(2)?, walk.uint(2)?) != (8, 0) {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         walk.first = walk.uint(walk.offset_width())?;
         Ok(walk)
@@ -95,9 +99,9 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         if self.is_big { 8 } else { 4 }
     }
 
-    fn uint(&mut self, width: usize) -> Result<u64, Reason> {
+    fn uint(&mut self, width: usize) -> Result<u64, Refusal> {
         let mut bytes = [0; 8];
-        let bytes = bytes.get_mut(..width).ok_or(Reason::Corrupt)?;
+        let bytes = bytes.get_mut(..width).ok_or(Refusal::Corrupt)?;
         self.scan.fill(bytes)?;
         Ok(self.number(bytes))
     }
@@ -111,18 +115,18 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         }
     }
 
-    fn step(&mut self, n: u64) -> Result<(), Reason> {
-        self.steps_left = self.steps_left.checked_sub(n).ok_or(Reason::Corrupt)?;
+    fn step(&mut self, n: u64) -> Result<(), Refusal> {
+        self.steps_left = self.steps_left.checked_sub(n).ok_or(Refusal::Corrupt)?;
         Ok(())
     }
 
-    fn pages(&mut self, first: Page, size: Size) -> Result<(), Reason> {
+    fn pages(&mut self, first: Page, size: Size) -> Result<(), Refusal> {
         let mut seen = vec![self.first];
         let mut next = first.next;
         self.check(&first, Some(size))?;
         while next != 0 {
             if seen.contains(&next) || seen.len() == MAX_PAGES {
-                return Err(Reason::Corrupt);
+                return Err(Refusal::Corrupt);
             }
             seen.push(next);
             let page = self.page(next)?;
@@ -133,11 +137,11 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
     }
 
     /// Reads the directory at an offset.
-    fn page(&mut self, at: u64) -> Result<Page, Reason> {
+    fn page(&mut self, at: u64) -> Result<Page, Refusal> {
         self.scan.jump(at)?;
         let n_entries = self.uint(if self.is_big { 8 } else { 2 })?;
         if at == 0 || n_entries == 0 {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         self.step(n_entries)?;
         let mut page = Page::default();
@@ -148,7 +152,7 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         Ok(page)
     }
 
-    fn entry(&mut self, page: &mut Page) -> Result<(), Reason> {
+    fn entry(&mut self, page: &mut Page) -> Result<(), Refusal> {
         let (tag, kind) = (self.uint(2)?, self.uint(2)?);
         let count = self.uint(self.offset_width())?;
         let inline = self.scan.at();
@@ -166,13 +170,13 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         let at = if is_inline { inline } else { value };
         page.end = page.end.max(at.saturating_add(len));
         let field =
-            Field { width: usize::try_from(width).map_err(|_| Reason::Corrupt)?, count, at };
+            Field { width: usize::try_from(width).map_err(|_| Refusal::Corrupt)?, count, at };
         page.keep(tag, field);
         Ok(())
     }
 
     /// The first value of a field.
-    fn value(&mut self, field: Option<&Field>) -> Result<Option<u64>, Reason> {
+    fn value(&mut self, field: Option<&Field>) -> Result<Option<u64>, Refusal> {
         match field {
             Some(field) if field.count > 0 => {
                 self.scan.jump(field.at)?;
@@ -182,39 +186,39 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         }
     }
 
-    fn required(&mut self, field: Option<&Field>) -> Result<u64, Reason> {
-        self.value(field)?.ok_or(Reason::Corrupt)
+    fn required(&mut self, field: Option<&Field>) -> Result<u64, Refusal> {
+        self.value(field)?.ok_or(Refusal::Corrupt)
     }
 
     /// Checks that the values and the data of a page lie inside the file.
     ///
     /// The first page must have all the data that its size needs.
-    fn check(&mut self, page: &Page, size: Option<Size>) -> Result<(), Reason> {
+    fn check(&mut self, page: &Page, size: Option<Size>) -> Result<(), Refusal> {
         if page.end > self.scan.len() {
-            return Err(Reason::Truncated);
+            return Err(Refusal::Truncated);
         }
         match (&page.offsets, &page.lens) {
             (Some(offsets), Some(lens)) => {
                 if let Some(size) = size
                     && self.pieces(page, size)? > offsets.count
                 {
-                    return Err(Reason::Corrupt);
+                    return Err(Refusal::Corrupt);
                 }
                 self.check_data(offsets, lens)
             }
-            _ if size.is_some() => Err(Reason::Corrupt),
+            _ if size.is_some() => Err(Refusal::Corrupt),
             _ => Ok(()),
         }
     }
 
     /// The number of strips or tiles that cover the picture.
-    fn pieces(&mut self, page: &Page, size: Size) -> Result<u64, Reason> {
+    fn pieces(&mut self, page: &Page, size: Size) -> Result<u64, Refusal> {
         let (width, height) = (u64::from(size.width), u64::from(size.height));
         let rows = self.value(page.rows_a_strip.as_ref())?.unwrap_or(height);
         let tile_width = self.value(page.tile_width.as_ref())?.unwrap_or(width);
         let tile_height = self.value(page.tile_height.as_ref())?.unwrap_or(rows);
         if tile_width == 0 || tile_height == 0 {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         let planes = match self.value(page.planar.as_ref())? {
             Some(2) => self.value(page.samples.as_ref())?.unwrap_or(1),
@@ -222,12 +226,12 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         };
         (width.div_ceil(tile_width) * height.div_ceil(tile_height))
             .checked_mul(planes)
-            .ok_or(Reason::Corrupt)
+            .ok_or(Refusal::Corrupt)
     }
 
-    fn check_data(&mut self, offsets: &Field, lens: &Field) -> Result<(), Reason> {
+    fn check_data(&mut self, offsets: &Field, lens: &Field) -> Result<(), Refusal> {
         if offsets.count != lens.count {
-            return Err(Reason::Corrupt);
+            return Err(Refusal::Corrupt);
         }
         self.step(offsets.count)?;
         let mut from = 0;
@@ -237,10 +241,10 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
             let lens = self.block(lens, from, n)?;
             for (start, len) in starts.iter().zip(lens) {
                 if start.saturating_add(len) > self.scan.len() {
-                    return Err(Reason::Truncated);
+                    return Err(Refusal::Truncated);
                 }
                 // Decoders read every piece, however often it has been read before.
-                self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Reason::Corrupt)?;
+                self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Refusal::Corrupt)?;
             }
             from += n;
         }
@@ -248,8 +252,8 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
     }
 
     /// Some values of a table.
-    fn block(&mut self, field: &Field, from: u64, n: u64) -> Result<Vec<u64>, Reason> {
-        let width = u64::try_from(field.width).map_err(|_| Reason::Corrupt)?;
+    fn block(&mut self, field: &Field, from: u64, n: u64) -> Result<Vec<u64>, Refusal> {
+        let width = u64::try_from(field.width).map_err(|_| Refusal::Corrupt)?;
         self.scan.jump(field.at.saturating_add(from * width))?;
         (0..n).map(|_| self.uint(field.width)).collect()
     }
@@ -274,11 +278,12 @@ impl Page {
 }
 
 #[cfg(test)]
+#[cfg(feature = "decode")]
 mod tests {
     use super::super::sample::{Entries, GRAY, look, refusal, size, tiff};
     use super::*;
 
-    fn page(entries: Entries) -> Option<Reason> {
+    fn page(entries: Entries) -> Option<Refusal> {
         refusal(&tiff(false, &[entries]))
     }
 
@@ -303,16 +308,16 @@ mod tests {
             assert!(look(&file[..cut], Level::Medium).is_err());
         }
         file[4] = 4;
-        assert_eq!(refusal(&file), Some(Reason::Corrupt));
+        assert_eq!(refusal(&file), Some(Refusal::Corrupt));
     }
 
     #[test]
     fn sides_are_checked_before_anything_behind_them() {
         let sides = |entries: Entries| look(&tiff(false, &[entries]), Level::Fast).err();
-        assert_eq!(sides(&[(256, 4, 1, 1 << 31), (257, 4, 1, 1 << 31)]), Some(Reason::TooLarge));
-        assert_eq!(sides(&[(256, 4, 1, 0), (257, 4, 1, 1)]), Some(Reason::Corrupt));
-        assert_eq!(sides(&[(257, 4, 1, 1)]), Some(Reason::Corrupt));
-        assert_eq!(sides(&[(256, 4, 0, 1), (257, 4, 1, 1)]), Some(Reason::Corrupt));
+        assert_eq!(sides(&[(256, 4, 1, 1 << 31), (257, 4, 1, 1 << 31)]), Some(Refusal::TooLarge));
+        assert_eq!(sides(&[(256, 4, 1, 0), (257, 4, 1, 1)]), Some(Refusal::Corrupt));
+        assert_eq!(sides(&[(257, 4, 1, 1)]), Some(Refusal::Corrupt));
+        assert_eq!(sides(&[(256, 4, 0, 1), (257, 4, 1, 1)]), Some(Refusal::Corrupt));
     }
 
     /// Case 100: the chain of directories leads back.
@@ -322,7 +327,7 @@ mod tests {
         let at = file.len() - 4;
         for first_or_self in [8, 122] {
             file[at] = first_or_self;
-            assert_eq!(refusal(&file), Some(Reason::Corrupt));
+            assert_eq!(refusal(&file), Some(Refusal::Corrupt));
         }
     }
 
@@ -331,25 +336,25 @@ mod tests {
         const PAGE: Entries = &[(256, 3, 1, 2)];
         let file = |n_pages| refusal(&tiff(false, &[&[GRAY][..], &vec![PAGE; n_pages]].concat()));
         assert_eq!(file(MAX_PAGES - 1), None);
-        assert_eq!(file(MAX_PAGES), Some(Reason::Corrupt));
+        assert_eq!(file(MAX_PAGES), Some(Refusal::Corrupt));
     }
 
     /// Case 100: directories, values and data past the end.
     #[test]
     fn offsets_lead_into_the_file() {
-        assert_eq!(refusal(b"II\x2a\0\xff\xff\0\0"), Some(Reason::Truncated));
-        assert_eq!(refusal(b"II\x2a\0\0\0\0\0"), Some(Reason::Corrupt));
-        assert_eq!(refusal(b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0"), Some(Reason::Corrupt));
+        assert_eq!(refusal(b"II\x2a\0\xff\xff\0\0"), Some(Refusal::Truncated));
+        assert_eq!(refusal(b"II\x2a\0\0\0\0\0"), Some(Refusal::Corrupt));
+        assert_eq!(refusal(b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0"), Some(Refusal::Corrupt));
         let sides = || [(256, 3, 1, 2), (257, 3, 1, 2)];
         let with = |more: &[(u16, u16, u32, u32)]| {
             let entries = [&sides()[..], more].concat();
             page(Vec::leak(entries))
         };
         assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4)]), None);
-        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 999)]), Some(Reason::Truncated));
-        assert_eq!(with(&[(273, 4, 1, u32::MAX), (279, 4, 1, 1)]), Some(Reason::Truncated));
-        assert_eq!(with(&[(273, 4, u32::MAX, 8), (279, 4, 1, 1)]), Some(Reason::Truncated));
-        assert_eq!(with(&[(282, 5, u32::MAX, u32::MAX)]), Some(Reason::Truncated));
+        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 999)]), Some(Refusal::Truncated));
+        assert_eq!(with(&[(273, 4, 1, u32::MAX), (279, 4, 1, 1)]), Some(Refusal::Truncated));
+        assert_eq!(with(&[(273, 4, u32::MAX, 8), (279, 4, 1, 1)]), Some(Refusal::Truncated));
+        assert_eq!(with(&[(282, 5, u32::MAX, u32::MAX)]), Some(Refusal::Truncated));
         // A kind of value that is not known is not followed.
         let unknown = (60_000, 99, u32::MAX, u32::MAX);
         assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4), unknown]), None);
@@ -363,16 +368,16 @@ mod tests {
         };
         let (offset, len) = ((273, 4, 1, 4), (279, 4, 1, 4));
         assert_eq!(with(&[offset, len]), None);
-        assert_eq!(with(&[offset]), Some(Reason::Corrupt));
-        assert_eq!(with(&[len]), Some(Reason::Corrupt));
-        assert_eq!(with(&[(273, 4, 2, 8), len]), Some(Reason::Corrupt));
-        assert_eq!(with(&[offset, len, (278, 3, 1, 10)]), Some(Reason::Corrupt));
-        assert_eq!(with(&[offset, len, (278, 3, 1, 0)]), Some(Reason::Corrupt));
+        assert_eq!(with(&[offset]), Some(Refusal::Corrupt));
+        assert_eq!(with(&[len]), Some(Refusal::Corrupt));
+        assert_eq!(with(&[(273, 4, 2, 8), len]), Some(Refusal::Corrupt));
+        assert_eq!(with(&[offset, len, (278, 3, 1, 10)]), Some(Refusal::Corrupt));
+        assert_eq!(with(&[offset, len, (278, 3, 1, 0)]), Some(Refusal::Corrupt));
         assert_eq!(with(&[(273, 3, 2, 8), (279, 3, 2, 8), (278, 3, 1, 10)]), None);
-        assert_eq!(with(&[offset, len, (284, 3, 1, 2), (277, 3, 1, 3)]), Some(Reason::Corrupt));
+        assert_eq!(with(&[offset, len, (284, 3, 1, 2), (277, 3, 1, 3)]), Some(Refusal::Corrupt));
         let tiles = [(322, 3, 1, 16), (323, 3, 1, 16)];
         assert_eq!(with(&[&tiles[..], &[(324, 1, 4, 0), (325, 1, 4, 0)]].concat()), None);
         let missing = [&tiles[..], &[(324, 1, 3, 0), (325, 1, 3, 0)]].concat();
-        assert_eq!(with(&missing), Some(Reason::Corrupt));
+        assert_eq!(with(&missing), Some(Refusal::Corrupt));
     }
 }
