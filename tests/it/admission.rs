@@ -50,7 +50,8 @@ async fn claim_grants_exactly_the_limit() {
         async move {
             let mut connection = pool.acquire().await.unwrap();
             sqlx::query("set search_path = chunk_handler").execute(&mut *connection).await.unwrap();
-            let claim = "select (claim(1, $1, null, 'test', $2, 60, 5::smallint, null)).answer";
+            let claim =
+                "select (claim(1, $1, null, 'test', $2, 60, 5::smallint, null)).answer::text";
             let answer: String = sqlx::query_scalar(claim)
                 .bind(i)
                 .bind(format!("invocation-{i}"))

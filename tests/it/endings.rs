@@ -42,7 +42,7 @@ async fn every_ending_shows_in_both_views() {
         row(4, ["expired", "lease_expired"], ["pending", "lease_expired"], 0),
     ];
     assert_eq!(shown(&sql).await, ended);
-    assert_eq!(sql.value::<String>("select cancel(1)").await, "cancelled");
+    assert_eq!(sql.value::<String>("select cancel(1)::text").await, "cancelled");
     let cancelled = shown(&sql).await;
     assert_eq!(cancelled[5], row(5, ["cancelled", "cancelled"], ["failed", "cancelled"], 1));
     // What a claim ended with stays, whatever becomes of its chunk.

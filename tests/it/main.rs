@@ -42,6 +42,7 @@ mod polite;
 mod network;
 mod outage;
 mod refill;
+mod refusals;
 mod requirements;
 mod run;
 mod scale;
