@@ -182,7 +182,7 @@ pub fn miscounted(failed: f64, told: f64, twice: f64) -> Vec<String> {
 fn told_again(line: &str) -> Option<f64> {
     let json = line.find('{').and_then(|at| line.get(at..))?;
     let line: Value = serde_json::from_str(json).ok()?;
-    let is_again = line["message"].as_str()?.starts_with("telling of failed chunks again");
+    let is_again = line["message"].as_str()?.starts_with("sending failed chunks again");
     is_again.then(|| line["n"].as_f64()).flatten()
 }
 

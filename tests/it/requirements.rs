@@ -25,7 +25,7 @@ const REQUIRED: &[&str] = &[
 fn every_required_id_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for directory in ["src", "tests"] {
+    for directory in ["src", "crates", "tests"] {
         collect(&root.join(directory), &mut files);
     }
     let proven: BTreeSet<String> = files

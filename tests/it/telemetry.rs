@@ -143,7 +143,7 @@ async fn a_failure_is_told_of_by_whoever_lives() {
     let heir = handler(&rig, &serve(&seen).await).await;
     fail(&heir, 2).await;
     rig.execute("update chunk_handler.failure_export set until = clock_timestamp()").await;
-    heir.line("telling of failed chunks again").await;
+    heir.line("sending failed chunks again").await;
     rig.until("select failed = 3 and exported = 3 from chunk_handler.failure_export").await;
     assert_eq!(seen.sum("failed_chunks"), Some(3.0));
 }
