@@ -21,6 +21,13 @@ pub(crate) struct Upload<'a> {
     sha256: Sha256,
 }
 
+/// The name of a block. All ids of a blob have one width, which the service demands
+/// (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the fence keeps the blocks of
+/// two claims apart.
+fn block_id(fence: Fence, n: usize) -> String {
+    format!("{:016x}{n:08x}", fence.0)
+}
+
 /// A shard whose blocks are all staged: invisible until it is committed.
 #[derive(Debug)]
 pub struct StagedShard {
@@ -72,8 +79,7 @@ impl<'a> Upload<'a> {
     }
 
     async fn stage(&mut self) -> Result<(), Error> {
-        // Fixed width; the fence keeps two claims' blocks apart.
-        let id = format!("{:016x}{:08x}", self.fence.0, self.block_ids.len());
+        let id = block_id(self.fence, self.block_ids.len());
         let block = Bytes::from(std::mem::take(&mut self.buffer));
         self.storage.stage(&self.blob, &id, block.clone()).await?;
         self.block_ids.push(id);
@@ -238,5 +244,49 @@ pub(crate) async fn put_manifest(
             return Err(failure);
         }
         condition = newer;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(sha256: &str) -> StagedShard {
+        let shard = ShardRef { blob: "b".into(), bytes: 0, sha256: sha256.into(), samples: 0 };
+        StagedShard { shard, block_ids: Vec::new() }
+    }
+
+    fn head(metadata: &[(&str, &str)]) -> BlobHead {
+        let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        BlobHead { etag: "e".into(), metadata: pairs.collect() }
+    }
+
+    /// I5: whose a blob is decides whether it is overwritten, kept, or ends this worker.
+    #[test]
+    fn the_writer_of_a_blob_is_known_by_fence_and_hash() {
+        let ours = staged("aa");
+        let writer = |metadata: &[(&str, &str)]| ours.writer(&head(metadata), Fence(5));
+        assert_eq!(writer(&[("fence", "6"), ("sha256", "aa")]), Writer::Newer);
+        assert_eq!(writer(&[("fence", "5"), ("sha256", "aa")]), Writer::Ours);
+        // The same claim, other bytes: an earlier try of it, which no row describes.
+        assert_eq!(writer(&[("fence", "5"), ("sha256", "bb")]), Writer::Older);
+        assert_eq!(writer(&[("fence", "4"), ("sha256", "aa")]), Writer::Older);
+        // Somebody else's blob, or one without a word of who wrote it.
+        assert_eq!(writer(&[]), Writer::Older);
+        assert_eq!(writer(&[("fence", "six"), ("sha256", "aa")]), Writer::Older);
+        assert_eq!(writer(&[("fence", "6")]), Writer::Older);
+    }
+
+    /// The service refuses ids of different widths, and two claims must not share one.
+    #[test]
+    fn block_ids_have_one_width_and_sort_as_they_are_written() {
+        let ids = [
+            block_id(Fence(1), 0),
+            block_id(Fence(1), 49_999),
+            block_id(Fence(2), 0),
+            block_id(Fence(i64::MAX), 49_999),
+        ];
+        assert!(ids.iter().all(|id| id.len() == 24), "{ids:?}");
+        assert!(ids.is_sorted(), "{ids:?}");
     }
 }

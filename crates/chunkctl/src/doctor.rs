@@ -39,7 +39,7 @@ impl Session {
         if self.json {
             out(format_args!("{}", self.as_json(&checks)));
         } else {
-            self.print(&checks);
+            out(format_args!("{}", self.as_text(&checks)));
         }
         Ok(ExitCode::from(u8::from(failed)))
     }
@@ -174,44 +174,44 @@ impl Session {
         Check { what: "telemetry", result, remedy }
     }
 
-    fn print(&self, checks: &[Check]) {
-        out(format_args!("profile {}", self.settings.profile));
-        out(format_args!("\nsettings"));
-        for Setting { name, value, provenance } in &self.settings.table {
-            out(format_args!("  {name} = {value}   [{provenance}]"));
-        }
+    fn as_text(&self, checks: &[Check]) -> String {
         let limits = &self.settings.limits;
-        out(format_args!("\nlimits"));
-        out(format_args!(
-            "  streaming: {} chunks at once on one instance",
-            limits.streaming_max_chunks()
-        ));
-        out(format_args!(
-            "  materialized: {} chunks, were whole chunks kept on disk (the guide's formula)",
-            limits.materialized_max_chunks()
-        ));
-        out(format_args!(
-            "  a chunk: {} MB at its estimated size, {} MB of temp space at once",
-            limits.materialized_chunk_bytes() / MIB,
-            limits.chunk_temp_share_bytes() / MIB
-        ));
-        out(format_args!(
-            "  temp space: {} MB configured, of {} MB that the platform gives",
-            limits.temp_storage_mb,
-            self.settings.profile.quota_mb()
-        ));
-        out(format_args!("\nchecks"));
-        for check in checks {
-            match &check.result {
-                Ok(found) => out(format_args!("  ok      {}: {found}", check.what)),
-                Err(problem) => {
-                    out(format_args!(
-                        "  FAILED  {}: {problem}\n          {}",
-                        check.what, check.remedy
-                    ));
-                }
-            }
+        let mut lines = vec![format!("profile {}", self.settings.profile), String::new()];
+        lines.push("settings".into());
+        for Setting { name, value, provenance } in &self.settings.table {
+            lines.push(format!("  {name} = {value}   [{provenance}]"));
         }
+        lines.extend([
+            String::new(),
+            "limits".into(),
+            format!(
+                "  streaming: {} chunks at once on one instance",
+                limits.streaming_max_chunks()
+            ),
+            format!(
+                "  materialized: {} chunks, were whole chunks kept on disk (the guide's formula)",
+                limits.materialized_max_chunks()
+            ),
+            format!(
+                "  a chunk: {} MB at its estimated size, {} MB of temp space at once",
+                limits.materialized_chunk_bytes() / MIB,
+                limits.chunk_temp_share_bytes() / MIB
+            ),
+            format!(
+                "  temp space: {} MB configured, of {} MB that the platform gives",
+                limits.temp_storage_mb,
+                self.settings.profile.quota_mb()
+            ),
+            String::new(),
+            "checks".into(),
+        ]);
+        lines.extend(checks.iter().map(|check| match &check.result {
+            Ok(found) => format!("  ok      {}: {found}", check.what),
+            Err(problem) => {
+                format!("  FAILED  {}: {problem}\n          {}", check.what, check.remedy)
+            }
+        }));
+        lines.join("\n")
     }
 
     fn as_json(&self, checks: &[Check]) -> serde_json::Value {
@@ -281,7 +281,46 @@ fn read_limit(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chunk_handler::{
+        settings::{Program, Settings},
+        state::LeaseTerms,
+        storage::Storage,
+    };
     use std::fs;
+
+    fn session() -> Session {
+        let variables = [
+            ("DATABASE_URL", "postgres://someone:hush@db:5432/d"),
+            ("ChunkStorage", "UseDevelopmentStorage=true"),
+            ("PIXCRAWLER_ENVIRONMENT", "azure_functions"),
+            ("PIXCRAWLER_TEMP_DIR", "/scratch"),
+            ("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=hush"),
+        ];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = Settings::parse(Program::Chunkctl, environment.into(), [].into()).unwrap();
+        let terms = LeaseTerms::new(settings.lease);
+        let database = Database::open(settings.database_url.expose(), terms).unwrap();
+        let storage = Storage::open(&settings).unwrap();
+        Session { settings, database, storage, json: false }
+    }
+
+    fn checks() -> [Check; 2] {
+        [
+            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "" },
+            Check {
+                what: "schema",
+                result: Err("version 2, this release needs 3".into()),
+                remedy: "run `chunkctl migrate`",
+            },
+        ]
+    }
+
+    /// What people and programs read, to the letter; no secret is in it.
+    #[tokio::test]
+    async fn doctor_shows_settings_limits_and_checks() {
+        insta::assert_snapshot!(session().as_text(&checks()));
+        insta::assert_json_snapshot!(session().as_json(&checks()));
+    }
 
     fn limit_of(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();

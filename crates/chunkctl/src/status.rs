@@ -197,3 +197,87 @@ fn retry_command(chunk: &ChunkStatus) -> String {
         chunk.job_id, chunk.chunk_index
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn capacity() -> Capacity {
+        Capacity {
+            active_chunks: 3,
+            max_chunks: 10,
+            available: 7,
+            utilization: 0.3,
+            environment: "azure_functions".into(),
+            chunk_size: 500,
+            storage_limit_mb: 400,
+            paused_until: Some(datetime!(2026-11-26 12:00 UTC)),
+        }
+    }
+
+    fn job() -> JobProgress {
+        JobProgress {
+            job_id: 7,
+            status: "running".into(),
+            total_chunks: 4,
+            pending_chunks: 1,
+            active_chunks: 1,
+            completed_chunks: 1,
+            failed_chunks: 1,
+            images_total: 500,
+            images_downloaded: 480,
+            images_valid: 450,
+            duplicates_removed: 20,
+            late_duplicates: 2,
+            progress: 50.0,
+            created_at: datetime!(2026-11-26 10:00 UTC),
+            updated_at: datetime!(2026-11-26 11:00 UTC),
+        }
+    }
+
+    fn failed(code: &str) -> ChunkStatus {
+        ChunkStatus {
+            job_id: 7,
+            chunk_index: 3,
+            status: "failed".into(),
+            attempt: 5,
+            expiries: 0,
+            fence: 5,
+            shard_fence: None,
+            owner: None,
+            lease_until: None,
+            not_before: None,
+            priority: 5,
+            images_valid: None,
+            duplicates_removed: None,
+            late_duplicates: 0,
+            shard_blob: None,
+            manifest_blob: None,
+            error_code: Some(code.into()),
+            error_message: Some("the source blob is missing".into()),
+            updated_at: datetime!(2026-11-26 11:00 UTC),
+        }
+    }
+
+    /// What people read, to the letter: fleet, job, a failure with its advice.
+    #[test]
+    fn status_is_shown_in_lines() {
+        let lines = [
+            capacity_line(&capacity()),
+            job_line(&job()),
+            failure_line(&failed("source_missing")),
+            failure_line(&failed("a_word_of_another_release")),
+        ];
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    /// What programs read: the columns of the views under their own names.
+    #[test]
+    fn status_in_json_has_the_columns_of_the_views() {
+        let chunk = failed("source_missing");
+        insta::assert_json_snapshot!(
+            json!({"capacity": capacity(), "jobs": [job()], "failed_chunks": [chunk]})
+        );
+    }
+}
