@@ -86,7 +86,7 @@ impl Health {
             ("temp_walked_bytes", json!(budget.directory().walk_bytes())),
             ("memory_used_bytes", json!(budget.memory_used_bytes())),
             ("temp_limit_mb", json!(settings.limits.temp_storage_mb)),
-            // F16: what the platform gives; no SDK tells, and nothing decides by it.
+            // F16: what the platform gives. No SDK can be asked for it, and nothing decides by it.
             ("temp_quota_mb", json!(settings.profile.quota_mb())),
             ("temp_free_mb", json!(free)),
         ];

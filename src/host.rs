@@ -159,11 +159,11 @@ async fn chunk_reply(handler: Handler, invocation: Invocation, body: Bytes) -> R
         Ok(text) => text,
         Err(reason) => return record(process, queue, &invocation, &lossy(&body), &reason).await,
     };
-    let disposition = match ChunkMessage::parse(&text) {
-        Ok(message) => handler.runner.run(&message, &invocation).await,
-        Err(error) => Disposition::Record(refusal(&error)),
+    let message = match ChunkMessage::parse(&text) {
+        Ok(message) => message,
+        Err(error) => return record(process, queue, &invocation, &text, &refusal(&error)).await,
     };
-    match disposition {
+    match handler.runner.run(&message, &invocation).await {
         Disposition::Delete(summary) => Reply::Done(summary),
         Disposition::Record(reason) => record(process, queue, &invocation, &text, &reason).await,
         Disposition::Redeliver => Reply::DatabaseAway,

@@ -1,4 +1,4 @@
-//! The process's identity in Azure, for whoever must show a token.
+//! The process's identity in Azure: the credential that gets tokens.
 
 use crate::settings::{Settings, StorageConnection};
 use azure_core::credentials::TokenCredential;
@@ -8,7 +8,7 @@ use azure_identity::{
 };
 use std::sync::Arc;
 
-/// The client id of the storage connection's identity: whoever has none of its own uses this one.
+/// The client id of the storage connection's identity, which Azure Monitor is asked with too.
 pub(crate) fn storage_client_id(settings: &Settings) -> Option<String> {
     match &settings.storage {
         StorageConnection::Identity { client_id, .. } => client_id.clone(),
@@ -16,7 +16,7 @@ pub(crate) fn storage_client_id(settings: &Settings) -> Option<String> {
     }
 }
 
-/// The identity's own order (`dependencies`): managed, workload, the developer's.
+/// The first that there is: managed identity, workload identity, the developer's own.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The custom handler: the Functions host starts it, tells it a port and posts invocations.
+//! The custom handler: the Functions host starts it, gives it a port and posts invocations.
 
 use anyhow::Context as _;
 use chunk_handler::{

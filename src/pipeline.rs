@@ -245,7 +245,7 @@ impl Downloads {
             Level::Slow => {
                 let decoders = Arc::clone(&stages.decoders);
                 let decoder = decoders.acquire_owned().await.map_err(io::Error::other)?;
-                // The permit goes with the thread: a decode that nobody waits for still counts.
+                // The thread owns the permit: a decode goes on, and counts, although its chunk is dropped.
                 let check = move |r: &mut BodyReader<'_>, len| {
                     let _decoder = decoder;
                     inspect(r, len, level)

@@ -154,7 +154,7 @@ impl Runner {
         format!("chunk {id}: {outcome} ({code}: {cause})")
     }
 
-    /// Whoever ends or releases a chunk wakes exactly one, and ends its job if that was the last.
+    /// The end of a chunk wakes exactly one other, and ends its job if it was the last one.
     async fn wake_next(&self, id: ChunkId) {
         let Process { database, storage, shutdown, .. } = &*self.process;
         if shutdown.is_intake_stopped() {

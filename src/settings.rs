@@ -28,7 +28,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// Shows the text to whoever must send it.
+    /// The text itself, to be sent.
     pub fn expose(&self) -> &str {
         &self.0
     }

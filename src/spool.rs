@@ -42,7 +42,7 @@ pub struct Budget {
     block_bytes: u64,
     temp: Mutex<Temp>,
     directory: TempDir,
-    /// As last seen, so that it is told once.
+    /// Whether the disk was full at the last check: a change is logged once.
     disk_is_full: AtomicBool,
 }
 
@@ -131,7 +131,8 @@ impl Budget {
         Some(Allowance { share: Arc::new(share), _permit: Arc::new(permit) })
     }
 
-    /// Admits a chunk if each admitted one may have a body of the largest size beside what is held.
+    /// Admits a chunk if there is room for one body of the largest size of each admitted chunk, on top
+    /// of all bytes that are held already.
     fn try_admit(&self) -> bool {
         // X25: what the disk says is a second brake only, for what others put there.
         let is_full = self.directory.free_bytes().is_some_and(|free| free < self.head_bytes);
@@ -199,8 +200,8 @@ impl Budget {
         }
     }
 
-    /// Takes temp bytes for a head body, or else for any other as far as there is room beside the
-    /// heads and what other processes hold.
+    /// Takes temp bytes: for a head body always, for any other body as far as there is room once the
+    /// heads and the bytes of other processes are subtracted.
     ///
     /// Other bodies leave room for one largest image of each chunk permit, whether taken or not: a
     /// chunk that is admitted in the next moment must find the room of its head, or its bodies
@@ -299,7 +300,7 @@ impl Reservation {
         let since = Instant::now();
         let share = Arc::clone(&self.allowance.share);
         loop {
-            // Registered before the second look, so that nothing freed in between is missed.
+            // Registered before the second try: bytes freed in between would wake nobody else.
             let mut freed = pin!(share.budget.freed.notified());
             freed.as_mut().enable();
             if let Some(grown) = self.try_grow(memory, temp) {

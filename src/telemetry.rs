@@ -35,10 +35,15 @@ pub enum Output {
 }
 
 /// Installs the subscriber of the process, and the export if there is one.
+///
+/// # Panics
+///
+/// When a subscriber is installed already: it is called once, at the start.
 pub fn install(filter: &str, output: Output, export: Option<&Export>) {
-    let parsed = EnvFilter::try_new(filter);
-    let unreadable = parsed.is_err();
-    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, unreadable) = match EnvFilter::try_new(filter) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
     let writer = match output {
         Output::Stdout => BoxMakeWriter::new(std::io::stdout),
         Output::Stderr => BoxMakeWriter::new(std::io::stderr),
@@ -59,12 +64,13 @@ pub fn install(filter: &str, output: Output, export: Option<&Export>) {
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(may_be_exported))
     });
-    // The filters of both come last, so that they are asked first: what a library only asks about
-    // (`enabled!`) and one layer's filter refuses would silence that layer's next line or span.
+    // A filter for all layers stands last and is asked first. As a filter of one layer it would
+    // remember its refusal: a library that asks whether a line is enabled (`enabled!`) and then
+    // writes none would silence that layer's next line.
     let registry = tracing_subscriber::registry().with(lines).with(traces);
-    let installed = registry.with(filter).with(filter_fn(may_be_shown)).try_init();
-    if unreadable || installed.is_err() {
-        tracing::warn!("RUST_LOG cannot be read, logging at info");
+    registry.with(filter).with(filter_fn(may_be_shown)).init();
+    if let Some(error) = unreadable {
+        tracing::warn!(%error, "RUST_LOG cannot be read, logging at info");
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) async fn top_up_in_turn(
     top_up(database, storage).await
 }
 
-/// Tops the queue up to as many visible messages as there may be chunks at once, at most 32. At
-/// once and without its turn: for whoever just made chunks ready.
+/// Tops the queue up to as many visible messages as there may be chunks at once, at most 32.
+/// Without waiting for a turn: the caller has just made chunks ready.
 ///
 /// # Errors
 ///

@@ -86,7 +86,7 @@ async fn orphaned(parent: u32) {
     }
 }
 
-/// A host that leaves while chunks still run waits for nobody.
+/// A host that is gone waits for no chunk: what still runs is released at once.
 async fn orphaned_while_draining(process: &Process, parent: u32) {
     orphaned(parent).await;
     process.shutdown.end_drain();

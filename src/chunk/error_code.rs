@@ -17,7 +17,7 @@ pub enum ErrorCode {
     SourceTooLarge,
     /// The registered message cannot be read.
     MessageUnreadable,
-    /// Twenty leases in a row ran out.
+    /// Too many leases in a row ran out (`most_expiries` in the database).
     WorkerLost,
     /// The commit did not fit the deadline.
     DeadlineOverrun,
@@ -72,7 +72,7 @@ impl ErrorCode {
                 "another release wrote its message; submit the list under a new number"
             }
             Self::WorkerLost => {
-                "twenty processes in a row died on it; look at its images and at the memory of the app, then `retry`"
+                "too many processes in a row died on it; check its images and the memory of the app, then `retry`"
             }
             Self::DeadlineOverrun => {
                 "make chunks smaller, or raise PIXCRAWLER_CHUNK_DEADLINE_SECONDS, then `retry`"

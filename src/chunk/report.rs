@@ -145,7 +145,7 @@ impl Totals {
     }
 }
 
-/// What a chunk's run moved, beside its verdicts.
+/// Bytes and bodies that a chunk's run moved; verdicts are counted from its items.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traffic {
     /// Whole bodies received.

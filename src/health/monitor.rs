@@ -1,6 +1,6 @@
 //! Azure Monitor: CPU and memory of the app and of its database, for the health check only.
 //!
-//! A call takes 1 to 5 s (B2) and tells of minutes ago: nothing here ever decides (PR6).
+//! A call takes 1 to 5 s (B2) and its figures are minutes old: nothing is decided by them (PR6).
 
 use crate::{
     identity,

@@ -86,7 +86,7 @@ impl<'a> Collector<'a> {
             return Ok(HashMap::new());
         }
         let job_id = self.message.job_id;
-        // Whoever runs the chunk ends the wait, with its lease.
+        // The end of the lease ends this wait: `run` drops the whole pipeline then.
         let ask = || self.database.known_hashes(job_id, &hashes);
         Ok(until_answered(pending(), state::Error::is_away, ask).await?)
     }
@@ -134,8 +134,8 @@ impl<'a> Collector<'a> {
             report.status = Status::Valid;
             report.reason = None;
             report.violations.clone_from(&image.violations);
-            let look = image.info.phash;
-            report.near_duplicate = look.and_then(|look| self.kept.compare(look, &key));
+            let phash = image.info.phash;
+            report.near_duplicate = phash.and_then(|phash| self.kept.compare(phash, &key));
             self.write_sample(&mut report, &key, item, image).await?;
             report.key = Some(key);
         }

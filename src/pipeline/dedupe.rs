@@ -1,15 +1,15 @@
-//! Duplicates: the first sample with a content hash is kept, the first of a look is named.
+//! Duplicates: the first sample of each content hash is kept; the first that looks alike is named.
 
 use crate::chunk::NearDuplicate;
 use imagecheck::PerceptualHash;
 use std::collections::HashMap;
 
-/// Content hashes and looks of the samples kept so far, with their keys.
+/// Content hashes and perceptual hashes of the samples kept so far, with their keys.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     keys: HashMap<Vec<u8>, String>,
     /// In the order of their arrival.
-    looks: Vec<(PerceptualHash, String)>,
+    phashes: Vec<(PerceptualHash, String)>,
 }
 
 impl Kept {
@@ -24,13 +24,13 @@ impl Kept {
 
     /// The first sample that looks like this one, which is kept under `key` all the same.
     ///
-    /// Compares with every look: ten thousand take some microseconds.
-    pub(super) fn compare(&mut self, look: PerceptualHash, key: &str) -> Option<NearDuplicate> {
-        let near = self.looks.iter().find_map(|(other, of)| {
-            let distance = look.distance(*other);
+    /// Compares with every one: ten thousand take some microseconds.
+    pub(super) fn compare(&mut self, phash: PerceptualHash, key: &str) -> Option<NearDuplicate> {
+        let near = self.phashes.iter().find_map(|(other, of)| {
+            let distance = phash.distance(*other);
             (distance <= PerceptualHash::NEAR).then(|| NearDuplicate { of: of.clone(), distance })
         });
-        self.looks.push((look, key.to_owned()));
+        self.phashes.push((phash, key.to_owned()));
         near
     }
 }

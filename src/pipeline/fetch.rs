@@ -44,7 +44,7 @@ pub(super) struct Fetched<'a> {
     pub body: Body,
     /// Of its bytes.
     pub sha256: Vec<u8>,
-    /// The download counts until its body has moved on: else bodies would pile up before a slow shard.
+    /// Held until the body is in the shard's queue: else bodies would pile up before a slow shard.
     pub download: SemaphorePermit<'a>,
 }
 

@@ -49,7 +49,7 @@ impl TempDir {
             if !same_file(&lock, &lock_path) {
                 continue;
             }
-            // The lock comes first: a directory without a held lock is nobody's.
+            // The lock comes first: a sweep removes a directory whose lock is free.
             let path = shared.join(name);
             fs::create_dir(&path)?;
             return Ok(Self { path, lock_path, _lock: lock, next: AtomicU64::new(0) });
@@ -155,7 +155,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 }
 
 fn directory_bytes(path: &Path) -> u64 {
-    // A file that vanishes while we look counts nothing; the others still count (X7).
+    // A file that vanishes during the walk counts nothing; the others still count (X7).
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum()
 }

@@ -151,7 +151,7 @@ impl Database {
         ask!(self.pool, self.cap, "gauges", statement.fetch_one)
     }
 
-    /// What `doctor` tells of the database.
+    /// Version, size and clock of the database, for `doctor`.
     pub async fn describe(&self) -> Result<Description, Error> {
         let statement = sqlx::query_as(
             "-- describe

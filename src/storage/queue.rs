@@ -1,4 +1,4 @@
-//! Queues: messages out, a look at what is visible, poison in.
+//! Queues: wake-ups out, the number of visible messages, poison messages in.
 
 use super::{CALL_DEADLINE, Error, Queue, Storage, call};
 use azure_core::http::headers::HeaderName;

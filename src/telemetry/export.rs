@@ -104,13 +104,13 @@ impl Export {
             .with_resource(self.resource.clone())
             .with_reader(reader)
             .build();
-        let (sender, told) = tokio::sync::oneshot::channel();
-        // A thread that nobody joins: the exporter has no limit of its own, and its end blocks.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // A thread that is never joined: the exporter has no time limit, and waiting for it would block.
         std::thread::spawn(move || {
             provider.meter("chunk_handler").u64_counter(name).build().add(n, &[]);
             sender.send(provider.force_flush())
         });
-        let flushed = told.await.map_err(|error| error.to_string())?;
+        let flushed = receiver.await.map_err(|error| error.to_string())?;
         flushed.map_err(|error| error.to_string())
     }
 

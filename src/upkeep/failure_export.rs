@@ -33,7 +33,7 @@ async fn export_once(process: &Process, export: &Export) -> Result<(), state::Er
     let Process { database, owner, .. } = process;
     let Some(taken) = database.take_failures(owner).await? else { return Ok(()) };
     if taken.again {
-        tracing::warn!(n = taken.n, "sending failed chunks again: nobody confirmed them");
+        tracing::warn!(n = taken.n, "sending failed chunks again: no process confirmed them");
     }
     let n = u64::try_from(taken.n).unwrap_or(0);
     if export.send_counter(FAILED_CHUNKS, n).await.is_err() {

@@ -60,7 +60,8 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Copies a program so that whoever runs the old one is not disturbed and nobody sees half of the new one.
+/// Copies a program under another name and renames it: a process that runs the old one goes on, and
+/// half of the new one is never visible.
 pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
     let unfinished = to.with_extension("new");
     fs::copy(from, &unfinished).with_context(|| format!("copying {}", from.display()))?;

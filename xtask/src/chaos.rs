@@ -30,7 +30,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    // The test finds it beside itself, and Cargo builds it for nobody.
+    // The test starts it from the directory of the programs, where no test target has Cargo build it.
     host_stand_in().await?;
     let mut chaos = cargo(&["test", "--locked", "--test", "chaos", "--"]);
     chaos.args(["--rounds", &options.rounds.to_string()]);

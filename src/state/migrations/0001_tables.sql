@@ -49,7 +49,7 @@ create table failure_export (
     holder text not null default '',
     until timestamptz not null default '-infinity'
 );
-comment on table failure_export is 'One row: how many chunks failed, how many of them telemetry was told of, which process tells it now, and until when. A process that is killed takes its own counters with it; this one must arrive.';
+comment on table failure_export is 'One row: how many chunks failed, how many of them telemetry has confirmed, which process sends the rest now, and until when. A process that is killed takes its own counters with it; this one must arrive.';
 comment on column failure_export.failed is 'Chunks that ever ended as failed, cancelled ones left out.';
 comment on column failure_export.exported is 'How many of them telemetry has confirmed.';
 insert into failure_export default values;

@@ -1,6 +1,6 @@
--- The decisions that must be one round trip and one transaction. Lock order everywhere:
--- chunk before slot, several chunks by primary key. Nobody who has failure_export waits for
--- either: what reclaim locks after it nobody else holds.
+-- The decisions that must be one round trip and one transaction. Lock order everywhere: job before
+-- chunk, chunk before slot, several chunks by primary key. failure_export comes last: a transaction
+-- that holds it takes only locks that are free (reclaim skips locked rows), so it waits for nobody.
 
 -- Seconds: first, doubled for each further one, at most cap.
 create function backoff(first double precision, n integer, cap double precision)
@@ -89,7 +89,7 @@ begin
 end $$;
 
 -- One suspect at a time, a chunk that lost its worker three times in a row: its neighbours would
--- expire with it. The lock and the look are two statements: the snapshot of one would be older than
+-- expire with it. The lock and the count are two statements: the snapshot of one would be older than
 -- the lock. The lock lasts until the claim is committed.
 create function may_be_suspect() returns boolean language plpgsql as $$
 begin

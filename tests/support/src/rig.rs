@@ -69,7 +69,7 @@ impl Rig {
             ("PIXCRAWLER_LEASE_SECONDS", "4".into()),
             // An origin that a test makes slow is not one that hangs, however busy the machine is.
             ("PIXCRAWLER_FIRST_BYTE_TIMEOUT_SECONDS", "60".into()),
-            // No back-off of a test host may be waited for.
+            // A test that stops a handler does not wait long for its chunks.
             ("PIXCRAWLER_DRAIN_SECONDS", "2".into()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
