@@ -51,7 +51,7 @@ fn comments(text: &str) -> Vec<(usize, String)> {
         } else if rest.starts_with("r\"") || rest.starts_with("r#") {
             let n_marks = rest[1..].chars().take_while(|c| *c == '#').count();
             let end = format!("\"{}", "#".repeat(n_marks));
-            // Not a string but a raw identifier, `r#type`.
+            // Else a raw identifier, `r#type`.
             let is_string = rest[1 + n_marks..].starts_with('"');
             let start = 2 + n_marks;
             if is_string { start + rest[start..].find(&end).unwrap() + end.len() } else { start }
@@ -142,7 +142,6 @@ fn findings(
     let mut found = Vec::new();
     for source in sources {
         let directory = source.path.parent().unwrap_or(Path::new(""));
-        // Elsewhere papers may tell of names that were, or will be.
         let names_code = source.path.starts_with("doc");
         let mut is_fenced = false;
         for (n, line) in &source.lines {
@@ -229,10 +228,9 @@ fn what_is_made_up_is_found() {
         Source::new("doc/b.md".into(), paper),
         Source::new("src/c.sql".into(), "select 'I94'; -- PR33\n"),
     ];
-    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let mut defined: BTreeSet<String> = sources.iter().flat_map(definitions).collect();
-    assert_eq!(defined, set(&["I7"]));
-    defined.extend(["I5", "case 1", "case 3"].map(str::to_owned));
+    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(sources.iter().flat_map(definitions).collect::<Vec<_>>(), ["I7"]);
+    let defined = set(&["I5", "I7", "case 1", "case 3"]);
     let exists = |path: &Path| path == Path::new("README.md") || path == Path::new("doc/README.md");
     assert_eq!(
         findings(&sources, &defined, &set(&["known_name"]), exists),
