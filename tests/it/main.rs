@@ -41,6 +41,7 @@ mod negative;
 mod polite;
 mod network;
 mod outage;
+mod papers;
 mod refill;
 mod refusals;
 mod requirements;
