@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use support::child;
 
-use crate::build::cargo;
+use crate::build::{cargo, release_programs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    // The benchmarks run them, and find them in target/release.
+    release_programs().await?;
     let mut bench = cargo(&["bench", "--locked", "--bench", "bench", "--"]);
     if options.quick {
         bench.arg("--quick");

@@ -9,41 +9,52 @@ use clap::Args;
 use support::checkout::root;
 use support::child::run_ok;
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask build                  ./handler, optimised, as it is deployed
+  cargo xtask build && func start    the same under the Functions host";
+
 /// Build the release binary as ./handler, so that `func start` works in the root as it stands.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cargo xtask build && func start")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Options {}
 
 pub(crate) async fn run() -> Result<ExitCode> {
-    let handler = handler_in_root().await?;
+    let handler = handler_in_root(&release_programs().await?)?;
     println!("{}", handler.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the handler and puts it where `host.json` expects it.
-pub(crate) async fn handler_in_root() -> Result<PathBuf> {
-    let release = product(&["handler"]).await?;
+/// Puts the handler of a build where `host.json` expects it.
+pub(crate) fn handler_in_root(programs: &Path) -> Result<PathBuf> {
     let handler = root().join("handler");
-    install(&release.join("handler"), &handler)?;
+    install(&programs.join("handler"), &handler)?;
     Ok(handler)
 }
 
-/// Builds release programs of the product and returns their directory.
-pub(crate) async fn product(programs: &[&str]) -> Result<PathBuf> {
-    eprintln!("building {} (release; the first time this takes minutes)", programs.join(" and "));
+/// Builds the product optimised, with its own features only, and returns the directory of its programs.
+pub(crate) async fn release_programs() -> Result<PathBuf> {
+    eprintln!("building handler and chunkctl (release; the first time this takes minutes)");
+    let product = ["--package", "pixcrawler-chunk-handler", "--package", "chunkctl", "--bins"];
     let mut build = cargo(&["build", "--release", "--locked"]);
-    for program in programs {
-        build.args(["--bin", program]);
-    }
+    build.args(product);
     run_ok("cargo build", build).await?;
     Ok(target_directory()?.join("release"))
 }
 
-/// Builds the stand-in for the Functions host and returns its path.
-pub(crate) async fn host_stand_in() -> Result<PathBuf> {
-    let build = cargo(&["build", "--quiet", "--locked", "--workspace", "--bins"]);
-    run_ok("cargo build", build).await?;
-    Ok(target_directory()?.join("debug/host-stand-in"))
+/// Builds all programs for debugging and returns their directory.
+pub(crate) async fn debug_programs() -> Result<PathBuf> {
+    eprintln!("building the programs (debug; the first time this takes minutes)");
+    run_ok("cargo build", debug_build()).await?;
+    Ok(target_directory()?.join("debug"))
+}
+
+/// The build that `demo`, `dev`, `chaos` and `test` share.
+///
+/// Of the whole workspace, as `cargo xtask` itself is built: with fewer packages Cargo would choose other
+/// features for the dependencies, and compile them again.
+pub(crate) fn debug_build() -> Command {
+    cargo(&["build", "--workspace", "--bins", "--locked"])
 }
 
 /// Cargo in the root of the checkout.
@@ -60,20 +71,21 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Copies a program under another name and renames it: a process that runs the old one goes on, and
-/// half of the new one is never visible.
+/// Copies a program without disturbing a process that runs the old one; nobody ever sees half a file.
 pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
     let unfinished = to.with_extension("new");
     fs::copy(from, &unfinished).with_context(|| format!("copying {}", from.display()))?;
     fs::rename(&unfinished, to).with_context(|| format!("creating {}", to.display()))
 }
 
-fn target_directory() -> Result<PathBuf> {
+/// What cargo says of this workspace, without its dependencies.
+pub(crate) fn metadata() -> Result<serde_json::Value> {
     let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"]).output()?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    Ok(metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target directory")?
-        .into())
+    serde_json::from_slice(&output.stdout).context("cargo metadata")
+}
+
+fn target_directory() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let directory = metadata["target_directory"].as_str();
+    Ok(directory.context("cargo metadata names no target directory")?.into())
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use support::child;
 
-use crate::build::{cargo, host_stand_in};
+use crate::build::{cargo, debug_programs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +30,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    // The test starts it from the directory of the programs, where no test target has Cargo build it.
-    host_stand_in().await?;
+    // The test runs them, and finds them in target/debug.
+    debug_programs().await?;
     let mut chaos = cargo(&["test", "--locked", "--test", "chaos", "--"]);
     chaos.args(["--rounds", &options.rounds.to_string()]);
     if let Some(seed) = options.seed {

@@ -59,13 +59,12 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let _only_one = claim_directory()?;
-    let release = build::product(&["handler", "chunkctl"]).await?;
-    let mut plan =
-        Plan::new(options.host, directory().join("app"), free_port()?, directory().join("timers"))
-            .await?;
+    let programs = build::debug_programs().await?;
+    let (app, timers) = (directory().join("app"), directory().join("timers"));
+    let mut plan = Plan::new(options.host, &programs, app, free_port()?, timers);
     let parts = Parts::start(&options).await?;
     parts.describe_to(&mut plan);
-    app::stage(&plan, &release)?;
+    app::stage(&plan, &programs)?;
 
     eprintln!(
         "starting the host ({}); logs are in {}",
@@ -76,7 +75,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut host = Host::start(plan)?;
     let outcome = tokio::select! {
         ended = host.supervise(MOST_RESTARTS) => { ended?; bail!("the host ended") }
-        outcome = parts.run_job(&options, &release, port) => outcome?,
+        outcome = parts.run_job(&options, &programs, port) => outcome?,
     };
     let restarts = host.restarts();
     drop(host);
@@ -143,14 +142,14 @@ impl Parts {
     }
 
     /// Submits a job as soon as the host answers, follows it to its end and looks at what it left.
-    async fn run_job(&self, options: &Options, release: &Path, port: u16) -> Result<Outcome> {
+    async fn run_job(&self, options: &Options, programs: &Path, port: u16) -> Result<Outcome> {
         host::answers(port, Duration::from_secs(120)).await?;
         let job_id = new_job_id();
         let watch = Watch::connect(&self.database, job_id).await?;
         watch.wait_for_the_handler(ENVIRONMENT).await?;
         let walk = Peak::watch(self.temp.join("temp"));
         let started = Instant::now();
-        self.submit(options, release, job_id).await?;
+        self.submit(options, programs, job_id).await?;
         let (job, most_active) = watch.until_the_end(&self.origin, LIMIT).await?;
         let took = started.elapsed();
         let ledger = sample::ledger_peak(watch.pool(), port).await;
@@ -159,7 +158,7 @@ impl Parts {
         Ok(Outcome { job_id, job, most_active, took, ledger, walk: walk.finish(), copied })
     }
 
-    async fn submit(&self, options: &Options, release: &Path, job_id: i64) -> Result<()> {
+    async fn submit(&self, options: &Options, programs: &Path, job_id: i64) -> Result<()> {
         let n = options.chunks * options.chunk_size;
         let list = self.temp.join("urls.txt");
         fs::write(&list, self.origin.urls(n).join("\n"))?;
@@ -167,7 +166,7 @@ impl Parts {
             "submitting job {job_id}: {} chunks of {} images",
             options.chunks, options.chunk_size
         );
-        let mut submit = Command::new(release.join("chunkctl"));
+        let mut submit = Command::new(programs.join("chunkctl"));
         submit.args([
             "submit",
             "--job-id",

@@ -57,9 +57,11 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let given = own("DATABASE_URL");
     options.ensure_ports_are_free(given.is_some())?;
     let _only_one = claim_directory()?;
-    build::handler_in_root().await?;
-    let mut plan =
-        Plan::new(options.host, root(), options.port, directory().join("timers")).await?;
+    let programs = build::debug_programs().await?;
+    build::handler_in_root(&programs)?;
+    eprintln!("./handler is a debug build now; `cargo xtask build` makes the one to deploy");
+    let timers = directory().join("timers");
+    let mut plan = Plan::new(options.host, &programs, root(), options.port, timers);
 
     let mut postgres = match &given {
         Some(url) => Postgres::given(url)?,

@@ -1,6 +1,6 @@
 //! The Functions host: the real one where there is one, else the stand-in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,6 @@ use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use support::child::{Child, Launch};
 use support::tool::works;
-
-use crate::build;
 
 /// A host that stopped by itself is started again after this.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -42,17 +40,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Chooses the program, and builds the stand-in when it is needed.
-    pub(crate) async fn new(
+    /// Chooses the program; the stand-in is one of those that were built.
+    pub(crate) fn new(
         choice: Choice,
+        programs: &Path,
         root: PathBuf,
         port: u16,
         timers: PathBuf,
-    ) -> Result<Self> {
+    ) -> Self {
         let func =
             choice == Choice::Func || choice == Choice::Auto && works("func", &["--version"]);
-        let program = if func { None } else { Some(build::host_stand_in().await?) };
-        Ok(Self { program, root, port, variables: Vec::new(), log: None, timers })
+        let program = if func { None } else { Some(programs.join("host-stand-in")) };
+        Self { program, root, port, variables: Vec::new(), log: None, timers }
     }
 
     /// What it is called in messages.

@@ -3,11 +3,14 @@
 mod bench;
 mod build;
 mod chaos;
+mod check;
 mod demo;
 mod dev;
+mod fuzz;
 mod host;
 mod signals;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -17,8 +20,10 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                 a whole job on this machine, with nothing set up before
   cargo xtask dev                  the parts to work with, until Ctrl-C
+  cargo xtask check                what needs no server: format, lints, documentation, dependencies, unit tests
   cargo xtask test                 all checks and tests
   cargo xtask chaos --seed 7       random faults, then the invariants
+  cargo xtask fuzz --seconds 60    changed pictures against the checks of images
   cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask build && func start  the handler under the Functions host";
 
@@ -35,9 +40,11 @@ enum Command {
     Demo(demo::Options),
     Dev(dev::Options),
     Build(build::Options),
+    Check(check::Options),
     Test(test::Options),
     Bench(bench::Options),
     Chaos(chaos::Options),
+    Fuzz(fuzz::Options),
 }
 
 impl Command {
@@ -46,9 +53,11 @@ impl Command {
             Self::Demo(options) => demo::run(options).await,
             Self::Dev(options) => dev::run(options).await,
             Self::Build(_) => build::run().await,
+            Self::Check(options) => check::run(options).await,
             Self::Test(options) => test::run(options).await,
             Self::Bench(options) => bench::run(options).await,
             Self::Chaos(options) => chaos::run(options).await,
+            Self::Fuzz(options) => fuzz::run(options).await,
         }
     }
 

@@ -1,17 +1,16 @@
 //! `cargo xtask test`: every check and every test.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use support::azurite::{Azurite, AzuriteOptions};
-use support::child;
 use support::postgres::{Postgres, PostgresOptions};
 use support::python::{self, LOADERS_PYTHON};
-use support::tool::works;
 
-use crate::build::cargo;
+use crate::build::{self, cargo};
+use crate::check::{self, step};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,11 +31,14 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    for check in checks() {
-        let code = step(check).await?;
-        if code != 0 {
-            return Ok(ExitCode::from(code));
+    let mut code = check::before_tests().await?;
+    for command in [build::debug_build(), check::doctests()] {
+        if code == 0 {
+            code = step(command).await?;
         }
+    }
+    if code != 0 {
+        return Ok(ExitCode::from(code));
     }
     let (postgres, azurite, python) = tokio::try_join!(
         Postgres::given_or_start(PostgresOptions::default()),
@@ -59,36 +61,4 @@ async fn loaders(are_wanted: bool) -> Result<Option<PathBuf>> {
     }
     let python = python::loaders().await;
     Ok(python.inspect_err(|error| eprintln!("skipped: tests of loaders: {error:#}")).ok())
-}
-
-/// What must be clean before a test runs, in order.
-fn checks() -> Vec<Command> {
-    let mut documentation = cargo(&["doc", "--no-deps", "--document-private-items", "--locked"]);
-    documentation
-        .args(["--package", "pixcrawler-chunk-handler"])
-        .env("RUSTDOCFLAGS", "-D warnings");
-    vec![
-        cargo(&["fmt", "--all", "--check"]),
-        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-        documentation,
-        cargo(&["deny", "check", "bans", "licenses", "sources"]),
-        cargo(&["machete", "--with-metadata"]),
-        cargo(&["build", "--workspace", "--bins", "--locked"]),
-        cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]),
-    ]
-}
-
-/// Runs a command and returns its exit code; what is not part of Cargo is skipped where it is missing.
-async fn step(command: Command) -> Result<u8> {
-    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
-    let name = format!("cargo {}", arguments.join(" "));
-    if ["deny", "machete"].contains(&&*arguments[0])
-        && !works(&format!("cargo-{}", arguments[0]), &["--version"])
-    {
-        eprintln!("skipped: {name} (cargo-{} is not installed)", arguments[0]);
-        return Ok(0);
-    }
-    eprintln!("$ {name}");
-    let code = child::run(&name, command).await?.code();
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

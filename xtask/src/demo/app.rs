@@ -12,7 +12,7 @@ use crate::build;
 use crate::host::Plan;
 
 /// Copies host.json, the function folders and the handler, and writes the settings of this demo.
-pub(super) fn stage(plan: &Plan, release: &Path) -> Result<()> {
+pub(super) fn stage(plan: &Plan, programs: &Path) -> Result<()> {
     let app = &plan.root;
     fs::create_dir_all(app)?;
     fs::copy(root().join("host.json"), app.join("host.json")).context("copying host.json")?;
@@ -28,5 +28,5 @@ pub(super) fn stage(plan: &Plan, release: &Path) -> Result<()> {
         plan.variables.iter().cloned().map(|(name, value)| (name, value.into())).collect();
     let settings = json!({ "IsEncrypted": false, "Values": values });
     fs::write(app.join("local.settings.json"), serde_json::to_vec_pretty(&settings)?)?;
-    build::install(&release.join("handler"), &app.join("handler"))
+    build::install(&programs.join("handler"), &app.join("handler"))
 }

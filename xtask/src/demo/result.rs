@@ -55,7 +55,7 @@ impl Outcome {
         println!("  images   {}: {}", copied.images, counts(&copied.verdicts));
         println!("  refused  {}", counts(&copied.reasons));
         println!(
-            "  speed    {:.0} images/s, {:.1} MB/s",
+            "  speed    {:.0} images/s, {:.1} MB/s, with a debug build (`cargo xtask bench` measures a release)",
             copied.images as f64 / seconds,
             mb(copied.bytes_in) / seconds
         );
