@@ -86,9 +86,9 @@ impl Shutdown {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database.
-    #[error("the database did not do it")]
+    #[error("the database failed")]
     State(#[from] state::Error),
     /// Blob or queue.
-    #[error("storage did not do it")]
+    #[error("storage failed")]
     Storage(#[from] storage::Error),
 }

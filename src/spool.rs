@@ -137,7 +137,12 @@ impl Budget {
         // X25: what the disk says is a second brake only, for what others put there.
         let is_full = self.directory.free_bytes().is_some_and(|free| free < self.head_bytes);
         if self.disk_is_full.swap(is_full, Ordering::Relaxed) != is_full {
-            tracing::warn!(is_full, "the disk of the temp root: full means no room for one image");
+            let state = if is_full {
+                "has no room for one more image: chunks wait"
+            } else {
+                "has room again"
+            };
+            tracing::warn!("the disk of the temp root {state}");
         }
         if is_full {
             return false;

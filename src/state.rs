@@ -6,8 +6,8 @@
 
 /// Runs a statement on a connection of a pool, each within the cap.
 ///
-/// A connection whose call timed out is closed: the pool would wait for its server, perhaps for
-/// ever, with the place still taken. A macro, since the driver's statements share no trait.
+/// A connection whose call timed out is closed. Given back to the pool it would go on waiting for the
+/// server, perhaps for ever, and still count against the pool's size. A macro, since the driver's statements share no trait.
 macro_rules! ask {
     ($pool:expr, $cap:expr, $doing:literal, $statement:ident.$method:ident) => {{
         let connection = tokio::time::timeout($cap, $pool.acquire()).await;

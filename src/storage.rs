@@ -64,7 +64,7 @@ pub enum Error {
         cause: String,
     },
     /// There is no such blob, container or queue.
-    #[error("storage has no such thing ({doing})")]
+    #[error("the blob, container or queue does not exist ({doing})")]
     Missing {
         /// The call.
         doing: &'static str,

@@ -12,11 +12,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Hashes asked for at once: statements are scarce with slow origins.
+/// Hashes looked up in one statement. Images of slow origins arrive one at a time: a statement for
+/// each would be hundreds for a chunk.
 const BATCH: usize = 32;
 /// How long a batch that is not full waits.
 const BATCH_WAIT: Duration = Duration::from_secs(2);
-/// How long it waits with a body on disk, for whose bytes others may wait.
+/// How long it waits when a body in it is on disk: other downloads may be waiting for that space.
 const DISK_WAIT: Duration = Duration::from_millis(100);
 
 /// Takes what arrives, gives each URL its verdict and writes samples.

@@ -11,7 +11,7 @@ use std::{
 use url::Url;
 
 const PREFIX: &str = "PIXCRAWLER_";
-/// The origin uses this prefix too; it wins (X12).
+/// PixCrawler itself uses this prefix; where both are set it wins (X12).
 const RESOURCE_PREFIX: &str = "PIXCRAWLER_RESOURCE_";
 
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl Reader {
                 "local" => Ok(Profile::Local),
                 "azure" => Ok(Profile::Azure),
                 "azure_functions" => Ok(Profile::AzureFunctions),
-                // The origin uses the variable for its logging too.
+                // PixCrawler uses the variable for its logging too.
                 other @ ("production" | "development" | "testing") => {
                     foreign = Some(other.to_owned());
                     Ok(detected)

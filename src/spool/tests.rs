@@ -65,7 +65,7 @@ async fn bodies_grow_in_memory_then_in_files_within_the_budget() {
     assert_eq!(budget.temp_peak_bytes(), 9_000_000);
 }
 
-/// Invariant 3: with far more asked for than there is, everything passes and nothing is exceeded.
+/// I6: with far more asked for than there is, everything passes and nothing is exceeded.
 #[tokio::test]
 async fn many_large_bodies_pass_one_after_another_without_deadlock() {
     let root = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 /// A row of view `capacity`.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the columns are documented in the interface")]
+#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
 pub struct Capacity {
     pub active_chunks: i32,
     pub max_chunks: i32,
@@ -21,7 +21,7 @@ pub struct Capacity {
 
 /// A row of view `chunk_status`.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the columns are documented in the interface")]
+#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
 pub struct ChunkStatus {
     pub job_id: i64,
     pub chunk_index: i32,
@@ -49,7 +49,7 @@ pub struct ChunkStatus {
 
 /// A row of view `job_progress`.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the columns are documented in the interface")]
+#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
 pub struct JobProgress {
     pub job_id: i64,
     pub status: String,

@@ -84,7 +84,7 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// What the endpoint or the way there said.
+    /// The endpoint's refusal, or why it could not be reached.
     pub async fn probe(self) -> Result<(), String> {
         match tokio::time::timeout(UPLOAD_LIMIT, self.send_counter("doctor_runs", 1)).await {
             Ok(result) => result,
@@ -92,12 +92,12 @@ impl Export {
         }
     }
 
-    /// Sends one counter by itself, and waits until it has arrived: no other item of a batch can have it
-    /// sent again, and no interval of the others takes it along.
+    /// Sends one counter by itself, and waits until it has arrived. In a batch the retry of another
+    /// item would send this one twice, and the periodic export could send it too.
     ///
     /// # Errors
     ///
-    /// What the endpoint or the way there said, in up to 135 s.
+    /// The endpoint's refusal, or why it could not be reached, after up to 135 s.
     pub(crate) async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
         let reader = PeriodicReader::builder(self.exporter.clone()).with_interval(NEVER).build();
         let provider = SdkMeterProvider::builder()
@@ -210,7 +210,10 @@ impl HttpClient for Upload {
                 // The error's own text may name the URL.
                 Err(_) => "no answer".to_owned(),
             };
-            tracing::warn!(cause, "telemetry cannot be sent, dropping what does not fit");
+            tracing::warn!(
+                cause,
+                "telemetry cannot be sent; what its buffers cannot hold is dropped"
+            );
         }
         answer
     }

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Just over the largest request (`reliability`, section 8).
+/// Just over the largest request.
 const TOO_LARGE: usize = 1024 * 1024 + 1;
 
 fn root() -> &'static Path {

@@ -1,4 +1,4 @@
-//! The negative controls of `reliability`, section 1: with the product's guards taken out, the
+//! The negative controls of `doc/invariants.md`: with the product's guards taken out, the
 //! same checks that the other tests trust turn red. Each runs with the guard in place, too.
 
 use crate::{

@@ -1,4 +1,4 @@
-//! Every requirement has a test whose doc comment names its id (`requirements.md`).
+//! Every requirement has a test whose doc comment names its id (`doc/requirements.md`).
 
 use std::{
     collections::BTreeSet,
