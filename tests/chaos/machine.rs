@@ -13,7 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use support::host::client::{HostOptions, HostProcess};
+use functions_host::client::{HostOptions, HostProcess};
 use tokio::sync::{Mutex as Turn, MutexGuard as Held};
 
 /// MB of temp space that a handler is told it has; it uses 80 %.
@@ -95,7 +95,7 @@ impl Machine {
     /// Waits until a handler answered once.
     pub async fn ready(&self) {
         let end = tokio::time::Instant::now() + SOON;
-        while !self.lines().iter().any(|line| line.ends_with(support::host::STARTED)) {
+        while !self.lines().iter().any(|line| line.ends_with(functions_host::STARTED)) {
             assert!(tokio::time::Instant::now() < end, "no handler: {:#?}", self.lines());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

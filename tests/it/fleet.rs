@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use support::host::client::{HostOptions, HostProcess, stage};
+use functions_host::client::{HostOptions, HostProcess, stage};
 
 /// Of both processes together.
 const FLEET: i64 = 5;

@@ -7,7 +7,7 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::host::{
+use functions_host::{
     payload::{self, Message, ScheduleStatus, Sys},
     storage::{Account, Queue},
 };

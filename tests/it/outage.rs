@@ -7,10 +7,10 @@ use crate::{
     stand_in,
     world::World,
 };
+use functions_host::client::HostProcess;
 use sqlx::postgres::PgPoolOptions;
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use support::{
-    host::client::HostProcess,
     postgres::{Postgres, PostgresOptions, is_installed},
     proxy::Fate,
 };

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
-use support::host::storage::Account;
+use functions_host::storage::Account;
 
 const LIMIT: i64 = 10;
 /// How long the queue is watched.

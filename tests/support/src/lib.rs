@@ -3,7 +3,6 @@ pub mod blob;
 pub mod checkout;
 pub mod child;
 pub mod env;
-pub mod host;
 pub mod origin;
 pub mod postgres;
 pub mod proxy;
