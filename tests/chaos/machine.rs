@@ -1,6 +1,7 @@
 //! A machine of the fleet: a host with its handler, behind proxies, started again when it ends.
 
 use crate::{jobs::TOKEN, rig::Rig, world::World};
+use functions_host::client::{HostOptions, HostProcess};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -13,7 +14,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use functions_host::client::{HostOptions, HostProcess};
 use tokio::sync::{Mutex as Turn, MutexGuard as Held};
 
 /// MB of temp space that a handler is told it has; it uses 80 %.

@@ -10,6 +10,7 @@ use crate::{
     world::World,
 };
 use anyhow::{Context as _, Result};
+use functions_host::storage::{Account, Queue};
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 use std::{
     collections::BTreeMap,
@@ -19,10 +20,7 @@ use std::{
     },
     time::Duration,
 };
-use support::{
-    host::storage::{Account, Queue},
-    proxy::{Call, Fate},
-};
+use support::proxy::{Call, Fate};
 use tokio::sync::Mutex as Turn;
 
 /// A call that will meet a fate, the first one that fits.

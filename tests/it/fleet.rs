@@ -4,6 +4,7 @@ use crate::{
     invariants,
     rig::{Rig, all, wait_for},
 };
+use functions_host::client::{HostOptions, HostProcess, stage};
 use nix::{sys::signal::kill, unistd::Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use functions_host::client::{HostOptions, HostProcess, stage};
 
 /// Of both processes together.
 const FLEET: i64 = 5;

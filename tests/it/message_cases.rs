@@ -5,12 +5,12 @@ use crate::{
     rig::{DATASETS, Handler, Rig, envelope, inline, wait_for, wake_up},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
-use std::time::Duration;
 use functions_host::{
     payload::{self, Message, ScheduleStatus, Sys},
     storage::{Account, Queue},
 };
+use serde_json::{Value, json};
+use std::time::Duration;
 use time::macros::datetime;
 
 /// What was recorded, in the order of arrival: queue, body, reason.

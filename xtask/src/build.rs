@@ -41,8 +41,15 @@ pub(crate) async fn product(programs: &[&str]) -> Result<PathBuf> {
 
 /// Builds the stand-in for the Functions host and returns its path.
 pub(crate) async fn host_stand_in() -> Result<PathBuf> {
-    let build =
-        cargo(&["build", "--quiet", "--locked", "--package", "functions-host", "--bin", "host-stand-in"]);
+    let build = cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "functions-host",
+        "--bin",
+        "host-stand-in",
+    ]);
     run_ok("cargo build", build).await?;
     Ok(target_directory()?.join("debug/host-stand-in"))
 }
