@@ -3,9 +3,10 @@
 //!
 //! `FIXTURE_RECORDS` names the directory for `start-PID` (what the process was given),
 //! `PID-NUMBER.request` (raw head and body) and `PID-NUMBER.answered`. `FIXTURE_ANSWER` says what
-//! becomes of a POST: `ok`, `empty`, `null`, `text`, `500`, `slow:MILLISECONDS`, `exit:CODE`, `hang`,
+//! becomes of a POST: `ok`, `empty`, `null`, `text`, `500`, `redirect`, `slow:MILLISECONDS`, `exit:CODE`, `hang`,
 //! `gate` (ok once the file `gate-NUMBER` or `gate-all` is there); or what becomes of the process:
 //! `start-exit:CODE`, `deaf` (it never listens). `FIXTURE_ANSWER_NAME` is the answer of one function.
+//! `FIXTURE_START_MILLISECONDS` is how long it waits before it listens.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Result, Write};
@@ -34,6 +35,7 @@ fn main() -> Result<()> {
     if answer() == "deaf" {
         sleep(Duration::MAX);
     }
+    sleep(Duration::from_millis(variable("FIXTURE_START_MILLISECONDS").parse().unwrap_or(0)));
     let port = variable("FUNCTIONS_CUSTOMHANDLER_PORT").parse().unwrap_or(0);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("the fixture listens");
@@ -150,6 +152,8 @@ fn respond(mut stream: &TcpStream, answer: Option<String>, number: u32) -> Resul
         "null" => ("200 OK", "application/json", "null"),
         "text" => ("200 OK", "text/plain", "done"),
         "500" => ("500 Internal Server Error", "application/json", "{}"),
+        // Followed by a GET, which is answered with success.
+        "redirect" => ("302 Found\r\nLocation: /elsewhere", "application/json", ""),
         "exit" => exit(value as i32),
         _ => (
             "200 OK",

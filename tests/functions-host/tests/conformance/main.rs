@@ -9,6 +9,7 @@ mod lab;
 mod metadata;
 mod poison;
 mod queue;
+mod start;
 mod stop;
 
 use std::time::Duration;
