@@ -1,10 +1,7 @@
-//! The whole way through the stand-in host; the stand-in itself against what the real host did.
+//! The whole way through the stand-in for the Functions host.
 
 use crate::rig::{Rig, wait_for};
-use functions_host::{
-    client::{HostOptions, HostProcess},
-    conformance,
-};
+use functions_host::client::{HostOptions, HostProcess};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -23,7 +20,7 @@ fn app(rig: &Rig) -> std::path::PathBuf {
         std::fs::copy(project.join(&file), root.join(&file)).unwrap();
     }
     std::fs::copy(project.join("host.json"), root.join("host.json")).unwrap();
-    std::fs::copy(support::programs::handler(), root.join("handler")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_handler"), root.join("handler")).unwrap();
     root
 }
 
@@ -115,38 +112,4 @@ async fn three_kills_of_the_handler_stop_the_host() {
     }
     assert_eq!(host.wait().await.unwrap().code(), Some(0));
     assert!(host.lines().iter().any(|line| line.contains("strike")), "{:#?}", host.lines());
-}
-
-macro_rules! conforms {
-    ($($name:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            let rig = Rig::new().await;
-            conformance::$name(&rig.storage, rig.temp.path()).await.unwrap();
-        }
-    )*};
-}
-
-/// What the real host was seen to do, asked of the stand-in.
-mod conformance_with_the_real_host {
-    use super::{Rig, conformance};
-
-    conforms! {
-        bodies_equal_the_recorded_ones
-        three_strikes_stop_the_host
-        exit_200_restarts_without_a_strike
-        exit_0_is_not_noticed
-        ten_at_a_time_refilled_one_by_one
-        fifth_failure_goes_to_poison
-        sixth_fetch_goes_to_poison_without_a_call
-        stop_with_work_in_flight_leaves_an_orphan
-        empty_answer_hangs_until_the_timeout
-        held_message_is_renewed
-        base64_is_decoded
-        three_failed_starts_stop_the_host
-        stop_kills_the_handler_when_nothing_is_open
-        killed_host_gives_its_message_back_late
-        edited_host_json_runs_two_handlers
-        draining_host_takes_nothing_new
-    }
 }

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::script::{ByHand, ScriptHost};
+use crate::script::{ByHand, ScriptHost};
 
 /// The app that runs now; an edited host.json changes it.
 #[derive(Debug, Clone)]

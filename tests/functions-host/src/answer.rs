@@ -1,11 +1,12 @@
 //! What the host makes of a handler's answer.
 //!
-//! Pure. The rules are `host-observed.md`, section 4. Newtonsoft reads more than JSON (single quotes,
-//! trailing commas, text after the object); here that is a failure, so that nobody comes to rely on it.
+//! The README lists the rules. The real host also reads single quotes, trailing commas and text after
+//! the object; here these are failures, so that no handler comes to rely on them.
 
 use serde_json::{Map, Value};
 
-use super::http::Response;
+use crate::dotnet::without_comments;
+use crate::http::Response;
 
 /// What an answer does to its invocation.
 #[derive(Debug, PartialEq)]
@@ -80,43 +81,6 @@ fn invalid(response: &Response, reason: &str) -> Verdict {
     ))
 }
 
-/// JSON without `//` and `/* */` comments; strings are left alone.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let taken = match c {
-            '"' => string_length(rest),
-            '/' if rest.starts_with("//") => {
-                rest = rest.find('\n').map_or("", |end| &rest[end..]);
-                continue;
-            }
-            '/' if rest.starts_with("/*") => {
-                rest = rest[2..].find("*/").map_or("", |end| &rest[end + 4..]);
-                continue;
-            }
-            _ => c.len_utf8(),
-        };
-        out.push_str(&rest[..taken]);
-        rest = &rest[taken..];
-    }
-    out
-}
-
-/// The length of the string literal that a text starts with.
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +132,7 @@ mod tests {
             "\"x\"",
             "{",
             "{} x",
+            "{} /* x",
             r#"{"Logs":[{}]}"#,
             r#"{"Logs":"x"}"#,
             r#"{"Outputs":1}"#,

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::config::{Function, Trigger};
-use super::cron::Schedule;
-use super::log::{self, STAND_IN};
-use super::storage::Account;
+use crate::config::{Function, Trigger};
+use crate::cron::Schedule;
+use crate::log::{self, STAND_IN};
+use crate::storage::Account;
 
 /// Reads the settings of one function.
 pub fn function<'a>(

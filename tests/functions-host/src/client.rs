@@ -17,10 +17,10 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::STARTED;
+use crate::STARTED;
 use support::checkout;
 
-const BUILD: &str = "cargo build --package support --bins";
+const BUILD: &str = "cargo build --package functions-host --bins";
 
 /// Called with every line of the host's log.
 pub type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
@@ -28,7 +28,7 @@ pub type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
 /// How to start the stand-in.
 #[derive(Clone)]
 pub struct HostOptions {
-    /// The stand-in; none: `host-stand-in` beside the running program.
+    /// The stand-in; none: `host-stand-in` in the directory of the running program.
     pub program: Option<PathBuf>,
     /// The app root: host.json, local.settings.json, function folders.
     pub root: PathBuf,
@@ -122,8 +122,8 @@ pub fn stage(root: &Path, handler: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A program of this package, found beside the running one.
-pub fn program(name: &str) -> Result<PathBuf> {
+/// A program of this package, found in the directory of the running one or above it.
+fn program(name: &str) -> Result<PathBuf> {
     let running = std::env::current_exe()?;
     // `target/debug/xtask`, or `target/debug/deps/it-0123`.
     let places = running.ancestors().skip(1).take(2).map(|directory| directory.join(name));
@@ -337,7 +337,7 @@ async fn read_lines(
 }
 
 impl Log {
-    /// Keeps a line, and what it tells about addresses.
+    /// Keeps a line, and what it says about addresses.
     fn take(&mut self, line: String) {
         let after = |mark: &str| line.split_once(mark).map(|(_, rest)| rest);
         if let Some(url) = after("StandIn: admin API at ") {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use super::cron::Schedule;
-use super::log;
+use crate::cron::Schedule;
+use crate::log;
 use host_json::{
     duration_at, executable, function_timeout, queue_settings, refuse_unsupported, trace_flags,
 };
@@ -172,7 +172,7 @@ fn functions<'a>(
             log::info(log::HOST, format!("Function {name} is disabled"));
             continue;
         }
-        let function = super::binding::function(&name, &settings, variable);
+        let function = crate::binding::function(&name, &settings, variable);
         functions.extend(problems.take(function.with_context(|| format!("{name}/function.json"))));
     }
     Ok(functions)

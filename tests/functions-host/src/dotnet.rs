@@ -1,8 +1,8 @@
 //! How .NET and Newtonsoft.Json write what a message holds: strings, numbers, dates.
 //!
-//! Everything here is pure. Big numbers and dates follow the public source of .NET and Newtonsoft
-//! where no recorded body shows them. Newtonsoft also reads what is not quite JSON (single quotes,
-//! comments, trailing commas); this reads JSON only.
+//! Nothing here reads or writes anything outside. Big numbers and dates follow the public source of
+//! .NET and Newtonsoft where no recorded body shows them. Newtonsoft also reads what is not quite JSON:
+//! comments are read here too, single quotes and trailing commas are not.
 
 use std::fmt;
 
@@ -30,9 +30,9 @@ pub enum Token {
 }
 
 impl Token {
-    /// Reads one JSON text; `None` when it is not JSON or too deep.
+    /// Reads one JSON text, which may have comments; `None` when it is not JSON or too deep.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::parse_at(text, 0)
+        Self::parse_at(&without_comments(text), 0)
     }
 
     fn parse_at(text: &str, depth: usize) -> Option<Self> {
@@ -102,6 +102,8 @@ impl fmt::Display for Token {
             Self::Null => f.write_str("null"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Integer(text) => f.write_str(text),
+            // JSON has no number for it.
+            Self::Float(value) if !value.is_finite() => f.write_str(&quote(&double(*value))),
             Self::Float(value) => {
                 let text = double(*value);
                 let whole = !text.contains(['.', 'E']);
@@ -147,6 +149,47 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// JSON without its `//` and `/* */` comments. Strings are left alone, and so is a comment without an
+/// end, which no reader takes.
+pub fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let taken = match c {
+            '"' => string_length(rest),
+            '/' if rest.starts_with("//") => {
+                rest = rest.find('\n').map_or("", |end| &rest[end..]);
+                continue;
+            }
+            '/' if rest.starts_with("/*") => match rest[2..].find("*/") {
+                Some(end) => {
+                    rest = &rest[end + 4..];
+                    continue;
+                }
+                None => rest.len(),
+            },
+            _ => c.len_utf8(),
+        };
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The length of the string literal that a text starts with.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 /// `2026-11-22T22:31:00.0103282`: up to seven digits of a second, none when it is whole.
 fn local_time(time: PrimitiveDateTime) -> String {
     let seconds = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
@@ -177,7 +220,8 @@ fn in_utc(time: OffsetDateTime) -> PrimitiveDateTime {
 fn double(value: f64) -> String {
     let scientific = format!("{value:e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else {
-        return if value.is_nan() { "NaN" } else { "Infinity" }.into();
+        let infinite = if value > 0.0 { "Infinity" } else { "-Infinity" };
+        return if value.is_nan() { "NaN" } else { infinite }.into();
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     // .NET changes to the scientific form above 17 digits before the point or four zeros after it.
@@ -278,6 +322,9 @@ mod tests {
             ("1.50", "1.5"),
             ("1.0", "1"),
             ("1e3", "1000"),
+            ("-0.0", "-0"),
+            ("1e400", "Infinity"),
+            ("-1e400", "-Infinity"),
             ("0.0001", "0.0001"),
             ("0.00001", "1E-05"),
             ("1e20", "1E+20"),
@@ -289,6 +336,8 @@ mod tests {
             ("\"2026-11-22T08:00:00Z\"", "11/22/2026 08:00:00"),
             ("\"2026-11-22T08:00:00.125\"", "11/22/2026 08:00:00"),
             ("\"2026-11-22T00:30:00+02:00\"", "11/21/2026 22:30:00"),
+            ("\"2026-11-22T08:00:00+02:00\"", "11/22/2026 06:00:00"),
+            ("\"2026-11-22\"", "2026-11-22"),
             ("\"2026-11-22 08:00:00Z\"", "2026-11-22 08:00:00Z"),
             ("\"2026-13-22T08:00:00Z\"", "2026-13-22T08:00:00Z"),
         ] {
@@ -308,9 +357,17 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_read_over_and_infinity_is_a_string_again() {
+        let text = r#"/* c */ {"a": /* c */ 1, // "c"
+            "b": "/* no comment */", "c": 1e400} // end"#;
+        let token = Token::parse(text).unwrap();
+        assert_eq!(token.to_string(), r#"{"a":1,"b":"/* no comment */","c":"Infinity"}"#);
+    }
+
+    #[test]
     fn what_is_not_json_is_not_read() {
         let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
-        for text in ["", "{", "{} x", "\u{feff}{}", "{'a':1}", "nul", &deep] {
+        for text in ["", "{", "{} x", "{} /* x", "\u{feff}{}", "{'a':1}", "nul", &deep] {
             assert_eq!(Token::parse(text), None, "{text}");
         }
     }

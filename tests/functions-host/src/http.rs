@@ -18,7 +18,7 @@ const REDIRECTS: usize = 50;
 /// No answer of a handler comes near this; it bounds what a broken one can make us hold.
 const LARGEST_BODY: u64 = 256 << 20;
 
-/// How the length of a request body is told.
+/// How a request says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Framing {
     /// `Transfer-Encoding: chunked`, as the host does in Azure.

@@ -9,17 +9,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::answer::{Verdict, judge};
-use super::config::App;
-use super::http::{Framing, Head};
-use super::log::{self, Level, STAND_IN};
-use super::worker::{State, Worker};
+use crate::answer::{Verdict, judge};
+use crate::config::App;
+use crate::http::{Framing, Head};
+use crate::log::{self, Level, STAND_IN};
+use crate::worker::{State, Worker};
 
 const VERSION: &str = "4.1037.0.0";
 /// Between a function's timeout and the end of its process.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a broken call waits to hear that its process was the third to end.
-const OBITUARY: Duration = Duration::from_millis(50);
+/// How long a broken call waits for the news that its process was the third to end.
+const GIVE_UP_NEWS: Duration = Duration::from_millis(50);
 
 /// An invocation waits for a first start of the handler and for one after each strike.
 const INITIALIZATIONS: u32 = 4;
@@ -122,12 +122,12 @@ impl Invoker {
                 failed(&text);
                 let mut state = self.worker.state();
                 let over = state.wait_for(|state| *state == State::GivenUp);
-                let is_over = tokio::time::timeout(OBITUARY, over).await.is_ok();
+                let is_over = tokio::time::timeout(GIVE_UP_NEWS, over).await.is_ok();
                 if is_over { Outcome::Abandoned } else { Outcome::Failure }
             }
             Err(Trouble::NotReady) => {
                 let text = "the handler was not ready for four times initializationTimeout";
-                // When nobody listens, the host is ending already.
+                // A closed channel means that the host is ending already.
                 let _ = self.fatal.send(Ok(text.into()));
                 Outcome::Abandoned
             }
@@ -135,7 +135,7 @@ impl Invoker {
         }
     }
 
-    /// The invocation has failed; its process ends 2 s later, and every other one in it.
+    /// The invocation has failed. Its process is killed 2 s later, and its other invocations fail.
     fn time_out(&self, invocation: Invocation, limit: Duration, task: JoinHandle<CallResult>) {
         let text = format!(" Failed: Timeout value of {limit:?} was exceeded");
         invocation.log(Level::Error, "Executed", &text);
@@ -232,7 +232,7 @@ async fn call(worker: Arc<Worker>, head: Head, body: String, patience: Duration)
     }
 }
 
-/// A trace nobody sampled (`00`) or somebody did (`01`).
+/// A new trace with these flags: `00` is not sampled, `01` is.
 pub fn traceparent(flags: Option<&str>) -> Option<String> {
     let span = Uuid::new_v4().simple().to_string();
     flags.map(|flags| format!("00-{}-{}-{flags}", Uuid::new_v4().simple(), &span[..16]))

@@ -1,27 +1,29 @@
 //! The stand-in for the Azure Functions host, for machines without one.
 //!
-//! It shows a handler what the real host was seen to show (`host-observed.md`): start and readiness,
-//! requests byte for byte, queue and timer rules, exit codes and strikes, timeouts, and the ways it
-//! stops. It is a program of its own (`host-stand-in`), because a handler watches its parent;
-//! [`client`] starts it from tests and developer commands, [`conformance`] checks it.
+//! It shows a custom handler what the real host was seen to do: start and readiness, requests byte
+//! for byte, queue and timer rules, exit codes and strikes, timeouts, and the ways it stops. The
+//! README lists these facts, each with the test that proves it, and what the stand-in does not do.
+//!
+//! It is a program of its own (`host-stand-in`), because a handler watches its parent process.
+//! [`client`] starts it from tests and developer commands.
 
-pub mod admin;
-pub mod answer;
-pub mod binding;
+mod admin;
+mod answer;
+mod binding;
 pub mod client;
-pub mod config;
-pub mod conformance;
-pub mod cron;
+mod config;
+mod cron;
 pub mod dotnet;
-pub mod http;
-pub mod invoke;
-pub mod log;
+mod http;
+mod invoke;
+mod log;
 pub mod payload;
-pub mod queue;
-pub mod script;
+mod queue;
+mod script;
 pub mod storage;
-pub mod timer;
-pub mod worker;
+mod strikes;
+mod timer;
+mod worker;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -43,12 +45,13 @@ use script::ScriptHost;
 
 /// The first line of every run.
 pub const BANNER: &str =
-    "stand-in for the Azure Functions host, not the real one; contract as observed on 4.1037";
+    "stand-in for the Azure Functions host, not the real one; behaves as host 4.1037 was seen to";
 /// The line that says that the handler has answered.
 pub const STARTED: &str = "Host started";
 /// How long a stopping host waits for open invocations.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often host.json and the parent process are checked.
+const CHECK_PERIOD: Duration = Duration::from_millis(500);
 const DEFAULT_PORT: u16 = 7071;
 
 /// How the stand-in is run.
@@ -60,9 +63,10 @@ pub struct Options {
     pub port: Option<u16>,
     /// Bodies with Content-Length, as under Core Tools.
     pub core_tools: bool,
-    /// Divides the two minutes that the real host has hard-coded.
+    /// Divides the two times that the real host has hard-coded: a fetched message is invisible for
+    /// 10 minutes and is renewed after 5.
     pub time_scale: f64,
-    /// Timers run by hand only.
+    /// Timers fire only when they are called by hand.
     pub no_timer: bool,
     /// Where timers keep their status; none: a directory for this app root under the temporary one.
     pub status_dir: Option<PathBuf>,
@@ -86,13 +90,14 @@ impl Default for Options {
 
 /// Why a run comes to its end.
 enum Ending {
-    /// Asked by a signal, or the parent is gone.
-    Asked,
-    /// Cannot go on.
+    /// By a signal, or because the parent is gone.
+    Stopped,
+    /// The host cannot go on, and says why.
     GivenUp(String),
 }
 
-/// Runs until stopped; every end is exit code 0, except that of an app that cannot be run.
+/// Runs until it is stopped or gives up, which are both exit code 0. The error is an app that cannot
+/// be run, or the crash of a host that met two timeouts at once.
 pub async fn run(options: Options) -> Result<()> {
     let mut signals = Signals::new()?;
     let parent = getppid();
@@ -118,12 +123,12 @@ pub async fn run(options: Options) -> Result<()> {
     let mut retired: Vec<Arc<ScriptHost>> = Vec::new();
     let ending = loop {
         tokio::select! {
-            () = signals.any() => break Ending::Asked,
-            () = parent_gone(parent), if options.end_with_parent => break Ending::Asked,
+            () = signals.any() => break Ending::Stopped,
+            () = parent_gone(parent), if options.end_with_parent => break Ending::Stopped,
             Some(reason) = reasons.recv() => break Ending::GivenUp(reason?),
             () = host_json.edited() => match App::load(&options.root) {
                 Ok(app) => {
-                    log::info(HOST, "host.json has changed: starting another handler beside the old one");
+                    log::info(HOST, "host.json has changed: starting another handler while the old one finishes its work");
                     let old = current.replace(start(app)?);
                     retired.push(Arc::clone(&old));
                     tokio::spawn(async move { old.stop(None).await });
@@ -143,7 +148,7 @@ async fn end(ending: Ending, scripts: Vec<Arc<ScriptHost>>) {
             log::error(HOST, format!("{reason}. Shutting down Functions Host"));
             log::warn(
                 STAND_IN,
-                "stopping by itself; what was taken stays invisible until its time is over",
+                "stopping by itself; messages that were taken stay invisible until their time is over",
             );
             let mut kills: JoinSet<_> = scripts
                 .into_iter()
@@ -151,7 +156,7 @@ async fn end(ending: Ending, scripts: Vec<Arc<ScriptHost>>) {
                 .collect();
             while kills.join_next().await.is_some() {}
         }
-        Ending::Asked => {
+        Ending::Stopped => {
             log::info(HOST, "stopping");
             let stops = scripts.into_iter().map(|script| async move {
                 let pid = script.worker.pid();
@@ -183,7 +188,7 @@ fn default_status_dir(root: &Path) -> PathBuf {
 
 async fn parent_gone(parent: Pid) {
     while getppid() == parent {
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(CHECK_PERIOD).await;
     }
     log::warn(STAND_IN, "the parent process is gone");
 }
@@ -224,7 +229,7 @@ impl HostJson {
 
     async fn edited(&mut self) {
         loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(CHECK_PERIOD).await;
             let now = modified(&self.path);
             if now.is_some() && now != self.seen {
                 self.seen = now;

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::config::{Function, QueueSettings};
-use super::invoke::{Invoker, Outcome};
-use super::log::{self, HOST};
-use super::payload::{self, Message, Sys};
-use super::storage::{self, Account, Queue};
+use crate::config::{Function, QueueSettings};
+use crate::invoke::{Invoker, Outcome};
+use crate::log::{self, HOST};
+use crate::payload::{self, Message, Sys};
+use crate::storage::{self, Account, Queue};
 
 /// How long a fetched message stays invisible; renewed after half of it. Hard-coded in the real host.
 const VISIBILITY: Duration = Duration::from_secs(10 * 60);
@@ -26,12 +26,20 @@ const MISSING_POLL: Duration = Duration::from_secs(1);
 const LAST_FETCH: Duration = Duration::from_millis(100);
 const LONGEST_QUEUE_NAME: usize = 63;
 
+/// Why a message has no text for a function under `messageEncoding: base64`.
+enum Undecodable {
+    /// The queue client refuses it: to the poison queue, the first time it is received.
+    NotBase64,
+    /// The binding fails: five deliveries without a call.
+    NotUtf8,
+}
+
 /// Listens to the queue of one function.
 #[derive(Debug)]
 pub struct Listener {
     function: Function,
     queue: Queue,
-    /// Where given-up messages go; none for a queue that is one itself or whose name is too long.
+    /// Where messages go that are given up; none for a queue that is one itself or whose name is too long.
     poison: Option<Queue>,
     settings: QueueSettings,
     visibility: Duration,
@@ -40,7 +48,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener that has not asked for anything yet.
+    /// A listener that has not fetched anything yet.
     pub fn new(
         function: Function,
         queue: &str,
@@ -63,7 +71,7 @@ impl Listener {
         })
     }
 
-    /// Fetches until told to stop, then waits for what is open.
+    /// Fetches until `stop`, then waits for the invocations that are open.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut running = JoinSet::new();
         let mut delay = Backoff::new(self.settings.max_polling_interval);
@@ -95,8 +103,8 @@ impl Listener {
         while running.join_next().await.is_some() {}
     }
 
-    /// Fetches once; none when told to stop. A fetch under way has a moment to end, so that what it
-    /// took is also worked on.
+    /// Fetches once; none after `stop`. A fetch that is under way then has a moment to end, so that the
+    /// messages it took are worked on.
     async fn receive(&self, stop: &CancellationToken) -> Option<Result<Option<Vec<Message>>>> {
         if stop.is_cancelled() {
             return None;
@@ -131,12 +139,16 @@ impl Listener {
                 message.text = text;
                 self.call(message).await?
             }
-            Err(error) => {
+            Err(Undecodable::NotBase64) => {
                 let id = &message.id;
-                log::error(
-                    HOST,
-                    format!("message {id} reaches no function (messageEncoding base64): {error:#}"),
-                );
+                let text = "Message decoding has failed! Check MessageEncoding settings";
+                log::warn(HOST, format!("{text} (message {id}, its text is not Base64)"));
+                return self.to_poison(message, &raw).await;
+            }
+            Err(Undecodable::NotUtf8) => {
+                let id = &message.id;
+                let text = "its text is Base64 of what is not UTF-8: it reaches no function";
+                log::error(HOST, format!("message {id}: {text}"));
                 Outcome::Failure
             }
         };
@@ -152,12 +164,12 @@ impl Listener {
         }
     }
 
-    fn decode(&self, raw: &str) -> Result<String> {
+    fn decode(&self, raw: &str) -> Result<String, Undecodable> {
         if !self.settings.base64 {
             return Ok(raw.into());
         }
-        let bytes = BASE64_STANDARD.decode(raw).context("the text is not Base64")?;
-        String::from_utf8(bytes).context("the text is Base64 of what is not UTF-8")
+        let bytes = BASE64_STANDARD.decode(raw).map_err(|_| Undecodable::NotBase64)?;
+        String::from_utf8(bytes).map_err(|_| Undecodable::NotUtf8)
     }
 
     /// Calls the function, and renews the message for as long as that takes.
@@ -196,7 +208,8 @@ impl Listener {
         }
     }
 
-    /// Copies the text, and nothing else, to the poison queue, and deletes the message.
+    /// Copies the text, and nothing else, to the poison queue, which is made when it is needed, and
+    /// deletes the message.
     async fn to_poison(&self, message: &Message, raw: &str) -> Result<()> {
         let (id, count) = (&message.id, message.dequeue_count);
         let Some(poison) = &self.poison else {
@@ -205,8 +218,13 @@ impl Listener {
             return Ok(());
         };
         let max = self.settings.max_dequeue_count;
-        let text = format!("Message has reached MaxDequeueCount of {max}. Moving message to queue");
-        log::error(HOST, format!("{text} '{}' (message {id}, taken {count} times).", poison.name));
+        let reason = if count < max {
+            "Message cannot be decoded".into()
+        } else {
+            format!("Message has reached MaxDequeueCount of {max}")
+        };
+        let text = format!("{reason}. Moving message to queue '{}'", poison.name);
+        log::error(HOST, format!("{text} (message {id}, taken {count} times)."));
         if poison.put(raw).await.is_err() {
             poison.create().await?;
             poison.put(raw).await?;

@@ -1,6 +1,6 @@
-//! One run of a function app: its worker, its listeners, its way out.
+//! One run of a function app: its worker, its listeners, and how they stop.
 //!
-//! An edited host.json starts another one beside it, as on the real host.
+//! An edited host.json starts another one while it finishes its work, as on the real host.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::Options;
-use super::config::{App, Function, Trigger};
-use super::http::Framing;
-use super::invoke::Invoker;
-use super::log::{self, HOST, STAND_IN};
-use super::payload::{self, Sys};
-use super::queue::Listener;
-use super::timer::Timer;
-use super::worker::{State, Worker};
+use crate::Options;
+use crate::config::{App, Function, Trigger};
+use crate::http::Framing;
+use crate::invoke::Invoker;
+use crate::log::{self, HOST, STAND_IN};
+use crate::payload::{self, Sys};
+use crate::queue::Listener;
+use crate::timer::Timer;
+use crate::worker::{State, Worker};
 
 const CLOSE_IDLE: Duration = Duration::from_secs(5);
 
@@ -34,13 +34,13 @@ pub struct ScriptHost {
     invoker: Arc<Invoker>,
     queues: BTreeMap<String, Function>,
     timers: BTreeMap<String, Arc<Timer>>,
-    /// Listeners and what they and people called.
+    /// The listeners, and the invocations that they and the admin API have begun.
     work: TaskTracker,
     stop_listening: CancellationToken,
     draining: AtomicBool,
 }
 
-/// What an admin call is told.
+/// The answer to an admin call.
 #[derive(Debug, PartialEq)]
 pub enum ByHand {
     Accepted,
@@ -76,7 +76,7 @@ impl ScriptHost {
                 Ok(false) => Ok("Exceeded http worker restart retry count: three strikes".into()),
                 Err(error) => Err(error),
             };
-            // When nobody listens, the host is ending already.
+            // A closed channel means that the host is ending already.
             let _ = fatal.send(reason);
         });
         tokio::spawn(Arc::clone(&host).watch_connections());

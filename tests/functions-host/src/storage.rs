@@ -15,7 +15,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::payload::Message;
+use crate::payload::Message;
 
 const VERSION: &str = "2021-12-02";
 const EMULATOR: &str = "AccountName=devstoreaccount1;\
@@ -188,7 +188,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Whether an error says that the message is no longer ours: gone, or taken by somebody else.
+/// Whether an error says that the message is no longer ours: it is gone, or was taken by another.
 pub fn is_lost(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
     ["PopReceiptMismatch", "MessageNotFound", "QueueNotFound"]

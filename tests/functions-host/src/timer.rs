@@ -13,11 +13,11 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::config::Function;
-use super::cron::Schedule;
-use super::invoke::Invoker;
-use super::log::{self, HOST, STAND_IN};
-use super::payload::{self, NEVER, ScheduleStatus, Sys};
+use crate::config::Function;
+use crate::cron::Schedule;
+use crate::invoke::Invoker;
+use crate::log::{self, HOST, STAND_IN};
+use crate::payload::{self, NEVER, ScheduleStatus, Sys};
 
 /// Fires one timer function.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Timer {
         Self { function, schedule, run_on_startup, status_file, status: Mutex::default(), invoker }
     }
 
-    /// Fires until told to stop; the last run may go on after that.
+    /// Fires until `stop`; the last run may go on after that.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let started = OffsetDateTime::now_utc();
         let past_due = self.recall(started);

@@ -7,21 +7,25 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::config::App;
-use super::http::{Client, Framing, Head};
-use super::invoke::traceparent;
-use super::log::{self, HOST, Level, STAND_IN};
+use crate::config::App;
+use crate::http::{Client, Framing, Head};
+use crate::invoke::traceparent;
+use crate::log::{self, HOST, Level, STAND_IN};
+use crate::strikes::{STRIKES, Strikes};
 
 const CONSOLE: &str = "Host.Function.Console";
-const STRIKES: usize = 3;
-const STRIKE_MEMORY: Duration = Duration::from_secs(30 * 60);
+/// Two invocations that time out within this are "in the same instant". The real host crashes when
+/// both dispose the process at once; how near they must be was not measured.
+const SAME_INSTANT: Duration = Duration::from_millis(20);
+const CRASH: &str = "An unhandled exception has occurred. Host is shutting down. \
+    InvalidOperationException: two invocations timed out in the same instant (WorkerProcess.Dispose)";
 /// The pause before a new process, as observed.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// How long the last lines of an ended process are waited for.
@@ -35,9 +39,9 @@ const PROBE_PERIOD: Duration = Duration::from_millis(28);
 pub enum State {
     /// The process of this start has not answered yet.
     Starting(u32),
-    /// It answered. It may have ended with exit code 0 since; nobody notices that.
+    /// It answered. It may have ended with exit code 0 since, which the host does not notice.
     Ready(u32),
-    /// Three strikes: there is no process and there will be none.
+    /// Three strikes, or a crash of the host: there is no process and there will be none.
     GivenUp,
 }
 
@@ -52,7 +56,10 @@ enum Order {
 enum End {
     Exited(ExitStatus),
     NeverAnswered,
+    /// One invocation timed out: the process is killed, without a strike.
     TimedOut,
+    /// Two invocations timed out at once: the host crashes.
+    TimedOutTwice,
     Killed,
 }
 
@@ -79,7 +86,9 @@ impl Worker {
             pid: watch::Sender::new(None),
             orders,
         });
-        Ok((Arc::clone(&worker), Supervisor { app, worker, inbox }))
+        let supervisor =
+            Supervisor { app, worker: Arc::clone(&worker), inbox, clock: Instant::now };
+        Ok((worker, supervisor))
     }
 
     /// The state, to be watched.
@@ -116,23 +125,24 @@ pub struct Supervisor {
     app: Arc<App>,
     worker: Arc<Worker>,
     inbox: mpsc::UnboundedReceiver<Order>,
+    /// The time of a strike; a test lets minutes pass.
+    clock: fn() -> Instant,
 }
 
 impl Supervisor {
-    /// Runs until the worker is killed (true) or has had three strikes (false).
+    /// Runs until the worker is killed (true) or has had three strikes (false). The error is a process
+    /// that cannot be started, or a crash of the host.
     pub async fn run(mut self) -> Result<bool> {
-        let mut strikes: Vec<Instant> = Vec::new();
+        let mut strikes = Strikes::default();
         for start in 1.. {
             let (mut child, output) = self.start()?;
             let end = self.watch(start, &mut child).await;
             self.worker.pid.send_replace(None);
             let reason = strike(&end);
-            if reason.is_some() {
-                strikes.retain(|strike| strike.elapsed() < STRIKE_MEMORY);
-                strikes.push(Instant::now());
-            }
-            let is_over = strikes.len() == STRIKES;
-            // Before anything that takes time: broken calls ask for it.
+            let n_strikes = if reason.is_some() { strikes.add((self.clock)()) } else { 0 };
+            let is_crash = matches!(end, End::TimedOutTwice);
+            let is_over = n_strikes == STRIKES || is_crash;
+            // Before anything that takes time: calls that broke with the process wait for it.
             self.worker.state.send_replace(if is_over {
                 State::GivenUp
             } else {
@@ -143,7 +153,10 @@ impl Supervisor {
             if let Some(reason) = reason {
                 let executable = self.app.executable.display();
                 log::error(HOST, format!("{executable} {reason} {last_lines}"));
-                log::error(STAND_IN, format!("strike {} of {STRIKES}", strikes.len()));
+                log::error(STAND_IN, format!("strike {n_strikes} of {STRIKES}"));
+            }
+            if is_crash {
+                bail!(CRASH);
             }
             if is_over {
                 return Ok(false);
@@ -158,6 +171,20 @@ impl Supervisor {
     async fn is_killed_within(&mut self, pause: Duration) -> bool {
         let orders = async { while let Some(Order::Restart(_)) = self.inbox.recv().await {} };
         tokio::time::timeout(pause, orders).await.is_ok()
+    }
+
+    /// One invocation of this process has timed out: waits for another in the same instant.
+    async fn time_out(&mut self, start: u32) -> End {
+        let order = async {
+            loop {
+                match self.inbox.recv().await {
+                    Some(Order::Restart(other)) if other == start => return End::TimedOutTwice,
+                    Some(Order::Restart(_)) => {}
+                    Some(Order::Kill) | None => return End::Killed,
+                }
+            }
+        };
+        tokio::time::timeout(SAME_INSTANT, order).await.unwrap_or(End::TimedOut)
     }
 
     fn start(&self) -> Result<(Child, Output)> {
@@ -186,7 +213,8 @@ impl Supervisor {
 
     async fn watch(&mut self, start: u32, child: &mut Child) -> End {
         let worker = Arc::clone(&self.worker);
-        let answered = answers_in_time(&worker.http, &self.app);
+        let app = Arc::clone(&self.app);
+        let answered = answers_in_time(&worker.http, &app);
         tokio::pin!(answered);
         let (mut probing, mut ended) = (true, false);
         loop {
@@ -212,8 +240,9 @@ impl Supervisor {
                 order = self.inbox.recv() => match order {
                     Some(Order::Restart(wanted)) if wanted != start => {}
                     Some(Order::Restart(_)) => {
+                        let end = self.time_out(start).await;
                         kill(child).await;
-                        return End::TimedOut;
+                        return end;
                     }
                     Some(Order::Kill) | None => {
                         kill(child).await;
@@ -244,8 +273,8 @@ fn describe(status: ExitStatus) -> String {
 
 /// Probes until something answers HTTP; false when `initializationTimeout` has passed.
 ///
-/// Only the sleeps count, so that 30 s take about 34 s, as observed. A probe that was accepted and
-/// is not answered holds up the others.
+/// Only the pauses between probes count towards the limit, so that 30 s take about 34 s, as observed.
+/// A probe that is accepted but not answered delays those after it.
 async fn answers_in_time(http: &Client, app: &App) -> bool {
     let probes = app.initialization.as_millis().div_ceil(PROBE_COUNTED.as_millis());
     for _ in 0..probes {
@@ -255,7 +284,7 @@ async fn answers_in_time(http: &Client, app: &App) -> bool {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 tokio::time::sleep(PROBE_PERIOD.saturating_sub(started.elapsed())).await;
             }
-            // Somebody is there, however he speaks: the real host takes that for an answer.
+            // Something listens. The real host takes any answer for a sign that the handler is ready.
             _ => return true,
         }
     }
@@ -274,7 +303,7 @@ fn probe_head(http: &Client, app: &App) -> Head {
 /// Why an end counts against the handler; none when it does not.
 fn strike(end: &End) -> Option<String> {
     match end {
-        End::Killed | End::TimedOut => None,
+        End::Killed | End::TimedOut | End::TimedOutTwice => None,
         End::Exited(status) if status.code() == Some(200) => {
             log::info(HOST, "the handler exited with code 200: a restart that is not counted");
             None
@@ -333,3 +362,6 @@ async fn copy_lines(output: impl AsyncRead + Unpin, log: impl Fn(&str)) {
         line.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

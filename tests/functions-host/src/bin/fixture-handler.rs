@@ -1,11 +1,12 @@
-//! A custom handler for checking hosts: writes down every request as it came over the wire, and
-//! answers as it was told.
+//! A custom handler for checking hosts: it writes down every request as it came over the wire, and
+//! answers as its environment says.
 //!
 //! `FIXTURE_RECORDS` names the directory for `start-PID` (what the process was given),
 //! `PID-NUMBER.request` (raw head and body) and `PID-NUMBER.answered`. `FIXTURE_ANSWER` says what
-//! becomes of a POST: `ok`, `empty`, `null`, `text`, `500`, `slow:MILLISECONDS`, `exit:CODE`, `hang`,
+//! becomes of a POST: `ok`, `empty`, `null`, `text`, `500`, `redirect`, `slow:MILLISECONDS`, `exit:CODE`, `hang`,
 //! `gate` (ok once the file `gate-NUMBER` or `gate-all` is there); or what becomes of the process:
-//! `start-exit:CODE`, `deaf` (it never listens). With `@FILE` it is read from a file each time.
+//! `start-exit:CODE`, `deaf` (it never listens). `FIXTURE_ANSWER_NAME` is the answer of one function.
+//! `FIXTURE_START_MILLISECONDS` is how long it waits before it listens.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Result, Write};
@@ -18,9 +19,9 @@ use std::time::Duration;
 
 use nix::unistd::{getpgrp, getppid};
 
-/// An orphan is there to be seen, not to stay.
+/// How long an orphan stays, so that a test can see it.
 const ORPHAN_LIFE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const GATE_PERIOD: Duration = Duration::from_millis(20);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -34,6 +35,7 @@ fn main() -> Result<()> {
     if answer() == "deaf" {
         sleep(Duration::MAX);
     }
+    sleep(Duration::from_millis(variable("FIXTURE_START_MILLISECONDS").parse().unwrap_or(0)));
     let port = variable("FUNCTIONS_CUSTOMHANDLER_PORT").parse().unwrap_or(0);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("the fixture listens");
@@ -51,11 +53,15 @@ fn variable(name: &str) -> String {
 }
 
 fn answer() -> String {
-    let given = variable("FIXTURE_ANSWER");
-    match given.strip_prefix('@') {
-        Some(file) => fs::read_to_string(file).unwrap_or_default().trim().to_owned(),
-        None => given,
-    }
+    variable("FIXTURE_ANSWER")
+}
+
+/// The answer to a POST; none for another request.
+fn answer_to(request: &[u8]) -> Option<String> {
+    let path = request.strip_prefix(b"POST /")?;
+    let name = path.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let own = std::env::var(format!("FIXTURE_ANSWER_{}", String::from_utf8_lossy(name)));
+    Some(own.unwrap_or_else(|_| answer()))
 }
 
 fn directory() -> PathBuf {
@@ -96,7 +102,7 @@ fn serve(stream: &TcpStream) {
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
         let name = format!("{}-{number:06}", std::process::id());
         let answered = record(&format!("{name}.request"), &request)
-            .and_then(|()| respond(stream, request.starts_with(b"POST"), number))
+            .and_then(|()| respond(stream, answer_to(&request), number))
             .and_then(|()| record(&format!("{name}.answered"), b""));
         if answered.is_err() {
             return;
@@ -137,8 +143,8 @@ fn read_line(reader: &mut BufReader<&TcpStream>, request: &mut Vec<u8>) -> Resul
     Ok(String::from_utf8_lossy(&request[from..]).trim_end().to_owned())
 }
 
-fn respond(mut stream: &TcpStream, is_call: bool, number: u32) -> Result<()> {
-    let answer = if is_call { answer() } else { "ok".into() };
+fn respond(mut stream: &TcpStream, answer: Option<String>, number: u32) -> Result<()> {
+    let answer = answer.unwrap_or_else(|| "ok".into());
     let (kind, value) = answer.split_once(':').unwrap_or((&answer, "0"));
     let value: u64 = value.parse().unwrap_or(0);
     let (status, content_type, body) = match kind {
@@ -146,6 +152,8 @@ fn respond(mut stream: &TcpStream, is_call: bool, number: u32) -> Result<()> {
         "null" => ("200 OK", "application/json", "null"),
         "text" => ("200 OK", "text/plain", "done"),
         "500" => ("500 Internal Server Error", "application/json", "{}"),
+        // Followed by a GET, which is answered with success.
+        "redirect" => ("302 Found\r\nLocation: /elsewhere", "application/json", ""),
         "exit" => exit(value as i32),
         _ => (
             "200 OK",
@@ -159,7 +167,7 @@ fn respond(mut stream: &TcpStream, is_call: bool, number: u32) -> Result<()> {
         "hang" => sleep(Duration::MAX),
         "gate" => {
             while !open(format!("gate-{number}")) && !open("gate-all".into()) {
-                sleep(LOOK_AGAIN);
+                sleep(GATE_PERIOD);
             }
         }
         _ => {}

@@ -8,7 +8,7 @@ use functions_host::{Options, run};
 
 const HELP: &str = "\
 Stand-in for the Azure Functions host, for machines without one. It is not the real one: it shows a
-custom handler what host 4.1037 was observed to show.
+custom handler what host 4.1037 with queue extension 5.3.10 was seen to do.
 
 usage: host-stand-in --root DIR [options]
 
@@ -35,10 +35,9 @@ What it does not do, some of which it refuses at start:
   bundles, log levels and sampling, telemetry of its own, keys on the admin API, scale-out, HTTP
   functions, month and day names in schedules, time zones (UTC), following a redirect elsewhere.
   A timer's status is a file, and several stand-ins all fire (the real host: one, by a blob lease).
-  A missing executable is an error at once (the real host: after 135 s). A message that is not Base64
-  under messageEncoding base64 reaches the poison queue after five tries (extension 5.x: at once).
-  JSON that only Newtonsoft reads (comments in a message, single quotes) is no JSON here.
-  Only host.json is watched. It ends with code 0 after three strikes; restarting it is for others.
+  A missing executable is an error at once (the real host: after 135 s). JSON that only Newtonsoft
+  reads (single quotes, trailing commas) is no JSON here. A drained host cannot be resumed. Only
+  host.json is watched. It ends with code 0 after three strikes and does not start itself again.
 ";
 
 #[tokio::main]
@@ -52,7 +51,7 @@ async fn main() -> ExitCode {
     let result = match parse(arguments) {
         Ok(options) => run(options).await,
         Err(error) => {
-            eprintln!("host-stand-in: {error:#}; --help tells more");
+            eprintln!("host-stand-in: {error:#}; see --help");
             return ExitCode::from(2);
         }
     };

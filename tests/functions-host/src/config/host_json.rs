@@ -232,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn the_projects_own_settings_are_read_as_the_real_host_read_them() {
+        let text = fs::read_to_string(support::checkout::root().join("host.json")).unwrap();
+        let read = settings(&text, None).unwrap();
+        let seconds = |seconds| Duration::from_secs(seconds);
+        let seen = QueueSettings {
+            batch_size: 1,
+            new_batch_threshold: 9,
+            max_dequeue_count: 5,
+            visibility_timeout: seconds(30),
+            max_polling_interval: seconds(5),
+            base64: false,
+        };
+        assert_eq!(read, seen);
+    }
+
+    #[test]
     fn queue_settings_out_of_bounds_are_refused() {
         for queues in [r#"{"batchSize":33}"#, r#"{"batchSize":"1"}"#, r#"{"messageEncoding":"x"}"#]
         {

@@ -1,28 +1,31 @@
-//! An app of its own for one check: a queue, a root, the fixture handler and what it wrote down.
+//! An app for one test: a queue, an app root, the fixture handler and what it wrote down.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use functions_host::client::{HostOptions, HostProcess};
+use functions_host::storage::{Account, Queue};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use support::env;
+use support::workdir::WorkDir;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::client::{HostOptions, HostProcess, program};
-use crate::storage::{Account, Queue};
-
+const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture-handler");
 const READY: Duration = Duration::from_secs(15);
 
-/// A function app with one queue function, `process_chunk`, and a queue nobody else uses.
+/// A function app with one queue function, `process_chunk`, and a queue that no other test uses.
 pub struct Lab {
     pub root: PathBuf,
     pub records: PathBuf,
     pub queue: Queue,
     pub poison: Queue,
     storage: String,
+    _directory: WorkDir,
 }
 
 /// One POST as the handler received it.
@@ -39,23 +42,31 @@ pub struct Post {
 }
 
 impl Lab {
-    /// Makes the app, with `changes` to its host.json (a JSON merge).
-    pub async fn new(storage: &str, directory: &Path, changes: Value) -> Result<Self> {
+    /// Makes the app, with `changes` to its host.json (a JSON merge). Its binding is `message`.
+    pub async fn new(changes: Value) -> Result<Self> {
+        Self::with_binding("message", changes).await
+    }
+
+    /// Makes the app with another name for the binding.
+    pub async fn with_binding(binding: &str, changes: Value) -> Result<Self> {
         let name = format!("lab-{}", Uuid::new_v4().simple());
-        let account = Account::parse(storage)?;
+        let storage = env::storage().await?;
+        let directory = WorkDir::create("host")?;
+        let account = Account::parse(&storage)?;
         let lab = Self {
-            root: directory.join(&name),
-            records: directory.join(format!("{name}-records")),
+            root: directory.join("app"),
+            records: directory.join("records"),
             queue: account.queue(&name),
             poison: account.queue(&format!("{name}-poison")),
-            storage: storage.into(),
+            storage,
+            _directory: directory,
         };
         fs::create_dir_all(&lab.records)?;
         lab.queue.create().await?;
         let mut host = json!({
             "version": "2.0",
             "functionTimeout": "00:05:00",
-            "customHandler": {"description": {"defaultExecutablePath": program("fixture-handler")?}},
+            "customHandler": {"description": {"defaultExecutablePath": FIXTURE}},
             "extensions": {"queues": {
                 "batchSize": 1,
                 "newBatchThreshold": 9,
@@ -66,11 +77,11 @@ impl Lab {
         });
         merge(&mut host, changes);
         lab.write("host.json", &host)?;
-        let values = json!({"FUNCTIONS_WORKER_RUNTIME": "custom", "ChunkStorage": storage});
+        let values = json!({"FUNCTIONS_WORKER_RUNTIME": "custom", "ChunkStorage": lab.storage});
         lab.write("local.settings.json", &json!({"IsEncrypted": false, "Values": values}))?;
         lab.function(
             "process_chunk",
-            &json!({"name": "chunkMessage", "type": "queueTrigger", "queueName": name, "connection": "ChunkStorage"}),
+            &json!({"name": binding, "type": "queueTrigger", "queueName": name, "connection": "ChunkStorage"}),
         )?;
         Ok(lab)
     }
@@ -78,6 +89,13 @@ impl Lab {
     /// Adds a function with this trigger.
     pub fn function(&self, name: &str, binding: &Value) -> Result<()> {
         self.write(&format!("{name}/function.json"), &json!({ "bindings": [binding] }))
+    }
+
+    /// Adds a function on the poison queue: `poison`.
+    pub fn poison_function(&self) -> Result<()> {
+        let queue = &self.poison.name;
+        let binding = json!({"name": "message", "type": "queueTrigger", "queueName": queue, "connection": "ChunkStorage"});
+        self.function("poison", &binding)
     }
 
     /// Writes a file of the app.
@@ -95,6 +113,7 @@ impl Lab {
             .env("ChunkStorage", &self.storage)
             .env("APPLICATIONINSIGHTS_CONNECTION_STRING", "")
             .env("APPINSIGHTS_INSTRUMENTATIONKEY", "");
+        options.program = Some(env!("CARGO_BIN_EXE_host-stand-in").into());
         options.status_dir = Some(self.root.join("timer-status"));
         options
     }
@@ -114,6 +133,19 @@ impl Lab {
     /// The processes of the handler that were started.
     pub fn n_starts(&self) -> usize {
         self.names().iter().filter(|name| name.starts_with("start-")).count()
+    }
+
+    /// The POSTs for one function so far, in order for each process.
+    pub fn calls(&self, function: &str) -> Result<Vec<Post>> {
+        let line = format!("POST /{function} HTTP/1.1\r\n");
+        Ok(self.posts()?.into_iter().filter(|post| post.head.starts_with(&line)).collect())
+    }
+
+    /// Waits until a function was called so often, and returns the last of these calls.
+    pub async fn nth_call(&self, function: &str, n: usize, limit: Duration) -> Result<Post> {
+        let what = format!("call {n} of {function}");
+        until(&what, limit, async || Ok(self.calls(function)?.len() >= n)).await?;
+        self.calls(function)?.into_iter().nth(n - 1).context(what)
     }
 
     /// Every POST so far, in order for each process.
@@ -170,6 +202,14 @@ impl Lab {
     }
 }
 
+impl Post {
+    /// The `DequeueCount` of its `Metadata`.
+    pub fn dequeue_count(&self) -> Result<String> {
+        let body: Value = serde_json::from_str(&self.body)?;
+        Ok(body["Metadata"]["DequeueCount"].as_str().context("no DequeueCount")?.into())
+    }
+}
+
 /// Waits until a condition holds.
 pub async fn until(
     what: &str,
@@ -200,7 +240,7 @@ pub fn is_alive(pid: u32) -> bool {
     }
 }
 
-/// Ends a process that a check has left on purpose.
+/// Ends a process that a test has left on purpose.
 pub fn end_process(pid: u32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)?)
 }
