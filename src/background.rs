@@ -12,7 +12,13 @@ use crate::{
     upkeep::{self, Duty, Upkeep},
 };
 use futures_util::future::OptionFuture;
-use std::{collections::BTreeSet, future::pending, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::{Future, pending},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{task::JoinSet, time::sleep};
 
 /// Between two rounds of the upkeep.
@@ -68,13 +74,15 @@ fn start_keeper(keeper: Arc<Keeper>, process: Arc<Process>) -> io::Result<()> {
 /// Brings schema, fleet row, containers and queues up to date; invocations wait meanwhile.
 async fn prepare(process: &Process) {
     let Process { database, storage, settings, .. } = process;
-    let prepare = || async {
-        database.migrate().await?;
-        database.announce(settings).await?;
-        Ok(storage.create_containers_and_queues().await?)
-    };
-    // Whatever the error is: nothing can go on without them.
-    until_answered(pending(), |_: &Error| true, prepare).await.unwrap_or_default();
+    until_done(|| async { Ok(database.migrate().await?) }).await;
+    // Once: the process that starts last decides, not the one that waits longest.
+    until_done(|| async { Ok(database.announce(settings).await?) }).await;
+    until_done(|| async { Ok(storage.create_containers_and_queues().await?) }).await;
+}
+
+/// Does a step of the preparation, whatever its errors are: nothing can go on without it.
+async fn until_done<F: Future<Output = Result<(), Error>>>(step: impl Fn() -> F) {
+    until_answered(pending(), |_| true, step).await.unwrap_or_default();
 }
 
 /// Does every duty, again and again, until intake stops: a draining process wakes nobody.

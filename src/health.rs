@@ -61,12 +61,19 @@ impl Health {
     async fn own_steps(&self) -> Own {
         let Process { database, storage, .. } = &*self.process;
         let mut steps = Steps { results: Map::new(), until: Instant::now() + LIMIT };
-        let gauges = steps.run("gauges", async { Ok(database.gauges().await?) }).await;
-        let mut queue_depth = None;
-        if gauges.is_some() {
-            for duty in Duty::ALL {
-                steps.run(duty.name(), self.upkeep.run(duty)).await;
+        let (mut gauges, mut queue_depth) = (None, None);
+        for duty in Duty::ALL {
+            steps.run(duty.name(), self.upkeep.run(duty)).await;
+            if duty == Duty::Reclaim {
+                // Counted when reclaimed chunks are pending again. Without an answer the database
+                // is away, and no other duty can be done.
+                gauges = steps.run("gauges", async { Ok(database.gauges().await?) }).await;
+                if gauges.is_none() {
+                    break;
+                }
             }
+        }
+        if gauges.is_some() {
             let depth = async { Ok(storage.depth(Queue::Chunks).await?) };
             queue_depth = steps.run("queue_depth", depth).await;
         }

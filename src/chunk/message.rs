@@ -298,8 +298,20 @@ impl ChunkMessage {
         if !json.starts_with('{') {
             return Err(MessageError::NotObject);
         }
-        let message: Self = serde_json::from_str(&json).map_err(MessageError::Shape)?;
-        message.check(json.len())?;
+        let message = Self::from_stored(&json)?;
+        message.check_length(json.len())?;
+        Ok(message)
+    }
+
+    /// Parses the text of a chunk's row and checks every value. Its length is free: it is our own
+    /// JSON, in which an inline list takes more room than in the message that was sent.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::Shape`] or [`MessageError::Value`]: another release wrote it.
+    pub fn from_stored(json: &str) -> Result<Self, MessageError> {
+        let message: Self = serde_json::from_str(json).map_err(MessageError::Shape)?;
+        message.check()?;
         Ok(message)
     }
 
@@ -308,7 +320,7 @@ impl ChunkMessage {
         ChunkId { job_id: self.job_id, chunk_index: self.chunk_index }
     }
 
-    fn check(&self, length_bytes: usize) -> Result<(), MessageError> {
+    fn check(&self) -> Result<(), MessageError> {
         let fail = |field, problem: String| Err(MessageError::Value { field, problem });
         if self.version != 1 {
             return fail("version", format!("is {}, and only 1 is known", self.version));
@@ -335,23 +347,27 @@ impl ChunkMessage {
         if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != folder) {
             return fail("output.prefix", format!("must be {folder}"));
         }
-        self.check_source(length_bytes)
+        self.check_source()
     }
 
-    fn check_source(&self, length_bytes: usize) -> Result<(), MessageError> {
-        let fail = |problem: &str| {
-            Err(MessageError::Value { field: "source", problem: problem.to_owned() })
-        };
+    fn check_source(&self) -> Result<(), MessageError> {
         match &self.source {
-            Some(Source::Inline(_)) if length_bytes > MESSAGE_LIMIT_BYTES => {
-                fail("is inline in a message over 60000 bytes; put the list into a blob")
+            Some(Source::Blob(BlobSource { blob })) if !is_blob_name(blob) => {
+                let problem = "names no blob of the source container: at most 1024 characters, \
+                               ending in .jsonl or .txt, without empty, . or .. segments or \
+                               control characters";
+                Err(MessageError::Value { field: "source", problem: problem.to_owned() })
             }
-            Some(Source::Blob(BlobSource { blob })) if !is_blob_name(blob) => fail(
-                "names no blob of the source container: at most 1024 characters, ending in \
-                 .jsonl or .txt, without empty, . or .. segments or control characters",
-            ),
             Some(Source::Blob(_) | Source::Inline(_)) | None => Ok(()),
         }
+    }
+
+    fn check_length(&self, length_bytes: usize) -> Result<(), MessageError> {
+        if length_bytes > MESSAGE_LIMIT_BYTES && matches!(self.source, Some(Source::Inline(_))) {
+            let problem = "is inline in a message over 60000 bytes; put the list into a blob";
+            return Err(MessageError::Value { field: "source", problem: problem.to_owned() });
+        }
+        Ok(())
     }
 }
 

@@ -185,7 +185,7 @@ impl Database {
         Claim {
             lease: Lease::granted(id, fence, sent_at, self.terms),
             attempt: row.attempt.unwrap_or_default(),
-            message: ChunkMessage::parse(&message).map_err(|error| refusal(&error)),
+            message: ChunkMessage::from_stored(&message).map_err(|error| refusal(&error)),
             active_chunks: row.active_chunks,
             max_chunks: row.max_chunks,
         }

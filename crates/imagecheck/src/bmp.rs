@@ -1,13 +1,20 @@
-//! BMP: a header, and pixels whose place and length follow from it.
+//! BMP: a header, and pixels whose offset and length follow from it.
 //!
-//! Source: Microsoft's pages on bitmap storage and `BITMAPINFOHEADER`:
-//! <https://learn.microsoft.com/windows/win32/gdi/bitmap-storage>.
+//! Source: Microsoft's pages on
+//! [BITMAPFILEHEADER](https://learn.microsoft.com/en-us/windows/win32/api/wingdi/ns-wingdi-bitmapfileheader),
+//! [BITMAPINFOHEADER](https://learn.microsoft.com/en-us/windows/win32/api/wingdi/ns-wingdi-bitmapinfoheader)
+//! (bit depths, negative heights, rows of whole 32-bit words),
+//! [BITMAPCOREHEADER](https://learn.microsoft.com/en-us/windows/win32/api/wingdi/ns-wingdi-bitmapcoreheader),
+//! [BITMAPV4HEADER](https://learn.microsoft.com/en-us/windows/win32/api/wingdi/ns-wingdi-bitmapv4header),
+//! [BITMAPV5HEADER](https://learn.microsoft.com/en-us/windows/win32/api/wingdi/ns-wingdi-bitmapv5header) and
+//! [run-length codes](https://learn.microsoft.com/en-us/windows/win32/gdi/bitmap-compression).
+//! They do not describe the headers of 16, 52, 56 and 64 bytes, which OS/2 and other writers made.
+//! Those begin like a BITMAPINFOHEADER; the one of 16 bytes ends after the bit depth.
 
-use super::{Size, scan::Scan};
-use crate::{Level, Refusal};
+use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
-/// Length of the file header, which the bitmap's own header follows.
+/// The length of the file header; the bitmap's own header follows it.
 const FILE_HEADER_BYTES: u64 = 14;
 
 /// What the headers say.
@@ -23,8 +30,8 @@ struct Header {
 
 /// Reads the dimensions and, above fast, checks that all pixels are there.
 ///
-/// Bytes behind the pixels are not looked at: writers pad the file.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Bytes behind the pixels are ignored: writers pad the file.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -59,7 +66,7 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refu
     if width < 0 {
         return Err(Refusal::Corrupt);
     }
-    // A negative height is that of rows from the top down.
+    // A negative height means that the rows are stored from the top down.
     let size = Size::checked(width.unsigned_abs(), height.unsigned_abs())?;
     Ok(Header {
         size,
@@ -82,13 +89,14 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
         }
         (1, 8) => walk_runs(scan, 1),
         (2, 4) => walk_runs(scan, 2),
-        // JPEG, PNG and CMYK are for printers, Huffman and 24 bit runs for OS/2.
+        // JPEG (4), PNG (5) and CMYK (11 to 13) are for printers. On OS/2, 3 is Huffman coding and 4
+        // is run-length coding of 24 bits.
         (4 | 5 | 11..=13, _) | (3, 1) => Err(Refusal::UnsupportedFormat),
         _ => Err(Refusal::Corrupt),
     }
 }
 
-/// Walks run-length codes to the end of the bitmap; a byte holds so many pixels.
+/// Walks run-length codes to the end of the bitmap.
 fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> Result<(), Refusal> {
     loop {
         match scan.array()? {
@@ -102,12 +110,11 @@ fn walk_runs<R: BufRead + Seek>(scan: &mut Scan<'_, R>, pixels_a_byte: u64) -> R
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{bmp, refusal, size};
     use super::*;
+    use crate::sample::{bmp, refusal, size};
 
-    /// Case 101: heights count down to -2^31, which has no positive.
+    /// Case 101: the lowest height, -2^31, has no positive counterpart.
     #[test]
     fn sides_are_checked_before_anything_behind_them() {
         let sides = |width, height| refusal(&bmp(width, height, 24, 0, &[]));
@@ -147,7 +154,7 @@ mod tests {
     #[test]
     fn runs_are_walked_to_the_end_of_the_bitmap() {
         let runs = |bits: u16, codes: &[u8]| {
-            // Colours are no part of the walk.
+            // The walk does not read the colours, so there are none.
             let mut file = bmp(4, 1, 24, u32::from(bits == 4) + 1, codes);
             file[28] = bits.to_le_bytes()[0];
             refusal(&file)

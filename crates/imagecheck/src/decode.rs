@@ -1,7 +1,11 @@
-//! The strict decode of level slow: every pixel must come out, and what they look like is hashed.
+//! The strict decode of level slow: every pixel must come out, and the picture is hashed.
 
-use super::{MAX_AREA_PX, MAX_SCANS, Size, phash};
-use crate::{Format, PerceptualHash, Refusal};
+use crate::{
+    Format, MAX_AREA_PX, PerceptualHash, Refusal, Size,
+    cost::{MAX_DECODED_BYTES, check_bytes},
+    jpeg,
+    phash::compute::hash_of,
+};
 use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
 use image::{
     AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
@@ -12,32 +16,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Bytes that one decode may hold: the largest picture with four bytes a pixel, and some room.
-/// A picture that needs more, in 16 bit or progressive, is too large for this level.
-const MAX_DECODED_BYTES: u64 = 512 * 1024 * 1024;
-
-/// Working space of a decoder besides the pixels: tables, rows, profiles.
+/// What a decoder may allocate for other things than pixels: tables, rows, profiles.
 const WORKING_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes held for each pixel of an animation: the canvas, the frame and the two together.
+/// The bytes held for each pixel of an animation: four each for the canvas, the frame and the result.
 const FRAME_BYTES_A_PX: u64 = 12;
 
-/// Canvas pixels of an animation after which its frames are only walked, not decoded.
+/// The most pixels decoded of an animation; the frames behind them are only walked.
 const MAX_ANIMATED_PX: u64 = MAX_AREA_PX;
 
-/// Pixels times scans of a JPEG: its ten usual scans over the largest picture.
-const MAX_SCANNED_PX: u64 = 10 * MAX_AREA_PX;
-
-/// What a decode comes to: most pictures have a hash.
+/// The result of a decode; a picture without structure has no hash.
 type Decoded = Result<Option<PerceptualHash>, Refusal>;
 
 /// Decodes an image whose container is sound and whose dimensions are known.
 ///
-/// The hash is that of the first picture of an animation, and the default one of an animated PNG.
-pub(super) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size) -> Decoded {
+/// The hash is that of the first picture of an animation; of an animated PNG, that of its default
+/// picture.
+pub(crate) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    // Decoders panic now and then on what other people send, and image 0.25 does on planar 16 bit
-    // TIFF. The decoder goes with its panic, so nothing half-done is seen.
+    // Decoders have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file
+    // must not stop its caller. The panic drops the decoder, so nobody sees its broken state.
     catch_unwind(AssertUnwindSafe(|| match format {
         Format::Jpeg => strict_jpeg(body, size),
         Format::Png => still(body, ImageFormat::Png, size),
@@ -49,34 +47,18 @@ pub(super) fn decode<R: BufRead + Seek>(body: &mut R, format: Format, size: Size
     .unwrap_or(Err(Refusal::Corrupt))
 }
 
-/// Refuses a JPEG whose decode would take too much memory or time.
-///
-/// Coefficients of two bytes are kept for every sample, unless a single scan brings all of them.
-pub(super) fn check_jpeg_cost(
-    size: Size,
-    n_components: usize,
-    n_scans: usize,
-    is_progressive: bool,
-) -> Result<(), Refusal> {
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let coefficients = if is_progressive || n_scans > 1 { 2 * count(n_components) } else { 0 };
-    if size.area().saturating_mul(count(n_scans)) > MAX_SCANNED_PX {
-        return Err(Refusal::TooLarge);
-    }
-    check_cost(size.area().saturating_mul(3 + coefficients))
-}
-
 fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(MAX_SCANS);
+    let options =
+        DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(jpeg::MAX_SCANS);
     let mut decoder = JpegDecoder::new_with_options(body, options);
-    // Red, green and blue, whatever the file holds: grey and CMYK too.
+    // The decoder converts grey and CMYK too to red, green and blue.
     let pixels = decoder.decode().map_err(|_| Refusal::Corrupt)?;
     match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
         Some((Ok(width), Ok(height))) => size.check_same((width, height))?,
         _ => return Err(Refusal::Corrupt),
     }
     let picture = RgbImage::from_raw(size.width, size.height, pixels).ok_or(Refusal::Corrupt)?;
-    Ok(phash::of(&picture.into()))
+    Ok(hash_of(&picture.into()))
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
@@ -93,7 +75,7 @@ fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> De
 }
 
 fn gif<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    check_cost(FRAME_BYTES_A_PX * size.area())?;
+    check_bytes(FRAME_BYTES_A_PX * size.area())?;
     let mut decoder = GifDecoder::new(body).map_err(refusal)?;
     decoder.set_limits(limits(size)).map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
@@ -105,28 +87,29 @@ fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     decoder.set_limits(limits(size)).map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
     if decoder.has_animation() {
-        check_cost(FRAME_BYTES_A_PX * size.area())?;
+        check_bytes(FRAME_BYTES_A_PX * size.area())?;
         return frames(decoder.into_frames(), size);
     }
-    // Planes of a lossy picture before they become colours; mostly without alpha, so with room.
+    // The decoder of a lossy picture also holds its planes, at most a byte and a half a pixel; the
+    // pixels it returns mostly have no alpha, which leaves room for that.
     pixels(decoder, size.area())
 }
 
-/// Decodes into a buffer, besides which the decoder holds about `working_bytes`.
+/// Decodes into a buffer, while the decoder itself holds about `working_bytes`.
 fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Decoded {
-    check_cost(decoder.total_bytes().saturating_add(working_bytes))?;
+    check_bytes(decoder.total_bytes().saturating_add(working_bytes))?;
     let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
-    Ok(phash::of(&picture))
+    Ok(hash_of(&picture))
 }
 
-/// Decodes at least one frame.
+/// Decodes the frames, of which there must be one, up to [`MAX_ANIMATED_PX`].
 fn frames(frames: Frames<'_>, size: Size) -> Decoded {
     let mut phash = None;
     let mut n_frames = 0;
     for frame in frames {
         let frame = frame.map_err(refusal)?;
         if n_frames == 0 {
-            phash = phash::of(&frame.into_buffer().into());
+            phash = hash_of(&frame.into_buffer().into());
         }
         n_frames += 1;
         if size.area() * n_frames >= MAX_ANIMATED_PX {
@@ -137,13 +120,6 @@ fn frames(frames: Frames<'_>, size: Size) -> Decoded {
         return Err(Refusal::Corrupt);
     }
     Ok(phash)
-}
-
-fn check_cost(bytes: u64) -> Result<(), Refusal> {
-    if bytes > MAX_DECODED_BYTES {
-        return Err(Refusal::TooLarge);
-    }
-    Ok(())
 }
 
 /// What a decoder of a picture of this size may allocate.
@@ -159,7 +135,7 @@ fn limits(size: Size) -> Limits {
 
 fn refusal(error: ImageError) -> Refusal {
     match error {
-        // A listed format in a variant that no common reader knows.
+        // A listed format in a variant that this decoder does not know.
         ImageError::Unsupported(_) => Refusal::UnsupportedFormat,
         ImageError::Limits(_) => Refusal::TooLarge,
         ImageError::Decoding(_)
@@ -176,38 +152,27 @@ impl Size {
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{Entries, animation, canvas, gif, look, lossless, tiff, webp};
     use super::*;
     use crate::Level;
+    use crate::sample::{
+        Entries, animation, canvas, gif, inspect_bytes, jpeg_of, jpeg_scan, lossless, segment,
+        tiff, webp,
+    };
 
     fn slow(bytes: &[u8]) -> Option<Refusal> {
-        look(bytes, Level::Slow).err()
-    }
-
-    #[test]
-    fn jpegs_are_refused_for_what_their_decode_would_cost() {
-        let cost = |width: u32, n_scans, is_progressive| {
-            check_jpeg_cost(Size::checked(width, 10_000_u32).unwrap(), 3, n_scans, is_progressive)
-        };
-        assert_eq!(cost(10_000, 1, false), Ok(()));
-        assert_eq!(cost(5_900, 10, true), Ok(()));
-        assert_eq!(cost(6_000, 10, true), Err(Refusal::TooLarge));
-        assert_eq!(cost(6_000, 3, false), Err(Refusal::TooLarge));
-        assert_eq!(cost(1_000, 100, true), Ok(()));
-        assert_eq!(cost(1_001, 100, true), Err(Refusal::TooLarge));
+        inspect_bytes(bytes, Level::Slow).err()
     }
 
     #[test]
     fn animations_of_large_canvases_are_refused() {
         let mut file = gif(&[(0, 0, 1, 1)]);
         file[6..10].copy_from_slice(&[0x10, 0x27, 0x10, 0x27]);
-        assert!(look(&file, Level::Medium).is_ok());
+        assert!(inspect_bytes(&file, Level::Medium).is_ok());
         assert_eq!(slow(&file), Some(Refusal::TooLarge));
         let mut file = animation(&[(0, 0)]);
         file[24..30].copy_from_slice(&canvas(2, 10_000, 10_000)[4..]);
-        assert!(look(&file, Level::Medium).is_ok());
+        assert!(inspect_bytes(&file, Level::Medium).is_ok());
         assert_eq!(slow(&file), Some(Refusal::TooLarge));
     }
 
@@ -217,6 +182,14 @@ mod tests {
         assert_eq!(slow(&file), None);
         let at = file.len() - 4;
         file[at] = 0xFF;
+        assert_eq!(slow(&file), Some(Refusal::Corrupt));
+    }
+
+    #[test]
+    fn jpegs_of_twelve_bits_are_refused() {
+        let frame = segment(0xC1, &[12, 0, 8, 0, 8, 1, 1, 0x11, 0]);
+        let file = jpeg_of(&[frame, jpeg_scan(), vec![0xFF, 0xD9]]);
+        assert!(inspect_bytes(&file, Level::Medium).is_ok());
         assert_eq!(slow(&file), Some(Refusal::Corrupt));
     }
 
@@ -239,7 +212,7 @@ mod tests {
         let mut data = lossless(1, 1);
         data.truncate(5);
         let file = webp(&[(b"VP8L", &data)]);
-        assert!(look(&file, Level::Medium).is_ok());
+        assert!(inspect_bytes(&file, Level::Medium).is_ok());
         assert_eq!(slow(&file), Some(Refusal::Corrupt));
     }
 }

@@ -1,16 +1,18 @@
 //! GIF: blocks and their sub-blocks up to the trailer.
 //!
-//! Source: GIF89a specification, sections 15 to 27: <https://www.w3.org/Graphics/GIF/spec-gif89a.txt>.
+//! Source: [GIF89a](https://www.w3.org/Graphics/GIF/spec-gif89a.txt): data sub-blocks (section 15),
+//! header (17), logical screen (18), colour tables (19, 21), image descriptor (20), image data (22),
+//! extensions (23 to 26), trailer (27), compression (appendix F).
 
-use super::{Size, scan::Scan};
-use crate::{Level, Refusal};
+use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
 /// Reads the dimensions and, above fast, walks all blocks.
 ///
-/// Readers cut a frame that hangs over the screen's edge; one that begins outside shows nothing
-/// and is refused. What follows the trailer is not looked at.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Section 20 wants each frame inside the screen. Readers show the inner part of a frame that
+/// crosses the edge, so such a frame is accepted; one that begins outside shows nothing and is
+/// refused. Bytes behind the trailer are ignored.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -51,7 +53,7 @@ fn frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>, screen: Size) -> Result<(), 
         return Err(Refusal::Corrupt);
     }
     skip_colours(scan, flags)?;
-    // Codes have one bit more than this and at most twelve.
+    // The minimum code size: the first codes have one bit more, and no code has more than twelve.
     if !(1..=11).contains(&scan.byte()?) {
         return Err(Refusal::Corrupt);
     }
@@ -76,10 +78,9 @@ fn skip_sub_blocks<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<(), Refu
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{gif, look, refusal, size};
     use super::*;
+    use crate::sample::{gif, refusal, size};
 
     /// Case 96: a screen of 65,535 pixels a side.
     #[test]
@@ -124,12 +125,14 @@ mod tests {
         assert_eq!(file(&frame(2)), Some(Refusal::Truncated));
     }
 
+    #[cfg(feature = "decode")]
     #[test]
-    fn codes_that_say_nothing_are_found_at_slow() {
+    fn invalid_codes_are_found_at_slow() {
         let mut file = gif(&[(0, 0, 1, 1)]);
         let at = file.len() - 4;
         file[at] = 0xFF;
         assert_eq!(size(&file), Ok((1, 1)));
-        assert_eq!(look(&file, Level::Slow), Err(Refusal::Corrupt));
+        let slow = crate::sample::inspect_bytes(&file, Level::Slow);
+        assert_eq!(slow, Err(Refusal::Corrupt));
     }
 }

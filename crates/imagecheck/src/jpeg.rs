@@ -1,27 +1,28 @@
 //! JPEG: segments up to the frame header, then segments and scans up to the end of the image.
 //!
-//! Source: ITU-T T.81 (JPEG), annex B for markers and segments, section F.1.2 for stuffed bytes:
-//! <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>.
+//! Source: [ITU-T T.81](https://www.w3.org/Graphics/JPEG/itu-t81.pdf), annex B: markers and fill
+//! bytes (B.1.1.2, table B.1), marker segments (B.1.1.4), stuffed zeros (B.1.1.5), the order of
+//! frames and scans (B.2.1), frame header (B.2.2), scan header (B.2.3), DNL (B.2.5).
 
-#[cfg(feature = "decode")]
-use super::decode;
-use super::{MAX_SCANS, Size, scan::Scan};
-use crate::{Level, Refusal};
+use crate::{Level, Refusal, Size, cost, scan::Scan};
 use std::io::{BufRead, Seek};
+
+/// The most scans of one image. Encoders write about ten, and each scan makes a decoder go over the
+/// whole picture once more. The decoder of level slow gets the same limit.
+pub(crate) const MAX_SCANS: usize = 100;
 
 /// What the frame header says.
 struct Frame {
     size: Size,
     /// The components' identifiers, one to four.
     ids: Vec<u8>,
-    #[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only a decode counts it"))]
     is_progressive: bool,
 }
 
 /// Reads the dimensions and, above fast, walks to the end of the image.
 ///
-/// What follows the end of the image is not looked at: cameras and web servers append things.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Bytes behind the end of the image are ignored: cameras and web servers append some.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -29,11 +30,8 @@ pub(super) fn inspect<R: BufRead + Seek>(
     let frame = read_frame(scan)?;
     if level != Level::Fast {
         let n_scans = walk(scan, &frame)?;
-        #[cfg(not(feature = "decode"))]
-        let _: usize = n_scans;
-        #[cfg(feature = "decode")]
-        if level == Level::Slow {
-            decode::check_jpeg_cost(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
+        if level.decodes() {
+            cost::check_jpeg(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
         }
     }
     Ok(frame.size)
@@ -43,7 +41,7 @@ fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusa
     loop {
         match next_marker(scan)? {
             marker @ 0xC0..=0xC2 => return frame_header(scan, marker == 0xC2),
-            // Lossless, hierarchical, arithmetic coding and JPEG-LS: no browser shows them.
+            // Lossless, hierarchical, arithmetic coding and JPEG-LS (0xF7): no browser shows them.
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
                 return Err(Refusal::UnsupportedFormat);
             }
@@ -72,8 +70,10 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usiz
     }
 }
 
-/// Finds the next marker that means something: in a scan's entropy data as well as between
-/// segments, where decoders step over stray bytes in the same way.
+/// Finds the next marker that begins a segment or ends the image.
+///
+/// It steps over the entropy-coded data of a scan, and in the same way over stray bytes between
+/// segments, as decoders do.
 fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
     loop {
         scan.skip_past(0xFF)?;
@@ -88,7 +88,7 @@ fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal>
     }
 }
 
-/// Steps over a segment that only decoders look into.
+/// Steps over a segment whose content only a decoder needs.
 fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Refusal> {
     // Reserved codes, and a second start of an image.
     if matches!(marker, 0x02..=0xBF | 0xD8) {
@@ -110,7 +110,7 @@ fn frame_header<R: BufRead + Seek>(
 ) -> Result<Frame, Refusal> {
     let len = segment_len(scan)?;
     let [precision, h1, h0, w1, w0, n_components] = scan.array()?;
-    // A height of zero announces a DNL segment behind the scan; decoders refuse it, and so do we.
+    // A height of zero announces a DNL segment behind the first scan. Decoders refuse that too.
     let size = Size::checked(u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]))?;
     if !matches!(precision, 8 | 12)
         || !(1..=4).contains(&n_components)
@@ -146,12 +146,11 @@ fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Resu
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{
-        frame_header, jpeg, jpeg_of, jpeg_scan, look, refusal, segment, size,
-    };
     use super::*;
+    use crate::sample::{
+        frame_header, inspect_bytes, jpeg, jpeg_of, jpeg_scan, refusal, segment, size,
+    };
 
     const EOI: [u8; 2] = [0xFF, 0xD9];
 
@@ -160,7 +159,7 @@ mod tests {
         jpeg_of(&[pieces, &image].concat())
     }
 
-    /// Cases 91 and 92: the frame header lies.
+    /// Cases 91 and 92: frame headers with false fields.
     #[test]
     fn frame_headers_are_checked_before_anything_behind_them() {
         let header = |data: &[u8]| refusal(&jpeg_of(&[segment(0xC0, data)]));
@@ -215,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Case 95: fill bytes, stray bytes and markers that stand alone mean nothing.
+    /// Case 95: fill bytes, stray bytes and markers without a segment mean nothing.
     #[test]
     fn bytes_between_segments_are_stepped_over() {
         for between in [vec![0xFF; 65_536], b"stray\xff\0bytes".to_vec(), vec![0xFF, 0x01]] {
@@ -250,7 +249,7 @@ mod tests {
     #[test]
     fn fast_stops_at_the_frame_header() {
         let file = jpeg_of(&[frame_header(8, 8)]);
-        assert!(look(&file, Level::Fast).is_ok());
+        assert!(inspect_bytes(&file, Level::Fast).is_ok());
         assert_eq!(refusal(&file), Some(Refusal::Truncated));
     }
 }

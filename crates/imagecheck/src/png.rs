@@ -1,14 +1,15 @@
 //! PNG: chunks with their checksums up to the end chunk.
 //!
-//! Source: Portable Network Graphics, third edition, section 5 (datastream) and 11 (chunks):
-//! <https://www.w3.org/TR/png-3/>.
+//! Source: [PNG, third edition](https://www.w3.org/TR/png-3/) (ISO/IEC 15948): signature (5.2),
+//! chunk layout (5.3), names (5.4), checksum (5.5), order (5.6), and in section 11.2 the chunks
+//! [IHDR](https://www.w3.org/TR/png-3/#11IHDR), [PLTE](https://www.w3.org/TR/png-3/#11PLTE),
+//! [IDAT](https://www.w3.org/TR/png-3/#11IDAT) and [IEND](https://www.w3.org/TR/png-3/#11IEND).
 
-use super::{Size, scan::Scan};
-use crate::{Level, Refusal};
-use crc32fast::Hasher as Crc32;
+use crate::{Level, Refusal, Size, scan::Scan};
+use crc32fast::Hasher;
 use std::io::{BufRead, Seek};
 
-/// The largest length a chunk may have.
+/// The largest length that a chunk may have (section 5.3).
 const MAX_CHUNK_BYTES: u32 = i32::MAX.cast_unsigned();
 
 /// Colour type of images that need a palette.
@@ -22,8 +23,8 @@ struct Header {
 
 /// Reads the dimensions and, above fast, walks all chunks.
 ///
-/// Compressed data is never inflated here. What follows the end chunk is not looked at.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Compressed data is never inflated here. Bytes behind the end chunk are ignored.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -68,7 +69,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
             b"PLTE" if !has_palette && chunk.len % 3 == 0 && (3..=768).contains(&chunk.len) => {
                 has_palette = true;
             }
-            // An upper case first letter says that the image cannot be shown without the chunk.
+            // A lower-case first letter means that the image can be shown without the chunk.
             [b'a'..=b'z', ..] => {}
             _ => return Err(Refusal::Corrupt),
         }
@@ -80,7 +81,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
 struct Chunk {
     kind: [u8; 4],
     len: u32,
-    crc: Crc32,
+    crc: Hasher,
 }
 
 impl Chunk {
@@ -90,16 +91,16 @@ impl Chunk {
         if len > MAX_CHUNK_BYTES || !kind.iter().all(u8::is_ascii_alphabetic) {
             return Err(Refusal::Corrupt);
         }
-        // Known now, so that the data of a cut file is not read for nothing.
+        // Checked before the data is read: a cut file is refused without reading the rest of it.
         if u64::from(len) + 4 > scan.left() {
             return Err(Refusal::Truncated);
         }
-        let mut crc = Crc32::new();
+        let mut crc = Hasher::new();
         crc.update(&kind);
         Ok(Self { kind, len, crc })
     }
 
-    /// Reads the data for its checksum only.
+    /// Reads the data, for its checksum only, and checks that.
     fn skip<R: BufRead + Seek>(mut self, scan: &mut Scan<'_, R>) -> Result<(), Refusal> {
         let mut left = usize::try_from(self.len).map_err(|_| Refusal::Truncated)?;
         while left > 0 {
@@ -113,7 +114,7 @@ impl Chunk {
         self.close(scan, &[])
     }
 
-    /// Checks the checksum that ends the chunk.
+    /// Checks the checksum that ends the chunk; `rest` is the data that is not in the sum yet.
     fn close<R: BufRead + Seek>(
         mut self,
         scan: &mut Scan<'_, R>,
@@ -129,10 +130,9 @@ impl Chunk {
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{chunk, look, png, png_header, png_of, refusal, size};
     use super::*;
+    use crate::sample::{chunk, inspect_bytes, png, png_header, png_of, refusal, size};
 
     fn header(fields: [u8; 13]) -> Option<Refusal> {
         refusal(&png_of(&[chunk(b"IHDR", &fields)]))
@@ -143,7 +143,7 @@ mod tests {
     fn dimensions_are_checked_before_anything_behind_them() {
         for side in [12_001, 30_000, 65_535, i32::MAX.cast_unsigned(), u32::MAX] {
             let file = png_of(&[png_header(side, side)]);
-            assert_eq!(look(&file, Level::Fast), Err(Refusal::TooLarge));
+            assert_eq!(inspect_bytes(&file, Level::Fast), Err(Refusal::TooLarge));
         }
         assert_eq!(refusal(&png_of(&[png_header(0, 1)])), Some(Refusal::Corrupt));
         assert_eq!(refusal(&png_of(&[png_header(1, 0)])), Some(Refusal::Corrupt));
@@ -182,6 +182,12 @@ mod tests {
         }
     }
 
+    /// The end chunk is the same in every PNG.
+    #[test]
+    fn the_sample_has_the_checksum_of_the_specification() {
+        assert_eq!(chunk(b"IEND", &[]), b"\0\0\0\0IEND\xae\x42\x60\x82");
+    }
+
     /// Case 83: a length beyond the file, and one that no chunk may have.
     #[test]
     fn chunk_lengths_are_checked() {
@@ -217,7 +223,7 @@ mod tests {
 
     /// Case 89: compressed text and profiles are not inflated, so they may hold anything.
     #[test]
-    fn compressed_chunks_are_not_looked_into() {
+    fn compressed_chunks_are_not_inflated() {
         let more = [chunk(b"iCCP", b"p\0\0bomb"), chunk(b"zTXt", b"k\0\0bomb")];
         assert_eq!(size(&png(2, 1, &more)), Ok((2, 1)));
     }
@@ -228,12 +234,13 @@ mod tests {
         assert_eq!(size(&png(2, 1, &vec![chunk(b"tEXt", b"k\0v"); 20_000])), Ok((2, 1)));
     }
 
-    /// Case 84: what medium cannot see, slow does.
+    /// Case 84: medium does not inflate the data, slow does.
+    #[cfg(feature = "decode")]
     #[test]
     fn corrupt_deflate_data_is_found_at_slow() {
         let data = chunk(b"IDAT", b"\x78\x01no deflate stream");
         let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
         assert_eq!(size(&file), Ok((2, 1)));
-        assert_eq!(look(&file, Level::Slow), Err(Refusal::Corrupt));
+        assert_eq!(inspect_bytes(&file, Level::Slow), Err(Refusal::Corrupt));
     }
 }

@@ -1,27 +1,25 @@
 //! The smallest pictures of every format, built for tests.
 
-use super::inspect;
-use crate::{Format, ImageInfo, Level, Refusal};
-use crc32fast::Hasher as Crc32;
+use crate::{Format, ImageInfo, Level, Refusal, inspect};
 use std::io::Cursor;
 
 /// Inspects bytes in memory.
-pub(super) fn look(bytes: &[u8], level: Level) -> Result<ImageInfo, Refusal> {
+pub(crate) fn inspect_bytes(bytes: &[u8], level: Level) -> Result<ImageInfo, Refusal> {
     inspect(&mut Cursor::new(bytes), bytes.len().try_into().unwrap(), level)
 }
 
 /// The reason why medium refuses the bytes.
-pub(super) fn refusal(bytes: &[u8]) -> Option<Refusal> {
-    look(bytes, Level::Medium).err()
+pub(crate) fn refusal(bytes: &[u8]) -> Option<Refusal> {
+    inspect_bytes(bytes, Level::Medium).err()
 }
 
 /// Width and height at medium.
-pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
-    look(bytes, Level::Medium).map(|info| (info.width, info.height))
+pub(crate) fn size(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
+    inspect_bytes(bytes, Level::Medium).map(|info| (info.width, info.height))
 }
 
-/// A good file of every kind that its last byte belongs to.
-pub(super) fn all() -> Vec<(Format, Vec<u8>)> {
+/// A good file of every kind, without any byte behind the image.
+pub(crate) fn all() -> Vec<(Format, Vec<u8>)> {
     vec![
         (Format::Jpeg, jpeg()),
         (Format::Png, png(2, 1, &[])),
@@ -39,66 +37,64 @@ pub(super) fn all() -> Vec<(Format, Vec<u8>)> {
 }
 
 /// A segment or marker of a JPEG.
-pub(super) fn segment(marker: u8, data: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(marker: u8, data: &[u8]) -> Vec<u8> {
     let len = u16::try_from(data.len() + 2).unwrap();
     [&[0xFF, marker], &len.to_be_bytes()[..], data].concat()
 }
 
 /// A JPEG's frame header with one component.
-pub(super) fn frame_header(width: u16, height: u16) -> Vec<u8> {
+pub(crate) fn frame_header(width: u16, height: u16) -> Vec<u8> {
     let ([w1, w0], [h1, h0]) = (width.to_be_bytes(), height.to_be_bytes());
     segment(0xC0, &[8, h1, h0, w1, w0, 1, 1, 0x11, 0])
 }
 
 /// A JPEG's scan: a header and the codes of one grey block.
-pub(super) fn jpeg_scan() -> Vec<u8> {
+pub(crate) fn jpeg_scan() -> Vec<u8> {
     [segment(0xDA, &[1, 1, 0, 0, 63, 0]), vec![0x3F]].concat()
 }
 
 /// A JPEG of 8 x 8 grey pixels with other pieces after its tables.
-pub(super) fn jpeg_of(pieces: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn jpeg_of(pieces: &[Vec<u8>]) -> Vec<u8> {
     // One code of one bit, which means: no difference, or the end of the block.
     let huffman = |class| segment(0xC4, &[&[class, 1][..], &[0; 15], &[0]].concat());
     let tables = [segment(0xDB, &[[0].as_slice(), &[1; 64]].concat()), huffman(0), huffman(0x10)];
     [&[0xFF, 0xD8][..], &tables.concat(), &pieces.concat()].concat()
 }
 
-pub(super) fn jpeg() -> Vec<u8> {
+pub(crate) fn jpeg() -> Vec<u8> {
     jpeg_of(&[frame_header(8, 8), jpeg_scan(), vec![0xFF, 0xD9]])
 }
 
 /// A chunk of a PNG.
-pub(super) fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    let mut crc = Crc32::new();
-    crc.update(kind);
-    crc.update(data);
+pub(crate) fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let len = u32::try_from(data.len()).unwrap();
-    [&len.to_be_bytes(), &kind[..], data, &crc.finalize().to_be_bytes()].concat()
+    let crc = crc32fast::hash(&[&kind[..], data].concat());
+    [&len.to_be_bytes(), &kind[..], data, &crc.to_be_bytes()].concat()
 }
 
 /// A PNG's header chunk for grey pixels.
-pub(super) fn png_header(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn png_header(width: u32, height: u32) -> Vec<u8> {
     let rest = [8, 0, 0, 0, 0];
     chunk(b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &rest].concat())
 }
 
-pub(super) fn png_of(chunks: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn png_of(chunks: &[Vec<u8>]) -> Vec<u8> {
     [b"\x89PNG\r\n\x1a\n", &chunks.concat()[..]].concat()
 }
 
 /// A grey PNG with chunks before its data, which is stored, not compressed.
-pub(super) fn png(width: u32, height: u32, more: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, more: &[Vec<u8>]) -> Vec<u8> {
     let pixels = vec![0; usize::try_from((width + 1) * height).unwrap()];
     let len = u16::try_from(pixels.len()).unwrap();
     let stored = [&len.to_le_bytes()[..], &(!len).to_le_bytes(), &pixels].concat();
-    // The checksum of zeros: one, and their number.
+    // Adler-32 of zeros: their number, and 1.
     let sum = [&len.to_be_bytes()[..], &[0, 1]].concat();
     let data = chunk(b"IDAT", &[&[0x78, 0x01, 0x01][..], &stored, &sum].concat());
     png_of(&[png_header(width, height), more.concat(), data, chunk(b"IEND", &[])])
 }
 
 /// A GIF of 1 x 1 pixel with frames at a place and of a size.
-pub(super) fn gif(frames: &[(u16, u16, u16, u16)]) -> Vec<u8> {
+pub(crate) fn gif(frames: &[(u16, u16, u16, u16)]) -> Vec<u8> {
     let mut file = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
     for &(left, top, width, height) in frames {
         file.extend(b"!\xf9\x04\0\0\0\0\0,");
@@ -110,7 +106,7 @@ pub(super) fn gif(frames: &[(u16, u16, u16, u16)]) -> Vec<u8> {
 }
 
 /// A BMP with the usual header, two colours where it needs some, and these pixels.
-pub(super) fn bmp(width: i32, height: i32, bits: u16, compression: u32, pixels: &[u8]) -> Vec<u8> {
+pub(crate) fn bmp(width: i32, height: i32, bits: u16, compression: u32, pixels: &[u8]) -> Vec<u8> {
     let colours = if bits == 8 { vec![0x40; 4 * 256] } else { Vec::new() };
     let start = u32::try_from(54 + colours.len()).unwrap();
     let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
@@ -122,7 +118,7 @@ pub(super) fn bmp(width: i32, height: i32, bits: u16, compression: u32, pixels: 
 }
 
 /// A WebP of chunks.
-pub(super) fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+pub(crate) fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let chunks = riff_chunks(chunks);
     let len = u32::try_from(chunks.len() + 4).unwrap();
     [b"RIFF", &len.to_le_bytes()[..], b"WEBP", &chunks].concat()
@@ -139,29 +135,29 @@ fn riff_chunks(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// A bitstream of one pixel that says it has others.
-pub(super) fn lossy(width: u16, height: u16) -> Vec<u8> {
+/// The lossy bitstream of one pixel, with a header that claims these dimensions.
+pub(crate) fn lossy(width: u16, height: u16) -> Vec<u8> {
     let mut bytes = b"\x30\x01\0\x9d\x01\x2a".to_vec();
     bytes.extend([width, height].map(u16::to_le_bytes).as_flattened());
     bytes.extend(b"\x0e\xc0\xfe\x25\xa4\0\x03\x70\0\0\0\0");
     bytes
 }
 
-/// A bitstream of one pixel that says it has others.
-pub(super) fn lossless(width: u32, height: u32) -> Vec<u8> {
+/// The lossless bitstream of one pixel, with a header that claims these dimensions.
+pub(crate) fn lossless(width: u32, height: u32) -> Vec<u8> {
     let sides = (width - 1) | (height - 1) << 14 | 1 << 28;
     let pixel = b"\x07\x10\x11\x11\x88\x88\xfe\x07";
     [b"\x2f", &sides.to_le_bytes()[..], pixel].concat()
 }
 
 /// The data of an extended header.
-pub(super) fn canvas(flags: u8, width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn canvas(flags: u8, width: u32, height: u32) -> Vec<u8> {
     let sides = [width - 1, height - 1].map(u32::to_le_bytes);
     [&[flags, 0, 0, 0], &sides[0][..3], &sides[1][..3]].concat()
 }
 
 /// An animated WebP of 1 x 1 pixel with frames at these places.
-pub(super) fn animation(places: &[(u8, u8)]) -> Vec<u8> {
+pub(crate) fn animation(places: &[(u8, u8)]) -> Vec<u8> {
     let image = riff_chunks(&[(b"VP8L", &lossless(1, 1))]);
     let frames: Vec<Vec<u8>> = places
         .iter()
@@ -176,10 +172,10 @@ pub(super) fn animation(places: &[(u8, u8)]) -> Vec<u8> {
 }
 
 /// Entries of a directory: tag, kind, count and value or offset.
-pub(super) type Entries = &'static [(u16, u16, u32, u32)];
+pub(crate) type Entries = &'static [(u16, u16, u32, u32)];
 
 /// A page of 2 x 2 grey pixels, whose data is the file's header.
-pub(super) const GRAY: Entries = &[
+pub(crate) const GRAY: Entries = &[
     (256, 3, 1, 2),
     (257, 3, 1, 2),
     (258, 3, 1, 8),
@@ -192,7 +188,7 @@ pub(super) const GRAY: Entries = &[
 ];
 
 /// A TIFF with a directory for each page.
-pub(super) fn tiff(is_big_endian: bool, pages: &[Entries]) -> Vec<u8> {
+pub(crate) fn tiff(is_big_endian: bool, pages: &[Entries]) -> Vec<u8> {
     let short = |n: u16| if is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
     let long = |n: u32| if is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
     let order = if is_big_endian { b"MM" } else { b"II" };

@@ -3,9 +3,9 @@
 use crate::Refusal;
 use std::io::{BufRead, Seek, SeekFrom};
 
-/// Reads a body piece by piece; every step past its end is [`Refusal::Truncated`].
+/// Reads a body piece by piece; a step past its end is [`Refusal::Truncated`].
 #[derive(Debug)]
-pub(super) struct Scan<'a, R> {
+pub(crate) struct Scan<'a, R> {
     body: &'a mut R,
     len: u64,
     at: u64,
@@ -13,26 +13,26 @@ pub(super) struct Scan<'a, R> {
 
 impl<'a, R: BufRead + Seek> Scan<'a, R> {
     /// Rewinds the body.
-    pub(super) fn start(body: &'a mut R, len: u64) -> Result<Self, Refusal> {
+    pub(crate) fn start(body: &'a mut R, len: u64) -> Result<Self, Refusal> {
         body.seek(SeekFrom::Start(0)).map_err(unreadable)?;
         Ok(Self { body, len, at: 0 })
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// The position of the next byte.
-    pub(super) fn at(&self) -> u64 {
+    pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    pub(super) fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.len.saturating_sub(self.at)
     }
 
     /// The buffered bytes at the current position: at least one, none after the body's end.
-    pub(super) fn peek(&mut self) -> Result<&[u8], Refusal> {
+    pub(crate) fn peek(&mut self) -> Result<&[u8], Refusal> {
         let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
         let bytes = self.body.fill_buf().map_err(unreadable)?;
         match bytes.get(..left.min(bytes.len())) {
@@ -42,12 +42,12 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
     }
 
     /// Takes bytes that [`Scan::peek`] has shown.
-    pub(super) fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.body.consume(n);
         self.at = self.at.saturating_add(n.try_into().unwrap_or(u64::MAX));
     }
 
-    pub(super) fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
         let n = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if n > self.left() {
             return Err(Refusal::Truncated);
@@ -57,41 +57,41 @@ impl<'a, R: BufRead + Seek> Scan<'a, R> {
         Ok(())
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Refusal> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Refusal> {
         let [byte] = self.array()?;
         Ok(byte)
     }
 
     /// Steps over `n` bytes, all of which must be there.
-    pub(super) fn skip(&mut self, n: u64) -> Result<(), Refusal> {
+    pub(crate) fn skip(&mut self, n: u64) -> Result<(), Refusal> {
         if n > self.left() {
             return Err(Refusal::Truncated);
         }
         self.jump(self.at + n)
     }
 
-    /// Goes to an absolute position; the body's end is one.
-    pub(super) fn jump(&mut self, to: u64) -> Result<(), Refusal> {
+    /// Goes to an absolute position, at most the end of the body.
+    pub(crate) fn jump(&mut self, to: u64) -> Result<(), Refusal> {
         if to > self.len {
             return Err(Refusal::Truncated);
         }
         let (Ok(from), Ok(target)) = (i64::try_from(self.at), i64::try_from(to)) else {
             return Err(Refusal::Truncated);
         };
-        // Relative, because a buffered reader then keeps its buffer.
+        // A relative seek, because a buffered reader then keeps what it has read ahead.
         self.body.seek_relative(target - from).map_err(unreadable)?;
         self.at = to;
         Ok(())
     }
 
     /// Steps over everything up to the first `byte`, and over that one.
-    pub(super) fn skip_past(&mut self, byte: u8) -> Result<(), Refusal> {
+    pub(crate) fn skip_past(&mut self, byte: u8) -> Result<(), Refusal> {
         loop {
             let bytes = self.peek()?;
             match memchr::memchr(byte, bytes) {

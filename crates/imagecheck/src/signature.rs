@@ -1,13 +1,15 @@
-//! What kind of file the first bytes announce.
+//! The format that the first bytes announce.
+//!
+//! Sources of the listed formats: see their walkers. Brands of ISO media files:
+//! [the registration authority](https://mp4ra.org/registered-types/brands).
 
-use super::scan::Scan;
-use crate::{Format, Refusal};
+use crate::{Format, Refusal, scan::Scan};
 use std::io::{BufRead, Seek};
 
-/// How far a text is searched for the root element of an SVG.
+/// How many bytes of a text are searched for the root element of an SVG.
 const TEXT_HEAD_BYTES: usize = 1024;
 
-/// Kinds of picture that are not listed, by what they start with.
+/// The first bytes of pictures whose formats are not listed.
 const UNLISTED: [&[u8]; 30] = [
     b"\x00\x00\x00\x0cJXL \r\n\x87\n",
     b"\xff\x0a",
@@ -41,14 +43,14 @@ const UNLISTED: [&[u8]; 30] = [
     b"SIMPLE  =",
 ];
 
-/// Brands of still pictures in an ISO media file; films share the container.
+/// Brands of still pictures in ISO media files. Films have the same container and other brands.
 const PICTURE_BRANDS: [&[u8; 4]; 14] = [
     b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"mif2",
     b"msf1", b"miaf", b"crx ", b"jxl ",
 ];
 
 /// Names the format, or says that the bytes are none of the listed ones.
-pub(super) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Format, Refusal> {
+pub(crate) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Format, Refusal> {
     if scan.len() == 0 {
         return Err(Refusal::Empty);
     }
@@ -68,14 +70,15 @@ pub(super) fn identify<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Form
 
 fn listed(head: &[u8]) -> Option<Format> {
     match head {
-        // The same magic number and another format: camera files.
+        // First, because some camera files begin like a TIFF and are of another format.
         _ if starts_with_any(head, &UNLISTED) => None,
         [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Format::Png),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::Webp),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
-        // Two letters also begin texts: the header's size, a small number, has to follow.
+        // Texts may begin with the same two letters: the length of a header has to follow, a small
+        // number.
         [b'B', b'M', rest @ ..] => match rest.get(12..16) {
             Some([12..=124, 0, 0, 0]) | None => Some(Format::Bmp),
             Some(_) => None,
@@ -109,7 +112,7 @@ fn is_icon(head: &[u8]) -> bool {
 fn is_svg(head: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let text = text.trim_ascii_start().to_ascii_lowercase();
-    // An HTML page may hold an SVG and is none.
+    // An HTML page may contain an SVG without being one.
     let may_be = text.starts_with(b"<svg")
         || text.starts_with(b"<?xml")
         || text.starts_with(b"<!--")

@@ -1,31 +1,32 @@
 //! TIFF and `BigTIFF`: a chain of directories, whose entries say where everything else lies.
 //!
-//! Source: TIFF revision 6.0, sections 2, 8 and 15 (directories, strips, tiles):
-//! <https://www.loc.gov/preservation/digital/formats/fdd/fdd000022.shtml>; `BigTIFF`:
-//! <https://www.awaresystems.be/imaging/tiff/bigtiff.html>.
+//! Sources: [TIFF 6.0](https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf): header,
+//! directories, entries and their types (section 2), strips and the other tags (section 8), tiles
+//! (section 15). [BigTIFF](https://www.awaresystems.be/imaging/tiff/bigtiff.html): eight-byte counts
+//! and offsets, types 16 to 18. Type 13 is from Adobe's technical note 1 on TIFF trees.
 
-use super::{Size, scan::Scan};
-use crate::{Level, Refusal};
+use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
-/// Pages in one file.
+/// The most pages of one file.
 const MAX_PAGES: usize = 1000;
 
-/// Directory entries and pieces of data that are looked at in one file. The largest picture in
-/// tiles of 16 x 16 pixels has 390,625 pieces.
+/// The most directory entries, strips and tiles that are read in one file. The largest picture in
+/// tiles of 16 x 16 pixels has 390,625 tiles.
 const MAX_STEPS: u64 = 1 << 20;
 
-/// Bytes of data that may be counted more than once because pieces share them; blank tiles do.
+/// The most bytes by which the data of all strips and tiles may exceed the file. Writers store a
+/// blank tile once and refer to it often, so some excess is normal.
 const MAX_SHARED_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Table values read at a time.
+/// The values of a table that are read at a time.
 const BLOCK_VALUES: u64 = 512;
 
 /// Reads the first page's dimensions and, above fast, checks that the data of all pages is there.
 ///
-/// Bytes that no directory of the chain mentions are not looked at, nor are directories beside it
-/// (previews, Exif): the pages do not need them.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Bytes that no directory of the chain mentions are ignored, and so are directories outside the
+/// chain (previews, Exif): the pages do not need them.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -40,7 +41,7 @@ pub(super) fn inspect<R: BufRead + Seek>(
     Ok(size)
 }
 
-/// The tags that are needed, and where the directory leads.
+/// The fields of a directory that are needed.
 #[derive(Default)]
 struct Page {
     width: Option<Field>,
@@ -52,7 +53,7 @@ struct Page {
     tile_height: Option<Field>,
     offsets: Option<Field>,
     lens: Option<Field>,
-    /// The end of the value that lies farthest back.
+    /// The end of the value that ends last in the file.
     end: u64,
     /// The next directory, or zero.
     next: u64,
@@ -60,9 +61,11 @@ struct Page {
 
 /// The values of a directory entry.
 struct Field {
-    /// Bytes of a value.
+    /// The bytes of one value.
     width: usize,
+    /// How many values there are.
     count: u64,
+    /// Where they begin.
     at: u64,
 }
 
@@ -71,8 +74,11 @@ struct Walk<'s, 'b, R> {
     is_big_endian: bool,
     /// `BigTIFF`: offsets of eight bytes.
     is_big: bool,
+    /// The offset of the first directory.
     first: u64,
+    /// What is left of [`MAX_STEPS`].
     steps_left: u64,
+    /// What is left for the data of all strips and tiles.
     bytes_left: u64,
 }
 
@@ -162,7 +168,7 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
             5 | 10 | 12 | 16..=18 => 8,
-            // A kind of a later standard: nothing can be said about it.
+            // A type of a later standard: the length of its values is not known.
             _ => return Ok(()),
         };
         let len = count.saturating_mul(width);
@@ -243,7 +249,7 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
                 if start.saturating_add(len) > self.scan.len() {
                     return Err(Refusal::Truncated);
                 }
-                // Decoders read every piece, however often it has been read before.
+                // A decoder reads each strip or tile, even one that it has read before.
                 self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Refusal::Corrupt)?;
             }
             from += n;
@@ -251,7 +257,7 @@ impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
         Ok(())
     }
 
-    /// Some values of a table.
+    /// Reads `n` values of a table, beginning with value `from`.
     fn block(&mut self, field: &Field, from: u64, n: u64) -> Result<Vec<u64>, Refusal> {
         let width = u64::try_from(field.width).map_err(|_| Refusal::Corrupt)?;
         self.scan.jump(field.at.saturating_add(from * width))?;
@@ -278,10 +284,9 @@ impl Page {
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{Entries, GRAY, look, refusal, size, tiff};
     use super::*;
+    use crate::sample::{Entries, GRAY, inspect_bytes, refusal, size, tiff};
 
     fn page(entries: Entries) -> Option<Refusal> {
         refusal(&tiff(false, &[entries]))
@@ -305,7 +310,7 @@ mod tests {
         file.extend([0; 8]);
         assert_eq!(size(&file), Ok((1, 1)));
         for cut in 0..file.len() {
-            assert!(look(&file[..cut], Level::Medium).is_err());
+            assert!(inspect_bytes(&file[..cut], Level::Medium).is_err());
         }
         file[4] = 4;
         assert_eq!(refusal(&file), Some(Refusal::Corrupt));
@@ -313,7 +318,7 @@ mod tests {
 
     #[test]
     fn sides_are_checked_before_anything_behind_them() {
-        let sides = |entries: Entries| look(&tiff(false, &[entries]), Level::Fast).err();
+        let sides = |entries: Entries| inspect_bytes(&tiff(false, &[entries]), Level::Fast).err();
         assert_eq!(sides(&[(256, 4, 1, 1 << 31), (257, 4, 1, 1 << 31)]), Some(Refusal::TooLarge));
         assert_eq!(sides(&[(256, 4, 1, 0), (257, 4, 1, 1)]), Some(Refusal::Corrupt));
         assert_eq!(sides(&[(257, 4, 1, 1)]), Some(Refusal::Corrupt));

@@ -1,22 +1,23 @@
-//! WebP: a RIFF container with one bitstream, or with frames, each a bitstream of its own.
+//! WebP: a RIFF container with one bitstream, or with frames, each of which has one.
 //!
-//! Source: RFC 9649, section 2 (container) and 3 (lossless); RFC 6386, section 9.1, for the lossy
-//! frame header: <https://www.rfc-editor.org/rfc/rfc9649>.
+//! Source: [RFC 9649](https://www.rfc-editor.org/rfc/rfc9649): chunks and padding (section 2.3), file
+//! header (2.4), simple lossy and lossless files (2.5, 2.6), extended files (2.7), frames (2.7.1.1),
+//! header of the lossless bitstream (3). Header of the lossy one:
+//! [RFC 6386](https://www.rfc-editor.org/rfc/rfc6386), section 9.1.
 
-use super::{Size, scan::Scan};
-use crate::{Level, Refusal};
+use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
-/// Length of a chunk's kind and length, and of the container's.
+/// The length of what every chunk, and the container too, begins with: its kind and its length.
 const CHUNK_HEADER_BYTES: u64 = 8;
 
-/// The bit of an extended header that announces frames.
+/// The flag of an extended header that announces frames.
 const ANIMATED: u8 = 0x02;
 
 /// Reads the dimensions and, above fast, walks all chunks.
 ///
-/// What follows the container's length is not looked at; the file may not be shorter.
-pub(super) fn inspect<R: BufRead + Seek>(
+/// Bytes behind the length that the container states are ignored; the file may not be shorter.
+pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
@@ -55,10 +56,10 @@ fn walk<R: BufRead + Seek>(
     is_animated: bool,
 ) -> Result<u64, Refusal> {
     let mut n_images = 0;
-    // Fewer bytes than a chunk's header are padding.
+    // Fewer bytes than a chunk begins with cannot be a chunk: they are taken for padding.
     while scan.at() + CHUNK_HEADER_BYTES <= end {
         let chunk = Chunk::open(scan)?;
-        // Before the bitstream is looked at, because a cut length may lead out of the frame.
+        // Checked before the bitstream is read: a chunk of a frame must not lead out of the frame.
         chunk.check_end(end)?;
         if is_animated && chunk.kind == *b"ANMF" {
             frame(scan, &chunk, size)?;
@@ -86,7 +87,7 @@ fn frame<R: BufRead + Seek>(
     scan.skip(4)?;
     let [w0, w1, w2, h0, h1, h2] = sides;
     let size = Size::checked(one_based([w0, w1, w2]), one_based([h0, h1, h2]))?;
-    // Places are counted in pairs of pixels.
+    // Offsets are stored in units of two pixels.
     let [left, top] = [[x0, x1, x2], [y0, y1, y2]].map(|bytes| 2 * u24(bytes));
     if !canvas.holds(left, top, size.width, size.height)
         || walk(scan, chunk.end(), size, false)? != 1
@@ -124,7 +125,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// Goes to the next chunk; chunks begin at even places.
+    /// Goes to the next chunk; chunks begin at even offsets.
     fn close<R: BufRead + Seek>(&self, scan: &mut Scan<'_, R>, end: u64) -> Result<(), Refusal> {
         self.check_end(end)?;
         scan.jump(self.end().next_multiple_of(2).min(end))
@@ -177,16 +178,15 @@ fn u24([b0, b1, b2]: [u8; 3]) -> u32 {
     u32::from_le_bytes([b0, b1, b2, 0])
 }
 
-/// A side of 2^24 pixels is written as 2^24 - 1.
+/// A side is stored as one less than its pixels.
 fn one_based(bytes: [u8; 3]) -> u32 {
     u24(bytes) + 1
 }
 
 #[cfg(test)]
-#[cfg(feature = "decode")]
 mod tests {
-    use super::super::sample::{animation, canvas, look, lossless, lossy, refusal, size, webp};
     use super::*;
+    use crate::sample::{animation, canvas, inspect_bytes, lossless, lossy, refusal, size, webp};
 
     /// Case 99: the largest bitstreams and canvas.
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             (b"VP8X", canvas(0, 1 << 24, 1 << 24)),
         ] {
             let file = webp(&[(kind, &data)]);
-            assert_eq!(look(&file, Level::Fast), Err(Refusal::TooLarge));
+            assert_eq!(inspect_bytes(&file, Level::Fast), Err(Refusal::TooLarge));
         }
         assert_eq!(refusal(&webp(&[(b"VP8 ", &lossy(0, 1))])), Some(Refusal::Corrupt));
     }
@@ -208,7 +208,7 @@ mod tests {
         let mut file = webp(&[(b"VP8 ", &lossy(1, 1))]);
         file[4..8].fill(0xFF);
         assert_eq!(refusal(&file), Some(Refusal::Truncated));
-        assert!(look(&file, Level::Fast).is_ok());
+        assert!(inspect_bytes(&file, Level::Fast).is_ok());
     }
 
     #[test]

@@ -35,6 +35,21 @@ fn a_message_survives_its_own_json() {
     assert_eq!(parse(&base64).unwrap(), message, "H6");
 }
 
+/// A list of URLs that just fits a message is longer in the row, and is read from there all the same.
+#[test]
+fn the_row_may_be_longer_than_the_message() {
+    let urls: Vec<String> = (0..500).map(|n| format!("http://a/{n:0100}")).collect();
+    let sent = serde_json::json!({"version": 1, "job_id": 1, "chunk_index": 0,
+        "source": {"urls": urls}});
+    let message = parse(&sent.to_string()).unwrap();
+    let stored = serde_json::to_string(&message).unwrap();
+    assert!(sent.to_string().len() < MESSAGE_LIMIT_BYTES && stored.len() > MESSAGE_LIMIT_BYTES);
+    assert_eq!(ChunkMessage::from_stored(&stored).unwrap(), message);
+    // Its values are checked as those of any message.
+    let bad = stored.replace("\"chunk_index\":0", "\"chunk_index\":100000");
+    assert!(ChunkMessage::from_stored(&bad).is_err());
+}
+
 /// Cases 111-116, 119, 120 of the catalogue.
 #[test]
 fn messages_that_can_never_work_are_refused_with_a_reason() {

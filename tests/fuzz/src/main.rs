@@ -1,0 +1,116 @@
+//! A fuzzer for `imagecheck`: changes pictures at random and inspects them at every level.
+//!
+//! `cargo run -p fuzz -- --seconds 60` runs on stable Rust, in one process. It ends with exit code 1
+//! at the first input that makes `inspect` panic or contradict itself, and writes that input below
+//! `target/fuzz`. Given files instead, it inspects just those: that is how an input is run again.
+//!
+//! The same seed and the same files give the same inputs in the same order. So an abort that no
+//! handler can catch (a stack overflow, no memory) is found again by running its seed again.
+
+mod judge;
+mod mutate;
+mod seeds;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use judge::{Fault, inspect_bytes, judge};
+use std::{
+    fs, panic,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Panics so far. The crate catches those of its decoders: they are counted, and end nothing.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Changes pictures at random and inspects them at every level.
+#[derive(Parser)]
+struct Args {
+    /// How long to run.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Where the random numbers begin; another place at each run unless it is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Inspect these files once, and change nothing.
+    files: Vec<PathBuf>,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    if !args.files.is_empty() {
+        return replay(&args.files);
+    }
+    panic::set_hook(Box::new(|_| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+    }));
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    run(seed, Duration::from_secs(args.seconds))
+}
+
+/// Inspects files, and says what each level makes of them.
+fn replay(files: &[PathBuf]) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        match judge(&bytes, inspect_bytes) {
+            Ok(verdicts) => {
+                for (level, verdict) in verdicts {
+                    println!("{}: {level:?}: {verdict:?}", file.display());
+                }
+            }
+            Err(fault) => {
+                println!("{}: {fault}", file.display());
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Inspects the seeds, and then changed ones until the time is over.
+fn run(seed: u64, limit: Duration) -> Result<ExitCode> {
+    let seeds = seeds::load(&root())?;
+    println!("{} seeds, random numbers from --seed {seed}", seeds.len());
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let start = Instant::now();
+    let (mut executions, mut accepted, mut slowest) = (0_u64, 0_u64, Duration::ZERO);
+    let mut unchanged = seeds.iter();
+    while start.elapsed() < limit {
+        let input = unchanged.next().cloned().unwrap_or_else(|| mutate::change(&mut rng, &seeds));
+        let since = Instant::now();
+        match judge(&input, inspect_bytes) {
+            Ok(verdicts) => accepted += u64::from(verdicts.iter().any(|(_, it)| it.is_ok())),
+            Err(fault) => return keep(&input, &fault),
+        }
+        slowest = slowest.max(since.elapsed());
+        executions += 1;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{executions} executions in {seconds:.1} s, {:.0} executions/s; {accepted} inputs accepted \
+         at some level; {} panics of decoders, all caught; slowest input {} ms",
+        executions as f64 / seconds,
+        PANICS.load(Ordering::Relaxed),
+        slowest.as_millis()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the input that shows a fault, and says how to run it again.
+fn keep(input: &[u8], fault: &Fault) -> Result<ExitCode> {
+    let directory = root().join("target/fuzz");
+    fs::create_dir_all(&directory)?;
+    let file = directory.join(format!("crash-{:08x}", crc32fast::hash(input)));
+    fs::write(&file, input)?;
+    println!("{fault}");
+    println!("run it again: cargo run -p fuzz -- {}", file.display());
+    Ok(ExitCode::FAILURE)
+}
+
+/// The root of the checkout.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_path_buf()
+}
