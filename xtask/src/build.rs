@@ -89,3 +89,35 @@ fn target_directory() -> Result<PathBuf> {
     let directory = metadata["target_directory"].as_str();
     Ok(directory.context("cargo metadata names no target directory")?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Lines of package and features, with host and target apart.
+    fn packages(edges: &str) -> BTreeSet<String> {
+        let tree = ["tree", "--workspace", "--locked", "--offline", "--no-dedupe", "--prefix=none"];
+        let output = cargo(&tree).args(["--format={p} features: {f}", edges]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| line.replace(" (proc-macro)", "")).collect()
+    }
+
+    fn name(line: &str) -> &str {
+        line.split(" features:").next().unwrap()
+    }
+
+    /// Else Cargo compiles the dependency once for the programs and again for the tests, and with it
+    /// everything that uses it. The mending: ask for the feature in `[workspace.dependencies]`.
+    #[test]
+    fn tests_ask_for_no_other_features_of_what_programs_use() {
+        let programs = packages("--edges=normal,build");
+        let with_tests = packages("--edges=normal,build,dev");
+        let names: BTreeSet<_> = programs.iter().map(|line| name(line)).collect();
+        assert!(names.iter().any(|name| name.starts_with("clap v")), "{names:?}");
+        let others = with_tests.difference(&programs).filter(|line| names.contains(name(line)));
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}
