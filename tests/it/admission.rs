@@ -1,8 +1,8 @@
 //! The fleet limit: what full means, and that the guide's own check does not hold it.
 
-use crate::rig::{Rig, all, inline, wait_for};
 use sqlx::postgres::PgPoolOptions;
 use std::{sync::Arc, time::Duration};
+use support::rig::{Rig, all, inline, wait_for};
 use tokio::sync::Barrier;
 
 /// X3: the negative control. Count, then act, as the guide has it: forty starters, limit ten.
@@ -156,7 +156,7 @@ async fn a_job_ends_after_its_dataset_json() {
         rig.value::<String>("select status from chunk_handler.job_progress").await == "completed"
     })
     .await;
-    let dataset = rig.blobs.read(crate::rig::DATASETS, "job_1/dataset.json").await.unwrap();
+    let dataset = rig.blobs.read(support::rig::DATASETS, "job_1/dataset.json").await.unwrap();
     let dataset: serde_json::Value = serde_json::from_slice(&dataset).unwrap();
     assert_eq!(dataset["shards"].as_array().unwrap().len(), 3);
     assert_eq!(dataset["totals"]["images_total"], 6);

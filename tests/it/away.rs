@@ -1,8 +1,6 @@
 //! Postgres, blob or queue away for longer than a lease: nothing lost, nothing doubled, nothing
 //! charged, no hot loop, and the process lives.
 
-use crate::rig::wake_up;
-use crate::world::World;
 use std::{
     sync::{
         Arc,
@@ -10,7 +8,7 @@ use std::{
     },
     time::Duration,
 };
-use support::proxy::Fate;
+use support::{proxy::Fate, rig::wake_up, world::World};
 
 /// Longer than the lease of the rig, 4 s.
 const OUTAGE: Duration = Duration::from_secs(6);

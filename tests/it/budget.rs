@@ -1,11 +1,11 @@
 //! Memory and temp space under load: counted by the ledger and by walking the directory.
 
-use crate::{
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::{
     invariants::sample_temp,
     rig::{Rig, all, inline},
 };
-use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 const MIB: u64 = 1024 * 1024;
 

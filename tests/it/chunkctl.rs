@@ -1,9 +1,9 @@
 //! The command line as operators and producers use it.
 
-use crate::rig::{Rig, wake_up};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use std::io::Write as _;
+use support::rig::{Rig, wake_up};
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().unwrap()
@@ -150,5 +150,5 @@ async fn retry_reopens_a_cancelled_job() {
         handler.deliver(&format!("w{index}"), &wake_up(1, index)).await;
     }
     rig.until("select status = 'completed' from chunk_handler.job_progress").await;
-    assert!(rig.blobs.read(crate::rig::DATASETS, "job_1/dataset.json").await.is_ok());
+    assert!(rig.blobs.read(support::rig::DATASETS, "job_1/dataset.json").await.is_ok());
 }

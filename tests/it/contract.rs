@@ -1,6 +1,5 @@
 //! The views of one truth agree: function folders, host.json, local.settings.json, README and code.
 
-use crate::rig::{Rig, envelope};
 use chunk_handler::{
     settings::{Profile, Program, Settings},
     storage::Queue,
@@ -11,6 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use support::rig::{Rig, envelope};
 
 /// Just over the largest request.
 const TOO_LARGE: usize = 1024 * 1024 + 1;

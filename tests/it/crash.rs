@@ -3,8 +3,6 @@
 
 mod completed;
 
-use crate::rig::{Handler, all, wake_up};
-use crate::world::World;
 use completed::violations;
 use std::{
     collections::BTreeMap,
@@ -14,7 +12,11 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::proxy::{Call, Fate};
+use support::{
+    proxy::{Call, Fate},
+    rig::{Handler, all, wake_up},
+    world::World,
+};
 
 /// Runs side by side, each in a rig of its own.
 const LANES: usize = 4;

@@ -1,7 +1,7 @@
 //! `chunkctl doctor` on set-ups that are broken in one place each.
 
-use crate::rig::{Output, Rig};
 use std::{collections::BTreeMap, process::Command};
+use support::rig::{Output, Rig};
 
 /// Runs doctor with some variables replaced.
 fn doctor(rig: &Rig, replaced: &[(&str, &str)], arguments: &[&str]) -> Output {

@@ -1,6 +1,7 @@
 //! Every way in which a claim can end, as the views show it to whoever reads them.
 
-use crate::{fault::sql::Sql, invariants, rig::Rig};
+use crate::fault::sql::Sql;
+use support::{invariants, rig::Rig};
 
 /// A row of both views: attempt and its error, chunk, its error and what it is charged.
 type Row = (i32, String, Option<String>, String, Option<String>, i32);

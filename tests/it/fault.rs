@@ -8,13 +8,13 @@ pub mod sql;
 
 pub use gate::Gate;
 
-use crate::{
-    invariants,
-    rig::{DATASETS, Handler, Rig, inline, wait_for, wake_up},
-};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::time::Duration;
+use support::{
+    invariants,
+    rig::{DATASETS, Handler, Rig, inline, wait_for, wake_up},
+};
 
 const PROCESSING: &str =
     "select exists (select from chunk_handler.chunk_status where status = 'processing')";

@@ -1,9 +1,5 @@
 //! Two hosts, each with a handler of its own, on the same queues and the same database.
 
-use crate::{
-    invariants,
-    rig::{Rig, all, wait_for},
-};
 use functions_host::client::{HostOptions, HostProcess, stage};
 use nix::{sys::signal::kill, unistd::Pid};
 use std::{
@@ -11,6 +7,10 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
+};
+use support::{
+    invariants,
+    rig::{Rig, all, wait_for},
 };
 
 /// Of both processes together.

@@ -1,9 +1,9 @@
 //! Rules H1-H15 of the observed host, at the handler's own door.
 
-use crate::rig::{Handler, Rig, envelope, inline, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{process::Command, time::Duration};
+use support::rig::{Handler, Rig, envelope, inline, wait_for};
 use tokio::net::{TcpListener, TcpStream};
 
 const UNDER_A_HOST: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");

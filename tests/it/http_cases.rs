@@ -1,11 +1,11 @@
 //! Answers of origins, good and bad, and what becomes of the images behind them.
 
-use crate::{
-    http_cases_raw::{Act, Raw, answer, canary, head},
+use crate::http_cases_raw::{Act, Raw, answer, canary, head};
+use serde_json::Value;
+use support::{
+    origin::picture,
     rig::{DATASETS, Handler, Rig, inline},
 };
-use serde_json::Value;
-use support::origin::picture;
 use tokio::net::TcpSocket;
 
 /// Limits that let a whole chunk of hanging origins end within seconds.

@@ -3,9 +3,8 @@
 use crate::{
     http_cases::{IMPATIENT, handler, verdicts},
     http_cases_raw::{Act, Raw, answer, canary, name_of_loopback, tls_fixture},
-    rig::Rig,
 };
-use support::origin::picture;
+use support::{origin::picture, rig::Rig};
 
 fn redirect(status: u16, to: &str) -> Act {
     Act::Send(answer(status, &format!("Location: {to}\r\n"), b""))

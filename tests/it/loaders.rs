@@ -1,6 +1,5 @@
 //! Shards load as they are where people load them: `webdataset` and Hugging Face `datasets`.
 
-use crate::rig::{DATASETS, Rig, inline, wake_up};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -8,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::python;
+use support::{
+    python,
+    rig::{DATASETS, Rig, inline, wake_up},
+};
 
 /// How many pictures the origin has before it repeats them with other bytes.
 const N_FIXTURES: u64 = 14;

@@ -52,5 +52,3 @@ mod stand_in;
 mod telemetry;
 mod tidy;
 mod url_cases;
-
-use support::{ingestion, invariants, rig, world};

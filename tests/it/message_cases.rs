@@ -1,9 +1,6 @@
 //! Messages that can never work, odd ones that do, and the doors they come through.
 
-use crate::{
-    http_cases::{verdicts, verdicts_of},
-    rig::{DATASETS, Handler, Rig, envelope, inline, wait_for, wake_up},
-};
+use crate::http_cases::{verdicts, verdicts_of};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use functions_host::{
     payload::{self, Message, ScheduleStatus, Sys},
@@ -11,6 +8,7 @@ use functions_host::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
+use support::rig::{DATASETS, Handler, Rig, envelope, inline, wait_for, wake_up};
 use time::macros::datetime;
 
 /// What was recorded, in the order of arrival: queue, body, reason.

@@ -3,10 +3,12 @@
 use crate::{
     http_cases::handler,
     http_cases_raw::{Act, Raw, answer},
-    rig::{DATASETS, Handler, Rig, envelope, inline},
 };
 use serde_json::{Value, json};
-use support::origin::picture;
+use support::{
+    origin::picture,
+    rig::{DATASETS, Handler, Rig, envelope, inline},
+};
 
 /// Labels that would be dangerous as names.
 fn odd_labels() -> Vec<String> {
@@ -168,7 +170,7 @@ async fn reasons_of_rejections_hold_no_signature() {
 }
 
 async fn wait_for_lines(handler: &Handler, n: usize) {
-    crate::rig::wait_for("the log", async || {
+    support::rig::wait_for("the log", async || {
         handler.lines().iter().filter(|line| line.contains("Message rejected")).count() == n
     })
     .await;

@@ -1,6 +1,5 @@
 //! A fake Azure Monitor that answers well and badly: what the health row says each time.
 
-use crate::rig::{Handler, Rig};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -14,6 +13,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use support::rig::{Handler, Rig};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const APP: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/app";

@@ -1,8 +1,8 @@
 //! Near duplicates: what looks alike is found and kept.
 
-use crate::rig::{Rig, inline};
 use imagecheck::PerceptualHash;
 use serde_json::json;
+use support::rig::{Rig, inline};
 
 /// The place of the one variant of the photograph that shows it another way, mirrored. One that
 /// only says it is to be rotated has the pixels of the others.

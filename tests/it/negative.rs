@@ -1,16 +1,16 @@
 //! The negative controls of `doc/invariants.md`: with the product's guards taken out, the
 //! same checks that the other tests trust turn red. Each runs with the guard in place, too.
 
-use crate::{
-    fault::{Gate, sql::Sql},
-    invariants,
-    rig::{Handler, Rig, all, inline, wake_up},
-};
+use crate::fault::{Gate, sql::Sql};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
+};
+use support::{
+    invariants,
+    rig::{Handler, Rig, all, inline, wake_up},
 };
 
 /// `held` without its fence predicate.

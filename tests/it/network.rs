@@ -1,11 +1,11 @@
 //! A process without network: its job fails loudly, and runs when the network is back.
 
-use crate::{
+use crate::stand_in;
+use std::net::SocketAddr;
+use support::{
     invariants,
     rig::{DATASETS, Rig},
-    stand_in,
 };
-use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const CHUNKS: usize = 3;

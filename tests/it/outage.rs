@@ -1,18 +1,16 @@
 //! Whole jobs under a host while database, storage or disk fail in ways of their own: nothing is lost,
 //! nothing doubled, nothing charged, and the process lives.
 
-use crate::{
-    fleet, invariants,
-    rig::{Rig, wait_for},
-    stand_in,
-    world::World,
-};
+use crate::{fleet, stand_in};
 use functions_host::client::HostProcess;
 use sqlx::postgres::PgPoolOptions;
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use support::{
+    invariants,
     postgres::{Postgres, PostgresOptions, is_installed},
     proxy::Fate,
+    rig::{Rig, wait_for},
+    world::World,
 };
 
 const CHUNKS: u64 = 12;

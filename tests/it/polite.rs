@@ -3,7 +3,6 @@
 use crate::{
     http_cases::{handler, verdicts},
     http_cases_raw::{Act, Raw, answer},
-    rig::Rig,
 };
 use std::{
     collections::HashMap,
@@ -13,7 +12,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::origin::picture;
+use support::{origin::picture, rig::Rig};
 
 /// What a host that allows two downloads at a time saw.
 #[derive(Default)]

@@ -1,7 +1,8 @@
 //! How long a freed slot stays empty while chunks wait for it.
 
-use crate::{invariants, rig::Rig, stand_in};
+use crate::stand_in;
 use std::time::Duration;
+use support::{invariants, rig::Rig};
 
 /// A slot that is empty for longer is forgotten: it waits for a message that nobody sends.
 const STUCK_SECONDS: f64 = 6.0;

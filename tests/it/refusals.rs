@@ -1,7 +1,7 @@
 //! A database that refuses a statement: only a message's own values may end the message.
 
-use crate::rig::{Handler, Rig, inline};
 use serde_json::Value;
+use support::rig::{Handler, Rig, inline};
 
 /// A role that may do everything but claim.
 async fn without_the_claim(rig: &Rig) -> String {

@@ -1,8 +1,8 @@
 //! One chunk and many: slots, leases, verdicts, shards.
 
-use crate::rig::{DATASETS, Rig, all, inline, wait_for, wake_up};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::rig::{DATASETS, Rig, all, inline, wait_for, wake_up};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,11 +1,12 @@
 //! Ten thousand chunks at once, through the stand-in host.
 
-use crate::{invariants, rig::Rig, stand_in};
+use crate::stand_in;
 use functions_host::storage::Account;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
+use support::{invariants, rig::Rig};
 
 const LIMIT: i64 = 10;
 /// How long the queue is watched.

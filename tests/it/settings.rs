@@ -7,10 +7,12 @@ mod bounds;
 mod download;
 mod fleet;
 
-use crate::rig::{Handler, Output};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, process::Command, sync::LazyLock};
-use support::env;
+use support::{
+    env,
+    rig::{Handler, Output},
+};
 
 /// Nothing listens there: enough for a program that only has to start.
 const NOWHERE: [(&str, &str); 2] = [

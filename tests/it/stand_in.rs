@@ -1,6 +1,5 @@
 //! The whole way through the stand-in host; the stand-in itself against what the real host did.
 
-use crate::rig::{Rig, wait_for};
 use functions_host::{
     client::{HostOptions, HostProcess},
     conformance,
@@ -10,6 +9,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{path::Path, time::Duration};
+use support::rig::{Rig, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 

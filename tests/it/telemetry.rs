@@ -1,11 +1,11 @@
 //! What arrives at a local ingestion endpoint, and what it costs when it misbehaves.
 
-use crate::{
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use support::{
     ingestion::{Ingestion, serve},
     rig::{Handler, Rig, inline, wait_for, wake_up},
 };
-use serde_json::json;
-use std::{sync::Arc, time::Duration};
 
 /// As long as the platform's ids are.
 const INSTANCE: &str = "f8b2c1e04d7a4e6f9a3b5c7d9e1f2a4b6c8d0e2f4a6b8c0d2e4f6a8b0c2d4e6f";
@@ -38,7 +38,7 @@ async fn everything_arrives_by_its_name_and_adds_up() {
         .header("content-type", "application/json")
         .header("x-azure-functions-invocationid", "invocation-1")
         .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-00"))
-        .body(crate::rig::envelope(&wake_up(7, 0).to_string()));
+        .body(support::rig::envelope(&wake_up(7, 0).to_string()));
     assert_eq!(traced.send().await.unwrap().status(), 200);
     // Two chunks that fail for good: nothing answers.
     for index in 1..3 {

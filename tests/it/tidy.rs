@@ -1,11 +1,11 @@
 //! The shape of the code as data: who may use whom, and what may stand where.
 
-use crate::rig::Rig;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
+use support::rig::Rig;
 
 /// Who may use whom, from the ground up: a module uses only modules above its own line. `fetch/...`
 /// and its like are stages of the pipeline; a module's other files count as the module.

@@ -4,10 +4,12 @@ use crate::{
     http_cases::{handler, verdicts, verdicts_of},
     http_cases_hops::LOOPBACK,
     http_cases_raw::{Act, Raw, answer, canary},
-    rig::{DATASETS, Handler, Rig, wake_up},
 };
 use serde_json::json;
-use support::origin::picture;
+use support::{
+    origin::picture,
+    rig::{DATASETS, Handler, Rig, wake_up},
+};
 
 /// URLs that are refused as they stand, by case.
 const REFUSED: [&str; 48] = [
@@ -211,7 +213,7 @@ async fn queries_and_user_info_are_left_out_when_they_are_not_kept() {
     .to_vec();
     urls.push(rig.origin.url("/img/1?sig=CANARY"));
     urls.push(rig.origin.url("/404?sig=CANARY"));
-    let (_, answer) = handler.deliver("one", &crate::rig::inline(1, 0, &urls)).await;
+    let (_, answer) = handler.deliver("one", &support::rig::inline(1, 0, &urls)).await;
     assert!(answer["Logs"][0].as_str().unwrap().contains("1 of 10 images valid"), "{answer}");
     for name in rig.blobs.list(DATASETS, "").await.unwrap() {
         let bytes = rig.blobs.read(DATASETS, &name).await.unwrap();

@@ -1,9 +1,11 @@
 //! What must hold of a chunk that should be completed, and of its job.
 
-use crate::rig::{DATASETS, Rig, wait_for};
-use crate::world::PICTURES;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use support::{
+    rig::{DATASETS, Rig, wait_for},
+    world::PICTURES,
+};
 
 /// A chunk's row, and what its claims came to.
 #[derive(sqlx::FromRow)]

@@ -1,10 +1,10 @@
 //! A proxy in front of blob storage that holds one kind of request back until it is told.
 
-use crate::rig::{Rig, wait_for};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use support::rig::{Rig, wait_for};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{

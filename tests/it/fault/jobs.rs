@@ -1,12 +1,12 @@
 //! Jobs under cancel, retry, close, late messages and chunks side by side.
 
 use super::{Gate, PROCESSING, sql::Sql};
-use crate::{
+use serde_json::Value;
+use std::time::Duration;
+use support::{
     invariants,
     rig::{DATASETS, Handler, Rig, inline, wake_up},
 };
-use serde_json::Value;
-use std::time::Duration;
 
 async fn holds(rig: &Rig) {
     assert_eq!(invariants::violations(rig).await, Vec::<String>::new());

@@ -1,7 +1,7 @@
 //! Faults as the rows see them: leases that run out, limits that move, without a process.
 
 use super::sql::Sql;
-use crate::{
+use support::{
     invariants,
     rig::{Rig, wait_for},
 };
@@ -90,7 +90,7 @@ async fn two_suspects_at_once_are_not_both_granted() {
     for round in 0..5 {
         let ids: Vec<String> = (0..4).map(|i| format!("{round}-{i}")).collect();
         let claims = ids.iter().enumerate().map(|(i, id)| sql.claim(round * 4 + i as i32, id));
-        let answers = crate::rig::all(claims).await;
+        let answers = support::rig::all(claims).await;
         let granted = answers.iter().filter(|(answer, _)| answer == "claimed").count();
         assert!(granted <= 1, "{answers:?}");
         let suspects = "select count(*) from chunk where state = 'processing'";

@@ -1,14 +1,14 @@
 //! Whole jobs with a fault in the middle, and every invariant asked afterwards.
 
-use crate::{
-    invariants,
-    rig::{Handler, Rig, all, inline, wait_for, wake_up},
-};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
+};
+use support::{
+    invariants,
+    rig::{Handler, Rig, all, inline, wait_for, wake_up},
 };
 
 const CHUNKS: i32 = 12;

@@ -1,11 +1,11 @@
 //! The product's SQL functions, called as its processes call them.
 
-use crate::rig::Rig;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::str::FromStr as _;
+use support::rig::Rig;
 
 /// The database of a rig, seen through the product's schema.
 pub struct Sql {

@@ -1,10 +1,10 @@
 //! Settings of chunks and of the fleet: slots, leases, deadlines, attempts, places.
 
 use super::{CHUNKCTL, program};
-use crate::rig::{DATASETS, Rig, all, inline, wake_up};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
+use support::rig::{DATASETS, Rig, all, inline, wake_up};
 
 /// S1 S3 S4 S7: a handler's start writes its limits into view `capacity`.
 #[tokio::test(flavor = "multi_thread")]

@@ -44,14 +44,8 @@ impl Rig {
         let postgres = env::postgres().await.expect("Postgres starts");
         let database_url = postgres.create_database(&name).await.expect("a database");
         let pool = PgPoolOptions::new().max_connections(3).connect(&database_url).await.unwrap();
-        // Other test programs use the same emulator, and leave messages: each has accounts of its own.
-        let own =
-            std::env::current_exe().ok().and_then(|path| path.file_name().map(|n| n.to_owned()));
-        let half =
-            if own.is_some_and(|n| n.to_string_lossy().starts_with("it-")) { 0 } else { 2000 };
-        let account = half + std::process::id().wrapping_mul(97) % 1500 + n;
         let storage = env::storage().await.expect("Azurite starts");
-        let storage = azurite::with_account(&storage, account);
+        let storage = azurite::with_account(&storage, account(n));
         let blobs = Blobs::new(&storage).unwrap();
         let origin = Origin::start(OriginOptions::default()).unwrap();
         let temp = tempfile::tempdir().unwrap();
@@ -154,6 +148,23 @@ impl Rig {
     pub fn pictures(&self, n: u64) -> Vec<String> {
         (0..n).map(|i| self.origin.url(&format!("/img/{i}"))).collect()
     }
+}
+
+/// The number of the storage account of this process's rig number `n`.
+///
+/// Test programs use the same emulator, one after the other, and leave messages in its queues: each
+/// has a range of accounts of its own, and starts somewhere else in it whenever it runs.
+fn account(n: u32) -> u32 {
+    const RANGE: u32 = 1000;
+    let running = std::env::current_exe().expect("the path of the running program");
+    let name = running.file_name().unwrap_or_default().to_string_lossy();
+    let range = match name.split('-').next() {
+        Some("it") => 0,
+        Some("machine") => 1,
+        Some("chaos") => 2,
+        _ => 3,
+    };
+    range * RANGE + (std::process::id().wrapping_mul(97) + n) % RANGE
 }
 
 /// What a program said.
