@@ -19,8 +19,8 @@ use std::{
 };
 use support::{
     ingestion::{self, Ingestion},
+    programs::Output,
     proxy::{Call, Fate},
-    rig::Output,
     world::World,
 };
 use tokio::sync::Mutex as Turn;

@@ -1,48 +1,9 @@
 //! `chunkctl doctor` on set-ups that are broken in one place each.
 
-use std::{collections::BTreeMap, process::Command};
-use support::rig::{Output, Rig};
-
-/// Runs doctor with some variables replaced.
-fn doctor(rig: &Rig, replaced: &[(&str, &str)], arguments: &[&str]) -> Output {
-    let mut environment: BTreeMap<String, String> = rig.environment();
-    environment.extend(replaced.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
-    let output = Command::new(support::programs::chunkctl())
-        .env_clear()
-        .envs(environment)
-        .current_dir(rig.temp.path())
-        .arg("doctor")
-        .args(arguments)
-        .output()
-        .unwrap();
-    Output {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// The failed checks: what, problem and remedy.
-fn failures(output: &Output) -> Vec<(String, String)> {
-    let checks = output.json()["checks"].clone();
-    let failed = checks.as_array().unwrap().iter().filter(|check| check["ok"] == false);
-    let failed = failed.map(|check| {
-        let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
-        (text("what"), format!("{} | {}", text("problem"), text("remedy")))
-    });
-    failed.collect()
-}
-
-/// The check of this name failed, and what it says has all these words.
-fn names(output: &Output, what: &str, words: &[&str]) {
-    assert_eq!(output.code, Some(1), "{}", output.stdout);
-    let failures = failures(output);
-    let found = failures.iter().find(|(name, _)| name == what);
-    let (_, said) = found.unwrap_or_else(|| panic!("{what} did not fail: {failures:?}"));
-    for word in words {
-        assert!(said.contains(word), "{what} does not say {word:?}: {said}");
-    }
-}
+use support::{
+    doctor::{doctor, failures, names},
+    rig::Rig,
+};
 
 /// PR8 X13: a sound set-up passes every check; a database, a password, a storage account, a key or a
 /// schema that is wrong is named with its remedy.
@@ -79,25 +40,6 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     names(&doctor(&rig, &[], json), "schema", &["version 9999", "newer release"]);
     let text = doctor(&rig, &[], &[]);
     assert!(text.stdout.contains("FAILED  schema"), "{}", text.stdout);
-}
-
-/// X25: a temp directory on a disk that is too small, where the machine lets us make one.
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_names_a_full_temp_directory() {
-    let rig = Rig::new().await;
-    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
-    let small = rig.temp.path().join("small");
-    std::fs::create_dir(&small).unwrap();
-    let mount =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&small).output();
-    if !mount.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no small file system can be mounted here");
-        return;
-    }
-    let answer = doctor(&rig, &[("PIXCRAWLER_TEMP_DIR", small.to_str().unwrap())], &["--json"]);
-    let unmounted = Command::new("umount").arg(&small).status();
-    names(&answer, "temp space", &["4 MB free", "PIXCRAWLER_TEMP_DIR"]);
-    assert!(unmounted.is_ok_and(|status| status.success()));
 }
 
 /// Telemetry that does not arrive is named: an endpoint that is away, and one that wants a token.

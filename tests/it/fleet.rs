@@ -1,6 +1,6 @@
 //! Two hosts, each with a handler of its own, on the same queues and the same database.
 
-use functions_host::client::{HostOptions, HostProcess, stage};
+use functions_host::{client::HostProcess, rigged};
 use nix::{sys::signal::kill, unistd::Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +10,7 @@ use std::{
 };
 use support::{
     invariants,
+    job::COMPLETED,
     rig::{Rig, all, wait_for},
 };
 
@@ -18,24 +19,6 @@ const FLEET: i64 = 5;
 /// Of each process. Less than the fleet's and more than half of it: full only when both work.
 const EACH: i64 = 3;
 const CHUNKS: i64 = 40;
-const SOON: Duration = Duration::from_secs(30);
-const COMPLETED: &str = "select status = 'completed' from chunk_handler.job_progress";
-
-/// A stand-in host in an app root of its own, with this program as the handler.
-pub async fn host(rig: &Rig, name: &str, handler: &Path, extra: &[(&str, &str)]) -> HostProcess {
-    let root = rig.temp.path().join(name);
-    stage(&root, handler).unwrap();
-    let mut options = HostOptions::new(root).env("AzureWebJobsStorage", &rig.storage);
-    for (name, value) in rig.environment() {
-        options = options.env(name, value);
-    }
-    for (name, value) in extra {
-        options = options.env(*name, *value);
-    }
-    let host = HostProcess::start(options).unwrap();
-    host.ready(SOON).await.unwrap();
-    host
-}
 
 /// Two hosts with the same limits; the last of them to start writes the fleet's.
 async fn two_hosts(rig: &Rig) -> [HostProcess; 2] {
@@ -44,7 +27,8 @@ async fn two_hosts(rig: &Rig) -> [HostProcess; 2] {
     let (fleet, each) = (FLEET.to_string(), EACH.to_string());
     let limits =
         [("PIXCRAWLER_FLEET_MAX_CHUNKS", &*fleet), ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", &*each)];
-    let hosts = all(["first", "second"].map(|name| host(rig, name, handler, &limits))).await;
+    let hosts =
+        all(["first", "second"].map(|name| rigged::host_of(rig, name, handler, &limits))).await;
     hosts.try_into().unwrap()
 }
 
@@ -106,15 +90,6 @@ async fn run_job(
     let charged = "select sum(attempt)::bigint from chunk_handler.chunk_status";
     assert_eq!(rig.value::<i64>(charged).await, CHUNKS, "each chunk is charged once");
     seen
-}
-
-/// What was sent and never arrived is sent again after a minute: the minute is over.
-pub async fn a_minute_passes(rig: &Rig) {
-    rig.execute(
-        "update chunk_handler.chunk set woken_at = woken_at - interval '1 minute'
-        where state = 'pending'",
-    )
-    .await;
 }
 
 /// How many attempts of each process ended how.
@@ -182,7 +157,7 @@ async fn the_limits_hold_when_one_of_two_hosts_is_killed() {
         let over: bool = rig.value(COMPLETED).await;
         assert!(!over, "the job was over before the kill mattered");
         // What the killed host had fetched and not handed on.
-        a_minute_passes(&rig).await;
+        rig.a_minute_passes().await;
     })
     .await;
     println!("{:?} ({pid} was killed)", outcomes(&rig).await);

@@ -1,10 +1,13 @@
 //! Where a download may go on the way: redirects, names, proxies, TLS.
 
-use crate::{
-    http_cases::{IMPATIENT, handler, verdicts},
-    http_cases_raw::{Act, Raw, answer, canary, name_of_loopback, tls_fixture},
+use crate::http_cases::IMPATIENT;
+use support::{
+    canary::canary,
+    origin::picture,
+    raw::{Act, Raw, answer, tls_fixture},
+    rig::Rig,
+    verdict::{handler, verdicts},
 };
-use support::{origin::picture, rig::Rig};
 
 fn redirect(status: u16, to: &str) -> Act {
     Act::Send(answer(status, &format!("Location: {to}\r\n"), b""))
@@ -104,23 +107,6 @@ async fn five_redirects_are_followed_and_no_more() {
     assert_eq!(verdicts, ["valid", too_many, "valid", too_many]);
     assert_eq!((raw.requests("/hop/0"), raw.requests("/hop/1")), (1, 2));
     assert_eq!(rig.origin.requests("/loop"), 6);
-}
-
-/// Case 34: a name that leads to loopback is refused, asked for and redirected to.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_resolves_to_loopback_is_refused() {
-    let Some(name) = name_of_loopback() else {
-        println!("skipped: no such name in /etc/hosts");
-        return;
-    };
-    let rig = Rig::new().await;
-    let url = format!("http://{name}:{}/img/1", canary().port);
-    let target = url.clone();
-    let raw = Raw::start(move |_, _| redirect(302, &target));
-    let handler = handler(&rig, &[&raw], &[]).await;
-    let verdicts = verdicts(&rig, &handler, 1, &[url, raw.url("/")]).await;
-    assert_eq!(verdicts, ["failed url_refused"; 2]);
-    canary().assert_silent();
 }
 
 /// Case 47: no proxy of the environment is used, for nothing.

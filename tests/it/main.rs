@@ -31,8 +31,6 @@ mod fleet;
 mod host;
 mod http_cases;
 mod http_cases_hops;
-mod http_cases_raw;
-mod loaders;
 mod message_cases;
 mod monitor;
 mod message_cases_logs;

@@ -1,6 +1,5 @@
 //! Messages that can never work, odd ones that do, and the doors they come through.
 
-use crate::http_cases::{verdicts, verdicts_of};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use functions_host::{
     payload::{self, Message, ScheduleStatus, Sys},
@@ -8,7 +7,10 @@ use functions_host::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::rig::{DATASETS, Handler, Rig, envelope, inline, wait_for, wake_up};
+use support::{
+    rig::{DATASETS, Handler, Rig, envelope, inline, wait_for, wake_up},
+    verdict::{verdicts, verdicts_of},
+};
 use time::macros::datetime;
 
 /// What was recorded, in the order of arrival: queue, body, reason.

@@ -1,13 +1,11 @@
 //! What of a message and its URLs may be seen: in names, in samples, in logs, in records.
 
-use crate::{
-    http_cases::handler,
-    http_cases_raw::{Act, Raw, answer},
-};
 use serde_json::{Value, json};
 use support::{
     origin::picture,
+    raw::{Act, Raw, answer},
     rig::{DATASETS, Handler, Rig, envelope, inline},
+    verdict::handler,
 };
 
 /// Labels that would be dangerous as names.

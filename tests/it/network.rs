@@ -1,6 +1,6 @@
 //! A process without network: its job fails loudly, and runs when the network is back.
 
-use crate::stand_in;
+use functions_host::rigged;
 use std::net::SocketAddr;
 use support::{
     invariants,
@@ -41,7 +41,7 @@ async fn a_job_without_network_fails_and_a_retry_completes_it() {
     let urls: Vec<String> = (0..CHUNKS * PICTURES).map(picture).collect();
     rig.submit(1, &urls, PICTURES);
     let allowed = [("PIXCRAWLER_ALLOWED_ORIGINS", &*address.to_string())];
-    let mut host = stand_in::host(&rig, &allowed).await;
+    let mut host = rigged::host(&rig, &allowed).await;
     rig.until("select status = 'failed' from chunk_handler.job_progress").await;
     let failed = "select bool_and(status = 'failed' and error_code = 'nothing_reachable'
         and attempt = 1 and shard_blob is null) and count(*) = 3 from chunk_handler.chunk_status";

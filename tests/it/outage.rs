@@ -1,88 +1,38 @@
 //! Whole jobs under a host while database, storage or disk fail in ways of their own: nothing is lost,
 //! nothing doubled, nothing charged, and the process lives.
 
-use crate::{fleet, stand_in};
-use functions_host::client::HostProcess;
-use sqlx::postgres::PgPoolOptions;
+use functions_host::{client::HostProcess, rigged};
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use support::{
     invariants,
-    postgres::{Postgres, PostgresOptions, is_installed},
+    job::{self, COMPLETED},
     proxy::Fate,
     rig::{Rig, wait_for},
     world::World,
 };
 
-const CHUNKS: u64 = 12;
-/// Of each chunk.
-const PICTURES: usize = 4;
 /// Longer than the lease of the rig, 4 s.
 const LONGER_THAN_A_LEASE: Duration = Duration::from_secs(6);
-const COMPLETED: &str = "select status = 'completed' from chunk_handler.job_progress";
 
-/// Runs a job through a host with a fault in the middle, and asks everything afterwards.
+/// Runs a job through a host with a fault in the middle, and checks everything afterwards.
 async fn survives(rig: &Rig, extra: &[(&str, &str)], fault: impl AsyncFnOnce()) {
-    rig.origin.set_delay(Duration::from_millis(700));
-    rig.submit(1, &rig.pictures(CHUNKS * PICTURES as u64), PICTURES);
+    job::submit(rig);
     let limit = [("PIXCRAWLER_FLEET_MAX_CHUNKS", "4")];
-    let mut host = stand_in::host(rig, &[&limit, extra].concat()).await;
+    let mut host = rigged::host(rig, &[&limit, extra].concat()).await;
     let first = host.handler_pid();
-    in_the_middle(rig).await;
+    job::in_the_middle(rig).await;
     fault().await;
     // A chunk may have been noted as woken by a call whose answer was lost, and its message with it.
-    fleet::a_minute_passes(rig).await;
+    rig.a_minute_passes().await;
     rig.until(COMPLETED).await;
     lives(&host, first);
     host.stop().await.unwrap();
-    report(rig).await;
-    assert_eq!(invariants::violations(rig).await, Vec::<String>::new());
-    let charged = "select count(*) filter (where attempt = 1) = 12 and count(*) = 12
-        from chunk_handler.chunk_status where status = 'completed'";
-    assert!(rig.value::<bool>(charged).await, "a fault was charged");
-    let valid = rig.value::<i64>("select images_valid from chunk_handler.job_progress").await;
-    assert_eq!(valid, (CHUNKS * PICTURES as u64) as i64);
-}
-
-/// Chunks are running, and some are over.
-async fn in_the_middle(rig: &Rig) {
-    rig.until("select completed_chunks > 0 and active_chunks > 1 from chunk_handler.job_progress")
-        .await;
+    job::is_whole(rig).await;
 }
 
 /// The handler is the one of the start.
 fn lives(host: &HostProcess, first: Option<u32>) {
     assert_eq!(host.handler_pid(), first, "the process ended: {:#?}", host.lines());
-}
-
-async fn report(rig: &Rig) {
-    let sql = "select outcome, coalesce(error_code, ''), count(*) from chunk_handler.attempt_log
-        group by 1, 2 order by 1, 2";
-    let outcomes: Vec<(String, String, i64)> =
-        sqlx::query_as(sql).fetch_all(&rig.pool).await.unwrap();
-    println!("{outcomes:?}");
-}
-
-/// I1 I2 I3 I5 I8: the server crashes while chunks run, twice.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_of_postgres_loses_and_charges_nothing() {
-    if std::env::var("DATABASE_URL").is_ok_and(|url| !url.is_empty()) && !is_installed() {
-        println!("skipped: only a server that is given, which is not ours to crash");
-        return;
-    }
-    // Durable: a commit that was answered must be there afterwards.
-    let options = PostgresOptions { durable: true, ..PostgresOptions::default() };
-    let server = Postgres::start(options).await.unwrap();
-    let mut rig = Rig::new().await;
-    rig.database_url = server.create_database("crashing").await.unwrap();
-    rig.pool = PgPoolOptions::new().max_connections(3).connect(&rig.database_url).await.unwrap();
-    let rig = rig;
-    survives(&rig, &[], async || {
-        for _ in 0..2 {
-            server.restart_immediately().await.unwrap();
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-    })
-    .await;
 }
 
 /// I1 I2 I3 I5 I8: every connection to the database is ended, again and again.
@@ -174,7 +124,7 @@ async fn a_full_disk_charges_nothing_and_another_process_completes() {
         ("PIXCRAWLER_PER_HOST_CONCURRENCY", "64"),
         ("PIXCRAWLER_LEASE_SECONDS", "20"),
     ];
-    let mut full = fleet::host(&rig, "full", &limited_handler(&rig), &small).await;
+    let mut full = rigged::host_of(&rig, "full", &limited_handler(&rig), &small).await;
     let first = full.handler_pid();
     rig.until(
         "select count(distinct chunk_index) = 3 from chunk_handler.attempt_log
@@ -182,7 +132,7 @@ async fn a_full_disk_charges_nothing_and_another_process_completes() {
     )
     .await;
     lives(&full, first);
-    report(&rig).await;
+    job::report(&rig).await;
     let charged = "select sum(attempt)::bigint from chunk_handler.chunk_status
         where status = 'pending'";
     assert_eq!(rig.value::<Option<i64>>(charged).await.unwrap_or(0), 0);
@@ -192,10 +142,10 @@ async fn a_full_disk_charges_nothing_and_another_process_completes() {
 
     let handler = support::programs::handler();
     let handler = Path::new(&handler);
-    let mut roomy = fleet::host(&rig, "roomy", handler, &small).await;
+    let mut roomy = rigged::host_of(&rig, "roomy", handler, &small).await;
     rig.until(COMPLETED).await;
     roomy.stop().await.unwrap();
-    report(&rig).await;
+    job::report(&rig).await;
     let valid = rig.value::<i64>("select images_valid from chunk_handler.job_progress").await;
     assert_eq!(valid, 24);
     let charged = "select sum(attempt)::bigint from chunk_handler.chunk_status";

@@ -1,9 +1,5 @@
 //! Origins that want less, and origins that say nothing: what they cost the others.
 
-use crate::{
-    http_cases::{handler, verdicts},
-    http_cases_raw::{Act, Raw, answer},
-};
 use std::{
     collections::HashMap,
     sync::{
@@ -12,7 +8,12 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::{origin::picture, rig::Rig};
+use support::{
+    origin::picture,
+    raw::{Act, Raw, answer},
+    rig::Rig,
+    verdict::{handler, verdicts},
+};
 
 /// What a host that allows two downloads at a time saw.
 #[derive(Default)]

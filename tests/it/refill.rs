@@ -1,6 +1,6 @@
 //! How long a freed slot stays empty while chunks wait for it.
 
-use crate::stand_in;
+use functions_host::rigged;
 use std::time::Duration;
 use support::{invariants, rig::Rig};
 
@@ -19,7 +19,7 @@ async fn refills(limit: usize, chunk: Duration) {
     rig.origin.set_delay(chunk);
     rig.submit(1, &rig.pictures(chunks as u64), 1);
     let fleet = [("PIXCRAWLER_FLEET_MAX_CHUNKS", &*limit.to_string())];
-    let mut host = stand_in::host(&rig, &fleet).await;
+    let mut host = rigged::host(&rig, &fleet).await;
     rig.until("select status = 'completed' from chunk_handler.job_progress").await;
     host.stop().await.unwrap();
     let claims =

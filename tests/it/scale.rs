@@ -1,6 +1,6 @@
 //! Ten thousand chunks at once, through the stand-in host.
 
-use crate::stand_in;
+use functions_host::rigged;
 use functions_host::storage::Account;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -50,8 +50,7 @@ async fn order(rig: &Rig) -> Vec<i32> {
 async fn ten_thousand_chunks_are_woken_a_few_at_a_time_and_in_order() {
     let rig = Rig::new().await;
     submitted(&rig).await;
-    let mut host =
-        stand_in::host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", &LIMIT.to_string())]).await;
+    let mut host = rigged::host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", &LIMIT.to_string())]).await;
     let done = AtomicBool::new(false);
     let watch = async {
         let most = most_visible(&rig).await;

@@ -8,11 +8,8 @@ mod download;
 mod fleet;
 
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, process::Command, sync::LazyLock};
-use support::{
-    env,
-    rig::{Handler, Output},
-};
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
+use support::{env, programs::run, rig::Handler};
 
 /// Nothing listens there: enough for a program that only has to start.
 const NOWHERE: [(&str, &str); 2] = [
@@ -63,22 +60,10 @@ const DEFAULTS: [(&str, &str); 28] = [
     ("ChunkStorage", "***"),
 ];
 
-/// Runs a program to its end with exactly these variables.
-fn program(path: &str, arguments: &[&str], variables: &[(&str, &str)], directory: &Path) -> Output {
-    let mut command = Command::new(path);
-    command.env_clear().envs(variables.iter().copied()).current_dir(directory).args(arguments);
-    let output = command.output().unwrap();
-    Output {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 /// The violations that a handler with these variables ends with, beside the required ones.
 fn violations(variables: &[(&str, &str)]) -> Vec<String> {
     let all = [NOWHERE.as_slice(), &[PORT], variables].concat();
-    let output = program(&HANDLER, &[], &all, Path::new("/"));
+    let output = run(&HANDLER, &[], &all, Path::new("/"));
     assert_eq!(output.code, Some(2), "{output:?}");
     assert_eq!(output.stdout, "", "only violations are said");
     output.stderr.lines().map(str::to_owned).collect()
@@ -116,7 +101,7 @@ impl Doctor {
         let database = env::database_url().await.unwrap();
         let storage = env::storage().await.unwrap();
         let all = [&[("DATABASE_URL", database), ("ChunkStorage", &storage)], variables].concat();
-        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, directory);
+        let output = run(&CHUNKCTL, &["--json", "doctor"], &all, directory);
         Self { json: output.json(), stderr: output.stderr }
     }
 
@@ -185,7 +170,7 @@ async fn each_profile_has_the_limits_of_its_row() {
 async fn doctor_tells_people_what_a_chunk_needs() {
     let functions = [("PIXCRAWLER_ENVIRONMENT", "azure_functions")];
     let all = [NOWHERE.as_slice(), &functions, &[("PIXCRAWLER_LEASE_SECONDS", "4")]].concat();
-    let output = program(&CHUNKCTL, &["doctor"], &all, Path::new("/"));
+    let output = run(&CHUNKCTL, &["doctor"], &all, Path::new("/"));
     assert_eq!(output.code, Some(1), "its dependencies are away");
     for text in [
         "profile azure_functions",
@@ -251,7 +236,7 @@ async fn chunkctl_reads_local_settings_after_the_environment() {
     assert_eq!(lease, ("9", from_file("PIXCRAWLER_RESOURCE_LEASE_SECONDS").as_str()));
     let own = ("4", "environment (PIXCRAWLER_MAX_ATTEMPTS)");
     assert_eq!(doctor.setting("PIXCRAWLER_MAX_ATTEMPTS"), own);
-    let handler = program(&HANDLER, &[], &[PORT], directory.path());
+    let handler = run(&HANDLER, &[], &[PORT], directory.path());
     assert!(handler.stderr.contains("DATABASE_URL=not set"), "{}", handler.stderr);
 }
 
@@ -279,7 +264,7 @@ async fn logs_do_not_mix_with_json() {
     for filter in ["trace", "a=b=c"] {
         let quick = ("PIXCRAWLER_LEASE_SECONDS", "4");
         let all = [NOWHERE.as_slice(), &[quick, ("RUST_LOG", filter)]].concat();
-        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, directory.path());
+        let output = run(&CHUNKCTL, &["--json", "doctor"], &all, directory.path());
         let parsed: Result<Value, _> = serde_json::from_str(&output.stdout);
         assert!(parsed.is_ok(), "{filter}: {}", output.stdout);
     }

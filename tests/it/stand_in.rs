@@ -1,44 +1,12 @@
 //! The whole way through the stand-in host; the stand-in itself against what the real host did.
 
-use functions_host::{
-    client::{HostOptions, HostProcess},
-    conformance,
-};
+use functions_host::{conformance, rigged};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use support::rig::{Rig, wait_for};
-
-const SOON: Duration = Duration::from_secs(30);
-
-/// An app root with our host.json, functions and handler.
-fn app(rig: &Rig) -> std::path::PathBuf {
-    let root = rig.temp.path().join("app");
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["process_chunk", "control", "health_check"] {
-        std::fs::create_dir_all(root.join(folder)).unwrap();
-        let file = format!("{folder}/function.json");
-        std::fs::copy(project.join(&file), root.join(&file)).unwrap();
-    }
-    std::fs::copy(project.join("host.json"), root.join("host.json")).unwrap();
-    std::fs::copy(support::programs::handler(), root.join("handler")).unwrap();
-    root
-}
-
-/// A stand-in host that is ready, with our functions and handler in this test's world.
-pub async fn host(rig: &Rig, extra: &[(&str, &str)]) -> HostProcess {
-    let mut options = HostOptions::new(app(rig));
-    let pairs = rig.environment().into_iter();
-    let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    for (name, value) in pairs.chain(extra) {
-        options = options.env(name, value);
-    }
-    let host = HostProcess::start(options.env("AzureWebJobsStorage", &rig.storage)).unwrap();
-    host.ready(SOON).await.unwrap();
-    host
-}
 
 fn is_alive(pid: u32) -> bool {
     kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
@@ -51,7 +19,7 @@ async fn a_job_larger_than_the_fleet_runs_to_its_end() {
     let rig = Rig::new().await;
     rig.origin.set_delay(Duration::from_millis(100));
     rig.submit(1, &rig.pictures(48), 4);
-    let mut host = host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", "3")]).await;
+    let mut host = rigged::host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", "3")]).await;
     let mut most = 0;
     wait_for("the job completes", async || {
         most = most.max(rig.value::<i32>("select active_chunks from chunk_handler.capacity").await);
@@ -71,7 +39,7 @@ async fn a_stop_with_work_in_flight_leaves_no_process_and_no_lease() {
     let rig = Rig::new().await;
     rig.origin.set_delay(Duration::from_secs(60));
     rig.submit(1, &rig.pictures(6), 2);
-    let mut host = host(&rig, &[("PIXCRAWLER_LEASE_SECONDS", "600")]).await;
+    let mut host = rigged::host(&rig, &[("PIXCRAWLER_LEASE_SECONDS", "600")]).await;
     rig.until("select active_chunks = 3 from chunk_handler.capacity").await;
     let handler = host.handler_pid().unwrap();
     host.interrupt().unwrap();
@@ -88,7 +56,7 @@ async fn a_handler_stopped_alone_is_restarted_and_loses_nothing() {
     let rig = Rig::new().await;
     rig.origin.set_delay(Duration::from_millis(500));
     rig.submit(1, &rig.pictures(40), 2);
-    let mut host = host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", "2")]).await;
+    let mut host = rigged::host(&rig, &[("PIXCRAWLER_FLEET_MAX_CHUNKS", "2")]).await;
     rig.until("select completed_chunks >= 1 from chunk_handler.job_progress").await;
     let first = host.handler_pid().unwrap();
     kill(Pid::from_raw(first.cast_signed()), Signal::SIGTERM).unwrap();
@@ -104,7 +72,7 @@ async fn a_handler_stopped_alone_is_restarted_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_kills_of_the_handler_stop_the_host() {
     let rig = Rig::new().await;
-    let mut host = host(&rig, &[]).await;
+    let mut host = rigged::host(&rig, &[]).await;
     for _ in 0..3 {
         let pid = host.handler_pid().unwrap();
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();

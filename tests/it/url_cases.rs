@@ -1,14 +1,13 @@
 //! URLs that may never be asked for, through a real handler.
 
-use crate::{
-    http_cases::{handler, verdicts, verdicts_of},
-    http_cases_hops::LOOPBACK,
-    http_cases_raw::{Act, Raw, answer, canary},
-};
+use crate::http_cases_hops::LOOPBACK;
 use serde_json::json;
 use support::{
+    canary::canary,
     origin::picture,
+    raw::{Act, Raw, answer},
     rig::{DATASETS, Handler, Rig, wake_up},
+    verdict::{handler, verdicts, verdicts_of},
 };
 
 /// URLs that are refused as they stand, by case.

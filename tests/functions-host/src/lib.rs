@@ -18,6 +18,7 @@ pub mod invoke;
 pub mod log;
 pub mod payload;
 pub mod queue;
+pub mod rigged;
 pub mod script;
 pub mod storage;
 pub mod timer;

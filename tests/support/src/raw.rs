@@ -1,18 +1,17 @@
-//! A server that says byte for byte what a test wants, also against the rules of HTTP and TLS, and
-//! a canary that nobody may connect to.
+//! A server that says byte for byte what a test wants, also against the rules of HTTP and TLS.
 
+use crate::checkout::root;
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use std::{
     collections::HashMap,
-    fs,
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -139,8 +138,9 @@ impl Drop for Raw {
     }
 }
 
+/// A certificate or key of the fixtures.
 pub fn tls_fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    root().join("tests/fixtures/tls").join(name)
 }
 
 fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
@@ -230,58 +230,4 @@ pub fn head(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status} So\r\n{headers}\r\n").into_bytes();
     bytes.extend(body);
     bytes
-}
-
-/// A listener on an allowed port of loopback that hears whether the address guard holds.
-pub struct Canary {
-    pub port: u16,
-    heard: Arc<AtomicU64>,
-}
-
-/// The canary of this process.
-pub fn canary() -> &'static Canary {
-    static CANARY: LazyLock<Canary> = LazyLock::new(Canary::listen);
-    &CANARY
-}
-
-impl Canary {
-    fn listen() -> Self {
-        // The guard's own list: any other port would be refused for being one.
-        let (port, listener) = [8080, 8443, 443, 80]
-            .into_iter()
-            .find_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)))
-            .expect("one of the ports that URLs may have is free on loopback");
-        let heard = Arc::new(AtomicU64::new(0));
-        let listeners = [Some(listener), TcpListener::bind((Ipv6Addr::LOCALHOST, port)).ok()];
-        for listener in listeners.into_iter().flatten() {
-            let heard = Arc::clone(&heard);
-            thread::spawn(move || {
-                for _ in listener.incoming() {
-                    heard.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
-        let canary = Self { port, heard };
-        // It hears what comes: without this its silence would mean nothing.
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
-        while canary.heard.load(Ordering::SeqCst) == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        canary
-    }
-
-    pub fn assert_silent(&self) {
-        assert_eq!(self.heard.load(Ordering::SeqCst), 1, "a forbidden address was connected to");
-    }
-}
-
-/// A name of this machine's hosts file, other than localhost, that leads to loopback.
-pub fn name_of_loopback() -> Option<String> {
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let mut names = hosts
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("127.0.0.1"))
-        .flat_map(str::split_whitespace)
-        .filter(|name| !name.contains("localhost") && name.chars().all(|c| c.is_alphanumeric()));
-    names.next().map(str::to_owned)
 }

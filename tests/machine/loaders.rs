@@ -1,14 +1,11 @@
 //! Shards load as they are where people load them: `webdataset` and Hugging Face `datasets`.
 
+use crate::condition::python_with_loaders;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, process::Command};
 use support::{
-    python,
+    checkout::root,
     rig::{DATASETS, Rig, inline, wake_up},
 };
 
@@ -48,16 +45,10 @@ impl Found {
     }
 }
 
-/// The Python with the loaders; where there can be none, the reason is printed.
-async fn loaders() -> Option<PathBuf> {
-    let found = python::loaders().await;
-    found.inspect_err(|error| println!("skipped: no loaders on this machine: {error:#}")).ok()
-}
-
 /// Downloads shards, given as groups of (job, chunk), and loads each group.
-async fn load(rig: &Rig, python: &Path, groups: &[&[(i64, i32)]]) -> Vec<Loaded> {
-    let mut command = Command::new(python);
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/loaders/load.py"));
+async fn load(rig: &Rig, groups: &[&[(i64, i32)]]) -> Vec<Loaded> {
+    let mut command = Command::new(python_with_loaders().as_ref().unwrap());
+    command.arg(root().join("tests/machine/loaders/load.py"));
     command.arg(rig.temp.path().join("cache"));
     for group in groups {
         let mut paths = Vec::new();
@@ -109,9 +100,7 @@ fn assert_unchanged(samples: &[Sample], kept: &BTreeMap<String, Value>, turns: b
 
 /// C7: a job of every format, with labels and meta, in three chunks: both loaders give back each picture
 /// that the manifests call valid, its bytes, its size, and what was said of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn both_loaders_read_every_format_unchanged() {
-    let Some(python) = loaders().await else { return };
+pub async fn both_loaders_read_every_format_unchanged() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
     let mut urls = rig.pictures(N_FIXTURES);
@@ -144,7 +133,7 @@ async fn both_loaders_read_every_format_unchanged() {
     }
     let kept = kept(&rig, &chunks).await;
     assert_eq!(kept.len(), urls.len() - 3, "all but 404, HTML and a duplicate");
-    let [loaded] = &load(&rig, &python, &[&chunks]).await[..] else { panic!("one group") };
+    let [loaded] = &load(&rig, &[&chunks]).await[..] else { panic!("one group") };
     for (found, turns) in [(&loaded.webdataset, false), (&loaded.datasets, true)] {
         let samples = found.samples();
         assert_unchanged(samples, &kept, turns);
@@ -167,9 +156,7 @@ async fn both_loaders_read_every_format_unchanged() {
 }
 
 /// Members named after their format: `webdataset` reads any mixture, `datasets` shards of one format.
-#[tokio::test(flavor = "multi_thread")]
-async fn original_extensions_load_as_far_as_loaders_take_them() {
-    let Some(python) = loaders().await else { return };
+pub async fn original_extensions_load_as_far_as_loaders_take_them() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
     // The fixture of each format; what lies a whole round further is the same picture with other bytes.
@@ -188,7 +175,7 @@ async fn original_extensions_load_as_far_as_loaders_take_them() {
         chunks.push([(job_id, 0)]);
     }
     let groups: Vec<&[(i64, i32)]> = chunks.iter().map(|chunk| &chunk[..]).collect();
-    let loaded = load(&rig, &python, &groups).await;
+    let loaded = load(&rig, &groups).await;
     let mixed = kept(&rig, groups[0]).await;
     assert_unchanged(loaded[0].webdataset.samples(), &mixed, false);
     let Found::Refusal(refusal) = &loaded[0].datasets else {
@@ -208,9 +195,7 @@ async fn original_extensions_load_as_far_as_loaders_take_them() {
 /// A chunk of which nothing is kept has a shard without samples, which both loaders pass over; only
 /// `datasets` learns the columns from the first shard, so that this must not be the first. In
 /// `dataset.json` it is the last.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_empty_shard_is_passed_over() {
-    let Some(python) = loaders().await else { return };
+pub async fn an_empty_shard_is_passed_over() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
     handler.deliver("empty", &inline(1, 0, &[rig.origin.url("/404")])).await;
@@ -225,7 +210,7 @@ async fn an_empty_shard_is_passed_over() {
         (&json!(2), &json!(0))
     );
     let kept = kept(&rig, &[full]).await;
-    let loaded = load(&rig, &python, &[&[full, empty], &[empty, full]]).await;
+    let loaded = load(&rig, &[&[full, empty], &[empty, full]]).await;
     assert_unchanged(loaded[0].webdataset.samples(), &kept, false);
     assert_unchanged(loaded[0].datasets.samples(), &kept, true);
     assert_unchanged(loaded[1].webdataset.samples(), &kept, false);
