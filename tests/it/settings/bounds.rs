@@ -1,6 +1,6 @@
-//! What is accepted and what is refused, for each variable, and how it is said.
+//! Each variable is accepted within its bounds and refused beyond them, with a line that says so.
 
-use super::{CHUNKCTL, DEFAULTS, Doctor, HANDLER, NOWHERE, PORT, idle_handler, violations};
+use super::values::{CHUNKCTL, DEFAULTS, Doctor, HANDLER, NOWHERE, PORT, idle_handler, violations};
 use std::path::Path;
 use support::programs::run;
 

@@ -1,4 +1,4 @@
-//! Settings of downloads, seen at the origin and in the verdicts.
+//! Settings of downloads do what they say, seen at the origin and in the verdicts.
 
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};

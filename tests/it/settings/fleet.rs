@@ -1,6 +1,6 @@
-//! Settings of chunks and of the fleet: slots, leases, deadlines, attempts, places.
+//! Settings of chunks and of the fleet do what they say: slots, leases, deadlines, attempts, places.
 
-use super::CHUNKCTL;
+use super::values::CHUNKCTL;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -9,6 +9,10 @@ const PICTURES: usize = 4;
 /// Whether the one job of the rig is completed.
 pub const COMPLETED: &str = "select status = 'completed' from chunk_handler.job_progress";
 
+/// Whether a chunk of the rig is in work.
+pub const PROCESSING: &str =
+    "select exists (select from chunk_handler.chunk_status where status = 'processing')";
+
 /// Submits it, from an origin that is slow enough for something to happen meanwhile.
 pub fn submit(rig: &Rig) {
     rig.origin.set_delay(Duration::from_millis(700));

@@ -7,6 +7,7 @@ pub mod checkout;
 pub mod child;
 pub mod doctor;
 pub mod env;
+pub mod gate;
 pub mod ingestion;
 pub mod invariants;
 pub mod job;
