@@ -3,12 +3,14 @@
 use crate::{
     measure::Measured,
     photo::{Album, Way},
-    rig::Handler,
     world::{Bench, World},
 };
 use anyhow::Result;
 use std::collections::BTreeMap;
-use support::proxy::{Calls, Fate, Proxy, Wire};
+use support::{
+    proxy::{Calls, Fate, Proxy, Wire},
+    rig::Handler,
+};
 
 /// 500 images of 0.5 MB: a shard of 250 MB.
 const IMAGES: u64 = 500;

@@ -41,8 +41,6 @@ mod telemetry;
 mod throughput;
 mod world;
 
-use support::rig;
-
 use anyhow::Result;
 use measure::{Goal, Measured, Row};
 use std::process::ExitCode;

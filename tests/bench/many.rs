@@ -4,7 +4,6 @@ use crate::{
     measure::{Measured, mb, median},
     part,
     photo::{Album, Way},
-    rig::{Handler, all},
     world::{Bench, World},
 };
 use anyhow::Result;
@@ -15,6 +14,7 @@ use std::{
     thread,
     time::Duration,
 };
+use support::rig::{Handler, all};
 use tokio_util::sync::CancellationToken;
 
 const CHUNKS: u64 = 10;

@@ -2,7 +2,6 @@
 
 use crate::{
     measure::{Measured, median, ms},
-    rig::{Handler, wake_up},
     world::{Bench, World},
 };
 use anyhow::{Result, ensure};
@@ -14,7 +13,10 @@ use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
-use support::proxy::{Calls, Fate, Proxy, Wire};
+use support::{
+    proxy::{Calls, Fate, Proxy, Wire},
+    rig::{Handler, wake_up},
+};
 
 /// Each sample takes milliseconds.
 const STARTS: usize = 20;

@@ -5,7 +5,6 @@ use crate::{
     measure::{Measured, median, ms},
     part,
     photo::{Album, Scheme, Way},
-    rig::Handler,
     throughput::MEAN_BYTES,
     world::{Bench, World},
 };
@@ -18,7 +17,7 @@ use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use support::python;
+use support::{python, rig::Handler};
 
 const IMAGES: u64 = 500;
 const DOWNLOAD: &str = "

@@ -5,12 +5,12 @@ use crate::{
     measure::{Measured, ms, percentile},
     part,
     photo::{Album, Scheme, Way},
-    rig::{Handler, wake_up},
     throughput::MEAN_BYTES,
     world::{Bench, World},
 };
 use anyhow::{Result, ensure};
 use std::time::Instant;
+use support::rig::{Handler, wake_up};
 
 const IMAGES: u64 = 300;
 /// Messages for a chunk that is over: each is one claim.

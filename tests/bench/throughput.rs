@@ -5,11 +5,11 @@ use crate::{
     measure::{Measured, mb, median, ms},
     part::{self, Part},
     photo::{Album, Scheme, Way},
-    rig::Handler,
     world::{Bench, World},
 };
 use anyhow::{Result, ensure};
 use std::time::Instant;
+use support::rig::Handler;
 
 const IMAGES: u64 = 500;
 pub const MEAN_BYTES: u64 = 450_000;

@@ -5,7 +5,6 @@ use crate::{
     origin,
     part::Part,
     photo::{Album, Scheme, Way},
-    rig::Handler,
 };
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -19,6 +18,7 @@ use std::{
 use support::{
     azurite::{ACCOUNT, ACCOUNT_KEY},
     postgres::{Postgres, PostgresOptions},
+    rig::Handler,
 };
 use tokio::sync::OnceCell;
 

@@ -1,10 +1,8 @@
 //! I1-I12 and M3, asked when the work is over. Each check answers the violations it found, as sentences.
 
 use crate::{
-    invariants,
     jobs::{self, CANCELLED, Chunks, FAILING},
     machine::{TEMP_BUDGET_BYTES, secrets},
-    rig::{DATASETS, Handler, Rig},
     site::Site,
     watch::{directories, is_alive, owner, temp_root},
 };
@@ -13,6 +11,10 @@ use sqlx::Row as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+};
+use support::{
+    invariants,
+    rig::{DATASETS, Handler, Rig},
 };
 
 /// Everything that is asked once, of a fleet that has nothing left to do.

@@ -4,7 +4,6 @@ use crate::{
     jobs::{BIG, CANCELLED, INLINE, big},
     machine::Machine,
     plan::{Dice, Fault, Step},
-    rig::{envelope, inline, wake_up},
     site::{Site, Trap},
 };
 use anyhow::Result;
@@ -21,7 +20,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{env, proxy::Fate};
+use support::{
+    env,
+    proxy::Fate,
+    rig::{envelope, inline, wake_up},
+};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},

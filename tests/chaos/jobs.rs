@@ -1,7 +1,8 @@
 //! The work of a round: five jobs of small chunks, good pictures and bad URLs among them.
 
-use crate::{rig::Rig, watch::Canary};
+use crate::watch::Canary;
 use std::collections::BTreeMap;
+use support::rig::Rig;
 
 /// URLs by chunk.
 pub type Chunks = BTreeMap<(i64, i32), Vec<String>>;

@@ -1,6 +1,6 @@
 //! A machine of the fleet: a host with its handler, behind proxies, started again when it ends.
 
-use crate::{jobs::TOKEN, rig::Rig, world::World};
+use crate::jobs::TOKEN;
 use functions_host::client::{HostOptions, HostProcess};
 use nix::{
     sys::signal::{Signal, kill},
@@ -14,6 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use support::{rig::Rig, world::World};
 use tokio::sync::{Mutex as Turn, MutexGuard as Held};
 
 /// MB of temp space that a handler is told it has; it uses 80 %.

@@ -34,8 +34,6 @@ mod round;
 mod site;
 mod watch;
 
-use support::{ingestion, invariants, rig, world};
-
 use anyhow::Result;
 use clap::Parser;
 use libtest_mimic::{Arguments, Failed, Trial};

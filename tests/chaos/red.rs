@@ -4,13 +4,13 @@ use crate::{
     check,
     jobs::{self, INLINE},
     plan::Plan,
-    rig::Rig,
     watch::{self, Above, Canary, Owners},
 };
 use anyhow::{Result, ensure};
 use libtest_mimic::Failed;
 use nix::unistd::Pid;
 use std::{collections::BTreeSet, fs, net::TcpStream, time::Duration};
+use support::rig::Rig;
 
 fn names(found: &[String], id: &str) -> Result<()> {
     ensure!(found.iter().any(|text| text.starts_with(id)), "{id} is not named in {found:?}");
@@ -29,9 +29,9 @@ pub async fn rows() -> Result<()> {
     rig.submit(1, &rig.pictures(2), 2);
     let chunks = jobs::by_chunk(1, &rig.pictures(2));
     let handler = rig.handler_with(&[]).await;
-    handler.deliver("one", &crate::rig::wake_up(1, 0)).await;
+    handler.deliver("one", &support::rig::wake_up(1, 0)).await;
     rig.until("select bool_and(status = 'completed') from chunk_handler.job_progress").await;
-    handler.post("/process_chunk", "two", crate::rig::envelope("not JSON")).await;
+    handler.post("/process_chunk", "two", support::rig::envelope("not JSON")).await;
     is_clean(&check::lost(&rig, &chunks).await)?;
     is_clean(&check::failed(&rig).await)?;
     is_clean(&check::datasets(&rig).await)?;

@@ -1,13 +1,10 @@
 //! What a round is made of: a fleet behind proxies, its work, and what was done to it.
 
 use crate::{
-    ingestion::{self, Ingestion},
     jobs::{self, CHUNK_SIZE, Chunks},
     machine::{Machine, rig_with_password},
     plan::Fault,
-    rig::Output,
     watch::Canary,
-    world::World,
 };
 use anyhow::{Context as _, Result};
 use functions_host::storage::{Account, Queue};
@@ -20,7 +17,12 @@ use std::{
     },
     time::Duration,
 };
-use support::proxy::{Call, Fate};
+use support::{
+    ingestion::{self, Ingestion},
+    programs::Output,
+    proxy::{Call, Fate},
+    world::World,
+};
 use tokio::sync::Mutex as Turn;
 
 /// A call that will meet a fate, the first one that fits.

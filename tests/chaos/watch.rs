@@ -1,6 +1,6 @@
 //! What is looked at all through a round: slots, temp space, memory, and a listener nobody may meet.
 
-use crate::{invariants, machine::TEMP_BUDGET_BYTES, site::Site};
+use crate::{machine::TEMP_BUDGET_BYTES, site::Site};
 use anyhow::Result;
 use nix::{sys::signal::kill, unistd::Pid};
 use std::{
@@ -13,6 +13,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use support::invariants;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 

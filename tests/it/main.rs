@@ -18,39 +18,93 @@
     reason = "test code"
 )]
 
-mod admission;
-mod away;
-mod budget;
-mod chunkctl;
-mod contract;
-mod crash;
-mod doctor;
-mod endings;
-mod fault;
-mod fleet;
-mod host;
-mod http_cases;
-mod http_cases_hops;
-mod http_cases_raw;
-mod loaders;
-mod message_cases;
-mod monitor;
-mod message_cases_logs;
-mod near;
-mod negative;
-mod polite;
-mod network;
-mod outage;
-mod papers;
-mod refill;
-mod refusals;
-mod requirements;
-mod run;
-mod scale;
-mod settings;
-mod stand_in;
-mod telemetry;
-mod tidy;
-mod url_cases;
+/// The shape of the code, and that the papers say what is there.
+mod house {
+    mod papers;
+    mod requirements;
+    mod shape;
+}
 
-use support::{ingestion, invariants, rig, world};
+/// What the Functions host may count on: files, routes, answers, the life of the process.
+mod contract {
+    mod files;
+    mod process;
+    mod stand_in;
+}
+
+/// Each setting, through the environment of a real process.
+mod settings {
+    mod bounds;
+    mod download;
+    mod fleet;
+    mod values;
+}
+
+/// Messages, good and bad, and what of them may be seen.
+mod message {
+    mod cases;
+    mod logs;
+}
+
+/// URLs, answers and origins, and what becomes of the images behind them.
+mod download {
+    mod answers;
+    mod hops;
+    mod origins;
+    mod urls;
+}
+
+/// One chunk: its shard, its manifest, its row, and what it may use.
+mod chunk {
+    mod budget;
+    mod near_duplicates;
+    mod run;
+}
+
+/// What the statements in SQL decide.
+mod state {
+    mod admission;
+    mod endings;
+    mod refusals;
+    mod rows;
+    pub mod sql;
+}
+
+/// Processes and services that stop, end or are away.
+mod fault {
+    mod away;
+    mod controls;
+    mod crash;
+    mod ended;
+    mod network;
+    mod outage;
+    mod stopped;
+}
+
+/// Several hosts, and many chunks.
+mod fleet {
+    mod refill;
+    mod scale;
+    mod two_hosts;
+}
+
+/// Jobs that are cancelled, tried again and closed.
+mod jobs {
+    mod control;
+}
+
+/// The health row, and what Azure Monitor adds to it.
+mod health {
+    mod monitor;
+}
+
+/// What arrives at Application Insights.
+mod telemetry {
+    mod ingestion;
+}
+
+/// The command line.
+mod command {
+    mod chunkctl;
+    mod doctor;
+}

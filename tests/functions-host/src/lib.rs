@@ -19,6 +19,7 @@ mod invoke;
 mod log;
 pub mod payload;
 mod queue;
+pub mod rigged;
 mod script;
 pub mod storage;
 mod strikes;

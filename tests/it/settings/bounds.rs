@@ -1,9 +1,8 @@
-//! What is accepted and what is refused, for each variable, and how it is said.
+//! Each variable is accepted within its bounds and refused beyond them, with a line that says so.
 
-use super::{
-    CHUNKCTL, DEFAULTS, Doctor, HANDLER, NOWHERE, PORT, idle_handler, program, violations,
-};
+use super::values::{CHUNKCTL, DEFAULTS, Doctor, HANDLER, NOWHERE, PORT, idle_handler, violations};
 use std::path::Path;
+use support::programs::run;
 
 /// A numeric setting: the value below the least one, the least, the largest, and the one above.
 struct Bounds(&'static str, [&'static str; 4]);
@@ -159,7 +158,7 @@ fn every_violation_is_one_line_without_secrets() {
     ] {
         let all = [bad.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", port)]].concat();
         let arguments: &[&str] = if program_path == CHUNKCTL.as_str() { &["doctor"] } else { &[] };
-        let output = program(program_path, arguments, &all, Path::new("/"));
+        let output = run(program_path, arguments, &all, Path::new("/"));
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:?}");
         assert!(!output.stderr.contains("hush"), "{}", output.stderr);
         let starts = [
@@ -174,7 +173,7 @@ fn every_violation_is_one_line_without_secrets() {
             assert!(output.stderr.lines().any(|line| line.starts_with(start)), "no line {start}");
         }
     }
-    let nothing = program(&HANDLER, &[], &[], Path::new("/"));
+    let nothing = run(&HANDLER, &[], &[], Path::new("/"));
     let names: Vec<&str> = nothing.stderr.lines().filter_map(|l| l.split('=').next()).collect();
     assert_eq!(nothing.code, Some(2));
     assert_eq!(names, ["FUNCTIONS_CUSTOMHANDLER_PORT", "DATABASE_URL", "ChunkStorage"]);
@@ -189,7 +188,7 @@ fn what_the_clients_refuse_is_a_violation() {
         [("ChunkStorage", key), ("DATABASE_URL", "postgres://u@127.0.0.1:1/x?sslmode=sometimes")]
     {
         let all = [NOWHERE.as_slice(), &[PORT, (name, value)]].concat();
-        let output = program(&HANDLER, &[], &all, Path::new("/"));
+        let output = run(&HANDLER, &[], &all, Path::new("/"));
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.starts_with(&format!("{name}=***: ")), "{output:?}");
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
@@ -236,14 +235,14 @@ async fn storage_is_named_in_several_ways() {
     let database = [NOWHERE[0], ("PIXCRAWLER_LEASE_SECONDS", "4"), PORT];
     let doctor = |variables: &[(&str, &str)]| {
         let all = [database.as_slice(), variables].concat();
-        let output = program(&CHUNKCTL, &["--json", "doctor"], &all, Path::new("/"));
+        let output = run(&CHUNKCTL, &["--json", "doctor"], &all, Path::new("/"));
         assert!(!output.stdout.contains("aHVzaA"), "{}", output.stdout);
         Doctor { json: output.json(), stderr: output.stderr }
     };
     let fallback = doctor(&[("AzureWebJobsStorage", account)]);
     assert_eq!(fallback.setting("ChunkStorage"), ("***", "environment (AzureWebJobsStorage)"));
     let all = [database.as_slice(), &[("AzureWebJobsStorage", account)]].concat();
-    let handler = program(&HANDLER, &[], &all, Path::new("/"));
+    let handler = run(&HANDLER, &[], &all, Path::new("/"));
     assert_eq!(handler.code, Some(2));
     assert!(handler.stderr.starts_with("ChunkStorage=not set: is required"), "{}", handler.stderr);
 
@@ -258,41 +257,4 @@ async fn storage_is_named_in_several_ways() {
         assert_eq!(named.setting(name), (value, format!("environment ({name})").as_str()));
     }
     assert!(!named.names().contains(&"ChunkStorage"));
-}
-
-/// P4: the memory limit is that of the process's own group, whichever version; two words mean none.
-#[test]
-fn the_memory_limit_comes_from_the_control_group() {
-    let doctor = |file: &str, text: &str| {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join(file.trim_start_matches('/'));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-        let root = root.path().to_str().unwrap();
-        let chunkctl = CHUNKCTL.as_str();
-        let script = format!("mount --bind {root} /sys/fs/cgroup && exec {chunkctl} --json doctor");
-        let path = std::env::var("PATH").unwrap();
-        let quick = [NOWHERE[0], NOWHERE[1], ("PIXCRAWLER_LEASE_SECONDS", "4"), ("PATH", &path)];
-        program("unshare", &["--mount", "sh", "-c", &script], &quick, Path::new("/"))
-    };
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let v2 = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("");
-    let v1 = groups.lines().find_map(|line| line.split_once(":memory:")).map_or("", |(_, p)| p);
-    let (v2, v1) = (format!("{v2}/memory.max"), format!("memory{v1}/memory.limit_in_bytes"));
-    for (file, text, found) in [
-        (&v2, "536870912\n", "512 MB"),
-        (&v2, "max\n", "none"),
-        (&v1, "268435456\n", "256 MB"),
-        (&v1, "9223372036854771712\n", "none"),
-    ] {
-        let output = doctor(file, text);
-        if output.stdout.is_empty() {
-            println!("skipped: no mount namespace here: {}", output.stderr);
-            return;
-        }
-        let checks = output.json()["checks"].clone();
-        let mut checks = checks.as_array().unwrap().iter();
-        let memory = checks.find(|check| check["what"] == "memory limit").unwrap();
-        assert_eq!(memory["found"], found, "{file} {text:?}");
-    }
 }

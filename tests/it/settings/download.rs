@@ -1,8 +1,8 @@
-//! Settings of downloads, seen at the origin and in the verdicts.
+//! Settings of downloads do what they say, seen at the origin and in the verdicts.
 
-use crate::rig::{DATASETS, Handler, Rig, all, inline};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
+use support::rig::{DATASETS, Handler, Rig, all, inline};
 
 /// The reason of each URL, in the order of the list; none for a valid one.
 fn reasons(manifest: &Value) -> Vec<Option<String>> {

@@ -1,10 +1,13 @@
-//! Settings of chunks and of the fleet: slots, leases, deadlines, attempts, places.
+//! Settings of chunks and of the fleet do what they say: slots, leases, deadlines, attempts, places.
 
-use super::{CHUNKCTL, program};
-use crate::rig::{DATASETS, Rig, all, inline, wake_up};
+use super::values::CHUNKCTL;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
+use support::{
+    programs::run,
+    rig::{DATASETS, Rig, all, inline, wake_up},
+};
 
 /// S1 S3 S4 S7: a handler's start writes its limits into view `capacity`.
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +202,7 @@ async fn chunks_live_in_the_containers_that_are_set() {
     let variables: Vec<(&str, &str)> = common.chain(settings).collect();
     let list = rig.list("urls.txt", &rig.pictures(5));
     let submit = ["--json", "submit", "--job-id", "1", "--urls", list.to_str().unwrap()];
-    let output = program(&CHUNKCTL, &submit, &variables, rig.temp.path());
+    let output = run(&CHUNKCTL, &submit, &variables, rig.temp.path());
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_eq!(output.json()["chunks"], 3);
     assert_eq!(rig.blobs.list("other-sources", "job_1/").await.unwrap().len(), 3);

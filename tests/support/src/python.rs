@@ -23,7 +23,7 @@ pub async fn loaders() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os(LOADERS_PYTHON) {
         return Ok(given.into());
     }
-    environment("loaders", "tests/it/loaders/requirements.txt").await
+    environment("loaders", "tests/machine/loaders/requirements.txt").await
 }
 
 /// A Python with `img2dataset`.

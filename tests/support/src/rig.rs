@@ -6,7 +6,7 @@ use crate::{
     env,
     origin::{Origin, OriginOptions},
     postgres::free_port,
-    programs,
+    programs::{self, Output},
 };
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row, postgres::PgPoolOptions};
@@ -44,14 +44,8 @@ impl Rig {
         let postgres = env::postgres().await.expect("Postgres starts");
         let database_url = postgres.create_database(&name).await.expect("a database");
         let pool = PgPoolOptions::new().max_connections(3).connect(&database_url).await.unwrap();
-        // Other test programs use the same emulator, and leave messages: each has accounts of its own.
-        let own =
-            std::env::current_exe().ok().and_then(|path| path.file_name().map(|n| n.to_owned()));
-        let half =
-            if own.is_some_and(|n| n.to_string_lossy().starts_with("it-")) { 0 } else { 2000 };
-        let account = half + std::process::id().wrapping_mul(97) % 1500 + n;
         let storage = env::storage().await.expect("Azurite starts");
-        let storage = azurite::with_account(&storage, account);
+        let storage = azurite::with_account(&storage, account(n));
         let blobs = Blobs::new(&storage).unwrap();
         let origin = Origin::start(OriginOptions::default()).unwrap();
         let temp = tempfile::tempdir().unwrap();
@@ -89,14 +83,16 @@ impl Rig {
 
     /// Runs chunkctl to its end.
     pub fn chunkctl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(programs::chunkctl());
-        command.env_clear().envs(self.environment()).current_dir(self.temp.path()).args(arguments);
-        let output = command.output().unwrap();
-        Output {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        self.chunkctl_with(&[], arguments)
+    }
+
+    /// The same with some variables replaced.
+    pub fn chunkctl_with(&self, replaced: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let environment = self.environment();
+        let own = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // Of two with one name the last one counts.
+        let variables: Vec<_> = own.chain(replaced.iter().copied()).collect();
+        programs::run(&programs::chunkctl(), arguments, &variables, self.temp.path())
     }
 
     /// Writes a list of URLs and returns its path.
@@ -140,6 +136,15 @@ impl Rig {
         sqlx::query(sql).execute(&self.pool).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
+    /// What was sent and never arrived is sent again after a minute: the minute is over.
+    pub async fn a_minute_passes(&self) {
+        self.execute(
+            "update chunk_handler.chunk set woken_at = woken_at - interval '1 minute'
+            where state = 'pending'",
+        )
+        .await;
+    }
+
     pub async fn manifest(&self, job_id: i64, index: i32) -> Value {
         let name = format!("job_{job_id}/chunks/chunk_{index:05}.manifest.json");
         serde_json::from_slice(&self.blobs.read(DATASETS, &name).await.unwrap()).unwrap()
@@ -156,19 +161,21 @@ impl Rig {
     }
 }
 
-/// What a program said.
-#[derive(Debug)]
-pub struct Output {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Output {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(self.stdout.trim())
-            .unwrap_or_else(|e| panic!("{e}: {} {}", self.stdout, self.stderr))
-    }
+/// The number of the storage account of this process's rig number `n`.
+///
+/// Test programs use the same emulator, one after the other, and leave messages in its queues: each
+/// has a range of accounts of its own, and starts somewhere else in it whenever it runs.
+fn account(n: u32) -> u32 {
+    const RANGE: u32 = 1000;
+    let running = std::env::current_exe().expect("the path of the running program");
+    let name = running.file_name().unwrap_or_default().to_string_lossy();
+    let range = match name.split('-').next() {
+        Some("it") => 0,
+        Some("machine") => 1,
+        Some("chaos") => 2,
+        _ => 3,
+    };
+    range * RANGE + (std::process::id().wrapping_mul(97) + n) % RANGE
 }
 
 /// Waits for something that must happen, for a minute at most.

@@ -1,0 +1,59 @@
+//! `chunkctl doctor` names the one thing that is broken in a set-up, and what to do.
+
+use support::{
+    doctor::{doctor, failures, names},
+    rig::Rig,
+};
+
+/// PR8 X13: a sound set-up passes every check; a database, a password, a storage account, a key or a
+/// schema that is wrong is named with its remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_is_broken_and_what_to_do() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let sound = doctor(&rig, &[], &["--json"]);
+    assert_eq!((sound.code, failures(&sound)), (Some(0), Vec::new()), "{}", sound.stdout);
+    let json = &["--json"][..];
+    let closed = "postgres://u:p@127.0.0.1:1/db";
+    names(&doctor(&rig, &[("DATABASE_URL", closed)], json), "Postgres", &["is the server up"]);
+    let (before, after) = rig.database_url.split_once("://").unwrap();
+    let (_, host) = after.split_once('@').unwrap();
+    // Roles of the test server may need no password: a role that does not exist is refused too.
+    let wrong = format!("{before}://nobody-of-that-name:wrong@{host}");
+    let answer = doctor(&rig, &[("DATABASE_URL", &wrong)], json);
+    names(&answer, "Postgres", &["nobody-of-that-name", "DATABASE_URL"]);
+    let dead =
+        rig.storage.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.2:");
+    names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["check ChunkStorage"]);
+    let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
+    let other = rig.storage.replace(key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkgd3Jvbmc=");
+    let answer = doctor(&rig, &[("ChunkStorage", &other)], json);
+    names(&answer, "blob storage", &["refused", "key"]);
+    names(&answer, "queue storage", &["key"]);
+    assert!(!answer.stdout.contains(key), "I11: the key is shown");
+    rig.execute(
+        "insert into chunk_handler._sqlx_migrations
+            (version, description, success, checksum, execution_time)
+        values (9999, 'of the future', true, '', 0)",
+    )
+    .await;
+    names(&doctor(&rig, &[], json), "schema", &["version 9999", "newer release"]);
+    let text = doctor(&rig, &[], &[]);
+    assert!(text.stdout.contains("FAILED  schema"), "{}", text.stdout);
+}
+
+/// Telemetry that does not arrive is named: an endpoint that is away, and one that wants a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_says_when_alerts_would_see_nothing() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let refusing = axum::Router::new()
+        .fallback(axum::routing::any(async || axum::http::StatusCode::UNAUTHORIZED));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, refusing).await });
+    let connection = format!("InstrumentationKey=k;IngestionEndpoint=http://{address}/");
+    let replaced = [("APPLICATIONINSIGHTS_CONNECTION_STRING", connection.as_str())];
+    let answer = tokio::task::block_in_place(|| doctor(&rig, &replaced, &["--json"]));
+    names(&answer, "telemetry", &["401", "Monitoring Metrics Publisher"]);
+}

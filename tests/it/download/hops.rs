@@ -1,0 +1,170 @@
+//! A redirect, a proxy or a bad certificate leads no download to where it may not go.
+
+use super::answers::IMPATIENT;
+use support::{
+    canary::canary,
+    origin::picture,
+    raw::{Act, Raw, answer, tls_fixture},
+    rig::Rig,
+    verdict::{handler, verdicts},
+};
+
+fn redirect(status: u16, to: &str) -> Act {
+    Act::Send(answer(status, &format!("Location: {to}\r\n"), b""))
+}
+
+fn good(path: &str) -> Act {
+    Act::Send(answer(200, "", &picture::jpeg(1, path)))
+}
+
+/// Cases 37, 38: what may not be asked for may not be redirected to either, however it is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_to_a_forbidden_address_is_refused() {
+    let rig = Rig::new().await;
+    let port = canary().port;
+    let origin = rig.origin.address();
+    let mut targets: Vec<String> = [
+        "file:///etc/passwd",
+        "ftp://93.184.216.34/a",
+        "data:image/png;base64,AAAA",
+        "gopher://93.184.216.34/",
+        "javascript:alert(1)",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://168.63.129.16/?comp=versions",
+        "http://10.0.0.1/",
+        "http://[fc00::1]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://93.184.216.34:22/",
+        "http://93.184.216.34:0/",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for host in LOOPBACK {
+        targets.push(format!("http://{host}:{port}/"));
+    }
+    targets.push(format!("//127.0.0.1:{port}/"));
+    targets.push(format!("http:\\\\127.0.0.1:{port}\\"));
+    targets.push(format!("http:///127.0.0.1:{port}/"));
+    targets.push(format!("http://user:pw@{origin}/img/1"));
+    targets.push(format!("http://{origin}@127.0.0.1:{port}/"));
+    let n = targets.len();
+    let raw = Raw::start(move |path, _| {
+        let n: usize = path.trim_start_matches('/').parse().unwrap();
+        redirect([301, 302, 303, 307, 308][n % 5], &targets[n])
+    });
+    let handler = handler(&rig, &[&raw], &[]).await;
+    let urls: Vec<String> = (0..n).map(|n| raw.url(&format!("/{n}"))).collect();
+    let verdicts = verdicts(&rig, &handler, 1, &urls).await;
+    let wrong: Vec<_> =
+        verdicts.iter().enumerate().filter(|(_, v)| *v != "failed url_refused").collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(rig.origin.total(), 0, "user info is refused also for an allowed address");
+    assert!((0..n).all(|n| raw.requests(&format!("/{n}")) == 1), "refused is final");
+    canary().assert_silent();
+}
+
+/// Ways to write an address of loopback.
+pub const LOOPBACK: [&str; 22] = [
+    "127.0.0.1",
+    "localhost",
+    "localhost.",
+    "LOCALHOST",
+    "a.localhost",
+    "127.1",
+    "127.0.0.1.",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "0",
+    "0.0.0.0",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[2002:7f00:1::]",
+    "127.255.255.254",
+    "%31%32%37.0.0.1",
+    "%6cocalhost",
+];
+
+/// Case 39: five redirects are followed, a sixth is not, nor is a loop. Relative ones work.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_redirects_are_followed_and_no_more() {
+    let rig = Rig::new().await;
+    let to_origin = rig.origin.url("/img/7");
+    let raw = Raw::start(move |path, _| match path.trim_start_matches("/hop/").parse::<u8>() {
+        Ok(0) => good(path),
+        Ok(left) => redirect(307, &format!("{}#part", left - 1)),
+        Err(_) => redirect(302, &to_origin),
+    });
+    let handler = handler(&rig, &[&raw], &[]).await;
+    let mut urls = ["/hop/5", "/hop/6", "/away"].map(|path| raw.url(path)).to_vec();
+    urls.push(rig.origin.url("/loop"));
+    let verdicts = verdicts(&rig, &handler, 1, &urls).await;
+    let too_many = "failed too_many_redirects";
+    assert_eq!(verdicts, ["valid", too_many, "valid", too_many]);
+    assert_eq!((raw.requests("/hop/0"), raw.requests("/hop/1")), (1, 2));
+    assert_eq!(rig.origin.requests("/loop"), 6);
+}
+
+/// Case 47: no proxy of the environment is used, for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_of_the_environment_are_ignored() {
+    let rig = Rig::new().await;
+    let proxy = Raw::start(|_, _| Act::Close(Vec::new()));
+    let at = proxy.url("");
+    let names =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let handler = rig.handler_with(&names.map(|name| (name, at.as_str()))).await;
+    let verdicts = verdicts(&rig, &handler, 1, &rig.pictures(3)).await;
+    assert_eq!((verdicts, proxy.connections()), (vec!["valid".to_owned(); 3], 0));
+}
+
+/// Case 71: expired, self-signed and for another name, each asked once; a good certificate works.
+/// A redirect from https to http is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_certificates_are_refused_and_not_asked_again() {
+    let rig = Rig::new().await;
+    let down = rig.origin.url("/img/1");
+    let trusted = Raw::tls("good.pem", move |path, _| match path {
+        "/down" => redirect(302, &down),
+        "/across" => redirect(302, "/picture"),
+        _ => good(path),
+    });
+    let bad = ["expired.pem", "wrong_name.pem", "self_signed.pem"]
+        .map(|certificate| Raw::tls(certificate, |path, _| good(path)));
+    let authority = tls_fixture("ca.pem");
+    let extra = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    let servers = [&trusted, &bad[0], &bad[1], &bad[2]];
+    let handler = handler(&rig, &servers, &extra).await;
+    let mut urls = ["/good", "/across", "/down"].map(|path| trusted.url(path)).to_vec();
+    urls.extend(bad.iter().map(|server| server.url("/")));
+    let verdicts = verdicts(&rig, &handler, 1, &urls).await;
+    let tls = "failed tls";
+    assert_eq!(verdicts, ["valid", "valid", "failed bad_redirect", tls, tls, tls]);
+    assert_eq!(bad.each_ref().map(Raw::connections), [1, 1, 1]);
+    assert_eq!(bad.each_ref().map(|server| server.requests("/")), [0, 0, 0]);
+    assert_eq!(rig.origin.total(), 0);
+}
+
+/// Case 72: a handshake that hangs is a timeout, tried again within the chunk's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_hangs_is_a_timeout() {
+    let rig = Rig::new().await;
+    let silent = Raw::silent();
+    let handler = handler(&rig, &[&silent], &IMPATIENT).await;
+    let verdicts = verdicts(&rig, &handler, 1, &[silent.url("/"), rig.origin.url("/img/1")]).await;
+    assert_eq!(verdicts, ["failed timeout", "valid"]);
+    assert_eq!(silent.connections(), 4);
+}
+
+/// Case 71: a server that does not speak TLS, or not ours, is refused like a bad certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_instead_of_a_handshake_is_tls() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let urls = [format!("https://{}/", rig.origin.address()), rig.origin.url("/img/1")];
+    assert_eq!(verdicts(&rig, &handler, 1, &urls).await, ["failed tls", "valid"]);
+}

@@ -1,0 +1,99 @@
+//! A database that refuses a statement: only a message's own values may end the message.
+
+use serde_json::Value;
+use support::rig::{Handler, Rig, inline};
+
+/// A role that may do everything but claim.
+async fn without_the_claim(rig: &Rig) -> String {
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let name = rig.database_url.rsplit('/').next().unwrap().to_owned();
+    let role = format!("limited_{name}");
+    for statement in [
+        format!("create role {role} login password 'limited'"),
+        format!("grant create on database {name} to {role}"),
+        format!("grant usage, create on schema chunk_handler to {role}"),
+        format!("grant all on all tables in schema chunk_handler to {role}"),
+        "revoke execute on function chunk_handler.claim from public".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
+    }
+    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
+    format!("postgres://{role}:limited@{server}")
+}
+
+/// The message is held while `mend` is not run, and its chunk completes afterwards.
+async fn held_until(rig: &Rig, handler: &Handler, mend: &'static str) {
+    let message = inline(1, 0, &rig.pictures(2));
+    let (answered, ()) = tokio::join!(handler.deliver("held", &message), async {
+        handler.line("no answer yet, asking again").await;
+        assert_eq!(rejected(rig).await, 0);
+        rig.execute(mend).await;
+    });
+    assert_eq!(answered.0, 200, "{}", answered.1);
+    assert!(said(&answered.1).contains("completed"), "{}", answered.1);
+    assert_eq!(rejected(rig).await, 0);
+    let status = "select status from chunk_handler.chunk_status";
+    assert_eq!(rig.value::<String>(status).await, "completed");
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
+}
+
+async fn rejected(rig: &Rig) -> i64 {
+    rig.value("select count(*) from chunk_handler.rejected_message").await
+}
+
+fn said(answer: &Value) -> &str {
+    answer["Logs"][0].as_str().unwrap_or_default()
+}
+
+/// H8 I9: a role without the right to claim loses no message; the chunk runs when the right is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_a_right_loses_no_message() {
+    let rig = Rig::new().await;
+    let url = without_the_claim(&rig).await;
+    let handler = rig.handler_with(&[("DATABASE_URL", &url)]).await;
+    let mend = "grant execute on function chunk_handler.claim to public";
+    held_until(&rig, &handler, mend).await;
+}
+
+/// H8 I9: nor does a schema whose function is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_gone_loses_no_message() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.execute("alter function chunk_handler.claim rename to claimed").await;
+    let mend = "alter function chunk_handler.claimed rename to claim";
+    held_until(&rig, &handler, mend).await;
+}
+
+/// H8: a drain ends the hold, and the host delivers the message again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_claim_is_redelivered_when_the_process_drains() {
+    let rig = Rig::new().await;
+    let url = without_the_claim(&rig).await;
+    let handler = rig.handler_with(&[("DATABASE_URL", &url)]).await;
+    let message = inline(1, 0, &rig.pictures(1));
+    let (answered, ()) = tokio::join!(handler.deliver("held", &message), async {
+        handler.line("no answer yet, asking again").await;
+        handler.signal(nix::sys::signal::Signal::SIGTERM);
+    });
+    assert_eq!(answered.0, 503, "{}", answered.1);
+    assert_eq!(rejected(&rig).await, 0);
+}
+
+/// I9: values that the database cannot store end the message, which is recorded with the reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_values_cannot_be_stored_is_recorded() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.execute("alter table chunk_handler.chunk add check (priority <> 9)").await;
+    let mut message = inline(1, 0, &rig.pictures(1));
+    message["priority"] = 9.into();
+    let (status, answer) = handler.deliver("unstorable", &message).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(said(&answer).contains("cannot store the message"), "{answer}");
+    let reason = "select reason from chunk_handler.rejected_message";
+    assert!(rig.value::<String>(reason).await.contains("chunk_priority_check"));
+    // The same complaint about a chunk that is known already is not the message's fault.
+    message["priority"] = 5.into();
+    assert_eq!(handler.deliver("good", &message).await.0, 200);
+}

@@ -1,0 +1,84 @@
+//! Tests that need something of the machine: a server program, a name, a mount, Python.
+//!
+//! Where it is missing the test is ignored, with the reason before its name, and counted as such.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
+    clippy::large_futures,
+    let_underscore_drop,
+    unreachable_pub,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod condition;
+mod control;
+mod database;
+mod loaders;
+mod loopback;
+mod mounted;
+mod python;
+
+use condition::Condition;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::{future::Future, process::ExitCode};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = trials(&arguments);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trials(arguments: &Arguments) -> Vec<Trial> {
+    macro_rules! trials {
+        ($($module:ident::$name:ident needs $condition:ident;)*) => {
+            vec![$(trial(arguments, stringify!($name), condition::$condition, || {
+                block_on($module::$name())
+            })),*]
+        };
+    }
+    trials![
+        control::a_missing_condition_is_ignored_and_never_passed needs nothing;
+        database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
+        loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
+        mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;
+        mounted::doctor_names_a_full_temp_directory needs mount_namespace;
+        python::samples_are_consecutive_pairs_for_pythons_tarfile needs python;
+        loaders::both_loaders_read_every_format_unchanged needs loaders;
+        loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;
+        loaders::an_empty_shard_is_passed_over needs loaders;
+    ]
+}
+
+/// A test that is ignored with the reason where its condition is not met.
+fn trial(
+    arguments: &Arguments,
+    name: &str,
+    condition: Condition,
+    run: impl FnOnce() + Send + 'static,
+) -> Trial {
+    // Finding out may mean to install something: only for a test that is going to run.
+    let filter = arguments.filter.as_deref();
+    let is_chosen = !arguments.list && filter.is_none_or(|filter| name.contains(filter));
+    let missing = if is_chosen { condition().err() } else { None };
+    let test = move || {
+        run();
+        Ok::<(), Failed>(())
+    };
+    let trial = Trial::test(name, test).with_ignored_flag(missing.is_some());
+    trial.with_kind(missing.unwrap_or_default())
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test)
+}
