@@ -54,11 +54,13 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     Ok(ExitCode::from(step(tests).await?))
 }
 
-/// The Python that the tests of loaders use; they are skipped where there can be none.
+/// The Python that the tests of loaders use; where there can be none, those tests are ignored.
 async fn loaders(are_wanted: bool) -> Result<Option<PathBuf>> {
     if !are_wanted {
         return Ok(None);
     }
     let python = python::loaders().await;
-    Ok(python.inspect_err(|error| eprintln!("skipped: tests of loaders: {error:#}")).ok())
+    Ok(python
+        .inspect_err(|error| eprintln!("no loaders, so their tests will be ignored: {error:#}"))
+        .ok())
 }
