@@ -13,8 +13,10 @@ pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, MessageError, Mode, Output,
     OutputExtension, Source, Validation,
 };
-pub(crate) use report::MANIFEST_SCHEMA;
-pub use report::{Completion, ItemReport, Manifest, NearDuplicate, ShardRef, Totals, Traffic, hex};
+pub use report::{
+    Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
+    hex,
+};
 pub use source::ListFormat;
 pub use verdict::{Reason, Status};
 

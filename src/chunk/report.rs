@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The schema word of every manifest.
-pub(crate) const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
+pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
 
 /// What became of one URL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
