@@ -20,6 +20,7 @@
 
 /// The shape of the code, and that the papers say what is there.
 mod house {
+    mod cases;
     mod papers;
     mod requirements;
     mod shape;

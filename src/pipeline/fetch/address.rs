@@ -215,71 +215,24 @@ mod tests {
         }
     }
 
-    /// Cases 1-33, 40-46 of the catalogue; I12.
+    /// The URLs of the table with this outcome.
+    fn urls(outcome: &str) -> Vec<String> {
+        let rows = support::cases::rows("urls").into_iter().filter(|row| row.outcome == outcome);
+        rows.map(|row| row.input.replace("{port}", "8080")).collect()
+    }
+
+    /// Cases 1-33, 40-42, 44-46; I12.
     #[test]
     fn refused_urls_never_get_a_connection() {
-        let long = format!("http://example.com/{}", "a".repeat(3_000_000));
-        for url in [
-            "file:///etc/passwd",
-            "ftp://example.com/a",
-            "data:image/png;base64,AAAA",
-            "gopher://example.com",
-            "javascript:alert(1)",
-            "//example.com/x",
-            "",
-            "   ",
-            &long,
-            "http:///etc/passwd",
-            "http:example.com/",
-            "http://user:pw@example.com/",
-            "http://good.com@127.0.0.1/",
-            "http://127.0.0.1/",
-            "http://localhost/",
-            "http://localhost./",
-            "http://LOCALHOST/",
-            "http://a.localhost/",
-            "http://127.1/",
-            "http://2130706433/",
-            "http://0x7f000001/",
-            "http://0177.0.0.1/",
-            "http://１２７.０.０.１/",
-            "http://0/",
-            "http://0.0.0.0/",
-            "http://[::1]/",
-            "http://[::]/",
-            "http://[::ffff:127.0.0.1]/",
-            "http://[::ffff:a9fe:a9fe]/",
-            "http://[64:ff9b::a9fe:a9fe]/",
-            "http://[2002:7f00:1::]/",
-            "http://169.254.169.254/",
-            "http://168.63.129.16/",
+        let of_table = urls("refused");
+        assert!(of_table.len() > 80, "the table is read");
+        let of_this_guard = [
             "http://identity.example:8080/",
             "http://identity.example.:8080/",
             "http://identity.example/",
             "http://127.0.0.1:9998/",
-            "http://10.0.0.1/",
-            "http://100.64.0.1/",
-            "http://172.16.0.1/",
-            "http://192.0.0.1/",
-            "http://192.168.0.1/",
-            "http://198.18.0.1/",
-            "http://[fc00::1]/",
-            "http://[fe80::1%25eth0]/",
-            "http://[fe80::1]/",
-            "http://224.0.0.1/",
-            "http://255.255.255.255/",
-            "http://example.com:22/",
-            "http://example.com:25/",
-            "http://example.com:5432/",
-            "http://example.com:6379/",
-            "http://example.com:0/",
-            "http://example.com:99999/",
-            "http://good.com\\@127.0.0.1/",
-            "http://xn--a/",
-            "http://256.256.256.256/",
-            "http://127.0.0.1./",
-            "http://exa\r\nmple.com/",
-        ] {
+        ];
+        for url in of_table.iter().map(String::as_str).chain(of_this_guard) {
             assert_eq!(guard().parse(url), Err(Reason::UrlRefused), "{url:.60}");
         }
     }
@@ -287,14 +240,9 @@ mod tests {
     /// Cases 43, 46; the exemption of the allowed origins.
     #[test]
     fn public_urls_pass_as_they_are() {
-        for url in [
-            "http://example.com/a%0d%0ab",
-            "https://example.com./",
-            "https://example.com:8443/?sig=1",
-            "http://93.184.216.34/",
-            "http://[2606:4700::1111]/",
-            "http://127.0.0.1:9999/img",
-        ] {
+        let of_table = urls("allowed");
+        assert!(of_table.len() > 4, "the table is read");
+        for url in of_table.iter().map(String::as_str).chain(["http://127.0.0.1:9999/img"]) {
             assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(url));
         }
     }

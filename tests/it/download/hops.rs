@@ -1,6 +1,6 @@
 //! A redirect, a proxy or a bad certificate leads no download to where it may not go.
 
-use super::answers::IMPATIENT;
+use super::{answers::IMPATIENT, urls::refused_urls};
 use support::{
     canary::canary,
     origin::picture,
@@ -39,9 +39,13 @@ async fn a_redirect_to_a_forbidden_address_is_refused() {
     ]
     .map(str::to_owned)
     .to_vec();
-    for host in LOOPBACK {
-        targets.push(format!("http://{host}:{port}/"));
-    }
+    // Ways to write an address of loopback, as far as a header takes them.
+    let end = format!(":{port}/");
+    let loopback = refused_urls().into_iter().filter(|url| {
+        url.ends_with(&end) && url.chars().all(|c| c.is_ascii_graphic() && !"@\\".contains(c))
+    });
+    targets.extend(loopback);
+    assert!(targets.len() > 30, "the table is read");
     targets.push(format!("//127.0.0.1:{port}/"));
     targets.push(format!("http:\\\\127.0.0.1:{port}\\"));
     targets.push(format!("http:///127.0.0.1:{port}/"));
@@ -62,32 +66,6 @@ async fn a_redirect_to_a_forbidden_address_is_refused() {
     assert!((0..n).all(|n| raw.requests(&format!("/{n}")) == 1), "refused is final");
     canary().assert_silent();
 }
-
-/// Ways to write an address of loopback.
-pub const LOOPBACK: [&str; 22] = [
-    "127.0.0.1",
-    "localhost",
-    "localhost.",
-    "LOCALHOST",
-    "a.localhost",
-    "127.1",
-    "127.0.0.1.",
-    "2130706433",
-    "0x7f000001",
-    "0x7f.1",
-    "0177.0.0.1",
-    "0",
-    "0.0.0.0",
-    "[::1]",
-    "[::]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:7f00:1]",
-    "[::127.0.0.1]",
-    "[2002:7f00:1::]",
-    "127.255.255.254",
-    "%31%32%37.0.0.1",
-    "%6cocalhost",
-];
 
 /// Case 39: five redirects are followed, a sixth is not, nor is a loop. Relative ones work.
 #[tokio::test(flavor = "multi_thread")]

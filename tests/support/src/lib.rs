@@ -3,6 +3,7 @@
 pub mod azurite;
 pub mod blob;
 pub mod canary;
+pub mod cases;
 pub mod checkout;
 pub mod child;
 pub mod doctor;
