@@ -6,19 +6,15 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::let_underscore_must_use,
-    clippy::large_futures,
     let_underscore_drop,
     unreachable_pub,
-    missing_docs,
     reason = "benchmark code"
 )]
 

@@ -1,7 +1,7 @@
 //! A machine of the fleet: a host with its handler, behind proxies, started again when it ends.
 
 use crate::jobs::TOKEN;
-use functions_host::client::{HostOptions, HostProcess};
+use functions_host::client::{HostOptions, HostProcess, stage};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -125,30 +125,25 @@ fn environment(world: &World, limit: u32, telemetry: &str) -> Vec<(String, Strin
 /// sizes as it meets a full disk: with an error instead of a signal.
 fn app(rig: &Rig, n: u32) -> PathBuf {
     let root = rig.temp.path().join(format!("machine_{n}"));
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["process_chunk", "control", "health_check"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
-        let file = format!("{folder}/function.json");
-        fs::copy(project.join(&file), root.join(&file)).unwrap();
-    }
-    edit(&project.join("host.json"), &root.join("host.json"), |host| {
+    let handler = rig.temp.path().join(format!("handler_{n}"));
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}'\n", support::programs::handler());
+    fs::write(&handler, script).unwrap();
+    fs::set_permissions(&handler, Permissions::from_mode(0o755)).unwrap();
+    stage(&root, &handler).unwrap();
+    edit(&root.join("host.json"), |host| {
         let queues = &mut host["extensions"]["queues"];
         queues["visibilityTimeout"] = json!("00:00:01");
         queues["maxPollingInterval"] = json!("00:00:01");
     });
     let timer = root.join("health_check/function.json");
-    edit(&timer, &timer, |function| function["bindings"][0]["schedule"] = json!("*/10 * * * * *"));
-    let handler = root.join("handler");
-    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}'\n", support::programs::handler());
-    fs::write(&handler, script).unwrap();
-    fs::set_permissions(&handler, Permissions::from_mode(0o755)).unwrap();
+    edit(&timer, |function| function["bindings"][0]["schedule"] = json!("*/10 * * * * *"));
     root
 }
 
-fn edit(from: &Path, to: &Path, change: impl Fn(&mut Value)) {
-    let mut json = serde_json::from_slice(&fs::read(from).unwrap()).unwrap();
+fn edit(path: &Path, change: impl Fn(&mut Value)) {
+    let mut json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut json);
-    fs::write(to, json.to_string()).unwrap();
+    fs::write(path, json.to_string()).unwrap();
 }
 
 /// A rig whose database URL has a password, be it one that nobody asks for.

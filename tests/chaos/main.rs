@@ -4,23 +4,16 @@
 //! program with a round of a fixed seed, one of a fresh seed, and the checks' own checks.
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::let_underscore_must_use,
-    clippy::large_futures,
     let_underscore_drop,
     unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
-    dead_code,
-    reason = "test code, of which a part is shared with other tests"
+    reason = "test code"
 )]
 
 mod check;

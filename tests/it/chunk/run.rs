@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::rig::{DATASETS, Rig, all, inline, wait_for, wake_up};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use support::{
+    checkout::hex,
+    job::PROCESSING,
+    rig::{DATASETS, Rig, all, inline, wait_for, wake_up},
+};
 
 /// C7: a mixed chunk ends with one verdict for each URL, and shard, manifest and row agree.
 #[tokio::test(flavor = "multi_thread")]
@@ -145,10 +145,7 @@ async fn a_killed_handlers_chunk_is_reclaimed_once() {
     rig.origin.set_delay(std::time::Duration::from_secs(2));
     let message = inline(1, 0, &rig.pictures(5));
     tokio::join!(first.deliver("first", &message), async {
-        rig.until(
-            "select exists (select from chunk_handler.chunk_status where status = 'processing')",
-        )
-        .await;
+        rig.until(PROCESSING).await;
         first.kill9();
     });
     rig.origin.set_delay(std::time::Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Jobs run through the stand-in for the host, which itself does what the real host was seen to do.
+//! A job runs to its end, and a stop loses nothing, under the stand-in for the Functions host.
 
 use functions_host::rigged;
 use nix::{

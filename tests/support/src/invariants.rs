@@ -1,7 +1,10 @@
 //! The invariants I1-I6 and I8, asked of rows, blobs and files by code that shares nothing with the
 //! product. Each check answers the violations it found, as sentences; none means it holds.
 
-use crate::rig::{DATASETS, Rig};
+use crate::{
+    checkout::hex,
+    rig::{DATASETS, Rig},
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -198,7 +201,7 @@ async fn read(rig: &Rig, row: Row, found: &mut Vec<String>) -> anyhow::Result<Ch
     let manifest: Value =
         serde_json::from_slice(&rig.blobs.read(DATASETS, &row.manifest_blob).await?)?;
     let shard = rig.blobs.read(DATASETS, &row.shard_blob).await?;
-    let sha256 = Sha256::digest(&shard).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let sha256 = hex(&Sha256::digest(&shard));
     let bytes = shard.len() as i64;
     if row.shard_sha256 != sha256 || row.shard_bytes != bytes {
         found.push(format!("I2: the row of chunk {id} does not describe its shard"));

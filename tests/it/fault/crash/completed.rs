@@ -3,6 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use support::{
+    checkout::hex,
     rig::{DATASETS, Rig, wait_for},
     world::PICTURES,
 };
@@ -143,8 +144,4 @@ async fn metadata(rig: &Rig, job: i64) -> impl Fn(&str) -> Option<String> {
         let (_, rest) = xml.split_once(&format!("<{name}>"))?;
         Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
