@@ -78,14 +78,10 @@ pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&unfinished, to).with_context(|| format!("creating {}", to.display()))
 }
 
-/// What cargo says of this workspace, without its dependencies.
-pub(crate) fn metadata() -> Result<serde_json::Value> {
-    let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"]).output()?;
-    serde_json::from_slice(&output.stdout).context("cargo metadata")
-}
-
 fn target_directory() -> Result<PathBuf> {
-    let metadata = metadata()?;
+    let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"]).output()?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let directory = metadata["target_directory"].as_str();
     Ok(directory.context("cargo metadata names no target directory")?.into())
 }

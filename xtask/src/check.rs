@@ -3,20 +3,19 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 use support::checkout::root;
 use support::child;
 
-use crate::build::{self, cargo};
+use crate::build::cargo;
 use crate::tools::{DENY, MACHETE};
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask check           all of them, in the order above, until one fails
   cargo xtask check clippy    one of them
-  cargo xtask check deny      installs cargo-deny and cargo-machete below target/tools when they are missing";
+  cargo xtask check deny      installs its tools below target/tools when they are missing";
 
 /// Run the checks that need neither Postgres nor Azurite.
 #[derive(Debug, Args)]
@@ -43,27 +42,34 @@ pub(crate) enum Check {
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    let all = Check::value_variants();
-    for check in options.check.as_ref().map_or(all, std::slice::from_ref) {
-        let steps = match check {
-            Check::Deny => judge_dependencies(DENY.ensure().await?, MACHETE.ensure().await?),
-            other => other.steps()?,
-        };
-        let code = check.run(steps).await?;
-        if code != 0 {
-            return Ok(ExitCode::from(code));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let checks = options.check.as_ref().map_or(Check::value_variants(), std::slice::from_ref);
+    Ok(ExitCode::from(run_all(checks, Missing::Install).await?))
 }
 
 /// What `cargo xtask test` runs before the tests; returns the exit code of the first that fails, else 0.
 pub(crate) async fn before_tests() -> Result<u8> {
-    for check in [Check::Fmt, Check::Clippy, Check::Doc, Check::Deny] {
-        let steps = check.steps()?;
-        let code = check.run(steps).await?;
-        if code != 0 {
-            return Ok(code);
+    // A test run must not spend minutes on installing tools.
+    run_all(&[Check::Fmt, Check::Clippy, Check::Doc, Check::Deny], Missing::Skip).await
+}
+
+/// What to do about a tool that is not installed.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    Install,
+    Skip,
+}
+
+async fn run_all(checks: &[Check], missing: Missing) -> Result<u8> {
+    for check in checks {
+        if let Some(value) = check.to_possible_value() {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            eprintln!("check {}: {help}", value.get_name());
+        }
+        for command in check.commands(missing).await? {
+            let code = step(command).await?;
+            if code != 0 {
+                return Ok(code);
+            }
         }
     }
     Ok(0)
@@ -86,40 +92,12 @@ pub(crate) fn doctests() -> Command {
 }
 
 impl Check {
-    /// Says what it does and does it, until something fails.
-    async fn run(self, steps: Vec<Command>) -> Result<u8> {
-        if let Some(value) = self.to_possible_value() {
-            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-            eprintln!("check {}: {help}", value.get_name());
-        }
-        for command in steps {
-            let code = step(command).await?;
-            if code != 0 {
-                return Ok(code);
-            }
-        }
-        Ok(0)
-    }
-
-    /// What it runs, as far as that is installed.
-    fn steps(self) -> Result<Vec<Command>> {
+    async fn commands(self, missing: Missing) -> Result<Vec<Command>> {
         Ok(match self {
             Self::Fmt => vec![cargo(&["fmt", "--all", "--check"])],
-            Self::Clippy => {
-                let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
-                vec![cargo(&[&clippy[..], &["--", "-D", "warnings"]].concat())]
-            }
-            Self::Doc => vec![documentation()?],
-            Self::Deny => match (DENY.installed(), MACHETE.installed()) {
-                (Some(deny), Some(machete)) => judge_dependencies(deny, machete),
-                // A test run must not spend minutes on installing them.
-                _ => {
-                    eprintln!(
-                        "not installed: cargo-deny, cargo-machete; `cargo xtask check deny` installs and runs them"
-                    );
-                    Vec::new()
-                }
-            },
+            Self::Clippy => vec![clippy()],
+            Self::Doc => vec![documentation()],
+            Self::Deny => dependencies(missing).await?,
             Self::Unit => {
                 vec![cargo(&["test", "--workspace", "--locked", "--lib", "--bins"]), doctests()]
             }
@@ -127,53 +105,33 @@ impl Check {
     }
 }
 
-fn judge_dependencies(mut deny: Command, mut machete: Command) -> Vec<Command> {
+fn clippy() -> Command {
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
+    clippy.args(["--", "-D", "warnings"]);
+    clippy
+}
+
+async fn dependencies(missing: Missing) -> Result<Vec<Command>> {
+    let (mut deny, mut machete) = match (missing, DENY.installed(), MACHETE.installed()) {
+        (_, Some(deny), Some(machete)) => (deny, machete),
+        (Missing::Install, ..) => (DENY.ensure().await?, MACHETE.ensure().await?),
+        (Missing::Skip, ..) => {
+            eprintln!("not run: cargo-deny, cargo-machete; `cargo xtask check deny` installs them");
+            return Ok(Vec::new());
+        }
+    };
     deny.args(["--workspace", "--locked", "check", "bans", "licenses", "sources"]);
     // With what cargo says of each package: some crates are named otherwise than their libraries.
     machete.arg("--with-metadata");
     deny.current_dir(root());
     machete.current_dir(root());
-    vec![deny, machete]
+    Ok(vec![deny, machete])
 }
 
-/// The documentation of the product: the handler and the crates beside it, not the tests' and xtask's.
-fn documentation() -> Result<Command> {
-    let mut doc = cargo(&["doc", "--no-deps", "--document-private-items", "--locked"]);
+/// Of the whole workspace, as clippy before it: so it uses what that has compiled.
+fn documentation() -> Command {
+    let mut doc =
+        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    for package in products(&build::metadata()?)? {
-        doc.args(["--package", &package]);
-    }
-    Ok(doc)
-}
-
-/// The packages in the root of the checkout and below `crates`.
-fn products(metadata: &Value) -> Result<Vec<String>> {
-    let workspace = Path::new(metadata["workspace_root"].as_str().context("no workspace root")?);
-    let packages = metadata["packages"].as_array().context("no packages")?;
-    let products = packages.iter().filter(|package| {
-        let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-        manifest.parent() == Some(workspace) || manifest.starts_with(workspace.join("crates"))
-    });
-    products.map(|package| Ok(package["name"].as_str().context("no name")?.to_owned())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn products_lie_in_the_root_and_below_crates() {
-        let package = |name: &str, path: &str| json!({ "name": name, "manifest_path": path });
-        let metadata = json!({
-            "workspace_root": "/w",
-            "packages": [
-                package("handler", "/w/Cargo.toml"),
-                package("inner", "/w/crates/inner/Cargo.toml"),
-                package("support", "/w/tests/support/Cargo.toml"),
-                package("crates-of-others", "/w/crates-of-others/Cargo.toml"),
-            ],
-        });
-        assert_eq!(products(&metadata).unwrap(), ["handler", "inner"]);
-    }
+    doc
 }

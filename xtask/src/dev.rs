@@ -25,7 +25,7 @@ Examples:
   cargo xtask dev                              until Ctrl-C; chunkctl works in a second terminal
   cargo xtask dev --port 7072                  another port for the host
   PIXCRAWLER_MAX_CONCURRENT_CHUNKS=2 cargo xtask dev
-                                               variables reach the handler and win over local.settings.json";
+                                               a variable wins over local.settings.json";
 
 /// Run Postgres, Azurite and the handler under the Functions host, to work with.
 ///

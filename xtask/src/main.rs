@@ -20,7 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                 a whole job on this machine, with nothing set up before
   cargo xtask dev                  the parts to work with, until Ctrl-C
-  cargo xtask check                what needs no server: format, lints, documentation, dependencies, unit tests
+  cargo xtask check                format, lints, documentation, dependencies, unit tests
   cargo xtask test                 all checks and tests
   cargo xtask chaos --seed 7       random faults, then the invariants
   cargo xtask fuzz --seconds 60    changed pictures against the checks of images
