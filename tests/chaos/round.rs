@@ -156,7 +156,7 @@ async fn describe(site: &Site) -> Result<String> {
 }
 
 async fn claims(site: &Site) -> Result<BTreeMap<String, i64>> {
-    let sql = "select coalesce(outcome, 'open') || coalesce(' ' || error_code, ''), count(*)
+    let sql = "select coalesce(outcome::text, 'open') || coalesce(' ' || error_code, ''), count(*)
         from chunk_handler.attempt group by 1";
     let claims: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&site.pool).await?;
     Ok(claims.into_iter().collect())
