@@ -181,7 +181,10 @@ pub async fn original_extensions_load_as_far_as_loaders_take_them() {
     let Found::Refusal(refusal) = &loaded[0].datasets else {
         panic!("datasets reads mixtures now")
     };
-    assert!(refusal.contains("don't share the same prefix or the same types"), "{refusal}");
+    // By the first five samples, or at the first later one that lacks their member: samples stand
+    // in the order of their arrival.
+    let words = ["don't share the same prefix or the same types", "'NoneType' object"];
+    assert!(words.iter().any(|words| refusal.contains(words)), "{refusal}");
     for ((loaded, group), (extension, _)) in loaded[1..].iter().zip(&groups[1..]).zip(formats) {
         let kept = kept(&rig, group).await;
         assert_eq!(kept.len(), 3, "{extension}");
