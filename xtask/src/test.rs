@@ -1,13 +1,11 @@
 //! `cargo xtask test`: every check and every test.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use support::azurite::{Azurite, AzuriteOptions};
 use support::postgres::{Postgres, PostgresOptions};
-use support::python::{self, LOADERS_PYTHON};
 
 use crate::build::{self, cargo};
 use crate::check::{self, step};
@@ -40,27 +38,14 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     if code != 0 {
         return Ok(ExitCode::from(code));
     }
-    let (postgres, azurite, python) = tokio::try_join!(
+    let (postgres, azurite) = tokio::try_join!(
         Postgres::given_or_start(PostgresOptions::default()),
-        Azurite::start(AzuriteOptions::default()),
-        loaders(options.filter.is_none())
+        Azurite::start(AzuriteOptions::default())
     )?;
     // The documentation's examples ran before: the last lines are those of the real tests.
     let mut tests = cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests"]);
     tests.args(&options.filter).arg("--").args(&options.arguments);
     tests.env(support::env::DATABASE_URL, postgres.base_url());
     tests.env(support::env::STORAGE, azurite.connection_string());
-    tests.envs(python.map(|python| (LOADERS_PYTHON, python)));
     Ok(ExitCode::from(step(tests).await?))
-}
-
-/// The Python that the tests of loaders use; where there can be none, those tests are ignored.
-async fn loaders(are_wanted: bool) -> Result<Option<PathBuf>> {
-    if !are_wanted {
-        return Ok(None);
-    }
-    let python = python::loaders().await;
-    Ok(python
-        .inspect_err(|error| eprintln!("no loaders, so their tests will be ignored: {error:#}"))
-        .ok())
 }

@@ -1,4 +1,4 @@
-//! What people use beside the product: Python packages pinned in the checkout, each set in a virtual
+//! What people use with the product: Python packages pinned in the checkout, each set in a virtual
 //! environment of its own.
 
 use std::fs;
@@ -12,17 +12,11 @@ use crate::checkout::{hex, is_root, root};
 use crate::child::run_ok;
 use crate::tool::{apt_install, lock, tools, works};
 
-/// The variable that hands over a Python with the loaders.
-pub const LOADERS_PYTHON: &str = "TEST_LOADERS_PYTHON";
-
 /// The oldest Python that the pinned packages run on, with what makes virtual environments.
 const IS_FIT: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
 
-/// A Python with the loaders that people read shards with: the one handed over, or one of our own.
+/// A Python with the loaders that people read shards with.
 pub async fn loaders() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os(LOADERS_PYTHON) {
-        return Ok(given.into());
-    }
     environment("loaders", "tests/machine/loaders/requirements.txt").await
 }
 
