@@ -27,14 +27,18 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Asks the database for this invocation: while it is away, and also while it refuses, which
-    /// people mend (a right, a schema) and which is never a reason to lose a message. Ends after
-    /// 180 s, or when the process drains.
+    /// Asks the database for this invocation while `is_passing` says that its error will pass, for
+    /// 180 s, less when the process drains.
     ///
     /// # Errors
     ///
-    /// What the database says of the message or the chunk, or the last error of a wait that ended.
-    pub async fn hold<T, F>(&self, process: &Process, ask: impl FnMut() -> F) -> Result<T, Error>
+    /// One that does not pass, or the last one when the wait ended.
+    pub async fn hold<T, F>(
+        &self,
+        process: &Process,
+        is_passing: impl Fn(&Error) -> bool,
+        ask: impl FnMut() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -44,7 +48,7 @@ impl Invocation {
                 () = sleep_until(self.arrived + HOLD) => {}
             }
         };
-        until_answered(patience, Error::is_environment, ask).await
+        until_answered(patience, is_passing, ask).await
     }
 }
 
@@ -66,8 +70,8 @@ pub(crate) enum Decision {
     Deferred(Deferral),
     /// The message can never work.
     Rejected(String),
-    /// The database stayed away, or went on refusing.
-    DatabaseAway,
+    /// The database stayed away, or went on refusing: its last error.
+    NoAnswer(String),
 }
 
 /// Why a chunk does not run now.
@@ -79,7 +83,8 @@ pub(crate) enum Deferral {
     InstanceFull,
 }
 
-/// Decides about one message. Whatever the answer, a valid message's chunk is durable by then.
+/// Decides about one message. Unless the database gave no answer, a valid message's chunk is durable
+/// by then.
 pub(crate) async fn admit(
     process: &Process,
     message: &ChunkMessage,
@@ -100,7 +105,7 @@ pub(crate) async fn admit(
         process.metrics.claimed(asked_at.elapsed());
         answer
     };
-    match invocation.hold(process, ask).await {
+    match invocation.hold(process, Error::is_environment, ask).await {
         Ok(ClaimAnswer::Granted(claim)) => Decision::Admitted(Admitted { claim, allowance }),
         Ok(ClaimAnswer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
         Ok(ClaimAnswer::Rejected(reason)) => Decision::Rejected(reason.to_owned()),
@@ -115,7 +120,9 @@ async fn wait_for_permit(
     invocation: &Invocation,
 ) -> Result<Allowance, Decision> {
     let database = &process.database;
-    match invocation.hold(process, || database.register(message)).await.map(|r| r.rejection()) {
+    let register = || database.register(message);
+    let registered = invocation.hold(process, Error::is_environment, register).await;
+    match registered.map(|registration| registration.rejection()) {
         Ok(None) => {}
         Ok(Some(reason)) => return Err(Decision::Rejected(reason.to_owned())),
         Err(error) => return Err(without_answer(&error)),
@@ -128,7 +135,8 @@ async fn wait_for_permit(
         return Ok(allowance);
     }
     // If this fails, the waker sends the next message a minute later.
-    let unwake = invocation.hold(process, || database.unwake(message.id())).await;
+    let unwake = || database.unwake(message.id());
+    let unwake = invocation.hold(process, Error::is_away, unwake).await;
     unwake.unwrap_or_default();
     Err(Decision::Deferred(Deferral::InstanceFull))
 }
@@ -138,7 +146,7 @@ fn without_answer(error: &Error) -> Decision {
     match error {
         Error::Unstorable(_) => Decision::Rejected(cause_chain(error)),
         Error::Away { .. } | Error::Refused { .. } | Error::Migrate(_) | Error::LeaseLost(_) => {
-            Decision::DatabaseAway
+            Decision::NoAnswer(cause_chain(error))
         }
     }
 }

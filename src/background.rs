@@ -114,7 +114,7 @@ async fn rounds(process: &Process, upkeep: &Upkeep) {
     }
 }
 
-/// Not one of the duties: temp space must be freed although the database is away.
+/// The sweep that nobody asks for. Not a duty: it goes on although the database is away.
 async fn sweep(process: Arc<Process>) {
     while !process.shutdown.is_intake_stopped() {
         upkeep::sweep(&process).await;

@@ -10,8 +10,9 @@ use crate::{
     health::Health,
     jobs::Command,
     process::{self, Process},
-    redact::refusal,
+    redact::{cause_chain, refusal},
     run::{Disposition, Runner},
+    state,
     storage::Queue,
     telemetry,
 };
@@ -152,7 +153,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The one parse of a chunk message; what it is worth the runner decides.
+/// Parses the queue text. A message that cannot be read is recorded here; the runner decides about
+/// the others.
 async fn chunk_reply(handler: Handler, invocation: Invocation, body: Bytes) -> Reply {
     let (process, queue) = (&handler.process, Queue::Chunks);
     let text = match queue_text(&body) {
@@ -166,7 +168,7 @@ async fn chunk_reply(handler: Handler, invocation: Invocation, body: Bytes) -> R
     match handler.runner.run(&message, &invocation).await {
         Disposition::Delete(summary) => Reply::Done(summary),
         Disposition::Record(reason) => record(process, queue, &invocation, &text, &reason).await,
-        Disposition::Redeliver => Reply::DatabaseAway,
+        Disposition::Redeliver(cause) => Reply::NoAnswer(cause),
     }
 }
 
@@ -192,12 +194,15 @@ async fn control_reply(handler: Handler, invocation: Invocation, body: Bytes) ->
             }
         }
     };
-    match invocation.hold(process, apply).await {
+    // Held only while the database is away: a command has several steps, and one that is refused
+    // must not have those before it done again and again.
+    match invocation.hold(process, state::Error::is_away, apply).await {
         Ok(summary) => {
             tracing::info!(task_id = %invocation.id, summary, "Control command");
             Reply::Done(summary)
         }
-        Err(_) => Reply::DatabaseAway,
+        Err(error) if error.is_away() => Reply::NoAnswer(cause_chain(&error)),
+        Err(error) => Reply::Failed(cause_chain(&error)),
     }
 }
 
@@ -214,9 +219,9 @@ async fn record(
     process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || process.database.reject(&source_key, queue, body, reason);
-    match invocation.hold(process, record).await {
+    match invocation.hold(process, state::Error::is_environment, record).await {
         Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
-        Err(_) => Reply::DatabaseAway,
+        Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }
 }
 

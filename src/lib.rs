@@ -6,7 +6,7 @@
 //! left and reports health.
 //!
 //! This package is the handler and nothing else: some 11,500 lines of Rust with their
-//! unit tests, and 660 of SQL.
+//! unit tests, and 680 of SQL.
 //! Whether bytes are a picture is the crate `imagecheck`; the command line is `chunkctl`. What the
 //! design rests on stands in `doc/`.
 //!
@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!  queue message (JSON text)
-//!    | host        envelope of the Functions host -> ChunkMessage, parsed once
+//!    | host        envelope of the Functions host -> ChunkMessage, checked
 //!    v
 //!  run             one chunk to its end; its Disposition says what becomes of the message
 //!    | admission   a chunk permit of this instance, then one claim in the database

@@ -37,8 +37,8 @@ pub enum Disposition {
     Delete(String),
     /// Delete it once it is recorded with this reason: it can never work.
     Record(String),
-    /// Deliver it again: the database stayed away.
-    Redeliver,
+    /// Deliver it again: the database gave no answer, for this reason.
+    Redeliver(String),
 }
 
 /// Work ends this long after its invocation arrived at the latest. The host's own limit is 1200 s,
@@ -61,7 +61,7 @@ impl Runner {
             Decision::Admitted(admitted) => self.run_admitted(admitted, invocation).await,
             Decision::Deferred(deferral) => deferred(message.id(), deferral),
             Decision::Rejected(reason) => Disposition::Record(reason),
-            Decision::DatabaseAway => Disposition::Redeliver,
+            Decision::NoAnswer(cause) => Disposition::Redeliver(cause),
         }
     }
 
@@ -125,7 +125,7 @@ impl Runner {
             }
             Err(error) => {
                 let cause = cause_chain(&error);
-                tracing::warn!(cause, "lease lost before the chunk was completed");
+                tracing::warn!(cause, "the row was not completed, left to be reclaimed");
                 format!("chunk {id}: {cause}")
             }
         }

@@ -67,7 +67,7 @@ pub struct Database {
     /// Renewals have a connection of their own: a busy pool must not cost a lease.
     renewals: PgPool,
     terms: LeaseTerms,
-    /// Every call ends within this.
+    /// Connecting ends within this, and so does each call.
     cap: Duration,
 }
 

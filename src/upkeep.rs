@@ -1,7 +1,8 @@
 //! Upkeep: what any live process does for the whole fleet, as a list of duties.
 //!
-//! The background does them every few seconds, the timer every few minutes; each duty fails alone,
-//! and each driver reports a failure in its own way.
+//! The background does them every few seconds, the timer (but for the sweep, which is about one
+//! machine) every few minutes; each duty fails alone, and each driver reports a failure in its own
+//! way.
 
 mod failure_export;
 mod poison;
@@ -96,13 +97,13 @@ impl Upkeep {
 
     async fn sweep_if_asked(&self) -> Result<u64, Error> {
         let asked = self.process.database.sweep_asked_at().await?;
-        let is_new = {
-            let mut swept_for = self.swept_for.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_new = asked > *swept_for;
-            *swept_for = asked;
-            is_new
-        };
-        Ok(if is_new { sweep(&self.process).await } else { 0 })
+        let swept_for = || self.swept_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked <= *swept_for() {
+            return Ok(0);
+        }
+        let n = sweep(&self.process).await;
+        *swept_for() = asked;
+        Ok(n)
     }
 }
 

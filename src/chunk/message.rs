@@ -298,18 +298,18 @@ impl ChunkMessage {
         if !json.starts_with('{') {
             return Err(MessageError::NotObject);
         }
-        let message = Self::from_stored(&json)?;
+        let message = Self::from_json(&json)?;
         message.check_length(json.len())?;
         Ok(message)
     }
 
-    /// Parses the text of a chunk's row and checks every value. Its length is free: it is our own
-    /// JSON, in which an inline list takes more room than in the message that was sent.
+    /// Reads JSON of any length and checks every value. Of any length for the chunk's row: that is our
+    /// own JSON, in which an inline list takes more room than in the message that was sent.
     ///
     /// # Errors
     ///
-    /// [`MessageError::Shape`] or [`MessageError::Value`]: another release wrote it.
-    pub fn from_stored(json: &str) -> Result<Self, MessageError> {
+    /// [`MessageError::Shape`] or [`MessageError::Value`].
+    pub(crate) fn from_json(json: &str) -> Result<Self, MessageError> {
         let message: Self = serde_json::from_str(json).map_err(MessageError::Shape)?;
         message.check()?;
         Ok(message)

@@ -48,7 +48,7 @@ pub enum Reason {
     OptOut,
     /// The answer is compressed although identity was asked for.
     EncodingRefused,
-    /// The host failed to connect eight times in a row.
+    /// Connecting to the origin failed eight times in a row.
     HostUnreachable,
     /// The chunk's deadline came first.
     Deadline,

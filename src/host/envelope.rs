@@ -1,5 +1,6 @@
 //! The host's envelope: `{"Data": {binding: …}, "Metadata": {…}}` in, `{"Logs": […]}` out.
 
+use crate::redact::refusal;
 use axum::{
     Json,
     http::StatusCode,
@@ -28,7 +29,7 @@ struct Envelope<'a> {
 pub(super) fn queue_text(body: &[u8]) -> Result<String, String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let envelope: Envelope<'_> = serde_json::from_slice(body)
-        .map_err(|error| format!("the request is no invocation: {error}"))?;
+        .map_err(|error| format!("the request is no invocation: {}", refusal(&error)))?;
     let Some(value) = envelope.data.get(BINDING) else {
         return Err(format!("the invocation has no Data.{BINDING}; check function.json"));
     };
@@ -43,8 +44,8 @@ pub(super) fn queue_text(body: &[u8]) -> Result<String, String> {
 pub(super) enum Reply {
     /// The message is deleted.
     Done(String),
-    /// It is delivered again: the database stayed away for 180 s (rule H8).
-    DatabaseAway,
+    /// It is delivered again: the database gave no answer for 180 s, or until the drain (rule H8).
+    NoAnswer(String),
     /// It is delivered again: a defect.
     Failed(String),
 }
@@ -55,8 +56,8 @@ impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let (status, log) = match self {
             Self::Done(log) => (StatusCode::OK, log),
-            Self::DatabaseAway => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the database stayed away".to_owned())
+            Self::NoAnswer(cause) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("to be delivered again: {cause}"))
             }
             Self::Failed(log) => (StatusCode::INTERNAL_SERVER_ERROR, log),
         };

@@ -101,7 +101,15 @@ mod tests {
         state::Database::open("nonsense", terms).unwrap_err()
     }
 
-    /// I8: who pays for each fault, as a table. A fault that is not in it does not compile.
+    fn unstorable() -> state::Error {
+        state::Error::Unstorable(sqlx::Error::RowNotFound)
+    }
+
+    fn unmigrated() -> state::Error {
+        state::Error::Migrate(sqlx::migrate::MigrateError::VersionMissing(1))
+    }
+
+    /// I8: who pays for each fault, as a table.
     #[test]
     fn every_fault_has_its_judgement() {
         let (doing, cause) = ("test", String::new);
@@ -124,6 +132,8 @@ mod tests {
             (Fault::Storage(S::Missing { doing }), retry, "storage_missing"),
             (Fault::Storage(S::Refused { doing, cause: cause() }), retry, "storage_refused"),
             (Fault::State(refused()), retry, "database_refused"),
+            (Fault::State(unstorable()), retry, "database_refused"),
+            (Fault::State(unmigrated()), retry, "database_refused"),
             (Fault::Overran, retry, "deadline_overrun"),
             (Fault::SourceMissing, retry, "source_missing"),
             (Fault::Panicked(cause()), retry, "panic"),

@@ -158,8 +158,6 @@ impl Database {
         owner: &str,
         invocation: &str,
     ) -> Result<(Instant, Row), Error> {
-        let stored = stored(message);
-        let stores = stored.is_some();
         let sent_at = Instant::now();
         let statement = sqlx::query_as(
             "-- claim
@@ -173,9 +171,13 @@ impl Database {
         .bind(invocation)
         .bind(self.terms.length().as_secs_f64())
         .bind(message.priority)
-        .bind(stored);
-        let row = ask!(self.pool, self.cap, "claim", statement.fetch_one);
-        let row = row.map_err(|error: Error| if stores { error.of_registration() } else { error });
+        .bind(stored(message));
+        let row: Result<Row, Error> = ask!(self.pool, self.cap, "claim", statement.fetch_one);
+        if row.as_ref().is_err_and(Error::complains_of_values) && message.source.is_some() {
+            // Only the registration alone can say that the message is to blame, and not the claim
+            // of a chunk that is known.
+            self.register(message).await?;
+        }
         Ok((sent_at, row?))
     }
 
@@ -185,7 +187,7 @@ impl Database {
         Claim {
             lease: Lease::granted(id, fence, sent_at, self.terms),
             attempt: row.attempt.unwrap_or_default(),
-            message: ChunkMessage::from_stored(&message).map_err(|error| refusal(&error)),
+            message: ChunkMessage::from_json(&message).map_err(|error| refusal(&error)),
             active_chunks: row.active_chunks,
             max_chunks: row.max_chunks,
         }

@@ -64,12 +64,18 @@ impl Error {
     /// may be the message's fault.
     pub(super) fn of_registration(self) -> Self {
         match self {
-            Self::Refused { doing, source } if !complains_of_values(&source) => {
-                Self::Refused { doing, source }
-            }
-            Self::Refused { source, .. } => Self::Unstorable(source),
-            Self::Away { .. } | Self::Unstorable(_) | Self::LeaseLost(_) | Self::Migrate(_) => self,
+            Self::Refused { source, .. } if is_about_values(&source) => Self::Unstorable(source),
+            Self::Refused { .. }
+            | Self::Away { .. }
+            | Self::Unstorable(_)
+            | Self::LeaseLost(_)
+            | Self::Migrate(_) => self,
         }
+    }
+
+    /// Whether the database refused values, of whatever they are.
+    pub(super) fn complains_of_values(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if is_about_values(source))
     }
 
     /// Whether the database cannot be asked right now.
@@ -91,7 +97,7 @@ fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     source.as_database_error().and_then(|error| error.code())
 }
 
-fn complains_of_values(source: &sqlx::Error) -> bool {
+fn is_about_values(source: &sqlx::Error) -> bool {
     code(source).is_some_and(|code| VALUE_CLASSES.iter().any(|class| code.starts_with(class)))
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Database, Error, until_answered};
 use crate::chunk::{ChunkId, Completion, ErrorCode, Fence};
-use serde::Serialize;
 use sqlx::PgPool;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The times around a lease, as parts of its length L.
 ///
-/// A worker trusts its lease until `trusted()` after it *sent* the last good renewal. A call that
-/// it makes in that moment ends `longest_call()` later, and its clock may run slower than the
-/// database's by `allowed_skew()` over the time. All of it must be over before another worker may
-/// have the chunk, which is L after the database *received* that renewal:
+/// A process trusts its lease until `trusted()` after it *sent* the last good renewal. A commit to
+/// storage that it makes in that moment ends `longest_call()` later, and its clock may run slower
+/// than the database's by `allowed_skew()` over the time. All of it must be over before another
+/// process may have the chunk, which is L after the database *received* that renewal (statements may
+/// take longer: the fence guards them):
 ///
 /// trusted + longest call + allowed skew < L, that is 3/4 + 1/8 + 1/16 < 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl LeaseTerms {
         self.0
     }
 
-    /// Between two renewals: two in a row may fail before work stops.
+    /// Between two renewals: one may run into its time limits before work stops.
     pub(crate) fn renewal_period(self) -> Duration {
         self.0 / 4
     }
@@ -48,12 +48,13 @@ impl LeaseTerms {
         self.0 * 3 / 4
     }
 
-    /// How long a call that has an effect may take.
+    /// How long a commit to storage may take; a statement has it for its connection and once more for
+    /// itself, at most 5 s each.
     pub(crate) fn longest_call(self) -> Duration {
         self.0 / 8
     }
 
-    /// How much time a worker's clock may lose against the database's during a lease.
+    /// How much time a process's clock may lose against the database's during a lease.
     pub fn allowed_skew(self) -> Duration {
         self.0 / 16
     }
@@ -191,7 +192,7 @@ pub struct WhyGivenUp<'a> {
 }
 
 /// What a reclaim found.
-#[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
 pub struct Reclaimed {
     /// Leases that had run out.
     pub reclaimed: i32,
@@ -363,9 +364,9 @@ mod tests {
             let terms = LeaseTerms::new(Duration::from_secs(seconds));
             let done = terms.trusted() + terms.longest_call() + terms.allowed_skew();
             assert!(done < terms.length(), "{seconds} s: {done:?}");
-            // Two renewals may fail, each after its longest call, and the third still counts.
-            let third = terms.renewal_period() + 2 * (terms.longest_call() + terms.renewal_retry());
-            assert!(third < terms.trusted(), "{seconds} s: {third:?}");
+            // A renewal may fail at both its limits, of connecting and of asking: the next counts.
+            let next = terms.renewal_period() + 2 * terms.longest_call() + terms.renewal_retry();
+            assert!(next < terms.trusted(), "{seconds} s: {next:?}");
         }
     }
 

@@ -44,10 +44,10 @@ fn the_row_may_be_longer_than_the_message() {
     let message = parse(&sent.to_string()).unwrap();
     let stored = serde_json::to_string(&message).unwrap();
     assert!(sent.to_string().len() < MESSAGE_LIMIT_BYTES && stored.len() > MESSAGE_LIMIT_BYTES);
-    assert_eq!(ChunkMessage::from_stored(&stored).unwrap(), message);
+    assert_eq!(ChunkMessage::from_json(&stored).unwrap(), message);
     // Its values are checked as those of any message.
     let bad = stored.replace("\"chunk_index\":0", "\"chunk_index\":100000");
-    assert!(ChunkMessage::from_stored(&bad).is_err());
+    assert!(ChunkMessage::from_json(&bad).is_err());
 }
 
 /// Cases 111-116, 119, 120.

@@ -38,7 +38,7 @@ async fn wakes_without_effect(rig: &Rig, zombie: &Handler, gate: Option<&Gate>) 
     }
     zombie.signal(Signal::SIGCONT);
     wait_for("the zombie gives up", async || {
-        let said = ["Chunk not completed", "lease lost before the chunk was completed"];
+        let said = ["Chunk not completed", "the row was not completed, left to be reclaimed"];
         zombie.lines().iter().any(|line| said.iter().any(|text| line.contains(text)))
     })
     .await;

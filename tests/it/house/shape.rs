@@ -88,6 +88,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &[
             "redact",
             "chunk",
+            "state",
             "storage",
             "telemetry",
             "process",

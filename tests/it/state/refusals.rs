@@ -93,7 +93,14 @@ async fn a_message_whose_values_cannot_be_stored_is_recorded() {
     assert!(said(&answer).contains("cannot store the message"), "{answer}");
     let reason = "select reason from chunk_handler.rejected_message";
     assert!(rig.value::<String>(reason).await.contains("chunk_priority_check"));
-    // The same complaint about a chunk that is known already is not the message's fault.
-    message["priority"] = 5.into();
-    assert_eq!(handler.deliver("good", &message).await.0, 200);
+}
+
+/// I9: a complaint about values of the claim itself, not of the message, loses no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_breaks_a_constraint_loses_no_message() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let check = "alter table chunk_handler.attempt add constraint odd check (owner is null)";
+    rig.execute(check).await;
+    held_until(&rig, &handler, "alter table chunk_handler.attempt drop constraint odd").await;
 }
