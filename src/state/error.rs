@@ -43,8 +43,10 @@ pub enum Error {
 const AWAY_CODES: [&str; 11] =
     ["08", "25006", "28", "3D000", "40", "53", "55P03", "57", "3F000", "42P01", "42883"];
 
-/// Data exceptions and violated constraints (same page): what the values themselves can cause.
-const VALUE_CLASSES: [&str; 2] = ["22", "23"];
+/// The class of data exceptions (same page).
+const DATA_EXCEPTION: &str = "22";
+/// The class of violated constraints (same page).
+const CONSTRAINT_VIOLATED: &str = "23";
 
 impl Error {
     /// Sorts what the driver said: "cannot be asked now" or "refused".
@@ -97,8 +99,14 @@ fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     source.as_database_error().and_then(|error| error.code())
 }
 
+/// A constraint of another table than the message's own is not the message's fault: a newer release
+/// may have added it.
 fn is_about_values(source: &sqlx::Error) -> bool {
-    code(source).is_some_and(|code| VALUE_CLASSES.iter().any(|class| code.starts_with(class)))
+    let Some(error) = source.as_database_error() else { return false };
+    error.code().is_some_and(|code| {
+        code.starts_with(DATA_EXCEPTION)
+            || code.starts_with(CONSTRAINT_VIOLATED) && error.table() == Some("chunk")
+    })
 }
 
 /// Errors without a server code that no waiting mends.

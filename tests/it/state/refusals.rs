@@ -104,3 +104,12 @@ async fn a_claim_that_breaks_a_constraint_loses_no_message() {
     rig.execute(check).await;
     held_until(&rig, &handler, "alter table chunk_handler.attempt drop constraint odd").await;
 }
+
+/// I9: nor does a column that a newer release added to another table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_a_newer_release_loses_no_message() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.execute("alter table chunk_handler.job add tenant text not null").await;
+    held_until(&rig, &handler, "alter table chunk_handler.job drop column tenant").await;
+}
