@@ -30,7 +30,7 @@ pub enum Refusal {
     Completed,
     /// The chunk is over and failed.
     Failed,
-    /// It failed just now: its twentieth lease in a row had run out.
+    /// It failed just now: the last lease in a row that may run out did (`most_expiries`).
     WorkerLost,
     /// Its job was cancelled.
     Cancelled,

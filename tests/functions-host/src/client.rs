@@ -18,9 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use crate::STARTED;
-use support::checkout;
-
-const BUILD: &str = "cargo build --package functions-host --bins";
+use support::{checkout, programs};
 
 /// Called with every line of the host's log.
 pub type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
@@ -74,7 +72,7 @@ impl HostOptions {
     fn command(&self) -> Result<Command> {
         let program = match &self.program {
             Some(program) => program.clone(),
-            None => program("host-stand-in")?,
+            None => programs::program("host-stand-in")?,
         };
         let mut command = Command::new(program);
         command.arg("--root").arg(&self.root).arg("--end-with-parent");
@@ -120,18 +118,6 @@ pub fn stage(root: &Path, handler: &Path) -> Result<()> {
     }
     fs::copy(handler, root.join("handler")).context("copying the handler")?;
     Ok(())
-}
-
-/// A program of this package, found in the directory of the running one or above it.
-fn program(name: &str) -> Result<PathBuf> {
-    let running = std::env::current_exe()?;
-    // `target/debug/xtask`, or `target/debug/deps/it-0123`.
-    let places = running.ancestors().skip(1).take(2).map(|directory| directory.join(name));
-    let found = places.clone().find(|path| path.is_file());
-    found.with_context(|| {
-        let places: Vec<_> = places.map(|place| place.display().to_string()).collect();
-        format!("no {name} at {}: build it with `{BUILD}`", places.join(" or "))
-    })
 }
 
 /// A running stand-in. Dropping it kills it and its handler, an orphaned one too.

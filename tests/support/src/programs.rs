@@ -1,7 +1,11 @@
 //! The programs under test, which Cargo puts into the same directory as the test programs.
 
+use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What a program said.
 #[derive(Debug)]
@@ -37,21 +41,30 @@ pub fn run(
 
 /// The handler of the profile that this test program was built in.
 pub fn handler() -> String {
-    program("handler")
+    found("handler")
 }
 
 /// The command line of the same profile.
 pub fn chunkctl() -> String {
-    program("chunkctl")
+    found("chunkctl")
 }
 
-/// A program beside this one: `target/<profile>/deps/it-...` and `target/<profile>/handler`.
-fn program(name: &str) -> String {
-    let own = std::env::current_exe().expect("this program has a path");
-    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join(name));
-    let found = beside.clone().find(|path| path.is_file());
-    found.map(|path| path.display().to_string()).unwrap_or_else(|| {
-        let places: Vec<_> = beside.map(|path| path.display().to_string()).collect();
-        panic!("no {name} at {}: `cargo build --workspace --bins` makes it", places.join(", "))
+fn found(name: &str) -> String {
+    program(name).unwrap_or_else(|error| panic!("{error:#}")).display().to_string()
+}
+
+/// A program in the directory of the running one or above it: that is `target/debug/xtask`, or
+/// `target/debug/deps/it-0123`.
+///
+/// # Errors
+///
+/// When it is not built: the error names the places and the command that builds it.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let running = std::env::current_exe()?;
+    let places = running.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let found = places.clone().find(|path| path.is_file());
+    found.with_context(|| {
+        let places: Vec<_> = places.map(|place| place.display().to_string()).collect();
+        format!("no {name} at {}: `cargo build --workspace --bins` makes it", places.join(" or "))
     })
 }
