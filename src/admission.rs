@@ -85,68 +85,64 @@ pub(crate) enum Deferral {
 
 /// Decides about one message. Unless the database gave no answer, a valid message's chunk is durable
 /// by then.
+///
+/// A message that is held keeps no chunk permit: a database that refuses some chunks must not keep
+/// this instance from running the others.
 pub(crate) async fn admit(
     process: &Process,
     message: &ChunkMessage,
     invocation: &Invocation,
 ) -> Decision {
-    let allowance = match process.budget.admit(Duration::ZERO).await {
-        Some(allowance) => allowance,
-        None => match wait_for_permit(process, message, invocation).await {
-            Ok(allowance) => allowance,
-            Err(decision) => return decision,
-        },
-    };
-    let ask = || async {
-        let asked_at = Instant::now();
-        let claim = process.database.claim(message, &process.owner, &invocation.id);
-        let span = tracing::info_span!("claim", otel.kind = "client", db.system = "postgresql");
-        let answer = claim.instrument(span).await;
-        process.metrics.claimed(asked_at.elapsed());
-        answer
-    };
-    match invocation.hold(process, Error::is_environment, ask).await {
-        Ok(ClaimAnswer::Granted(claim)) => Decision::Admitted(Admitted { claim, allowance }),
-        Ok(ClaimAnswer::Refused(refusal)) => Decision::Deferred(Deferral::Refused(refusal)),
-        Ok(ClaimAnswer::Rejected(reason)) => Decision::Rejected(reason.to_owned()),
-        Err(error) => without_answer(&error),
+    let decide = || decide(process, message, invocation);
+    match invocation.hold(process, Error::is_environment, decide).await {
+        Ok(decision) => decision,
+        Err(error @ Error::Unstorable(_)) => Decision::Rejected(cause_chain(&error)),
+        Err(error) => Decision::NoAnswer(cause_chain(&error)),
     }
 }
 
-/// The instance is full: the chunk is made durable first, then waits for a permit.
-async fn wait_for_permit(
+/// One attempt at a decision.
+async fn decide(
     process: &Process,
     message: &ChunkMessage,
     invocation: &Invocation,
-) -> Result<Allowance, Decision> {
-    let database = &process.database;
-    let register = || database.register(message);
-    let registered = invocation.hold(process, Error::is_environment, register).await;
-    match registered.map(|registration| registration.rejection()) {
-        Ok(None) => {}
-        Ok(Some(reason)) => return Err(Decision::Rejected(reason.to_owned())),
-        Err(error) => return Err(without_answer(&error)),
-    }
+) -> Result<Decision, Error> {
+    let allowance = match process.budget.admit(Duration::ZERO).await {
+        Some(allowance) => allowance,
+        None => {
+            if let Some(reason) = process.database.register(message).await?.rejection() {
+                return Ok(Decision::Rejected(reason.to_owned()));
+            }
+            match wait_for_permit(process, message).await? {
+                Some(allowance) => allowance,
+                None => return Ok(Decision::Deferred(Deferral::InstanceFull)),
+            }
+        }
+    };
+    let asked_at = Instant::now();
+    let claim = process.database.claim(message, &process.owner, &invocation.id);
+    let span = tracing::info_span!("claim", otel.kind = "client", db.system = "postgresql");
+    let answer = claim.instrument(span).await;
+    process.metrics.claimed(asked_at.elapsed());
+    Ok(match answer? {
+        ClaimAnswer::Granted(claim) => Decision::Admitted(Admitted { claim, allowance }),
+        ClaimAnswer::Refused(refusal) => Decision::Deferred(Deferral::Refused(refusal)),
+        ClaimAnswer::Rejected(reason) => Decision::Rejected(reason.to_owned()),
+    })
+}
+
+/// The instance is full: a chunk that is durable waits for a permit, and is woken later if none
+/// becomes free.
+async fn wait_for_permit(
+    process: &Process,
+    message: &ChunkMessage,
+) -> Result<Option<Allowance>, Error> {
     let allowance = tokio::select! {
         allowance = process.budget.admit(PERMIT_PATIENCE) => allowance,
         () = process.shutdown.intake_stopped() => None,
     };
-    if let Some(allowance) = allowance {
-        return Ok(allowance);
+    if allowance.is_none() {
+        process.database.unwake(message.id()).await?;
     }
-    // If this fails, the waker sends the next message a minute later.
-    let unwake = || database.unwake(message.id());
-    let unwake = invocation.hold(process, Error::is_away, unwake).await;
-    unwake.unwrap_or_default();
-    Err(Decision::Deferred(Deferral::InstanceFull))
-}
-
-/// Only an error about the message's own values may end the message.
-fn without_answer(error: &Error) -> Decision {
-    match error {
-        Error::Unstorable(_) => Decision::Rejected(cause_chain(error)),
-        Error::Away { .. } | Error::Refused { .. } | Error::Migrate(_) | Error::LeaseLost(_) => {
-            Decision::NoAnswer(cause_chain(error))
-        }
-    }
+    Ok(allowance)
 }

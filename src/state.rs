@@ -7,7 +7,10 @@
 /// Runs a statement on a connection of a pool, each within the cap.
 ///
 /// A connection whose call timed out is closed. Given back to the pool it would go on waiting for the
-/// server, perhaps for ever, and still count against the pool's size. A macro, since the driver's statements share no trait.
+/// server, perhaps for ever, and still count against the pool's size. Closed is also one whose session
+/// may be at fault: a new one sees the server as it is now.
+///
+/// A macro, since the driver's statements share no trait.
 macro_rules! ask {
     ($pool:expr, $cap:expr, $doing:literal, $statement:ident.$method:ident) => {{
         let connection = tokio::time::timeout($cap, $pool.acquire()).await;
@@ -17,8 +20,12 @@ macro_rules! ask {
             Ok(Ok(mut connection)) => {
                 let call = $statement.$method(&mut *connection);
                 match tokio::time::timeout($cap, call).await {
-                    Ok(result) => {
-                        result.map_err(|source| $crate::state::Error::of_driver($doing, source))
+                    Ok(Ok(done)) => Ok(done),
+                    Ok(Err(source)) => {
+                        if $crate::state::error::blames_session(&source) {
+                            drop(connection.detach());
+                        }
+                        Err($crate::state::Error::of_driver($doing, source))
                     }
                     Err(_) => {
                         drop(connection.detach());

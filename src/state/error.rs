@@ -43,6 +43,11 @@ pub enum Error {
 const AWAY_CODES: [&str; 11] =
     ["08", "25006", "28", "3D000", "40", "53", "55P03", "57", "3F000", "42P01", "42883"];
 
+/// What may be true of one session and not of the next (same page): a session that began while the
+/// server was read-only stays so; a plan whose result type changed; a lost search path, which hides
+/// schema, tables and functions.
+const SESSION_CODES: [&str; 5] = ["25006", "0A000", "3F000", "42P01", "42883"];
+
 /// The class of data exceptions (same page).
 const DATA_EXCEPTION: &str = "22";
 /// The class of violated constraints (same page).
@@ -93,6 +98,11 @@ impl Error {
             Self::Unstorable(_) | Self::LeaseLost(_) => false,
         }
     }
+}
+
+/// Whether another connection may get another answer.
+pub(super) fn blames_session(source: &sqlx::Error) -> bool {
+    code(source).is_some_and(|code| SESSION_CODES.contains(&code.as_ref()))
 }
 
 fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {

@@ -1,6 +1,8 @@
 //! A database that refuses a statement: only a message's own values may end the message.
 
+use chunk_handler::state::{Database, LeaseTerms};
 use serde_json::Value;
+use std::time::Duration;
 use support::rig::{Handler, Rig, inline};
 
 /// A role that may do everything but claim.
@@ -112,4 +114,51 @@ async fn a_column_of_a_newer_release_loses_no_message() {
     let handler = rig.handler().await;
     rig.execute("alter table chunk_handler.job add tenant text not null").await;
     held_until(&rig, &handler, "alter table chunk_handler.job drop column tenant").await;
+}
+
+/// A session that began while the server was read-only, as after a failover, stays so: it is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_read_only_server_is_replaced() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let terms = LeaseTerms::new(Duration::from_secs(60));
+    let database = Database::open(&rig.database_url, terms).unwrap();
+    set_read_only_for_new_sessions(&rig, "on").await;
+    // One call at a time: the pool has one session.
+    assert!(database.pause(None).await.unwrap_err().is_away());
+    set_read_only_for_new_sessions(&rig, "off").await;
+    database.pause(None).await.unwrap();
+}
+
+async fn set_read_only_for_new_sessions(rig: &Rig, value: &str) {
+    let name: String = rig.value("select current_database()::text").await;
+    let alter = format!("alter database {name} set default_transaction_read_only = {value}");
+    let statement = format!("begin read write; {alter}; commit");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
+}
+
+/// H8: a message that only the database refuses keeps no chunk permit while it is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_message_lets_others_run() {
+    let rig = Rig::new().await;
+    let handler = rig.handler_with(&[("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "1")]).await;
+    rig.execute(
+        "create function refuse() returns trigger language plpgsql as $$ begin
+            raise insufficient_privilege; end $$",
+    )
+    .await;
+    rig.execute(
+        "create trigger odd before insert on chunk_handler.attempt for each row
+         when (new.job_id = 13) execute function refuse()",
+    )
+    .await;
+    let (bad, good) = (inline(13, 0, &rig.pictures(1)), inline(1, 0, &rig.pictures(1)));
+    let (bad, ()) = tokio::join!(handler.deliver("held", &bad), async {
+        handler.line("no answer yet, asking again").await;
+        let (status, answer) = handler.deliver("healthy", &good).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(said(&answer).contains("completed"), "{answer}");
+        rig.execute("drop trigger odd on chunk_handler.attempt").await;
+    });
+    assert!(said(&bad.1).contains("completed"), "{}", bad.1);
 }
