@@ -181,7 +181,7 @@ impl Storage {
 
     /// Whether lists can be read and shards written: asks for a list that nobody made, and stages a
     /// block that nobody commits, which the service removes after a week.
-    pub(crate) async fn probe_blobs(&self) -> Result<(), Error> {
+    pub async fn probe_blobs(&self) -> Result<(), Error> {
         let source = self.blob(&self.source_container, PROBE)?;
         let read = async { source.get_properties(None).await.map(drop) };
         match call("read list", PROBE_DEADLINE, read).await {
