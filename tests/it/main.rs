@@ -88,6 +88,7 @@ mod environment {
     mod claims;
     mod rights;
     mod storage;
+    mod upgrade;
 }
 
 /// Several hosts, and many chunks.
