@@ -2,6 +2,8 @@
 
 use super::{Database, Error, patiently};
 use crate::chunk::ChunkMessage;
+use imagecheck::Level;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 /// A job to be registered with all its chunks.
@@ -9,21 +11,42 @@ use sqlx::types::Json;
 pub struct NewJob {
     /// Its number.
     pub job_id: i64,
-    /// Of the submitted file, in hex: the same file again changes nothing.
+    /// Of the submitted file, in hex.
     pub source_sha256: String,
+    /// How it was submitted.
+    pub submission: Submission,
     /// One for each chunk.
     pub messages: Vec<ChunkMessage>,
 }
 
-/// What became of a submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Submitted {
-    /// The job and its chunks are registered now.
-    New,
-    /// They were already, from the same file.
-    Same,
-    /// The job is known with another source; nothing changed.
-    Different,
+/// How a job was submitted. Kept with the job: the same again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// How many chunks it has.
+    pub chunks: usize,
+    /// How many URLs.
+    pub images: usize,
+    /// How the file was read.
+    pub format: String,
+    /// URLs of a chunk.
+    pub chunk_size: usize,
+    /// 0 to 10.
+    pub priority: i16,
+    /// Of URLs that have none of their own.
+    pub label: Option<String>,
+    /// How thoroughly images are checked.
+    pub level: Level,
+}
+
+/// What is known of a job that somebody registered.
+#[derive(Debug, sqlx::FromRow)]
+pub struct RegisteredJob {
+    /// Of the submitted file, in hex; none: the job is made of messages.
+    pub source_sha256: Option<String>,
+    /// None also when an earlier release registered it.
+    pub submitted: Option<Json<Submission>>,
+    /// The largest number of chunks that it was told to have; none: it was told none.
+    pub total_chunks: Option<i32>,
 }
 
 /// What became of a cancel: the words of SQL type `cancellation`.
@@ -61,16 +84,19 @@ pub struct DatasetRows {
 }
 
 impl Database {
-    /// Registers a job and its chunks in one transaction.
-    pub async fn submit(&self, job: &NewJob) -> Result<Submitted, Error> {
+    /// Registers a job and its chunks in one transaction; false when the job is known.
+    pub async fn submit(&self, job: &NewJob) -> Result<bool, Error> {
         let messages: Vec<String> =
             job.messages.iter().map(|m| serde_json::to_string(m).unwrap_or_default()).collect();
         let mut connection = self.patient("submit").await?;
+        // Another submit of the job, however large, is waited for: it decides.
+        let wait = sqlx::query("-- submit_waits\nselect set_config('lock_timeout', '0', false)");
+        patiently("submit", wait.execute(&mut connection)).await?;
         let statement = sqlx::query_scalar(
             "-- submit
                     with new as (
-                        insert into job (job_id, total_chunks, source_sha256)
-                        values ($1, cardinality($3::text[]), $2) on conflict do nothing
+                        insert into job (job_id, total_chunks, source_sha256, submitted)
+                        values ($1, cardinality($3::text[]), $2, $4) on conflict do nothing
                         returning job_id
                     ), chunks as (
                         insert into chunk (job_id, chunk_index, priority, message)
@@ -78,28 +104,23 @@ impl Database {
                             (m.text::jsonb ->> 'priority')::smallint, m.text
                         from new, unnest($3::text[]) as m (text)
                     )
-                    select true from new
-                    union all
-                    select false from job where job_id = $1 and source_sha256 = $2",
+                    select exists (select from new)",
         )
         .bind(job.job_id)
         .bind(&job.source_sha256)
-        .bind(&messages);
-        let answer: Option<bool> =
-            patiently("submit", statement.fetch_optional(&mut connection)).await?;
-        Ok(match answer {
-            Some(true) => Submitted::New,
-            Some(false) => Submitted::Same,
-            None => Submitted::Different,
-        })
+        .bind(&messages)
+        .bind(Json(&job.submission));
+        patiently("submit", statement.fetch_one(&mut connection)).await
     }
 
-    /// The source of a known job: its SHA-256, or none for a job of messages.
-    pub async fn job_source(&self, job_id: i64) -> Result<Option<Option<String>>, Error> {
-        let statement =
-            sqlx::query_scalar("-- job_source\nselect source_sha256 from job where job_id = $1")
-                .bind(job_id);
-        ask!(self.pool, self.cap, "job_source", statement.fetch_optional)
+    /// How a job was registered; none: nobody knows it.
+    pub async fn registered_job(&self, job_id: i64) -> Result<Option<RegisteredJob>, Error> {
+        let statement = sqlx::query_as(
+            "-- registered_job
+            select source_sha256, submitted, total_chunks from job where job_id = $1",
+        )
+        .bind(job_id);
+        ask!(self.pool, self.cap, "registered_job", statement.fetch_optional)
     }
 
     /// Cancels a job: what is pending or processing fails with `cancelled`.

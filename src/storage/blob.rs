@@ -81,32 +81,24 @@ impl Storage {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
-    /// Writes a list of URLs where there is none. Returns the version of another list that is there
-    /// already, of which an unfinished submit may be the writer.
-    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
-        let (doing, container) = ("write source", &self.source_container);
-        match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
-            Ok(()) => return Ok(None),
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let (etag, there) = self.read(doing, container, name).await?;
-        Ok((there != bytes).then_some(etag))
-    }
-
-    /// Replaces a list of a job that is not registered.
+    /// Writes a list of URLs where there is none; the same list may be there already.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when it changed meanwhile.
-    pub async fn replace_source(
-        &self,
-        name: &str,
-        bytes: Vec<u8>,
-        seen: Etag,
-    ) -> Result<(), Error> {
-        let condition = Condition::Unchanged(seen);
-        self.put("replace source", &self.source_container, name, bytes, &condition).await
+    /// [`Error::Conflict`] when another one is there: what may be registered is never overwritten.
+    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let (doing, container) = ("write source", &self.source_container);
+        let put = self.put(doing, container, name, bytes.clone(), &Condition::Absent);
+        let done = put.await;
+        if !matches!(done, Err(Error::Conflict { .. })) {
+            return done;
+        }
+        let (_, there) = self.read(doing, container, name).await?;
+        if there == bytes {
+            return Ok(());
+        }
+        let cause = "another list has this name, and no list is overwritten".to_owned();
+        Err(Error::Conflict { doing, cause })
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.

@@ -108,4 +108,5 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod submit;
 }
