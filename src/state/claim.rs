@@ -67,6 +67,10 @@ pub enum Registration {
     Cancelled,
     /// Nothing was stored: its job is over.
     JobEnded,
+    /// Nothing was stored: its job takes no more chunks.
+    JobClosed,
+    /// Nothing was stored: the chunk is known with other URLs.
+    OtherSource,
     /// Nothing was stored: the message does not say where the URLs are.
     NoSource,
 }
@@ -77,6 +81,8 @@ impl Registration {
         match self {
             Self::Registered | Self::Known | Self::Cancelled => None,
             Self::JobEnded => Some("job_ended"),
+            Self::JobClosed => Some("job_closed"),
+            Self::OtherSource => Some("other_source"),
             Self::NoSource => Some("the chunk is not registered and the message has no source"),
         }
     }

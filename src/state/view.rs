@@ -68,6 +68,7 @@ pub struct JobProgress {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
+    pub missing_chunks: i32,
 }
 
 /// What the health check reads in one statement.
@@ -123,6 +124,21 @@ impl Database {
         )
         .bind(only);
         patiently("job_progress", statement.fetch_all(&mut connection)).await
+    }
+
+    /// Indexes below a job's total that nobody sent, the first `limit`.
+    pub async fn missing_chunks(&self, job_id: i64, limit: i64) -> Result<Vec<i32>, Error> {
+        let mut connection = self.patient("missing_chunks").await?;
+        let statement = sqlx::query_scalar(
+            "-- missing_chunks
+            select i from job j cross join generate_series(0, j.total_chunks - 1) i
+            where j.job_id = $1
+                and not exists (select from chunk c where c.job_id = $1 and c.chunk_index = i)
+            order by i limit $2",
+        )
+        .bind(job_id)
+        .bind(limit);
+        patiently("missing_chunks", statement.fetch_all(&mut connection)).await
     }
 
     /// Bytes in and out of a job's completed chunks.
