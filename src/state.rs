@@ -53,6 +53,7 @@ mod wake;
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
 pub use error::Error;
 pub use failure_export::UnconfirmedFailures;
+pub(crate) use job::TOUCHES_AT_ONCE;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
 pub use keeper::Keeper;
 pub use lease::{GiveUp, GivenUp, Lease, LeaseTerms, Reclaimed, WhyGivenUp};

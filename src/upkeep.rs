@@ -77,7 +77,7 @@ impl Upkeep {
         match duty {
             Duty::Reclaim => self.reclaim().await,
             Duty::Poison => Box::pin(poison::drain_poison(&self.process)).await,
-            Duty::EndJobs => Box::pin(jobs::end_jobs(database, storage, None)).await,
+            Duty::EndJobs => Box::pin(jobs::end_touched_jobs(database, storage)).await,
             Duty::Wake => {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await?;
                 Ok(u64::try_from(sent).unwrap_or(u64::MAX))

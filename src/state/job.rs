@@ -62,7 +62,7 @@ pub enum Cancellation {
 }
 
 /// A job whose chunks are all over, and whose `dataset.json` is not written yet.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, sqlx::FromRow)]
 pub struct OverJob {
     /// Its number.
     pub job_id: i64,
@@ -82,6 +82,9 @@ pub struct DatasetRows {
     /// Late duplicates, by chunk.
     pub late_duplicates: Json<serde_json::Value>,
 }
+
+/// What one look at touched jobs takes at most.
+pub(crate) const TOUCHES_AT_ONCE: i64 = 20;
 
 impl Database {
     /// Registers a job and its chunks in one transaction; false when the job is known.
@@ -150,15 +153,46 @@ impl Database {
         patiently("retry", statement.fetch_one(&mut connection)).await
     }
 
-    /// Jobs that are over but for their `dataset.json`.
-    pub(crate) async fn over_jobs(&self, only: Option<i64>) -> Result<Vec<OverJob>, Error> {
+    /// The job, when it is over but for its documents.
+    pub(crate) async fn over_job(&self, job_id: i64) -> Result<Option<OverJob>, Error> {
         let statement = sqlx::query_as(
-            "-- over_jobs
-            select job_id, generation, ends_as from job_over
-            where $1::bigint is null or job_id = $1 order by random() limit 20",
+            "-- over_job
+            select job_id, generation, ends_as from job_over where job_id = $1",
         )
-        .bind(only);
-        ask!(self.pool, self.cap, "over_jobs", statement.fetch_all)
+        .bind(job_id);
+        ask!(self.pool, self.cap, "over_job", statement.fetch_optional)
+    }
+
+    /// Looks at jobs to which something happened, at most `TOUCHES_AT_ONCE` times: those that are
+    /// over, and how many touches are gone.
+    ///
+    /// One statement, and so one snapshot: a touch that it takes is of a change that it sees. A job
+    /// that is over is touched again for later, in case this process does not come to end it.
+    pub(crate) async fn judge_touched(&self) -> Result<(i64, Vec<OverJob>), Error> {
+        let statement = sqlx::query_as(
+            "-- judge_touched
+            with taken as (
+                delete from job_touched where ctid = any (array(
+                    select ctid from job_touched where at <= clock_timestamp()
+                    limit $1 for update skip locked))
+                returning job_id
+            ), over as materialized (
+                select o.job_id, o.generation, o.ends_as
+                from (select distinct job_id from taken) t
+                -- One job at a time: else the view would be made of every open job.
+                cross join lateral (
+                    select * from job_over where job_id = t.job_id offset 0) o
+            ), later as (
+                insert into job_touched (job_id, at)
+                select job_id, clock_timestamp() + interval '5 s' from over
+            )
+            select (select count(*) from taken),
+                (select coalesce(jsonb_agg(to_jsonb(over)), '[]') from over)",
+        )
+        .bind(TOUCHES_AT_ONCE);
+        let row: (i64, Json<Vec<OverJob>>) =
+            ask!(self.pool, self.cap, "judge_touched", statement.fetch_one)?;
+        Ok((row.0, row.1.0))
     }
 
     /// What `dataset.json` says of a job.

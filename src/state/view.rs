@@ -78,9 +78,9 @@ pub struct Gauges {
     pub active_chunks: i32,
     /// The limit in force.
     pub max_chunks: i32,
-    /// Chunks that wait.
+    /// Chunks that wait, counted up to `MOST_COUNTED`.
     pub pending_chunks: i64,
-    /// Seconds since the oldest waiting chunk was registered; null: none waits.
+    /// Seconds since the oldest of those counted was registered; null: none waits.
     pub oldest_pending_seconds: Option<f64>,
 }
 
@@ -94,6 +94,9 @@ pub struct Description {
     /// Its clock when it was asked.
     pub clock: OffsetDateTime,
 }
+
+/// The most pending chunks that are counted: six million took longer than a call may.
+const MOST_COUNTED: i64 = 100_000;
 
 impl Database {
     /// Capacity of the fleet.
@@ -162,8 +165,9 @@ impl Database {
                 count(*) as pending_chunks,
                 extract(epoch from clock_timestamp() - min(created_at))::double precision
                     as oldest_pending_seconds
-            from chunk where state = 'pending'",
-        );
+            from (select created_at from chunk where state = 'pending' limit $1) waiting",
+        )
+        .bind(MOST_COUNTED);
         ask!(self.pool, self.cap, "gauges", statement.fetch_one)
     }
 

@@ -88,7 +88,7 @@ impl Storage {
     /// [`Error::Conflict`] when another one is there: what may be registered is never overwritten.
     pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
         let (doing, container) = ("write source", &self.source_container);
-        let put = self.put(doing, container, name, bytes.clone(), &Condition::Absent);
+        let put = self.put(doing, container, name, bytes.clone(), None, &Condition::Absent);
         let done = put.await;
         if !matches!(done, Err(Error::Conflict { .. })) {
             return done;
@@ -207,7 +207,25 @@ impl Storage {
         bytes: Vec<u8>,
         condition: &Condition,
     ) -> Result<(), Error> {
-        self.put("write blob", &self.dataset_container, name, bytes, condition).await
+        self.put("write blob", &self.dataset_container, name, bytes, None, condition).await
+    }
+
+    /// The same, with the hash of the bytes in its metadata: [`Self::head_dataset`] tells whether it
+    /// is there, however large it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the condition does not hold.
+    pub(crate) async fn put_document(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        sha256: String,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        let metadata = HashMap::from([("sha256".to_owned(), sha256)]);
+        let container = &self.dataset_container;
+        self.put("write document", container, name, bytes, Some(metadata), condition).await
     }
 
     async fn put(
@@ -216,10 +234,12 @@ impl Storage {
         container: &str,
         name: &str,
         bytes: Vec<u8>,
+        metadata: Option<HashMap<String, String>>,
         condition: &Condition,
     ) -> Result<(), Error> {
         let blob = self.blob(container, name)?.block_blob_client();
         let options = BlockBlobClientUploadOptions {
+            metadata,
             blob_content_type: Some("application/json".into()),
             if_none_match: condition.if_none_match(),
             if_match: condition.if_match(),

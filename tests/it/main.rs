@@ -92,7 +92,9 @@ mod fleet {
 /// Jobs that are cancelled, tried again and closed, and how they end.
 mod jobs {
     mod control;
+    mod documents;
     mod ending;
+    mod touched;
 }
 
 /// The health row, and what Azure Monitor adds to it.
