@@ -37,6 +37,7 @@ macro_rules! ask {
     }};
 }
 
+mod again;
 mod claim;
 mod error;
 mod failure_export;
@@ -50,6 +51,8 @@ mod view;
 mod wait;
 mod wake;
 
+pub(crate) use again::CompletedShard;
+pub use again::LostDuplicates;
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
 pub use error::Error;
 pub use failure_export::UnconfirmedFailures;

@@ -1,5 +1,6 @@
 //! The end of a job: `stats.json` and `dataset.json`, then the row.
 
+use super::verify;
 use crate::{
     chunk::job_folder,
     process::Error,
@@ -36,6 +37,9 @@ const ROUNDS: usize = 3;
 
 async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Result<bool, Error> {
     let id = job.job_id;
+    if !Box::pin(verify::is_whole(database, storage, job)).await? {
+        return Ok(false);
+    }
     for _ in 0..ROUNDS {
         let dataset = async {
             let rows = database.dataset_rows(id).await?;

@@ -233,7 +233,8 @@ pub(crate) async fn put_manifest(
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
-        let failure = match storage.put_dataset(name, bytes.clone(), &condition).await {
+        let fence = manifest.fence.to_string();
+        let failure = match storage.put_manifest(name, bytes.clone(), fence, &condition).await {
             Ok(()) => return Ok(Written::Done),
             Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
             Err(other) => return Err(other),

@@ -3,8 +3,8 @@
 use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Source,
-        hex,
+        BlobSource, ChunkId, ChunkMessage, Fence, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS,
+        Manifest, Source, hex,
     },
     pipeline::{
         self, Work,
@@ -39,7 +39,9 @@ impl Runner {
         let message = claim.message.as_ref().map_err(|why| Fault::Unreadable(why.clone()))?;
         let (items, source_sha256) = self.load_source(message).await?;
         let seen = self.seen(message).await?;
-        if let Some(manifest) = adoptable(&seen, &source_sha256) {
+        if let Some(manifest) = adoptable(&seen, &source_sha256)
+            && self.may_adopt(message.id(), manifest.fence).await?
+        {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
             return Ok(manifest.clone());
         }
@@ -118,6 +120,12 @@ impl Runner {
             hasher.update(part.unwrap_or_default());
         }
         Ok((items, hex(&hasher.finalize())))
+    }
+
+    /// Whether nobody has asked for the chunk to run again since this claim.
+    async fn may_adopt(&self, id: ChunkId, fence: Fence) -> Result<bool, Fault> {
+        let ask = || self.process.database.may_adopt(id, fence);
+        Ok(until_answered(pending(), state::Error::is_away, ask).await?)
     }
 
     async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {

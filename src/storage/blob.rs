@@ -5,8 +5,10 @@ use azure_core::http::{Body, Etag};
 use azure_storage_blob::{
     BlobClient, BlobContainerClient,
     models::{
-        BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+        BlobClientDeleteOptions, BlobClientDownloadOptions,
+        BlobClientGetPropertiesResultHeaders as _, BlobContainerClientListBlobsOptions, BlobItem,
         BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
+        ListBlobsIncludeItem,
     },
 };
 use bytes::Bytes;
@@ -44,6 +46,31 @@ pub struct BlobHead {
     pub metadata: HashMap<String, String>,
 }
 
+/// A blob as a listing shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedBlob {
+    /// Its name in the container.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Version and metadata.
+    pub head: BlobHead,
+}
+
+impl ListedBlob {
+    fn new(item: BlobItem) -> Option<Self> {
+        let properties = item.properties?;
+        let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
+        let etag = properties.etag.unwrap_or_else(|| Etag::from(""));
+        let head = BlobHead { etag, metadata };
+        Some(Self { name: item.name?, bytes: properties.content_length?, head })
+    }
+}
+
+/// Blobs in one answer of a listing: the most that the service gives.
+const PAGE_LENGTH: i32 = 5000;
+
 /// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
 const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -58,14 +85,18 @@ impl Storage {
             .map_err(|error| super::classify("blob client", &error))
     }
 
-    pub(super) async fn create_container(&self, container: &str) -> Result<(), Error> {
+    fn container(&self, container: &str) -> Result<BlobContainerClient, Error> {
         let url = self.url(&self.endpoints.blob, container);
         let options = azure_storage_blob::BlobContainerClientOptions {
             client_options: self.client_options(),
             ..Default::default()
         };
-        let client = BlobContainerClient::new(url, self.credential.clone(), Some(options))
-            .map_err(|error| super::classify("container client", &error))?;
+        BlobContainerClient::new(url, self.credential.clone(), Some(options))
+            .map_err(|error| super::classify("container client", &error))
+    }
+
+    pub(super) async fn create_container(&self, container: &str) -> Result<(), Error> {
+        let client = self.container(container)?;
         match call("create container", CALL_DEADLINE, client.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
             Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
@@ -85,7 +116,7 @@ impl Storage {
     /// already, of which an unfinished submit may be the writer.
     pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
         let (doing, container) = ("write source", &self.source_container);
-        match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
+        match self.put(doing, container, name, bytes.clone(), None, &Condition::Absent).await {
             Ok(()) => return Ok(None),
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error),
@@ -106,7 +137,7 @@ impl Storage {
         seen: Etag,
     ) -> Result<(), Error> {
         let condition = Condition::Unchanged(seen);
-        self.put("replace source", &self.source_container, name, bytes, &condition).await
+        self.put("replace source", &self.source_container, name, bytes, None, &condition).await
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.
@@ -165,6 +196,42 @@ impl Storage {
         }
     }
 
+    /// Lists the blobs of the dataset container whose names begin with a prefix, a page at a time.
+    pub(crate) async fn list_dataset(
+        &self,
+        prefix: String,
+        mut each: impl FnMut(ListedBlob),
+    ) -> Result<(), Error> {
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: Some(prefix),
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            maxresults: Some(PAGE_LENGTH),
+            ..Default::default()
+        };
+        let failed = |error| super::classify("list blobs", &error);
+        let container = self.container(&self.dataset_container)?;
+        let mut pages = container.list_blobs(Some(options)).map_err(failed)?.into_pages();
+        while let Some(page) = call("list blobs", CALL_DEADLINE, pages.try_next()).await? {
+            let page = page.into_model().map_err(failed)?;
+            page.blob_items.into_iter().filter_map(ListedBlob::new).for_each(&mut each);
+        }
+        Ok(())
+    }
+
+    /// Removes the version of a blob of the dataset container that was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when another one is there.
+    pub(crate) async fn remove_dataset(&self, name: &str, seen: Etag) -> Result<(), Error> {
+        let blob = self.blob(&self.dataset_container, name)?;
+        let options = BlobClientDeleteOptions { if_match: Some(seen), ..Default::default() };
+        match call("remove blob", CALL_DEADLINE, blob.delete(Some(options))).await {
+            Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Stages a block of a shard. Without Content-MD5, which took a third of all CPU time (`cargo xtask
     /// bench cpu_http`): TLS notices damage on the way, and the shard's SHA-256 is in its metadata.
     pub async fn stage(&self, name: &str, block_id: &str, bytes: Bytes) -> Result<(), Error> {
@@ -215,7 +282,24 @@ impl Storage {
         bytes: Vec<u8>,
         condition: &Condition,
     ) -> Result<(), Error> {
-        self.put("write blob", &self.dataset_container, name, bytes, condition).await
+        self.put("write blob", &self.dataset_container, name, bytes, None, condition).await
+    }
+
+    /// Writes a manifest, with the fence of its claim as metadata: a listing tells whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the condition does not hold.
+    pub(crate) async fn put_manifest(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        fence: String,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        let metadata = HashMap::from([("fence".to_owned(), fence)]);
+        let container = &self.dataset_container;
+        self.put("write manifest", container, name, bytes, Some(metadata), condition).await
     }
 
     async fn put(
@@ -224,10 +308,12 @@ impl Storage {
         container: &str,
         name: &str,
         bytes: Vec<u8>,
+        metadata: Option<HashMap<String, String>>,
         condition: &Condition,
     ) -> Result<(), Error> {
         let blob = self.blob(container, name)?.block_blob_client();
         let options = BlockBlobClientUploadOptions {
+            metadata,
             blob_content_type: Some("application/json".into()),
             if_none_match: condition.if_none_match(),
             if_match: condition.if_match(),

@@ -91,7 +91,9 @@ mod fleet {
 
 /// Jobs that are cancelled, tried again and closed.
 mod jobs {
+    mod again;
     mod control;
+    mod forgets;
 }
 
 /// The health row, and what Azure Monitor adds to it.

@@ -1,16 +1,16 @@
-//! Reads blobs with plain HTTP and a signature of our own, so that what the product wrote is judged
+//! Reads blobs, and takes them away, with plain HTTP and a signature of our own, so that what the product wrote is judged
 //! by code that shares nothing with it.
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, Url};
+use reqwest::{Client, Method, Url};
 use sha2::Sha256;
 
 use crate::azurite::connection_string;
 
-/// Read access to the blobs of an account.
+/// The blobs of an account.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     endpoint: String,
@@ -63,23 +63,44 @@ impl Blobs {
         self.get(&format!("{container}/{name}"), &[]).await
     }
 
+    /// Takes a blob away, as storage does that forgets it.
+    pub async fn remove(&self, container: &str, name: &str) -> Result<()> {
+        self.send(Method::DELETE, &format!("{container}/{name}"), &[], Bytes::new()).await.map(drop)
+    }
+
+    /// Puts other bytes there.
+    pub async fn put(&self, container: &str, name: &str, bytes: Bytes) -> Result<()> {
+        self.send(Method::PUT, &format!("{container}/{name}"), &[], bytes).await.map(drop)
+    }
+
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Bytes> {
+        self.send(Method::GET, path, query, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Bytes> {
         let mut url = Url::parse(&format!("{}/{path}", self.endpoint))?;
         url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.signature);
-        let answer = self.client.get(url).send().await?;
+        let request = self.client.request(method.clone(), url).body(body);
+        let answer = request.header("x-ms-blob-type", "BlockBlob").send().await?;
         let (status, body) = (answer.status(), answer.bytes().await?);
         if !status.is_success() {
-            bail!("reading {path}: {status} {}", String::from_utf8_lossy(&body));
+            bail!("{method} {path}: {status} {}", String::from_utf8_lossy(&body));
         }
         Ok(body)
     }
 }
 
-/// An account SAS for reading and listing blobs, in the order of fields that the service signs.
+/// An account SAS for reading, writing, removing and listing blobs, in the order of fields that the service signs.
 fn signature(account: &str, key: &str) -> Result<Vec<(String, String)>> {
     const VERSION: &str = "2021-08-06";
     const EXPIRY: &str = "2099-01-01T00:00:00Z";
-    let text = format!("{account}\nrl\nb\nsco\n\n{EXPIRY}\n\nhttps,http\n{VERSION}\n\n");
+    let text = format!("{account}\nrwdl\nb\nsco\n\n{EXPIRY}\n\nhttps,http\n{VERSION}\n\n");
     let mut mac = Hmac::<Sha256>::new_from_slice(
         &STANDARD.decode(key).context("the account key is not Base64")?,
     )?;
@@ -89,7 +110,7 @@ fn signature(account: &str, key: &str) -> Result<Vec<(String, String)>> {
         ("sv", VERSION),
         ("ss", "b"),
         ("srt", "sco"),
-        ("sp", "rl"),
+        ("sp", "rwdl"),
         ("se", EXPIRY),
         ("spr", "https,http"),
         ("sig", &signature),
