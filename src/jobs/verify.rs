@@ -5,7 +5,7 @@
 
 use super::duplicates;
 use crate::{
-    chunk::{ChunkId, Fence, job_folder},
+    chunk::{ChunkId, ClaimToken, job_folder},
     process::Error,
     state::{CompletedShard, Database, OverJob},
     storage::{BlobHead, ListedBlob, Storage},
@@ -96,12 +96,15 @@ fn chunk_of(job_id: i64, name: &str) -> Option<ChunkId> {
 impl CompletedShard {
     /// Whether a blob's metadata names the claim that the row names.
     fn is_of_claim(&self, head: &BlobHead) -> bool {
-        head.metadata.get("fence").is_some_and(|fence| *fence == self.shard_fence.to_string())
+        match &self.shard_claim {
+            Some(claim) => head.metadata.get("claim") == Some(claim),
+            None => head.metadata.get("fence") == Some(&self.shard_fence.to_string()),
+        }
     }
 
     /// One without a word of its claim was written by a release that did not say it.
     fn is_manifest(&self, blob: &ListedBlob) -> bool {
-        !blob.head.metadata.contains_key("fence") || self.is_of_claim(&blob.head)
+        !blob.head.metadata.contains_key("claim") || self.is_of_claim(&blob.head)
     }
 
     fn is_shard(&self, blob: &ListedBlob) -> bool {
@@ -142,12 +145,12 @@ pub(crate) async fn withdraw_manifest(
     database: &Database,
     storage: &Storage,
     id: ChunkId,
-    fence: Fence,
+    claim: &ClaimToken,
 ) -> Result<(), Error> {
     let name = id.manifest_blob();
     // Looked at first: what is there before nobody has claimed the chunk again is not theirs.
     let Some(head) = storage.head_dataset(&name).await? else { return Ok(()) };
-    if database.is_cancelled(id, fence).await? {
+    if database.is_cancelled(id, claim).await? {
         storage.remove_dataset(&name, head.etag).await?;
     }
     Ok(())
@@ -159,7 +162,7 @@ mod tests {
 
     fn listed(bytes: u64, metadata: &[(&str, &str)]) -> ListedBlob {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let head = BlobHead { etag: "e".into(), metadata: pairs.collect() };
+        let head = BlobHead { etag: "e".into(), metadata: pairs.collect(), blocked: None };
         ListedBlob { name: "b".into(), bytes, head }
     }
 
@@ -169,17 +172,22 @@ mod tests {
         let row = CompletedShard {
             chunk_index: 0,
             shard_fence: 7,
+            shard_claim: Some("c7".into()),
             shard_bytes: 1024,
             shard_sha256: "aa".into(),
         };
-        let ours = [("fence", "7"), ("sha256", "aa")];
+        let ours = [("claim", "c7"), ("sha256", "aa")];
         assert!(row.is_shard(&listed(1024, &ours)));
         assert!(!row.is_shard(&listed(1023, &ours)));
-        assert!(!row.is_shard(&listed(1024, &[("fence", "6"), ("sha256", "aa")])));
-        assert!(!row.is_shard(&listed(1024, &[("fence", "7"), ("sha256", "bb")])));
-        assert!(!row.is_shard(&listed(1024, &[])));
-        assert!(row.is_manifest(&listed(9, &[("fence", "7")])) && row.is_manifest(&listed(9, &[])));
-        assert!(!row.is_manifest(&listed(9, &[("fence", "6")])));
+        assert!(!row.is_shard(&listed(1024, &[("claim", "c6"), ("sha256", "aa")])));
+        assert!(!row.is_shard(&listed(1024, &[("claim", "c7"), ("sha256", "bb")])));
+        assert!(!row.is_shard(&listed(1024, &[("fence", "7"), ("sha256", "aa")])));
+        assert!(row.is_manifest(&listed(9, &[("claim", "c7")])));
+        assert!(row.is_manifest(&listed(9, &[])));
+        assert!(!row.is_manifest(&listed(9, &[("claim", "c6")])));
+        let older = CompletedShard { shard_claim: None, ..row };
+        assert!(older.is_shard(&listed(1024, &[("fence", "7"), ("sha256", "aa")])));
+        assert!(!older.is_shard(&listed(1024, &[("fence", "6"), ("sha256", "aa")])));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Completed chunks that run again: asked for by hand, or because storage lost their shard.
 
 use super::{Database, Error, OverJob, patiently};
-use crate::chunk::{ChunkId, Fence};
+use crate::chunk::{ChunkId, ClaimToken};
 
 /// A completed chunk's row: what must be in storage.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct CompletedShard {
     /// Its place in the job.
     pub chunk_index: i32,
-    /// The claim that wrote shard and manifest.
+    /// The number of the claim that wrote shard and manifest.
     pub shard_fence: i64,
+    /// Its token; none: of a release without tokens.
+    pub shard_claim: Option<String>,
     /// The shard's length.
     pub shard_bytes: i64,
     /// Of the shard, in hex.
@@ -67,37 +69,45 @@ impl Database {
     }
 
     /// Whether what this claim left may be adopted: the chunk was not asked to run again since.
-    pub(crate) async fn may_adopt(&self, id: ChunkId, fence: Fence) -> Result<bool, Error> {
+    pub(crate) async fn may_adopt(&self, id: ChunkId, claim: &ClaimToken) -> Result<bool, Error> {
         let statement = sqlx::query_scalar(
             "-- may_adopt
-            select again_fence < $3 from chunk where job_id = $1 and chunk_index = $2",
+            select again_fence = 0 or exists (select from attempt a
+                where a.job_id = c.job_id and a.chunk_index = c.chunk_index
+                    and a.token = $3 and a.fence > c.again_fence)
+            from chunk c where job_id = $1 and chunk_index = $2",
         )
         .bind(id.job_id)
         .bind(id.chunk_index)
-        .bind(fence.0);
+        .bind(claim.as_str());
         let may = ask!(self.pool, self.cap, "may_adopt", statement.fetch_optional)?;
         Ok(may.unwrap_or(false))
     }
 
     /// Whether this claim of the chunk was cancelled, and nobody has claimed it since.
-    pub(crate) async fn is_cancelled(&self, id: ChunkId, fence: Fence) -> Result<bool, Error> {
+    pub(crate) async fn is_cancelled(
+        &self,
+        id: ChunkId,
+        claim: &ClaimToken,
+    ) -> Result<bool, Error> {
         let statement = sqlx::query_scalar(
             "-- is_cancelled
-            select state = 'failed' and error_code = 'cancelled' and fence = $3 from chunk
-            where job_id = $1 and chunk_index = $2",
+            select exists (select from attempt a
+                join chunk c using (job_id, chunk_index, fence)
+                where job_id = $1 and chunk_index = $2 and a.token = $3
+                    and c.state = 'failed' and c.error_code = 'cancelled')",
         )
         .bind(id.job_id)
         .bind(id.chunk_index)
-        .bind(fence.0);
-        let is = ask!(self.pool, self.cap, "is_cancelled", statement.fetch_optional)?;
-        Ok(is.unwrap_or(false))
+        .bind(claim.as_str());
+        ask!(self.pool, self.cap, "is_cancelled", statement.fetch_one)
     }
 
     /// The shards that a job's rows name.
     pub(crate) async fn completed_shards(&self, job_id: i64) -> Result<Vec<CompletedShard>, Error> {
         let statement = sqlx::query_as(
             "-- completed_shards
-            select chunk_index, shard_fence, shard_bytes, shard_sha256 from chunk
+            select chunk_index, shard_fence, shard_claim, shard_bytes, shard_sha256 from chunk
             where job_id = $1 and state = 'completed'",
         )
         .bind(job_id);

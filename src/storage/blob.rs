@@ -8,7 +8,7 @@ use azure_storage_blob::{
         BlobClientDeleteOptions, BlobClientDownloadOptions,
         BlobClientGetPropertiesResultHeaders as _, BlobContainerClientListBlobsOptions, BlobItem,
         BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
-        ListBlobsIncludeItem,
+        LeaseStatus, ListBlobsIncludeItem,
     },
 };
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub struct BlobHead {
     pub etag: Etag,
     /// Keys in lower case.
     pub metadata: HashMap<String, String>,
+    /// What keeps it from being overwritten; none: nothing that its properties show.
+    pub blocked: Option<&'static str>,
 }
 
 /// A blob as a listing shows it.
@@ -63,7 +65,7 @@ impl ListedBlob {
         let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
         let etag = properties.etag.unwrap_or_else(|| Etag::from(""));
-        let head = BlobHead { etag, metadata };
+        let head = BlobHead { etag, metadata, blocked: None };
         Some(Self { name: item.name?, bytes: properties.content_length?, head })
     }
 }
@@ -73,6 +75,11 @@ const PAGE_LENGTH: i32 = 5000;
 
 /// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
 const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The blob that probes ask for; it never exists.
+const PROBE: &str = "probe";
+/// A probe that hangs is an answer.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Storage {
     fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
@@ -99,7 +106,8 @@ impl Storage {
         let client = self.container(container)?;
         match call("create container", CALL_DEADLINE, client.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
-            Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
+            // ContainerBeingDeleted: it can be made again soon.
+            Err(error) => Err(error),
         }
     }
 
@@ -174,9 +182,7 @@ impl Storage {
             }
             Ok(Some((etag, bytes)))
         });
-        // No waiting makes it smaller.
-        let too_large = || Error::Refused { doing, cause: "it is larger than 32 MiB".into() };
-        read.await?.ok_or_else(too_large)
+        read.await?.ok_or(Error::TooLarge { doing })
     }
 
     /// Version and metadata of a blob of the dataset container; none when there is none.
@@ -187,7 +193,14 @@ impl Storage {
             let metadata = answer.metadata()?;
             let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
             let etag = answer.etag()?.unwrap_or_else(|| Etag::from(""));
-            Ok(BlobHead { etag, metadata })
+            let blocked = if answer.legal_hold()? == Some(true) {
+                Some("it has a legal hold")
+            } else if answer.lease_status()? == Some(LeaseStatus::Locked) {
+                Some("somebody has a lease on it")
+            } else {
+                None
+            };
+            Ok(BlobHead { etag, metadata, blocked })
         });
         match head.await {
             Ok(head) => Ok(Some(head)),
@@ -232,6 +245,21 @@ impl Storage {
         }
     }
 
+    /// Whether lists can be read and shards written: asks for a list that nobody made, and stages a
+    /// block that nobody commits, which the service removes after a week.
+    pub(crate) async fn probe_blobs(&self) -> Result<(), Error> {
+        let source = self.blob(&self.source_container, PROBE)?;
+        let read = async { source.get_properties(None).await.map(drop) };
+        match call("read list", PROBE_DEADLINE, read).await {
+            Ok(()) | Err(Error::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let shard = self.blob(&self.dataset_container, PROBE)?.block_blob_client();
+        let content = Body::Bytes(Bytes::from_static(b"probe")).into();
+        let stage = shard.stage_block(b"probe", 5, content, None);
+        call("stage block", PROBE_DEADLINE, stage).await.map(drop)
+    }
+
     /// Stages a block of a shard. Without Content-MD5, which took a third of all CPU time (`cargo xtask
     /// bench cpu_http`): TLS notices damage on the way, and the shard's SHA-256 is in its metadata.
     pub async fn stage(&self, name: &str, block_id: &str, bytes: Bytes) -> Result<(), Error> {
@@ -239,7 +267,8 @@ impl Storage {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let content = Body::Bytes(bytes).into();
         let stage = blob.stage_block(block_id.as_bytes(), len, content, None);
-        call("stage block", CALL_DEADLINE, stage).await.map(drop)
+        let staged = call("stage block", CALL_DEADLINE, stage).await;
+        staged.map(drop).map_err(|error| error.about(name))
     }
 
     /// Commits a shard's block list. It is visible from this moment.
@@ -268,7 +297,9 @@ impl Storage {
             ..Default::default()
         };
         let list = list.try_into().map_err(|error| super::classify("commit shard", &error))?;
-        call("commit shard", deadline, blob.commit_block_list(list, Some(options))).await.map(drop)
+        let commit = blob.commit_block_list(list, Some(options));
+        let done = call("commit shard", deadline, commit).await;
+        done.map(drop).map_err(|error| error.about(name))
     }
 
     /// Writes a small JSON blob of the dataset container.
@@ -285,7 +316,7 @@ impl Storage {
         self.put("write blob", &self.dataset_container, name, bytes, None, condition).await
     }
 
-    /// Writes a manifest, with the fence of its claim as metadata: a listing tells whose it is.
+    /// Writes a manifest, with the token of its claim as metadata: a listing tells whose it is.
     ///
     /// # Errors
     ///
@@ -294,10 +325,10 @@ impl Storage {
         &self,
         name: &str,
         bytes: Vec<u8>,
-        fence: String,
+        claim: String,
         condition: &Condition,
     ) -> Result<(), Error> {
-        let metadata = HashMap::from([("fence".to_owned(), fence)]);
+        let metadata = HashMap::from([("claim".to_owned(), claim)]);
         let container = &self.dataset_container;
         self.put("write manifest", container, name, bytes, Some(metadata), condition).await
     }
@@ -322,6 +353,7 @@ impl Storage {
             ..Default::default()
         };
         let content = Body::Bytes(Bytes::from(bytes)).into();
-        call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await.map(drop)
+        let done = call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await;
+        done.map(drop).map_err(|error| error.about(name))
     }
 }

@@ -57,7 +57,7 @@ begin
             woken_at = null, error_code = case when a.fails then 'cancelled' end,
             error_message = case when a.fails
                 then 'its shard or manifest is gone, and the job was cancelled' end,
-            shard_fence = null, totals = null, shard_blob = null, shard_bytes = null,
+            shard_fence = null, shard_claim = null, totals = null, shard_blob = null, shard_bytes = null,
             shard_sha256 = null, shard_samples = null, manifest_blob = null,
             late_duplicates = '[]', lost_duplicates = 0, updated_at = clock_timestamp()
         from asked a where c.job_id = a.job_id and c.chunk_index = a.chunk_index;
@@ -173,17 +173,17 @@ begin
 end $$;
 
 -- Completes a chunk: row, hashes and slot in one transaction. False: the lease is lost.
-create or replace function complete(p_job bigint, p_index integer, p_fence bigint,
-    p_shard_fence bigint, p_totals jsonb, p_shard jsonb, p_manifest_blob text, p_sha256 bytea[],
-    p_keys text[]) returns boolean language plpgsql as $$
+create or replace function complete(p_job bigint, p_index integer, p_token text, p_shard_fence bigint,
+    p_shard_claim text, p_totals jsonb, p_shard jsonb, p_manifest_blob text, p_sha256 bytea[], p_keys text[])
+returns boolean language plpgsql as $$
 declare
     c chunk;
     late jsonb;
 begin
     perform lock_hashes(p_job, p_index);
-    c := held(p_job, p_index, p_fence);
+    c := held(p_job, p_index, p_token);
     if c.job_id is null then
-        return already(p_job, p_index, p_fence, 'completed');
+        return already(p_job, p_index, p_token, 'completed');
     end if;
     -- In hash order, or two completions with common images would deadlock.
     insert into image_hash (job_id, sha256, chunk_index, key)
@@ -199,12 +199,13 @@ begin
         join image_hash i on i.job_id = p_job and i.sha256 = h.sha256
         where i.chunk_index <> p_index;
     perform end_claim(c, 'completed', null, (p_totals ->> 'temp_peak_bytes')::bigint);
-    update chunk set state = 'completed', shard_fence = p_shard_fence, totals = p_totals,
+    update chunk set state = 'completed', shard_fence = p_shard_fence,
+            shard_claim = p_shard_claim, totals = p_totals,
             shard_blob = p_shard ->> 'blob', shard_bytes = (p_shard ->> 'bytes')::bigint,
             shard_sha256 = p_shard ->> 'sha256', shard_samples = (p_shard ->> 'samples')::bigint,
             manifest_blob = p_manifest_blob, late_duplicates = late,
             expiries = 0, releases = 0, error_code = null, error_message = null,
-            slot_no = null, owner = null, invocation_id = null, lease_until = null,
+            slot_no = null, owner = null, invocation_id = null, token = null, lease_until = null,
             not_before = null, woken_at = null, updated_at = clock_timestamp()
         where job_id = p_job and chunk_index = p_index;
     return true;

@@ -161,7 +161,8 @@ async fn a_chunk_that_fails_when_it_runs_again_keeps_no_hash() {
 async fn complete(sql: &Sql, index: i32, fence: i64, samples: &[(&str, &str)]) {
     let (hashes, keys): (Vec<Vec<u8>>, Vec<&str>) =
         samples.iter().map(|(hash, key)| (hash.as_bytes().to_vec(), *key)).unzip();
-    let complete = r#"select complete(1, $1, $2, $2, '{"images_valid": 0}',
+    let complete = r#"select complete(1, $1, (select token from attempt where job_id = 1
+            and chunk_index = $1 and fence = $2), $2, 'claim', '{"images_valid": 0}',
         '{"blob": "b", "bytes": 0, "sha256": "", "samples": 0}', 'm', $3, $4)"#;
     let complete = sqlx::query_scalar(complete).bind(index).bind(fence).bind(hashes).bind(keys);
     let held: bool = complete.fetch_one(&sql.pool).await.unwrap();
@@ -229,7 +230,8 @@ async fn an_exchange_of_hashes_waits_for_completions_under_way() {
     sql.execute("select run_again(1, '{0}', null)").await;
     let (again, other) = (sql.claimed(0).await, sql.claimed(1).await);
     let mut under_way = sql.pool.begin().await.unwrap();
-    let late = r#"select complete(1, 1, $1, $1, '{"images_valid": 0}',
+    let late = r#"select complete(1, 1, (select token from attempt where chunk_index = 1
+            and fence = $1), $1, 'claim', '{"images_valid": 0}',
         '{"blob": "b", "bytes": 0, "sha256": "", "samples": 0}', 'm', '{"\\x78"}', '{"1_0"}')"#;
     sqlx::query(late).bind(other).execute(&mut *under_way).await.unwrap();
     tokio::join!(complete(&sql, 0, again, &[]), async {

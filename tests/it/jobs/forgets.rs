@@ -3,7 +3,6 @@
 
 use super::control::{ENDED, control, dataset, holds, say, with_total};
 use crate::state::sql::Sql;
-use bytes::Bytes;
 use support::{
     invariants,
     rig::{DATASETS, Handler, Rig, inline, wake_up},
@@ -29,18 +28,23 @@ async fn run(rig: &Rig, handler: &Handler, index: i32, total: i32) {
     assert!(said.contains("1 of 1"), "{said}");
 }
 
-/// I2: a shard that is gone, a manifest that is gone, and a shard of somebody else of the same length:
+/// I2: a shard that is gone, a manifest that is gone, and a shard that says the right things and is empty:
 /// those chunks run again, said once, before a document says that they are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn storage_that_forgets_a_shard_or_a_manifest_has_its_chunk_run_again() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
     first_chunks(&rig, &handler, 4, 5).await;
-    rig.blobs.remove(DATASETS, &blob(0, "tar")).await.unwrap();
-    rig.blobs.remove(DATASETS, &blob(1, "manifest.json")).await.unwrap();
-    let length = rig.shard(1, 2).await.len();
-    let other = Bytes::from(vec![0; length]);
-    rig.blobs.put(DATASETS, &blob(2, "tar"), other).await.unwrap();
+    rig.blobs.delete(DATASETS, &blob(0, "tar")).await.unwrap();
+    rig.blobs.delete(DATASETS, &blob(1, "manifest.json")).await.unwrap();
+    let (claim, sha256): (String, String) = sqlx::query_as(
+        "select shard_claim, shard_sha256 from chunk_handler.chunk where chunk_index = 2",
+    )
+    .fetch_one(&rig.pool)
+    .await
+    .unwrap();
+    let metadata = [("claim", claim.as_str()), ("sha256", &sha256)];
+    rig.blobs.create_with(DATASETS, &blob(2, "tar"), &metadata).await.unwrap();
     run(&rig, &handler, 4, 5).await;
     let pending = "select array_agg(chunk_index order by chunk_index) = '{0,1,2}'
         from chunk_handler.chunk where state = 'pending' and attempt = 0";
@@ -92,10 +96,9 @@ async fn a_cancelled_job_lists_only_what_is_there() {
     let sql = Sql::new(&rig, 1).await;
     let handler = rig.handler().await;
     first_chunks(&rig, &handler, 3, 4).await;
-    rig.blobs.remove(DATASETS, &blob(0, "tar")).await.unwrap();
+    rig.blobs.delete(DATASETS, &blob(0, "tar")).await.unwrap();
     // As a process leaves it that was killed between manifest and row.
-    let manifest = rig.blobs.read(DATASETS, &blob(2, "manifest.json")).await.unwrap();
-    rig.blobs.put(DATASETS, &blob(3, "manifest.json"), manifest).await.unwrap();
+    rig.blobs.create(DATASETS, &blob(3, "manifest.json")).await.unwrap();
     sql.execute("select register(1, 3, 4, 5::smallint, '{}')").await;
     control(&rig, &["cancel", "--job-id", "1"]);
     rig.until(ENDED).await;
