@@ -1,8 +1,9 @@
 //! One round: a fleet at work, the faults of its plan, the way back, and the checks.
 
 use crate::{
-    check, fault,
-    jobs::BIG,
+    birth, check,
+    fault::{self, CHUNKS},
+    jobs::{BIG, MIXED},
     plan::{Fault, Plan},
     site::Site,
     watch,
@@ -34,9 +35,14 @@ const MACHINES: usize = 3;
 pub struct Outcome {
     pub round: u32,
     pub faults: BTreeMap<Fault, u64>,
+    pub left_out: BTreeMap<Fault, &'static str>,
     pub violations: Vec<String>,
     /// Claims by how they ended.
     pub claims: BTreeMap<String, i64>,
+    /// Seconds from the end of the last fault to the next claim, and to the end of each job that was
+    /// open then.
+    pub went_on: Option<f64>,
+    pub ended: Vec<(i64, f64)>,
     /// The whole round, and what of it the fleet took to come to rest.
     pub took: Duration,
     pub settled: Duration,
@@ -47,32 +53,56 @@ pub async fn run(seed: u64, round: u32) -> Result<Outcome> {
     let began = Instant::now();
     let mut plan = Plan::new(seed, round);
     let limit = 4 + plan.dice().below(3) as u32;
-    let site = Site::start(MACHINES, limit).await?;
+    let site = Site::start(MACHINES, limit, plan.dice()).await?;
     let stop = CancellationToken::new();
     let mut watchers = JoinSet::new();
     watchers.spawn(watch::slots(Arc::clone(&site), stop.clone()));
     watchers.spawn(watch::processes(Arc::clone(&site), stop.clone()));
     suffer(&site, plan).await?;
-    site.heal();
-    let since = Instant::now();
+    site.heal().await?;
+    let (since, mended_at) = (Instant::now(), mended_at(&site).await?);
     let stuck = settle(&site).await?;
     let settled = since.elapsed();
     stop.cancel();
     let mut violations: Vec<String> = watchers.join_all().await.into_iter().flatten().collect();
+    violations.extend(site.violations());
+    violations.extend(birth::left(&site).await);
     match stuck {
         // What is still under way would turn every check red.
         Some(stuck) => violations.push(stuck),
         None => violations.extend(check::violations(&site).await),
     }
     let faults = site.tally.faults();
+    let left_out = site.tally.left_out();
     let claims = claims(&site).await?;
+    let (went_on, ended) = (went_on(&site, &mended_at).await?, ended(&site, &mended_at).await?);
     keep_logs(&site, seed, round, &violations);
-    Ok(Outcome { round, faults, violations, claims, took: began.elapsed(), settled })
+    let took = began.elapsed();
+    Ok(Outcome { round, faults, left_out, violations, claims, went_on, ended, took, settled })
+}
+
+/// The time of the database, as it writes it.
+async fn mended_at(site: &Site) -> Result<String> {
+    site.look("select clock_timestamp()::text").await
+}
+
+/// Seconds until a chunk was claimed; none when there was nothing to claim.
+async fn went_on(site: &Site, mended_at: &str) -> Result<Option<f64>> {
+    let sql = "select extract(epoch from min(claimed_at) - $1::timestamptz)::double precision
+        from chunk_handler.attempt where claimed_at > $1::timestamptz";
+    Ok(sqlx::query_scalar(sql).bind(mended_at).fetch_one(&site.pool).await?)
+}
+
+/// The jobs that ended since, and after how many seconds.
+async fn ended(site: &Site, mended_at: &str) -> Result<Vec<(i64, f64)>> {
+    let sql = "select job_id, extract(epoch from ended_at - $1::timestamptz)::double precision
+        from chunk_handler.job where ended_at > $1::timestamptz order by ended_at";
+    Ok(sqlx::query_as(sql).bind(mended_at).fetch_all(&site.pool).await?)
 }
 
 /// Deals the faults of the plan, and waits until each is over.
 async fn suffer(site: &Arc<Site>, mut plan: Plan) -> Result<()> {
-    site.world.rig.origin.set_delay(Duration::from_millis(900));
+    site.rig.origin.set_delay(Duration::from_millis(900));
     site.set_traps();
     let (began, mut faults, mut dice) = (Instant::now(), JoinSet::new(), plan.dice());
     let arrives_at = dice.below(Plan::len() / 2);
@@ -96,10 +126,10 @@ async fn suffer(site: &Arc<Site>, mut plan: Plan) -> Result<()> {
 
 /// A job that nobody submitted: its messages are all there is of it.
 async fn send_inline(site: &Site) -> Result<()> {
-    let chunks = crate::jobs::inline(&site.world.rig, &site.canary);
+    let chunks = crate::jobs::inline(&site.rig, &site.canary);
     site.expect(chunks.clone());
-    for ((_, index), urls) in &chunks {
-        site.queues[0].put(&fault::of_inline(*index, urls).to_string()).await?;
+    for (id, urls) in &chunks {
+        site.send(CHUNKS, *id, fault::of_inline(id.1, urls).to_string()).await?;
     }
     Ok(())
 }
@@ -110,13 +140,14 @@ async fn settle(site: &Site) -> Result<Option<String>> {
     // Nobody knows the job when none of its messages was sent.
     let mut is_closed = !site.chunks().keys().any(|(job, _)| *job == BIG);
     let mut is_left_out = false;
+    send_again(site).await?;
     loop {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let is_paused = "select paused_until is not null from chunk_handler.capacity";
         if site.look(is_paused).await? {
             site.chunkctl(&["control", "resume"]);
         }
-        if !is_closed && check::lost(&site.world.rig, &site.chunks()).await.is_empty() {
+        if !is_closed && check::lost(&site.rig, &site.chunks()).await.is_empty() {
             // Not before all its messages arrived: a closed job takes no more.
             is_closed =
                 site.chunkctl(&["control", "close", "--job-id", &BIG.to_string()]).code == Some(0);
@@ -125,12 +156,27 @@ async fn settle(site: &Site) -> Result<Option<String>> {
             return Ok(None);
         }
         if began.elapsed() > PATIENCE && !std::mem::replace(&mut is_left_out, true) {
-            site.world.rig.execute(LEFT_OUT).await;
+            site.rig.execute(LEFT_OUT).await;
+            send_again(site).await?;
         }
         if began.elapsed() > BOUND {
             return Ok(Some(describe(site).await?));
         }
     }
+}
+
+/// What senders do whose messages came too late for a job that was opened again, or whose rows are gone.
+async fn send_again(site: &Site) -> Result<()> {
+    let mut lost = check::lost(&site.rig, &site.chunks()).await;
+    if site.forgot() == 0 {
+        lost.retain(|(job, _)| *job == MIXED);
+        site.send_again(&lost).await;
+        return Ok(());
+    }
+    let sql = "select body from chunk_handler.rejected_message";
+    let recorded: Vec<String> = sqlx::query_scalar(sql).fetch_all(&site.pool).await?;
+    site.repeat(&lost, &recorded).await;
+    Ok(())
 }
 
 async fn is_at_rest(site: &Site) -> Result<bool> {
@@ -147,7 +193,7 @@ async fn describe(site: &Site) -> Result<String> {
         from chunk_handler.chunk where state in ('pending', 'processing')";
     let jobs = "select coalesce(string_agg(format('job %s', job_id), '; '), '')
         from chunk_handler.job where ended_at is null";
-    let lost = check::lost(&site.world.rig, &site.chunks()).await;
+    let lost = check::lost(&site.rig, &site.chunks()).await;
     let queued = site.queued().await?;
     let (chunks, jobs): (String, String) = (site.look(chunks).await?, site.look(jobs).await?);
     Ok(format!(
