@@ -24,11 +24,16 @@ pub async fn hot(rig: &Rig) -> Vec<String> {
     sqlx::query_scalar(sql).bind(HOT).fetch_all(&rig.pool).await.unwrap()
 }
 
-/// Messages that were recorded although nothing is wrong with them.
-pub async fn rejected(rig: &Rig, unreadable: &[String]) -> Vec<String> {
+/// Messages that were recorded although nothing is wrong with them. Where the database forgot chunks,
+/// nobody knows what to do with a wake-up for one of them.
+pub async fn rejected(rig: &Rig, unreadable: &[String], has_forgotten: bool) -> Vec<String> {
     let sql = "select body, reason from chunk_handler.rejected_message";
     let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&rig.pool).await.unwrap();
-    let good = rows.iter().filter(|(body, _)| !unreadable.contains(body) && !is_too_late(body));
+    let good = rows.iter().filter(|(body, _)| {
+        let message: Value = serde_json::from_str(body).unwrap_or_default();
+        let is_forgotten = has_forgotten && message.get("source").is_none();
+        !unreadable.contains(body) && !is_forgotten && !is_too_late(&message)
+    });
     good.map(|(body, reason)| {
         let start: String = body.chars().take(60).collect();
         format!("I13: a good message was recorded: {reason}: {start}")
@@ -38,7 +43,6 @@ pub async fn rejected(rig: &Rig, unreadable: &[String]) -> Vec<String> {
 
 /// Commands that the host gave up on, or that came too late, and chunks of the job that commands end:
 /// those are recorded on purpose.
-fn is_too_late(body: &str) -> bool {
-    let message: Value = serde_json::from_str(body).unwrap_or_default();
+fn is_too_late(message: &Value) -> bool {
     message.get("action").is_some() || message["job_id"] == MIXED
 }

@@ -31,7 +31,7 @@ pub async fn violations(site: &Site) -> Vec<String> {
     found.extend(unrecorded(rig, &site.unreadable()).await);
     found.extend(blame::charged(rig).await);
     found.extend(blame::hot(rig).await);
-    found.extend(blame::rejected(rig, &site.unreadable()).await);
+    found.extend(blame::rejected(rig, &site.unreadable(), site.forgot() > 0).await);
     found.extend(site.canary.violations());
     found.extend(untold(site).await);
     found.extend(left_behind(site).await);

@@ -271,10 +271,10 @@ pub fn prlimit(pid: Pid, limit: &str) -> bool {
 /// Delivers one message many times at once, to all handlers, some of a handler's under one invocation.
 async fn duplicate(site: &Site, dice: &mut Dice) {
     let chunks = site.chunks();
-    let known: Vec<_> = chunks.iter().collect();
-    let (&(job, index), urls) = dice.pick(&known);
-    let message = if job == INLINE { of_inline(index, urls) } else { wake_up(job, index) };
-    let body = envelope(&message.to_string());
+    let known: Vec<_> = chunks.keys().collect();
+    let &(job, index) = dice.pick(&known);
+    let sent = site.sent((job, index)).unwrap_or_else(|| wake_up(job, index).to_string());
+    let body = envelope(&sent);
     let (n, round) = (20 + dice.below(30), site.number());
     let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
     let handlers: Vec<_> = machines(site, dice).filter_map(Machine::handler).collect();

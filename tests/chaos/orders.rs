@@ -22,7 +22,6 @@ pub async fn shuffled(site: &Site, dice: &mut Dice) -> Result<()> {
         .map(|n| site.rig.origin.url(&format!("/img/{MIXED}{n:03}?sig={TOKEN}")))
         .collect();
     let chunks = jobs::by_chunk(MIXED, &urls, CHUNK_SIZE);
-    site.expect(chunks.clone());
     site.tally.count(Fault::Commands);
     let mut messages = chunks.iter();
     for action in actions {
@@ -30,6 +29,7 @@ pub async fn shuffled(site: &Site, dice: &mut Dice) -> Result<()> {
             let mut message = inline(MIXED, *index, urls);
             message["total_chunks"] = json!(MIXED_CHUNKS);
             site.send(CHUNKS, (MIXED, *index), message.to_string()).await?;
+            site.expect([((MIXED, *index), urls.clone())].into());
         }
         let job = if dice.below(2) == 0 { MIXED } else { CANCELLED };
         command(site, action, job, dice).await;

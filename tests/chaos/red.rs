@@ -69,8 +69,8 @@ pub async fn blame() -> Result<()> {
     let bad = ["not JSON".to_owned()];
     is_clean(&blame::charged(&rig).await)?;
     is_clean(&blame::hot(&rig).await)?;
-    is_clean(&blame::rejected(&rig, &bad).await)?;
-    names(&blame::rejected(&rig, &[]).await, "I13:")?;
+    is_clean(&blame::rejected(&rig, &bad, true).await)?;
+    names(&blame::rejected(&rig, &[], false).await, "I13:")?;
     let again = "insert into chunk_handler.attempt
             (job_id, chunk_index, fence, owner, invocation_id, finished_at, outcome, error_code)
         select 1, 0, n, '', '', clock_timestamp(), 'released', 'storage_unreachable'

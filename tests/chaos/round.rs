@@ -5,6 +5,7 @@ use crate::{
     fault::{self, CHUNKS},
     jobs::{BIG, MIXED},
     plan::{Fault, Plan},
+    rights,
     site::Site,
     watch,
 };
@@ -14,6 +15,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use support::env;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,9 @@ const BOUND: Duration = Duration::from_secs(150);
 const PATIENCE: Duration = Duration::from_secs(3);
 const LEFT_OUT: &str = "update chunk_handler.chunk set woken_at = woken_at - interval '50 seconds'
     where state = 'pending'";
+/// Between two looks at what is left to do.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS_TO_REPEAT: u32 = 20;
 const MACHINES: usize = 3;
 
 /// How a round ended.
@@ -77,8 +82,16 @@ pub async fn run(seed: u64, round: u32) -> Result<Outcome> {
     let claims = claims(&site).await?;
     let (went_on, ended) = (went_on(&site, &mended_at).await?, ended(&site, &mended_at).await?);
     keep_logs(&site, seed, round, &violations);
+    clear(site).await?;
     let took = began.elapsed();
     Ok(Outcome { round, faults, left_out, violations, claims, went_on, ended, took, settled })
+}
+
+/// Ends the fleet and removes its database: a copy of the server's data must stay small.
+async fn clear(site: Arc<Site>) -> Result<()> {
+    let database = rights::database(&site.pool).await?;
+    drop(site);
+    env::postgres().await?.drop_database(&database).await
 }
 
 /// The time of the database, as it writes it.
@@ -126,10 +139,9 @@ async fn suffer(site: &Arc<Site>, mut plan: Plan) -> Result<()> {
 
 /// A job that nobody submitted: its messages are all there is of it.
 async fn send_inline(site: &Site) -> Result<()> {
-    let chunks = crate::jobs::inline(&site.rig, &site.canary);
-    site.expect(chunks.clone());
-    for (id, urls) in &chunks {
-        site.send(CHUNKS, *id, fault::of_inline(id.1, urls).to_string()).await?;
+    for (id, urls) in crate::jobs::inline(&site.rig, &site.canary) {
+        site.send(CHUNKS, id, fault::of_inline(id.1, &urls).to_string()).await?;
+        site.expect([(id, urls)].into());
     }
     Ok(())
 }
@@ -140,42 +152,51 @@ async fn settle(site: &Site) -> Result<Option<String>> {
     // Nobody knows the job when none of its messages was sent.
     let mut is_closed = !site.chunks().keys().any(|(job, _)| *job == BIG);
     let mut is_left_out = false;
-    send_again(site).await?;
-    loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    if site.forgot() > 0 {
+        site.repeat(&recorded(site).await?).await;
+    }
+    for look in 0.. {
+        tokio::time::sleep(LOOK).await;
         let is_paused = "select paused_until is not null from chunk_handler.capacity";
         if site.look(is_paused).await? {
             site.chunkctl(&["control", "resume"]);
         }
-        if !is_closed && check::lost(&site.rig, &site.chunks()).await.is_empty() {
+        let lost = check::lost(&site.rig, &site.chunks()).await;
+        if look % LOOKS_TO_REPEAT == 0 {
+            send_again(site, &lost).await?;
+        }
+        if !is_closed && !lost.iter().any(|(job, _)| *job == BIG) {
             // Not before all its messages arrived: a closed job takes no more.
             is_closed =
                 site.chunkctl(&["control", "close", "--job-id", &BIG.to_string()]).code == Some(0);
         }
         if is_closed && is_at_rest(site).await? {
-            return Ok(None);
+            break;
         }
         if began.elapsed() > PATIENCE && !std::mem::replace(&mut is_left_out, true) {
             site.rig.execute(LEFT_OUT).await;
-            send_again(site).await?;
         }
         if began.elapsed() > BOUND {
             return Ok(Some(describe(site).await?));
         }
     }
+    Ok(None)
 }
 
-/// What senders do whose messages came too late for a job that was opened again, or whose rows are gone.
-async fn send_again(site: &Site) -> Result<()> {
-    let mut lost = check::lost(&site.rig, &site.chunks()).await;
-    if site.forgot() == 0 {
-        lost.retain(|(job, _)| *job == MIXED);
-        site.send_again(&lost).await;
-        return Ok(());
-    }
+async fn recorded(site: &Site) -> Result<Vec<String>> {
     let sql = "select body from chunk_handler.rejected_message";
-    let recorded: Vec<String> = sqlx::query_scalar(sql).fetch_all(&site.pool).await?;
-    site.repeat(&lost, &recorded).await;
+    Ok(sqlx::query_scalar(sql).fetch_all(&site.pool).await?)
+}
+
+/// What senders do whose rows are gone, or whose messages came after the end of a job that was opened
+/// again.
+async fn send_again(site: &Site, lost: &[(i64, i32)]) -> Result<()> {
+    let is_open =
+        "select exists (select from chunk_handler.job where job_id = $1 and ended_at is null)";
+    let is_open: bool = sqlx::query_scalar(is_open).bind(MIXED).fetch_one(&site.pool).await?;
+    let must_come = |(job, _): &(i64, i32)| if *job == MIXED { is_open } else { site.forgot() > 0 };
+    let lost: Vec<_> = lost.iter().copied().filter(must_come).collect();
+    site.send_again(&lost).await;
     Ok(())
 }
 

@@ -317,6 +317,12 @@ impl Site {
         Ok(())
     }
 
+    /// What was sent for a chunk, if it was not submitted.
+    pub fn sent(&self, chunk: (i64, i32)) -> Option<String> {
+        let sent = locked(&self.sent);
+        sent.iter().find(|(_, of, _)| *of == chunk).map(|(_, _, body)| body.clone())
+    }
+
     /// Sends what was sent for these chunks once more: any message may come twice.
     pub async fn send_again(&self, chunks: &[(i64, i32)]) {
         let sent = locked(&self.sent).clone();
@@ -325,10 +331,9 @@ impl Site {
         }
     }
 
-    /// What an operator does whose database forgot something: sends and submits again what it does
-    /// not know.
-    pub async fn repeat(&self, lost: &[(i64, i32)], recorded: &[String]) {
-        self.send_again(lost).await;
+    /// What an operator does whose database forgot something: submits again, and sends again what must
+    /// be recorded.
+    pub async fn repeat(&self, recorded: &[String]) {
         let submissions = locked(&self.submissions).clone();
         for submission in submissions {
             if !submission.submit(self) {

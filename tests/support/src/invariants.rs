@@ -191,7 +191,10 @@ async fn of_blobs(rig: &Rig) -> Vec<String> {
     for row in rows {
         match read(rig, row, &mut found).await {
             Ok(chunk) => chunks.push(chunk),
-            Err(missing) => found.push(format!("I2: {missing}")),
+            Err(missing) => {
+                let text = missing.to_string();
+                found.push(format!("I2: {}", text.lines().next().unwrap_or_default()));
+            }
         }
     }
     for chunk in &chunks {
