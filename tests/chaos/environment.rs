@@ -80,19 +80,19 @@ pub async fn read_only(site: &Site, dice: &mut Dice) {
     let _ = set_read_only(site, false).await;
 }
 
-/// Says so for the sessions to come, and ends those of handlers when it becomes so. The owner, who is
-/// the operator and this test, is left out when the fleet starts.
+/// Says so for the sessions to come, and ends those of handlers when it becomes so. When it is over, the
+/// operator has the pooler connect again: its sessions would stay as they began, whatever its clients
+/// do; a handler's own are the handler's to close. The owner, who is the operator and this test, is left
+/// out when the fleet starts.
 pub async fn set_read_only(site: &Site, is_so: bool) -> Result<()> {
     let value = if is_so { "on" } else { "off" };
     let database = rights::database(&site.pool).await?;
     let statement =
         format!("alter database {database} set default_transaction_read_only = {value}");
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&site.pool).await?;
-    if is_so {
-        let ended = "select pg_terminate_backend(pid) from pg_stat_activity
-            where datname = current_database() and usename <> current_user";
-        sqlx::query(ended).execute(&site.pool).await?;
-    }
+    let ended = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and usename <> current_user and ($1 or usename = $2)";
+    sqlx::query(ended).bind(is_so).bind(&site.pooled_role).execute(&site.pool).await?;
     Ok(())
 }
 

@@ -97,6 +97,8 @@ pub struct Site {
     // Its processes end before what they use.
     pub machines: Vec<Machine>,
     _pooler: Option<Pooler>,
+    /// Who comes to the database through it.
+    pub pooled_role: Option<String>,
     pub rig: Rig,
     pub calls: Calls,
     /// Past the proxies, for whoever can bear that it fails.
@@ -148,6 +150,7 @@ impl Site {
                 let pooler = Pooler::start(&url).await?;
                 pooler.url().clone_into(&mut url);
                 site._pooler = Some(pooler);
+                site.pooled_role = Some(role.clone());
             }
             let parts = Parts {
                 // Each start of a handler changes the limit in force: the last one wins.
@@ -186,6 +189,7 @@ impl Site {
         Ok(Self {
             machines: Vec::new(),
             _pooler: None,
+            pooled_role: None,
             calls: Calls::default(),
             pool,
             canary: Canary::listen().await?,
