@@ -69,6 +69,20 @@ impl Blobs {
         self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
     }
 
+    /// Writes an empty blob with these metadata, whatever is there.
+    pub async fn create_with(
+        &self,
+        container: &str,
+        name: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<()> {
+        let names: Vec<String> =
+            metadata.iter().map(|(name, _)| format!("x-ms-meta-{name}")).collect();
+        let mut headers = vec![("x-ms-blob-type", "BlockBlob")];
+        headers.extend(names.iter().map(String::as_str).zip(metadata.iter().map(|(_, v)| *v)));
+        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
+    }
+
     /// Takes a blob away.
     pub async fn delete(&self, container: &str, name: &str) -> Result<()> {
         self.call(Method::DELETE, &format!("{container}/{name}"), &[], &[]).await.map(drop)
@@ -84,12 +98,7 @@ impl Blobs {
         self.leased(container, name, ("break", "x-ms-lease-break-period", "0")).await
     }
 
-    async fn leased(
-        &self,
-        container: &str,
-        name: &str,
-        how: (&str, &'static str, &str),
-    ) -> Result<()> {
+    async fn leased(&self, container: &str, name: &str, how: (&str, &str, &str)) -> Result<()> {
         let (action, term, seconds) = how;
         let headers = [("x-ms-lease-action", action), (term, seconds)];
         let path = format!("{container}/{name}");
@@ -105,7 +114,7 @@ impl Blobs {
         method: Method,
         path: &str,
         query: &[(&str, &str)],
-        headers: &[(&'static str, &str)],
+        headers: &[(&str, &str)],
     ) -> Result<Bytes> {
         let mut url = Url::parse(&format!("{}/{path}", self.endpoint))?;
         url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.signature);
