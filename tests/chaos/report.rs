@@ -27,8 +27,18 @@ impl Totals {
 
     /// Adds a round and says how it was.
     pub fn add(&mut self, outcome: &Outcome) {
-        let Outcome { round, faults, violations, claims, went_on, ended, took, settled, .. } =
-            outcome;
+        let Outcome {
+            round,
+            faults,
+            violations,
+            claims,
+            deadlocks,
+            went_on,
+            ended,
+            took,
+            settled,
+            ..
+        } = outcome;
         let n: u64 = faults.values().sum();
         eprintln!(
             "round {round:3}: {n:3} faults, {} violations, {:3.0} s, at rest {:3.0} s after the last fault",
@@ -37,7 +47,7 @@ impl Totals {
             settled.as_secs_f64()
         );
         let claims: Vec<_> = claims.iter().map(|(outcome, n)| format!("{n} {outcome}")).collect();
-        eprintln!("  claims: {}", claims.join(", "));
+        eprintln!("  claims: {}; {deadlocks} deadlocks", claims.join(", "));
         let jobs: Vec<_> = ended.iter().map(|(job, after)| format!("{job} {after:.1} s")).collect();
         let next = went_on.map_or("none".to_owned(), |after| format!("{after:.1} s"));
         eprintln!("  after the last fault: next claim {next}, jobs ended: {}", jobs.join(", "));

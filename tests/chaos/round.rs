@@ -44,6 +44,8 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Claims by how they ended.
     pub claims: BTreeMap<String, i64>,
+    /// Since the server last started.
+    pub deadlocks: i64,
     /// Seconds from the end of the last fault to the next claim, and to the end of each job that was
     /// open then.
     pub went_on: Option<f64>,
@@ -82,10 +84,24 @@ pub async fn run(seed: u64, round: u32) -> Result<Outcome> {
     let claims = claims(&site).await?;
     let (went_on, ended) = (went_on(&site, &mended_at).await?, ended(&site, &mended_at).await?);
     keep_logs(&site, seed, round, &violations);
+    let deadlocks = site.look(DEADLOCKS).await?;
     clear(site).await?;
     let took = began.elapsed();
-    Ok(Outcome { round, faults, left_out, violations, claims, went_on, ended, took, settled })
+    Ok(Outcome {
+        round,
+        faults,
+        left_out,
+        violations,
+        claims,
+        deadlocks,
+        went_on,
+        ended,
+        took,
+        settled,
+    })
 }
+
+const DEADLOCKS: &str = "select deadlocks from pg_stat_database where datname = current_database()";
 
 /// Ends the fleet and removes its database: a copy of the server's data must stay small.
 async fn clear(site: Arc<Site>) -> Result<()> {
@@ -191,10 +207,15 @@ async fn recorded(site: &Site) -> Result<Vec<String>> {
 /// What senders do whose rows are gone, or whose messages came after the end of a job that was opened
 /// again.
 async fn send_again(site: &Site, lost: &[(i64, i32)]) -> Result<()> {
-    let is_open =
-        "select exists (select from chunk_handler.job where job_id = $1 and ended_at is null)";
-    let is_open: bool = sqlx::query_scalar(is_open).bind(MIXED).fetch_one(&site.pool).await?;
-    let must_come = |(job, _): &(i64, i32)| if *job == MIXED { is_open } else { site.forgot() > 0 };
+    // None: nobody knows the job.
+    let has_ended = "select ended_at is not null from chunk_handler.job where job_id = $1";
+    let has_ended: Option<bool> =
+        sqlx::query_scalar(has_ended).bind(MIXED).fetch_optional(&site.pool).await?;
+    let has_forgotten = site.forgot() > 0;
+    let must_come = |(job, _): &(i64, i32)| match has_ended {
+        Some(has_ended) if *job == MIXED => !has_ended,
+        _ => has_forgotten,
+    };
     let lost: Vec<_> = lost.iter().copied().filter(must_come).collect();
     site.send_again(&lost).await;
     Ok(())
