@@ -4,4 +4,4 @@ mod control;
 mod end;
 
 pub use control::{Applied, Command, CommandError};
-pub(crate) use end::end_jobs;
+pub(crate) use end::{end_if_over, end_touched_jobs};

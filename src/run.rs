@@ -187,7 +187,7 @@ impl Runner {
         }
         let after = async {
             wake::send(database, storage, 1).await?;
-            jobs::end_jobs(database, storage, Some(id.job_id)).await.map(drop)
+            jobs::end_if_over(database, storage, id.job_id).await
         };
         // What does not happen here the upkeep does within seconds.
         match timeout(AFTER_LIMIT, after).await {

@@ -1,6 +1,6 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::end_jobs;
+use super::end_if_over;
 use crate::{
     chunk::{MessageError, decode_message},
     process::Error,
@@ -134,7 +134,7 @@ impl Command {
             }
             Self::Cancel { job_id } => {
                 let cancellation = database.cancel(job_id).await?;
-                end_jobs(database, storage, Some(job_id)).await?;
+                end_if_over(database, storage, job_id).await?;
                 match cancellation {
                     Cancellation::Cancelled => Applied::Cancelled { job_id },
                     Cancellation::JobEnded => Applied::WasOver { job_id },
@@ -143,7 +143,7 @@ impl Command {
             }
             Self::Close { job_id } => {
                 let is_known = database.close(job_id).await?;
-                end_jobs(database, storage, Some(job_id)).await?;
+                end_if_over(database, storage, job_id).await?;
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {

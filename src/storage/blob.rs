@@ -90,32 +90,24 @@ impl Storage {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
-    /// Writes a list of URLs where there is none. Returns the version of another list that is there
-    /// already, of which an unfinished submit may be the writer.
-    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
-        let (doing, container) = ("write source", &self.source_container);
-        match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
-            Ok(()) => return Ok(None),
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let (etag, there) = self.read(doing, container, name).await?;
-        Ok((there != bytes).then_some(etag))
-    }
-
-    /// Replaces a list of a job that is not registered.
+    /// Writes a list of URLs where there is none; the same list may be there already.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when it changed meanwhile.
-    pub async fn replace_source(
-        &self,
-        name: &str,
-        bytes: Vec<u8>,
-        seen: Etag,
-    ) -> Result<(), Error> {
-        let condition = Condition::Unchanged(seen);
-        self.put("replace source", &self.source_container, name, bytes, &condition).await
+    /// [`Error::Conflict`] when another one is there: what may be registered is never overwritten.
+    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let (doing, container) = ("write source", &self.source_container);
+        let put = self.put(doing, container, name, bytes.clone(), None, &Condition::Absent);
+        let done = put.await;
+        if !matches!(done, Err(Error::Conflict { .. })) {
+            return done;
+        }
+        let (_, there) = self.read(doing, container, name).await?;
+        if there == bytes {
+            return Ok(());
+        }
+        let cause = "another list has this name, and no list is overwritten".to_owned();
+        Err(Error::Conflict { doing, cause })
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.
@@ -247,7 +239,25 @@ impl Storage {
         bytes: Vec<u8>,
         condition: &Condition,
     ) -> Result<(), Error> {
-        self.put("write blob", &self.dataset_container, name, bytes, condition).await
+        self.put("write blob", &self.dataset_container, name, bytes, None, condition).await
+    }
+
+    /// The same, with the hash of the bytes in its metadata: [`Self::head_dataset`] tells whether it
+    /// is there, however large it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the condition does not hold.
+    pub(crate) async fn put_document(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        sha256: String,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        let metadata = HashMap::from([("sha256".to_owned(), sha256)]);
+        let container = &self.dataset_container;
+        self.put("write document", container, name, bytes, Some(metadata), condition).await
     }
 
     async fn put(
@@ -256,10 +266,12 @@ impl Storage {
         container: &str,
         name: &str,
         bytes: Vec<u8>,
+        metadata: Option<HashMap<String, String>>,
         condition: &Condition,
     ) -> Result<(), Error> {
         let blob = self.blob(container, name)?.block_blob_client();
         let options = BlockBlobClientUploadOptions {
+            metadata,
             blob_content_type: Some("application/json".into()),
             if_none_match: condition.if_none_match(),
             if_match: condition.if_match(),

@@ -88,6 +88,7 @@ mod environment {
     mod claims;
     mod rights;
     mod storage;
+    mod upgrade;
 }
 
 /// Several hosts, and many chunks.
@@ -97,9 +98,12 @@ mod fleet {
     mod two_hosts;
 }
 
-/// Jobs that are cancelled, tried again and closed.
+/// Jobs that are cancelled, tried again and closed, and how they end.
 mod jobs {
     mod control;
+    mod documents;
+    mod ending;
+    mod touched;
 }
 
 /// The health row, and what Azure Monitor adds to it.
@@ -116,4 +120,5 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod submit;
 }

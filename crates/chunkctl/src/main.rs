@@ -21,8 +21,10 @@ use std::{
     io::{Read as _, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 use submit::JobRequest;
+use tokio::time::timeout;
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -157,6 +159,11 @@ struct Session {
 }
 
 const USAGE: u8 = 2;
+/// How long a submit waits for the schema, which is up to date but for the first one.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(20);
+const MIGRATION_STUCK: &str = "the schema was not brought up to date within 20 s, and nothing was \
+    submitted: somebody else migrates, or holds a lock on its tables; run `chunkctl migrate`, \
+    which waits as long as it takes, then submit again";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -227,7 +234,8 @@ impl Session {
             },
         };
         // Idempotent, and a first submit may come before the first handler.
-        self.database.migrate().await?;
+        let migrate = timeout(MIGRATION_PATIENCE, self.database.migrate());
+        migrate.await.context(MIGRATION_STUCK)??;
         self.storage.create_containers_and_queues().await?;
         let job = submit::submit(&self.database, &self.storage, request).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };

@@ -17,6 +17,8 @@ use std::{
 const PERIOD: Duration = Duration::from_millis(500);
 /// Failed chunks that are shown.
 const SHOWN_FAILURES: i64 = 10;
+/// Missing chunks that are shown.
+const SHOWN_MISSING: i64 = 5;
 
 impl Session {
     pub(super) async fn status(
@@ -60,6 +62,10 @@ impl Session {
         }
         for job in &jobs {
             out(format_args!("{}", job_line(job)));
+            if is_waiting(job) {
+                let missing = self.database.missing_chunks(job.job_id, SHOWN_MISSING).await?;
+                out(format_args!("{}", missing_line(job, &missing)));
+            }
         }
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
@@ -143,8 +149,9 @@ struct Speed {
 impl Speed {
     #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "shown with one digit")]
     fn text(&self, job: &JobProgress) -> String {
+        let waits = if is_waiting(job) { ", waits for chunks that nobody sent" } else { "" };
         format!(
-            "{}, {} running, {} images ({} valid), {:.1} images/s, {:.1} MB/s",
+            "{}{waits}, {} running, {} images ({} valid), {:.1} images/s, {:.1} MB/s",
             job.status,
             job.active_chunks,
             job.images_total,
@@ -188,6 +195,23 @@ fn job_line(job: &JobProgress) -> String {
         job.images_valid,
         job.duplicates_removed,
         job.late_duplicates,
+    )
+}
+
+/// Nothing of it is left to be done but what nobody sent.
+fn is_waiting(job: &JobProgress) -> bool {
+    job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0
+}
+
+fn missing_line(job: &JobProgress, first: &[i32]) -> String {
+    let JobProgress { job_id, missing_chunks, .. } = job;
+    let mut indexes = first.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    if usize::try_from(*missing_chunks).is_ok_and(|n| n > first.len()) {
+        indexes += ", ...";
+    }
+    format!(
+        "  waits for {missing_chunks} chunks that nobody sent: {indexes}\n    send them, or end the \
+         job without them: `chunkctl control close --job-id {job_id}`"
     )
 }
 
@@ -245,6 +269,7 @@ mod tests {
             progress: 50.0,
             created_at: datetime!(2026-11-26 10:00 UTC),
             updated_at: datetime!(2026-11-26 11:00 UTC),
+            missing_chunks: 0,
         }
     }
 
@@ -275,9 +300,11 @@ mod tests {
     /// What people read, to the letter: fleet, job, a failure with its advice.
     #[test]
     fn status_is_shown_in_lines() {
+        let waiting = JobProgress { missing_chunks: 7, ..job() };
         let lines = [
             capacity_line(&capacity()),
             job_line(&job()),
+            missing_line(&waiting, &[1, 4]),
             failure_line(&failed("source_missing")),
             failure_line(&failed("a_word_of_another_release")),
         ];

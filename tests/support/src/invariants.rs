@@ -24,7 +24,8 @@ const AT_REST: &str = "
     from chunk_handler.attempt where finished_at is null
     union all
     select format('I1: job %s ended with %s of %s chunks', j.job_id, count(c), j.total_chunks)
-    from chunk_handler.job j left join chunk_handler.chunk c using (job_id)
+    from chunk_handler.job j left join chunk_handler.chunk c
+        on c.job_id = j.job_id and c.chunk_index < j.total_chunks
     where j.ended_at is not null and j.cancelled_at is null and j.closed_at is null
     group by j.job_id having count(c) < coalesce(j.total_chunks, 0)";
 
