@@ -2,6 +2,7 @@
 
 mod control;
 mod end;
+mod hashes;
 
 pub use control::{Applied, Command, CommandError};
 pub(crate) use end::end_jobs;

@@ -5,6 +5,7 @@
 //! way.
 
 mod failure_export;
+mod keep;
 mod poison;
 
 pub(crate) use failure_export::export_failures;
@@ -30,6 +31,8 @@ pub enum Duty {
     EndJobs,
     /// The queue is topped up with messages for chunks that could start.
     Wake,
+    /// What is older than the settings keep goes.
+    Keep,
     /// Temp space that dead processes left on this machine goes, when an operator asked for it.
     Sweep,
 }
@@ -37,8 +40,8 @@ pub enum Duty {
 impl Duty {
     /// Every duty, in an order in which each prepares the next: reclaimed chunks and those of poison
     /// messages can be woken.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Sweep];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep, Self::Sweep];
 
     /// Its name in logs and in the report of the health check.
     pub fn name(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Duty {
             Self::Poison => "poison_messages",
             Self::EndJobs => "jobs_ended",
             Self::Wake => "woken",
+            Self::Keep => "rows_removed",
             Self::Sweep => "swept",
         }
     }
@@ -82,6 +86,7 @@ impl Upkeep {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await?;
                 Ok(u64::try_from(sent).unwrap_or(u64::MAX))
             }
+            Duty::Keep => keep::remove_in_turn(&self.process).await,
             Duty::Sweep => self.sweep_if_asked().await,
         }
     }

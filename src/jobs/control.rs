@@ -1,6 +1,6 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::end_jobs;
+use super::{end_jobs, hashes};
 use crate::{
     chunk::{MessageError, decode_message},
     process::Error,
@@ -147,6 +147,13 @@ impl Command {
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
+                match hashes::bring_back(database, storage, job_id).await {
+                    Ok(()) => {}
+                    Err(hashes::Error::State(error)) => return Err(error.into()),
+                    Err(error) => {
+                        return Ok(Applied::NotReopened { job_id, reason: error.to_string() });
+                    }
+                }
                 match database.retry(job_id, chunk_index).await? {
                     None => Applied::UnknownJob { job_id },
                     Some(chunks) => {
@@ -160,7 +167,7 @@ impl Command {
 }
 
 /// What a command did; its text is for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the command, or counts")]
 pub enum Applied {
     /// Intake is paused.
@@ -177,6 +184,8 @@ pub enum Applied {
     Closed { job_id: i64 },
     /// So many failed chunks run again.
     Retried { job_id: i64, chunks: i32 },
+    /// The job stays as it ended: hashes of its images are gone and cannot be had again.
+    NotReopened { job_id: i64, reason: String },
     /// There is no such job; nothing was done.
     UnknownJob { job_id: i64 },
 }
@@ -194,6 +203,9 @@ impl fmt::Display for Applied {
             Self::Closed { job_id } => write!(f, "job {job_id} takes no more chunks"),
             Self::Retried { job_id, chunks } => {
                 write!(f, "{chunks} failed chunks of job {job_id} run again")
+            }
+            Self::NotReopened { job_id, reason } => {
+                write!(f, "job {job_id} cannot be reopened: {reason}")
             }
             Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }

@@ -89,9 +89,10 @@ mod fleet {
     mod two_hosts;
 }
 
-/// Jobs that are cancelled, tried again and closed.
+/// Jobs that are cancelled, tried again and closed, and what is kept of them.
 mod jobs {
     mod control;
+    mod keep;
 }
 
 /// The health row, and what Azure Monitor adds to it.

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
+mod kept;
 mod list;
 mod status;
 mod submit;
@@ -264,6 +265,9 @@ impl Session {
         self.say(&serde_json::json!({"result": summary}), &summary);
         if matches!(applied, Applied::UnknownJob { .. }) {
             bail!("no such job; `chunkctl status` lists the jobs");
+        }
+        if matches!(applied, Applied::NotReopened { .. }) {
+            bail!("nothing was changed; put the blob back, or submit the list under a new number");
         }
         Ok(ExitCode::SUCCESS)
     }
