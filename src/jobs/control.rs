@@ -147,12 +147,8 @@ impl Command {
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
-                match hashes::bring_back(database, storage, job_id).await {
-                    Ok(()) => {}
-                    Err(hashes::Error::State(error)) => return Err(error.into()),
-                    Err(error) => {
-                        return Ok(Applied::NotReopened { job_id, reason: error.to_string() });
-                    }
+                if let Some(reason) = not_reopened(database, storage, job_id).await? {
+                    return Ok(Applied::NotReopened { job_id, reason });
                 }
                 match database.retry(job_id, chunk_index).await? {
                     None => Applied::UnknownJob { job_id },
@@ -163,6 +159,19 @@ impl Command {
                 }
             }
         })
+    }
+}
+
+/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images.
+async fn not_reopened(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+) -> Result<Option<String>, Error> {
+    match hashes::bring_back(database, storage, job_id).await {
+        Ok(()) => Ok(None),
+        Err(hashes::Error::State(error)) => Err(error.into()),
+        Err(error) => Ok(Some(error.to_string())),
     }
 }
 
