@@ -1,27 +1,30 @@
 //! May this chunk start here and now? One chunk permit of this instance, one claim in the database.
 
 use crate::{
-    chunk::ChunkMessage,
+    chunk::{ChunkMessage, ClaimToken},
+    circuit::Part,
     process::Process,
     redact::cause_chain,
     spool::Allowance,
     state::{Claim, ClaimAnswer, Error, Refusal, until_answered},
 };
 use std::{future::Future, time::Duration};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 /// How long an invocation waits for a database that is away: the host renews the message meanwhile,
 /// and a 503 costs one of its five deliveries (rule H8).
 const HOLD: Duration = Duration::from_secs(180);
-/// How long an invocation waits for a chunk permit of this instance.
+/// How long an invocation waits for a chunk permit of this instance, or for its environment.
 const PERMIT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// One delivery of a message.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The host's id for it: a repeated claim gets the same lease back.
+    /// The host's id for it.
     pub id: String,
+    /// What it claims with: asked again, it gets the same lease back.
+    pub token: ClaimToken,
     /// When it arrived.
     pub arrived: Instant,
 }
@@ -81,6 +84,8 @@ pub(crate) enum Deferral {
     Refused(Refusal),
     /// Every chunk permit of this instance is taken.
     InstanceFull,
+    /// A circuit of this process is open.
+    Degraded,
 }
 
 /// Decides about one message. Unless the database gave no answer, a valid message's chunk is durable
@@ -94,7 +99,7 @@ pub(crate) async fn admit(
     invocation: &Invocation,
 ) -> Decision {
     let decide = || decide(process, message, invocation);
-    match invocation.hold(process, Error::is_environment, decide).await {
+    match invocation.hold(process, |error| is_held(process, error), decide).await {
         Ok(decision) => decision,
         Err(error @ Error::Unstorable(_)) => Decision::Rejected(cause_chain(&error)),
         Err(error) => Decision::NoAnswer(cause_chain(&error)),
@@ -108,41 +113,67 @@ async fn decide(
     invocation: &Invocation,
 ) -> Result<Decision, Error> {
     let allowance = match process.budget.admit(Duration::ZERO).await {
-        Some(allowance) => allowance,
-        None => {
-            if let Some(reason) = process.database.register(message).await?.rejection() {
+        Some(allowance) if process.circuits.degraded().is_none() => allowance,
+        // What may have to wait is made durable first.
+        taken => {
+            drop(taken);
+            refuse_foreign(process)?;
+            let registration = process.database.register(message).await?;
+            if let Some(reason) = registration.rejection() {
                 return Ok(Decision::Rejected(reason.to_owned()));
             }
-            match wait_for_permit(process, message).await? {
-                Some(allowance) => allowance,
-                None => return Ok(Decision::Deferred(Deferral::InstanceFull)),
+            match wait_for_permit(process).await {
+                Ok(allowance) => allowance,
+                Err(deferral) => {
+                    process.database.unwake(message.id()).await?;
+                    return Ok(Decision::Deferred(deferral));
+                }
             }
         }
     };
     let asked_at = Instant::now();
-    let claim = process.database.claim(message, &process.owner, &invocation.id);
+    let claim = process.database.claim(message, &process.owner, &invocation.id, &invocation.token);
     let span = tracing::info_span!("claim", otel.kind = "client", db.system = "postgresql");
     let answer = claim.instrument(span).await;
     process.metrics.claimed(asked_at.elapsed());
-    Ok(match answer? {
+    let answer = answer?;
+    let decision = match answer {
         ClaimAnswer::Granted(claim) => Decision::Admitted(Admitted { claim, allowance }),
         ClaimAnswer::Refused(refusal) => Decision::Deferred(Deferral::Refused(refusal)),
         ClaimAnswer::Rejected(reason) => Decision::Rejected(reason.to_owned()),
-    })
+    };
+    Ok(decision)
 }
 
-/// The instance is full: a chunk that is durable waits for a permit, and is woken later if none
-/// becomes free.
-async fn wait_for_permit(
-    process: &Process,
-    message: &ChunkMessage,
-) -> Result<Option<Allowance>, Error> {
+/// Whether a message waits because of this error: the database will answer otherwise, or this process
+/// will be asked to do what it must not do now.
+fn is_held(process: &Process, error: &Error) -> bool {
+    matches!(error, Error::Degraded(_)) || process.will_pass(error)
+}
+
+/// A message of another fleet is not registered in this database, nor deleted: it is held, and
+/// delivered again.
+fn refuse_foreign(process: &Process) -> Result<(), Error> {
+    let circuits = &process.circuits;
+    let is_foreign = circuits.is_open(Part::Account) || circuits.is_open(Part::Release);
+    match circuits.degraded() {
+        Some(degraded) if is_foreign => Err(Error::Degraded(degraded)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Waits for an environment that works, and for a permit.
+async fn wait_for_permit(process: &Process) -> Result<Allowance, Deferral> {
+    let ready = async {
+        process.circuits.all_closed().await;
+        process.budget.admit(PERMIT_PATIENCE).await
+    };
     let allowance = tokio::select! {
-        allowance = process.budget.admit(PERMIT_PATIENCE) => allowance,
+        ready = timeout(PERMIT_PATIENCE, ready) => ready.ok().flatten(),
         () = process.shutdown.intake_stopped() => None,
     };
-    if allowance.is_none() {
-        process.database.unwake(message.id()).await?;
-    }
-    Ok(allowance)
+    allowance.ok_or_else(|| match process.circuits.degraded() {
+        Some(_) => Deferral::Degraded,
+        None => Deferral::InstanceFull,
+    })
 }

@@ -1,28 +1,23 @@
-//! What runs while invocations come and go: preparation, renewal of leases, upkeep, sweep.
+//! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep.
 
+mod probe;
+mod rounds;
 mod shutdown;
 
 pub use shutdown::{Ending, until_shutdown};
 
 use crate::{
-    process::{Error, Process},
-    redact::cause_chain,
-    state::{Keeper, until_answered},
+    process::Process,
+    state::Keeper,
     telemetry::Export,
-    upkeep::{self, Duty, Upkeep},
+    upkeep::{self, Upkeep},
 };
 use futures_util::future::OptionFuture;
-use std::{
-    collections::BTreeSet,
-    future::{Future, pending},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use probe::probe_until_stopped;
+use rounds::{Rounds, UPKEEP_PERIOD};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 
-/// Between two rounds of the upkeep.
-const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// Between two sweeps of the temp root.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
@@ -40,7 +35,7 @@ pub fn start(
 ) -> io::Result<JoinSet<()>> {
     start_keeper(keeper, Arc::clone(process))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(sweep(Arc::clone(process)));
+    tasks.spawn(sweep(Arc::clone(process), Arc::clone(&upkeep)));
     if let Some(export) = export.clone() {
         let shutdown = process.shutdown.clone();
         tasks.spawn(async move {
@@ -51,13 +46,12 @@ pub fn start(
             export.flush();
         });
     }
+    tasks.spawn(probe_until_stopped(Arc::clone(process)));
     let process = Arc::clone(process);
     tasks.spawn(async move {
-        prepare(&process).await;
-        tracing::info!("ready");
         // Without telemetry they wait for a process that has it.
         let failures = export.map(|e| upkeep::export_failures(&process, e, UPKEEP_PERIOD));
-        tokio::join!(rounds(&process, &upkeep), OptionFuture::from(failures));
+        tokio::join!(Rounds::new(&process, &upkeep).run(), OptionFuture::from(failures));
     });
     Ok(tasks)
 }
@@ -71,53 +65,13 @@ fn start_keeper(keeper: Arc<Keeper>, process: Arc<Process>) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings schema, fleet row, containers and queues up to date; invocations wait meanwhile.
-async fn prepare(process: &Process) {
-    let Process { database, storage, settings, .. } = process;
-    until_done(|| async { Ok(database.migrate().await?) }).await;
-    // Once: the process that starts last decides, not the one that waits longest.
-    until_done(|| async { Ok(database.announce(settings).await?) }).await;
-    until_done(|| async { Ok(storage.create_containers_and_queues().await?) }).await;
-}
-
-/// Does a step of the preparation, whatever its errors are: nothing can go on without it.
-async fn until_done<F: Future<Output = Result<(), Error>>>(step: impl Fn() -> F) {
-    until_answered(pending(), |_| true, step).await.unwrap_or_default();
-}
-
-/// Does every duty, again and again, until intake stops: a draining process wakes nobody.
-async fn rounds(process: &Process, upkeep: &Upkeep) {
-    // The duties that failed last time: a failure is logged once.
-    let mut failing = BTreeSet::new();
-    while !process.shutdown.is_intake_stopped() {
-        process.budget.recount_others();
-        for duty in Duty::ALL {
-            if process.shutdown.is_intake_stopped() {
-                return;
-            }
-            match upkeep.run(duty).await {
-                Ok(_) => {
-                    failing.remove(&duty);
-                }
-                Err(error) => {
-                    if failing.insert(duty) {
-                        let cause = cause_chain(&error);
-                        tracing::warn!(duty = duty.name(), cause, "a duty failed, trying again");
-                    }
-                }
-            }
-        }
-        tokio::select! {
-            () = process.shutdown.intake_stopped() => {}
-            () = sleep(UPKEEP_PERIOD) => {}
-        }
-    }
-}
-
 /// The sweep that nobody asks for. Not a duty: it goes on although the database is away.
-async fn sweep(process: Arc<Process>) {
-    while !process.shutdown.is_intake_stopped() {
-        upkeep::sweep(&process).await;
+async fn sweep(process: Arc<Process>, upkeep: Arc<Upkeep>) {
+    loop {
         sleep(SWEEP_PERIOD).await;
+        if process.shutdown.is_intake_stopped() {
+            return;
+        }
+        upkeep.sweep().await;
     }
 }

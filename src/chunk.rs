@@ -76,3 +76,28 @@ impl fmt::Display for Fence {
         self.0.fmt(f)
     }
 }
+
+/// Who claims: made by the claimant for each delivery of a message, so that no two claims share one
+/// even when the database forgets and gives a fence twice (I16).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClaimToken(String);
+
+impl ClaimToken {
+    /// A new one: 128 random bits.
+    #[expect(clippy::new_without_default, reason = "each one differs from all others")]
+    pub fn new() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// 32 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClaimToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

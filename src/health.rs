@@ -62,8 +62,7 @@ impl Health {
         let Process { database, storage, .. } = &*self.process;
         let mut steps = Steps { results: Map::new(), until: Instant::now() + LIMIT };
         let (mut gauges, mut queue_depth) = (None, None);
-        // Not the sweep: the timer may run on a machine where no chunk ever ran.
-        for duty in Duty::ALL.into_iter().filter(|duty| *duty != Duty::Sweep) {
+        for duty in Duty::ALL {
             steps.run(duty.name(), self.upkeep.run(duty)).await;
             if duty == Duty::Reclaim {
                 // Counted when reclaimed chunks are pending again. Without an answer the database
@@ -85,10 +84,11 @@ impl Health {
 
     /// What only this process knows of itself.
     fn own_gauges(&self) -> Map<String, Value> {
-        let Process { budget, settings, owner, .. } = &*self.process;
+        let Process { budget, settings, owner, circuits, .. } = &*self.process;
         let free = budget.directory().free_bytes().map(|bytes| bytes / MIB);
         let gauges = [
             ("owner", json!(owner)),
+            ("degraded", json!(circuits.degraded())),
             ("temp_used_bytes", json!(budget.temp_used_bytes())),
             ("temp_high_water_bytes", json!(budget.temp_peak_bytes())),
             ("temp_walked_bytes", json!(budget.directory().walk_bytes())),

@@ -6,7 +6,7 @@ mod envelope;
 
 use crate::{
     admission::Invocation,
-    chunk::ChunkMessage,
+    chunk::{ChunkMessage, ClaimToken},
     health::Health,
     jobs::{Applied, Command},
     process::{self, Process},
@@ -27,7 +27,7 @@ use axum::{
 use envelope::{Reply, queue_text};
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
 /// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
@@ -41,12 +41,25 @@ pub struct Handler {
     health: Health,
     /// Invocations outlive their connection: the host may go away, the work is then released.
     invocations: TaskTracker,
+    /// Cancelled by the first request.
+    asked: CancellationToken,
 }
 
 impl Handler {
     /// Serves chunks with the runner and the timer with the health check.
     pub fn new(process: Arc<Process>, runner: Runner, health: Health) -> Self {
-        Self { process, runner: Arc::new(runner), health, invocations: TaskTracker::new() }
+        Self {
+            process,
+            runner: Arc::new(runner),
+            health,
+            invocations: TaskTracker::new(),
+            asked: CancellationToken::new(),
+        }
+    }
+
+    /// Waits until somebody asked for the first time.
+    pub fn asked(&self) -> impl Future<Output = ()> + use<> {
+        self.asked.clone().cancelled_owned()
     }
 
     /// The invocations under way.
@@ -84,6 +97,7 @@ impl Handler {
 }
 
 async fn describe(State(handler): State<Handler>) -> Response {
+    handler.asked.cancel();
     Json(serde_json::json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
@@ -142,7 +156,7 @@ fn refuse_type(headers: &HeaderMap) -> Option<Response> {
 fn invocation(headers: &HeaderMap) -> Invocation {
     let id = text(headers, "x-azure-functions-invocationid");
     let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    Invocation { id, arrived: Instant::now() }
+    Invocation { id, token: ClaimToken::new(), arrived: Instant::now() }
 }
 
 fn span(function: &'static str, invocation: &Invocation, headers: &HeaderMap) -> Span {
@@ -221,7 +235,7 @@ async fn record(
     process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || process.database.reject(&source_key, queue, body, reason);
-    match invocation.hold(process, state::Error::is_environment, record).await {
+    match invocation.hold(process, |error| process.will_pass(error), record).await {
         Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
         Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }

@@ -59,7 +59,8 @@
 //! | permit | one unit of a limit of this process: chunks at once, downloads at once |
 //! | claim | to take a slot and a lease in one statement; also what was taken |
 //! | lease, renew | the right to work until a moment; to move that moment |
-//! | fence | the number of a claim, which only rises; every effect carries it |
+//! | fence | the number of a claim, which only rises unless the database is restored |
+//! | token | 32 random digits of a claim, never given twice; every effect carries it |
 //! | expire, reclaim | a lease runs out; the chunk goes back to `pending` |
 //! | admit, defer | to let a chunk start here; to leave it for a later message |
 //! | release, retry | to give a chunk back without and with charging an attempt |
@@ -92,6 +93,7 @@
 //! process that frees a slot sends the next message.
 
 pub mod chunk;
+pub mod circuit;
 pub mod redact;
 pub mod settings;
 pub mod spool;

@@ -15,7 +15,10 @@ use chunk_handler::{
     telemetry::{self, Export},
     upkeep::Upkeep,
 };
-use std::{future::IntoFuture as _, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture as _, os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,8 @@ const INVALID_SETTINGS: u8 = 2;
 const DELIBERATE: u8 = 200;
 
 fn main() -> anyhow::Result<ExitCode> {
+    // First: a host may die in these milliseconds, and its death must be noticed all the same.
+    let parent = parent_id();
     let settings = match Settings::load(Program::Handler) {
         Ok(settings) => settings,
         Err(violations) => {
@@ -42,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         tracing::warn!("{error}");
     }
     let export = export.unwrap_or(None);
-    let ending = runtime.block_on(serve(settings, export.clone()))?;
+    let ending = runtime.block_on(serve(settings, export.clone(), parent))?;
     if let Some(export) = export {
         runtime.block_on(export.finish());
     }
@@ -62,7 +67,7 @@ fn report(violations: &[chunk_handler::settings::Violation]) {
 }
 
 /// Listens before it connects to anything: the host waits 30 s for the first answer.
-async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<Ending> {
+async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyhow::Result<Ending> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -91,7 +96,12 @@ async fn serve(settings: Settings, export: Option<Export>) -> anyhow::Result<End
         .into_future();
     let mut serve = pin!(serve);
     let ending = tokio::select! {
-        ending = background::until_shutdown(&process, handler.invocations()) => ending?,
+        ending = background::until_shutdown(
+            &process,
+            handler.invocations(),
+            parent,
+            handler.asked(),
+        ) => ending?,
         served = &mut serve => {
             served?;
             Ending::Abrupt

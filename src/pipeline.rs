@@ -10,7 +10,9 @@ mod shard;
 pub(crate) mod upload;
 
 use crate::{
-    chunk::{ChunkMessage, Fence, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation},
+    chunk::{
+        ChunkMessage, ClaimToken, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation,
+    },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
     state::{self, Database},
@@ -27,7 +29,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::Instrument as _;
-use upload::{StagedShard, Upload};
+pub(crate) use upload::StagedShard;
+use upload::Upload;
 
 /// Why a chunk's images could not be brought into a shard.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +84,7 @@ pub struct Work<'a> {
     /// The URLs.
     pub items: Arc<[Item]>,
     /// The claim.
-    pub fence: Fence,
+    pub token: ClaimToken,
     /// The chunk's part of the budget.
     pub allowance: Allowance,
     /// URLs that are not done by then fail with `deadline`.
@@ -149,7 +152,7 @@ pub async fn run(
     };
     let chunk = Arc::clone(&downloads.chunk);
     let blob = work.message.id().shard_blob();
-    let upload = Upload::new(storage, blob, work.fence, work.allowance.block_bytes());
+    let upload = Upload::new(storage, blob, &work.token, work.allowance.block_bytes());
     let mut collector =
         Collector::new(database, work.message, &work.items, upload, stages.keep_query);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);

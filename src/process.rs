@@ -3,6 +3,8 @@
 //! Everything that acts stands above this module and takes from it what it needs.
 
 use crate::{
+    circuit::{Circuits, Part},
+    redact::cause_chain,
     settings::Settings,
     spool::Budget,
     state::{self, Database},
@@ -10,6 +12,7 @@ use crate::{
     telemetry::Metrics,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What everything in the process shares, once.
@@ -27,6 +30,10 @@ pub struct Process {
     pub metrics: Metrics,
     /// Who owns this process's leases: instance, process id and eight random digits.
     pub owner: String,
+    /// What of the environment does not work.
+    pub circuits: Circuits,
+    /// When it began.
+    pub started: Instant,
     /// How far the shutdown has come.
     pub shutdown: Shutdown,
 }
@@ -39,12 +46,23 @@ impl Process {
         storage: Storage,
         budget: Arc<Budget>,
     ) -> Self {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let short = unique.get(..8).unwrap_or_default();
-        let owner = format!("{}/{}/{short}", settings.host.instance, std::process::id());
+        // Whoever finds the directory without its lock knows whose leases end.
+        let owner = format!("{}/{}", settings.host.instance, budget.directory().process());
         let metrics = Metrics::new(&budget);
         let shutdown = Shutdown::default();
-        Self { settings, database, storage, budget, metrics, owner, shutdown }
+        let (circuits, started) = (Circuits::default(), Instant::now());
+        Self { settings, database, storage, budget, metrics, owner, circuits, started, shutdown }
+    }
+}
+
+impl Process {
+    /// Whether an error of the database will pass. A refusal is noticed on the way: it concerns every
+    /// chunk.
+    pub(crate) fn will_pass(&self, error: &state::Error) -> bool {
+        if error.is_environment() && !error.is_away() {
+            self.circuits.open(Part::Database, &cause_chain(error));
+        }
+        error.is_environment()
     }
 }
 

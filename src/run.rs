@@ -58,10 +58,23 @@ impl Runner {
     /// Runs the chunk of a message, if it may run here and now.
     pub async fn run(&self, message: &ChunkMessage, invocation: &Invocation) -> Disposition {
         match admission::admit(&self.process, message, invocation).await {
-            Decision::Admitted(admitted) => self.run_admitted(admitted, invocation).await,
-            Decision::Deferred(deferral) => deferred(message.id(), deferral),
+            Decision::Admitted(admitted) => Box::pin(self.run_admitted(admitted, invocation)).await,
+            Decision::Deferred(deferral) => {
+                self.let_first(deferral).await;
+                deferred(message.id(), deferral)
+            }
             Decision::Rejected(reason) => Disposition::Record(reason),
             Decision::NoAnswer(cause) => Disposition::Redeliver(cause),
+        }
+    }
+
+    /// The chunk that another one lets go first is woken at once.
+    async fn let_first(&self, deferral: Deferral) {
+        if deferral == Deferral::Refused(Refusal::Outranked) {
+            let Process { database, storage, .. } = &*self.process;
+            if let Err(error) = Box::pin(wake::send_to_first(database, storage)).await {
+                tracing::debug!(cause = cause_chain(&error), "left to the upkeep");
+            }
         }
     }
 
@@ -69,19 +82,21 @@ impl Runner {
         let Admitted { claim, allowance } = admitted;
         let process = &self.process;
         let id = claim.lease.id;
-        let Some(kept) = self.keeper.keep(&claim.lease) else {
-            return deferred(id, Deferral::Refused(Refusal::Running));
-        };
+        let kept = self.keeper.keep(&claim.lease);
         let started = Instant::now();
         telemetry::chunk_started(&claim, process.budget.temp_used_bytes() / MIB);
         process.metrics.started();
         let chunk_deadline = started + process.settings.chunk_deadline;
         let deadline = chunk_deadline.min(invocation.arrived + WORK_LIMIT);
+        let work = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind();
         let result = tokio::select! {
-            result = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind() => {
-                result.unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(panic.as_ref()))))
-            }
-            () = claim.lease.expired() => Err(Fault::LeaseLost),
+            // First: a deadline that comes while the chunk stands still is not the chunk's fault.
+            biased;
+            result = claim.lease.while_trusted(work, deadline) => match result {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(Fault::Panicked(panic_text(panic.as_ref()))),
+                Err(not_held) => Err(not_held.into()),
+            },
             () = process.shutdown.drain_over() => Err(Fault::Drained),
             () = sleep_until(deadline) => Err(Fault::Overran),
         };
@@ -109,7 +124,10 @@ impl Runner {
         let id = lease.id;
         let completion = Completion::from_manifest(manifest);
         let totals = &completion.totals;
-        let complete = self.process.database.complete(lease, &completion, until);
+        let complete = self
+            .process
+            .database
+            .complete(lease, &completion, until, |error| self.process.will_pass(error));
         let span = tracing::info_span!("complete", otel.kind = "client", db.system = "postgresql");
         match complete.instrument(span).await {
             Ok(()) => {
@@ -136,8 +154,15 @@ impl Runner {
         let id = lease.id;
         let (how, code) = judge(&fault, self.process.settings.max_attempts);
         let cause = cause_chain(&fault);
+        if let Some(part) = fault.broken_part() {
+            self.process.circuits.open(part, &cause);
+        }
         let why = WhyGivenUp { how, code, message: &cause, temp_peak_bytes: temp_peak };
-        let given_up = self.process.database.give_up(lease, &why, until).await;
+        let given_up = self
+            .process
+            .database
+            .give_up(lease, &why, until, |error| self.process.will_pass(error));
+        let given_up = given_up.await;
         if let Ok(GivenUp::Released | GivenUp::Retried) = given_up {
             self.process.metrics.released();
         }
@@ -180,6 +205,7 @@ fn deferred(id: ChunkId, deferral: Deferral) -> Disposition {
 fn explain(deferral: Deferral) -> &'static str {
     match deferral {
         Deferral::InstanceFull => "this instance is full, the chunk waits",
+        Deferral::Degraded => "this process cannot work now, the chunk waits",
         Deferral::Refused(Refusal::Completed) => "completed already",
         Deferral::Refused(Refusal::Failed) => "failed already",
         Deferral::Refused(Refusal::WorkerLost) => "failed: too many of its workers died in a row",
@@ -187,6 +213,7 @@ fn explain(deferral: Deferral) -> &'static str {
         Deferral::Refused(Refusal::Running) => "running already",
         Deferral::Refused(Refusal::Later) => "not due yet, the chunk waits",
         Deferral::Refused(Refusal::Full) => "all slots are taken, the chunk waits",
+        Deferral::Refused(Refusal::Outranked) => "chunks of a higher priority go first",
         Deferral::Refused(Refusal::Paused) => "intake is paused, the chunk waits",
     }
 }

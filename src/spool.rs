@@ -154,6 +154,15 @@ impl Budget {
         fits
     }
 
+    /// Whether the disk takes one body of the largest size.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub(crate) fn probe_disk(&self) -> std::io::Result<()> {
+        self.directory.probe(self.head_bytes)
+    }
+
     /// Counts what other processes hold under the same temp root, which comes off our budget: on a
     /// change of `host.json` the old process finishes its chunks while the new one starts (rule H9).
     pub(crate) fn recount_others(&self) {

@@ -38,6 +38,7 @@ macro_rules! ask {
 }
 
 mod claim;
+mod effect;
 mod error;
 mod failure_export;
 mod fleet;
@@ -52,15 +53,18 @@ mod wait;
 mod wake;
 
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
+pub use effect::{Backoff, GiveUp, GivenUp, Reclaimed, WhyGivenUp};
 pub use error::Error;
 pub use failure_export::UnconfirmedFailures;
+pub use fleet::CheckIn;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, Submitted};
 pub use keep::{Hashes, Kept, KeptShard, TableSize};
 pub use keeper::Keeper;
-pub use lease::{GiveUp, GivenUp, Lease, LeaseTerms, Reclaimed, WhyGivenUp};
+pub use lease::{Lease, LeaseTerms, NotHeld};
 pub use record::HealthRow;
-pub use view::{Capacity, ChunkStatus, Description, Gauges, JobProgress};
+pub use view::{Capacity, ChunkStatus, Description, Gauges, JobProgress, LiveProcess};
 pub use wait::until_answered;
+pub(crate) use wake::WAKE_AGAIN;
 
 use sqlx::{
     PgConnection, PgPool,
@@ -101,13 +105,7 @@ impl Database {
         let lock_ms = terms.longest_call().min(LONGEST_LOCK_WAIT).as_millis();
         let options = PgConnectOptions::from_str(url)
             .map_err(|source| Error::Refused { doing: "the connection URL", source })?
-            .application_name("chunk-handler")
-            .options([
-                ("search_path", SCHEMA.to_owned()),
-                ("lock_timeout", format!("{lock_ms}ms")),
-                ("statement_timeout", format!("{}ms", cap.as_millis())),
-                ("idle_in_transaction_session_timeout", "10s".to_owned()),
-            ]);
+            .application_name("chunk-handler");
         let pool = |size, options: PgConnectOptions| {
             PgPoolOptions::new()
                 .max_connections(size)
@@ -117,6 +115,7 @@ impl Database {
                 .test_before_acquire(false)
                 .idle_timeout(Duration::from_secs(60))
                 .max_lifetime(Duration::from_secs(1800))
+                .after_connect(move |session, _| Box::pin(set_up(session, lock_ms, cap)))
                 .connect_lazy_with(options)
         };
         Ok(Self { pool: pool(4, options.clone()), renewals: pool(1, options), terms, cap })
@@ -127,24 +126,62 @@ impl Database {
         self.terms
     }
 
+    /// Makes the schema fit this release. Where it does already, no right is needed for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionPooler`], and those of [`Self::migrate`].
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        self.refuse_transaction_pooler().await?;
+        // Without a schema the question itself fails.
+        let version = self.schema_version().await.ok().flatten();
+        if version.is_some_and(|version| version >= Self::known_schema_version()) {
+            return Ok(());
+        }
+        self.migrate().await
+    }
+
     /// Brings the schema up to date, under a lock of the database.
     ///
     /// # Errors
     ///
-    /// [`Error::Migrate`] when the database holds something else under our names.
+    /// [`Error::Migrate`] when the database holds something else under our names, the role may not
+    /// change the schema, or it takes longer than [`PATIENT_CALL`].
     pub async fn migrate(&self) -> Result<(), Error> {
-        let mut connection = self.capped("migrate", self.pool.acquire()).await?;
-        // A concurrent migration is waited for, and creating an index may take its time.
-        self.capped(
-            "migrate",
-            sqlx::raw_sql("-- migrate\nset lock_timeout = 0; set statement_timeout = 0")
-                .execute(&mut *connection),
+        let mut connection = self.capped("migrate", self.pool.acquire()).await?.detach();
+        // A concurrent migration is waited for, and creating an index may take its time; both with an
+        // end, so that a lock of somebody else shows itself.
+        let patience = format!("{}ms", PATIENT_CALL.as_millis());
+        let settings = sqlx::query(
+            "-- migrate
+            select set_config('lock_timeout', $1, false), set_config('statement_timeout', $1, false)",
         )
-        .await?;
-        let done = migrator().run_direct(None, &mut *connection, false).await;
-        // Its timeouts differ from those of the pool.
-        drop(connection.detach());
-        done.map_err(Error::Migrate)
+        .bind(patience);
+        self.capped("migrate", settings.execute(&mut connection)).await?;
+        migrator().run_direct(None, &mut connection, false).await.map_err(Error::Migrate)
+    }
+
+    /// With a pooler in transaction mode a session of ours is one of the server's only while it is
+    /// busy: a second one then gets the very same.
+    async fn refuse_transaction_pooler(&self) -> Result<(), Error> {
+        let (mut first, mut second) = (
+            self.capped("session", self.pool.acquire()).await?,
+            self.capped("session", self.pool.acquire()).await?,
+        );
+        let pids = async {
+            let ask = || sqlx::query_scalar::<_, i32>("-- session\nselect pg_backend_pid()");
+            let before = ask().fetch_one(&mut *first).await?;
+            let mut transaction = sqlx::Connection::begin(&mut *second).await?;
+            let other = ask().fetch_one(&mut *transaction).await?;
+            let after = ask().fetch_one(&mut *first).await?;
+            transaction.rollback().await?;
+            Ok((before, other, after))
+        };
+        let (before, other, after) = self.capped("session", pids).await?;
+        if before == other || before != after {
+            return Err(Error::TransactionPooler);
+        }
+        Ok(())
     }
 
     /// The newest migration that this release knows.
@@ -177,6 +214,23 @@ impl Database {
         };
         self.capped(doing, connect).await
     }
+}
+
+/// Settings of a session. Sent as a statement: as start-up options they are lost or refused where a
+/// pooler stands in front of the server.
+async fn set_up(session: &mut PgConnection, lock_ms: u128, cap: Duration) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- set_up
+        select set_config('search_path', $1, false), set_config('lock_timeout', $2, false),
+            set_config('statement_timeout', $3, false),
+            set_config('idle_in_transaction_session_timeout', '10s', false)",
+    )
+    .bind(SCHEMA)
+    .bind(format!("{lock_ms}ms"))
+    .bind(format!("{}ms", cap.as_millis()))
+    .execute(session)
+    .await
+    .map(drop)
 }
 
 /// Runs a call on a patient connection. The server ends it first; our own limit is for a server

@@ -63,11 +63,32 @@ pub enum Error {
         /// What the SDK said, without URLs.
         cause: String,
     },
-    /// There is no such blob, container or queue.
-    #[error("the blob, container or queue does not exist ({doing})")]
+    /// There is no such blob or queue.
+    #[error("the blob or queue does not exist ({doing})")]
     Missing {
         /// The call.
         doing: &'static str,
+    },
+    /// There is no such container, or it is being removed.
+    #[error("the container does not exist ({doing}): {cause}")]
+    NoContainer {
+        /// The call.
+        doing: &'static str,
+        /// What the service said.
+        cause: String,
+    },
+    /// Something that was put on this one blob keeps it from being overwritten: a lease, a legal
+    /// hold, another type.
+    #[error(
+        "blob {blob} cannot be overwritten ({doing}); break its lease, lift its hold, or move it away: {cause}"
+    )]
+    Blocked {
+        /// The call.
+        doing: &'static str,
+        /// The blob's name.
+        blob: String,
+        /// What the service said.
+        cause: String,
     },
     /// The condition does not hold, or a block is gone: another writer was here.
     #[error("another writer was here ({doing}): {cause}")]
@@ -76,6 +97,12 @@ pub enum Error {
         doing: &'static str,
         /// What the service said.
         cause: String,
+    },
+    /// The blob is larger than what is read at once; no waiting makes it smaller.
+    #[error("the blob is larger than 32 MiB ({doing})")]
+    TooLarge {
+        /// The call.
+        doing: &'static str,
     },
     /// It refused the call: permissions or a defect.
     #[error("storage refused {doing}: {cause}")]
@@ -189,23 +216,71 @@ async fn call<T>(
     }
 }
 
+/// Sorts a failure by the service's own code, else by the status
+/// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>).
 fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
-    let cause = || without_queries(&cause_chain(error));
-    match error.http_status() {
-        Some(StatusCode::NotFound) => Error::Missing { doing },
-        Some(StatusCode::Conflict | StatusCode::PreconditionFailed) => {
-            Error::Conflict { doing, cause: cause() }
+    let Some(status) = error.http_status() else {
+        return Error::Away { doing, cause: without_queries(&cause_chain(error)) };
+    };
+    // The body repeats both, in XML.
+    let cause = format!("{} {}", u16::from(status), code(error)).trim_end().to_owned();
+    match code(error) {
+        "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled" => {
+            return Error::NoContainer { doing, cause };
         }
-        // InvalidBlockList: another writer's commit discarded our staged blocks.
-        Some(StatusCode::BadRequest) if cause().contains("InvalidBlock") => {
-            Error::Conflict { doing, cause: cause() }
+        "ConditionNotMet"
+        | "BlobAlreadyExists"
+        | "ContainerAlreadyExists"
+        | "QueueAlreadyExists" => return Error::Conflict { doing, cause },
+        // Another writer's commit discarded our staged blocks.
+        "InvalidBlockList" | "InvalidBlockId" | "InvalidBlobOrBlock" => {
+            return Error::Conflict { doing, cause };
         }
-        Some(status)
-            if u16::from(status) < 500
-                && !matches!(status, StatusCode::RequestTimeout | StatusCode::TooManyRequests) =>
-        {
-            Error::Refused { doing, cause: cause() }
+        _ => {}
+    }
+    match status {
+        StatusCode::NotFound => Error::Missing { doing },
+        StatusCode::Conflict | StatusCode::PreconditionFailed => {
+            Error::Blocked { doing, blob: String::new(), cause }
         }
-        Some(_) | None => Error::Away { doing, cause: cause() },
+        StatusCode::RequestTimeout | StatusCode::TooManyRequests => Error::Away { doing, cause },
+        status if u16::from(status) < 500 => Error::Refused { doing, cause },
+        _ => Error::Away { doing, cause },
+    }
+}
+
+/// The service's own code of a failure.
+fn code(error: &azure_core::Error) -> &str {
+    match error.kind() {
+        azure_core::error::ErrorKind::HttpResponse { error_code: Some(code), .. } => code,
+        _ => "",
+    }
+}
+
+impl Error {
+    /// Whether any other blob or queue would be refused as well.
+    pub(crate) fn concerns_all_blobs(&self) -> bool {
+        match self {
+            Self::Away { .. }
+            | Self::Missing { .. }
+            | Self::NoContainer { .. }
+            | Self::Refused { .. } => true,
+            Self::Conflict { .. } | Self::Blocked { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+
+    /// The same error, with the blob that it is about.
+    fn about(self, name: &str) -> Self {
+        match self {
+            Self::Blocked { doing, cause, .. } => {
+                Self::Blocked { doing, blob: name.to_owned(), cause }
+            }
+            Self::Away { .. }
+            | Self::Missing { .. }
+            | Self::NoContainer { .. }
+            | Self::Conflict { .. }
+            | Self::TooLarge { .. }
+            | Self::Refused { .. } => self,
+        }
     }
 }

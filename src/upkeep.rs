@@ -1,8 +1,7 @@
 //! Upkeep: what any live process does for the whole fleet, as a list of duties.
 //!
-//! The background does them every few seconds, the timer (but for the sweep, which is about one
-//! machine) every few minutes; each duty fails alone, and each driver reports a failure in its own
-//! way.
+//! The background does them every few seconds, the timer every few minutes; each duty fails alone, and
+//! each driver reports a failure in its own way.
 
 mod failure_export;
 mod keep;
@@ -11,14 +10,18 @@ mod poison;
 pub(crate) use failure_export::export_failures;
 
 use crate::{
+    circuit::Part,
     jobs,
     process::{Error, Process},
+    redact::cause_chain,
     spool::{Swept, TempDir},
     state::Reclaimed,
     wake,
 };
-use std::sync::{Arc, Mutex, PoisonError};
-use time::OffsetDateTime;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// One thing that is to be done again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,15 +36,13 @@ pub enum Duty {
     Wake,
     /// What is older than the settings keep goes.
     Keep,
-    /// Temp space that dead processes left on this machine goes, when an operator asked for it.
-    Sweep,
 }
 
 impl Duty {
     /// Every duty, in an order in which each prepares the next: reclaimed chunks and those of poison
     /// messages can be woken.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep, Self::Sweep];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep];
 
     /// Its name in logs and in the report of the health check.
     pub fn name(self) -> &'static str {
@@ -51,7 +52,6 @@ impl Duty {
             Self::EndJobs => "jobs_ended",
             Self::Wake => "woken",
             Self::Keep => "rows_removed",
-            Self::Sweep => "swept",
         }
     }
 }
@@ -60,69 +60,94 @@ impl Duty {
 #[derive(Debug)]
 pub struct Upkeep {
     process: Arc<Process>,
-    /// The last request for a sweep that was followed.
-    swept_for: Mutex<Option<OffsetDateTime>>,
+    /// Processes that died on this machine and whose leases nobody has reclaimed yet.
+    dead: Mutex<BTreeSet<String>>,
 }
 
 impl Upkeep {
     /// The upkeep of a process.
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, swept_for: Mutex::default() }
+        Self { process, dead: Mutex::default() }
     }
 
-    /// Does one duty; returns how many things it did.
+    /// Does one duty; returns how many things it did. One that this process cannot do while it is
+    /// degraded is left to the others.
     ///
     /// # Errors
     ///
     /// When database or storage is away or refuses; the next one who does the duty makes up for it.
     pub async fn run(&self, duty: Duty) -> Result<u64, Error> {
-        let Process { database, storage, owner, .. } = &*self.process;
+        if self.must_leave(duty) {
+            return Ok(0);
+        }
+        let Process { database, storage, owner, circuits, .. } = &*self.process;
         // Boxed: the storage client's futures are large.
-        match duty {
-            Duty::Reclaim => self.reclaim().await,
-            Duty::Poison => Box::pin(poison::drain_poison(&self.process)).await,
-            Duty::EndJobs => Box::pin(jobs::end_jobs(database, storage, None)).await,
+        let (done, part) = match duty {
+            Duty::Reclaim => return self.reclaim().await,
+            Duty::Poison => (Box::pin(poison::drain_poison(&self.process)).await, Part::Queues),
+            Duty::EndJobs => (Box::pin(jobs::end_jobs(database, storage, None)).await, Part::Blobs),
             Duty::Wake => {
-                let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await?;
-                Ok(u64::try_from(sent).unwrap_or(u64::MAX))
+                let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
+                (sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX)), Part::Queues)
             }
-            Duty::Keep => keep::remove_in_turn(&self.process).await,
-            Duty::Sweep => self.sweep_if_asked().await,
+            Duty::Keep => return keep::remove_in_turn(&self.process).await,
+        };
+        if let Err(Error::Storage(error)) = &done
+            && error.concerns_all_blobs()
+        {
+            circuits.open(part, &cause_chain(error));
+        }
+        done
+    }
+
+    /// Jobs of another account or of another schema are not ours to end; who cannot send leaves the
+    /// waker's turn to those who can.
+    fn must_leave(&self, duty: Duty) -> bool {
+        let circuits = &self.process.circuits;
+        let is_foreign = circuits.is_open(Part::Account) || circuits.is_open(Part::Release);
+        match duty {
+            Duty::Reclaim => false,
+            Duty::Poison | Duty::EndJobs | Duty::Keep => is_foreign,
+            Duty::Wake => circuits.degraded().is_some(),
         }
     }
 
     async fn reclaim(&self) -> Result<u64, Error> {
-        let Reclaimed { reclaimed, failed } = self.process.database.reclaim().await?;
+        let dead: Vec<String> = self.dead().iter().cloned().collect();
+        let mut n = 0;
+        for process in &dead {
+            n += self.reclaim_of(Some(process)).await?;
+            self.dead().remove(process);
+        }
+        Ok(n + self.reclaim_of(None).await?)
+    }
+
+    async fn reclaim_of(&self, dead_process: Option<&str>) -> Result<u64, Error> {
+        let Reclaimed { reclaimed, failed } = self.process.database.reclaim(dead_process).await?;
         if reclaimed > 0 {
-            tracing::warn!(reclaimed, failed, "reclaimed expired leases");
+            tracing::warn!(reclaimed, failed, dead_process, "reclaimed leases that nobody renews");
             self.process.metrics.reclaimed(reclaimed);
         }
         Ok(u64::try_from(reclaimed).unwrap_or(0))
     }
 
-    async fn sweep_if_asked(&self) -> Result<u64, Error> {
-        let asked = self.process.database.sweep_asked_at().await?;
-        let swept_for = || self.swept_for.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked <= *swept_for() {
-            return Ok(0);
-        }
-        let n = sweep(&self.process).await;
-        *swept_for() = asked;
-        Ok(n)
+    fn dead(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Removes what dead processes left under this machine's temp root; returns how many directories.
-pub async fn sweep(process: &Process) -> u64 {
-    let root = process.settings.temp_root.clone();
-    match tokio::task::spawn_blocking(move || TempDir::sweep(&root)).await {
-        Ok(Ok(Swept { directories: directories @ 1.., bytes })) => {
-            tracing::info!(directories, bytes, "swept temp space of dead processes");
-            return directories;
+    /// Removes what dead processes left under this machine's temp root, and notes whose leases are to
+    /// be reclaimed.
+    pub async fn sweep(&self) {
+        let root = self.process.settings.temp_root.clone();
+        match tokio::task::spawn_blocking(move || TempDir::sweep(&root)).await {
+            Ok(Ok(Swept { directories, bytes, processes })) => {
+                self.dead().extend(processes);
+                if directories > 0 {
+                    tracing::info!(directories, bytes, "swept temp space of dead processes");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(cause = %error, "temp space cannot be swept"),
+            Err(error) => tracing::warn!(cause = %error, "the sweep broke"),
         }
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(cause = %error, "temp space cannot be swept"),
-        Err(error) => tracing::warn!(cause = %error, "the sweep broke"),
     }
-    0
 }

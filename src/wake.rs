@@ -4,9 +4,10 @@
 use crate::{
     chunk::{ChunkId, ChunkMessage},
     process::Error,
-    state::Database,
+    state::{Database, WAKE_AGAIN},
     storage::{BATCH, Queue, Storage},
 };
+use std::time::Duration;
 
 /// Sends messages for up to `n` chunks that could start; returns how many.
 ///
@@ -14,7 +15,24 @@ use crate::{
 ///
 /// When database or queue is away; a chunk whose message could not be sent may be woken again.
 pub async fn send(database: &Database, storage: &Storage, n: usize) -> Result<usize, Error> {
-    let picked = database.pick_to_wake(n).await?;
+    let picked = database.pick_to_wake(n, WAKE_AGAIN).await?;
+    send_to(database, storage, picked).await
+}
+
+/// A chunk whose message has not arrived is woken again after this when another one lets it go first.
+const FIRST_AGAIN: Duration = Duration::from_secs(5);
+
+/// Sends a message for the first chunk of all, which another one lets go first.
+pub(crate) async fn send_to_first(database: &Database, storage: &Storage) -> Result<(), Error> {
+    let picked = database.pick_to_wake(1, FIRST_AGAIN).await?;
+    send_to(database, storage, picked).await.map(drop)
+}
+
+async fn send_to(
+    database: &Database,
+    storage: &Storage,
+    picked: Vec<ChunkId>,
+) -> Result<usize, Error> {
     let mut sent = 0;
     let mut failure = None;
     for id in picked {
@@ -35,11 +53,11 @@ fn text(id: ChunkId) -> String {
 }
 
 /// Tops the queue up, unless another process does so in these seconds. Returns how many messages
-/// were sent.
+/// were sent. One that cannot send lets another process do it.
 ///
 /// # Errors
 ///
-/// When database or queue is away.
+/// When database or queue is away or refuses.
 pub(crate) async fn top_up_in_turn(
     database: &Database,
     storage: &Storage,
@@ -48,21 +66,29 @@ pub(crate) async fn top_up_in_turn(
     if !database.take_waker(owner).await? {
         return Ok(0);
     }
-    top_up(database, storage).await
+    let sent = top_up(database, storage).await;
+    if sent.is_err() {
+        // If this fails too, its turn ends by itself.
+        database.leave_waker(owner).await.unwrap_or_default();
+    }
+    sent
 }
 
-/// Tops the queue up to as many visible messages as there may be chunks at once, at most 32.
-/// Without waiting for a turn: the caller has just made chunks ready.
+/// Tops the queue up to as many visible messages as slots are free, at most 32: a message more would
+/// only be refused. Without waiting for a turn: the caller has just made chunks ready.
 ///
 /// # Errors
 ///
-/// When database or queue is away.
+/// When database or queue is away or refuses.
 pub async fn top_up(database: &Database, storage: &Storage) -> Result<usize, Error> {
-    let limit = usize::try_from(database.capacity().await?.max_chunks).unwrap_or(0).min(BATCH);
-    // A peek: the approximate count has messages that a dead host left invisible.
-    let visible = storage.visible_messages(Queue::Chunks).await?;
-    if visible >= limit {
+    let free = usize::try_from(database.capacity().await?.available).unwrap_or(0).min(BATCH);
+    if free == 0 {
         return Ok(0);
     }
-    send(database, storage, limit - visible).await
+    // A peek: the approximate count has messages that a dead host left invisible.
+    let visible = storage.visible_messages(Queue::Chunks).await?;
+    if visible >= free {
+        return Ok(0);
+    }
+    send(database, storage, free - visible).await
 }

@@ -26,7 +26,14 @@ const RELEASE_TIME: Duration = Duration::from_millis(1500);
 /// How long a drained process stays for its host to end it.
 const STAY: Duration = Duration::from_secs(12);
 
+/// A host asks every 28 ms from the start and gives up after 37 s; who was not asked by then has none.
+const ASKED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Waits for a reason to stop, drains, and says how to end.
+///
+/// `parent` is the process that started this one, read before anything else: a host that dies
+/// meanwhile is noticed as one that dies later. `asked` ends when the host has asked for the first
+/// time.
 ///
 /// # Errors
 ///
@@ -34,14 +41,20 @@ const STAY: Duration = Duration::from_secs(12);
 pub async fn until_shutdown(
     process: &Process,
     invocations: &TaskTracker,
+    parent: u32,
+    asked: impl Future<Output = ()>,
 ) -> std::io::Result<Ending> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let has_host = process.settings.host.has_parent_host;
-    let parent = parent_id();
+    let never_asked = async {
+        if timeout(ASKED_WITHIN, asked).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         () = next(&mut terminate, &mut interrupt) => {}
-        () = orphaned(parent), if has_host => {
+        () = gone(parent, never_asked), if has_host => {
             tracing::warn!("the host is gone, releasing leases");
             drain(process, invocations, Duration::ZERO).await;
             return Ok(Ending::Clean);
@@ -83,6 +96,14 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
 async fn orphaned(parent: u32) {
     while parent_id() == parent {
         sleep(PARENT_PERIOD).await;
+    }
+}
+
+/// Waits until there is no host, or there never was one.
+async fn gone(parent: u32, never_asked: impl Future<Output = ()>) {
+    tokio::select! {
+        () = orphaned(parent) => {}
+        () = never_asked => {}
     }
 }
 

@@ -13,7 +13,7 @@ pub enum ErrorCode {
     NothingReachable,
     /// The list of URLs is not in the source container.
     SourceMissing,
-    /// The list has more URLs than a chunk may have.
+    /// The list has more URLs, or bytes, than a chunk may have.
     SourceTooLarge,
     /// The registered message cannot be read.
     MessageUnreadable,
@@ -23,18 +23,20 @@ pub enum ErrorCode {
     DeadlineOverrun,
     /// A defect.
     Panic,
-    /// Blob storage refused a request, for its key or its content.
+    /// Not charged: blob storage refused a request, for its key, role or network.
     StorageRefused,
-    /// A container is missing.
+    /// Not charged: a container is missing.
     StorageMissing,
-    /// Postgres refused a statement.
+    /// Not charged: Postgres refused a statement.
     DatabaseRefused,
-    /// A temporary file cannot be written, for another reason than a full disk.
+    /// Not charged: a temporary file cannot be written, for another reason than a full disk.
     SpoolFailed,
     /// Not charged: blob storage or queue did not answer.
     StorageUnreachable,
     /// Not charged: another writer was at the same blob.
     StorageConflict,
+    /// Not charged: a lease, a legal hold or the like keeps one blob from being overwritten.
+    StorageBlocked,
     /// Not charged: Postgres did not answer.
     DatabaseAway,
     /// Not charged: the temp space is full.
@@ -79,15 +81,20 @@ impl ErrorCode {
             }
             Self::Panic => "a defect: report the logged message; `retry` runs it again",
             Self::StorageRefused => {
-                "check key, identity and roles of ChunkStorage with `chunkctl doctor`, then `retry`"
+                "check key, identity and roles of ChunkStorage with `chunkctl doctor`; it runs again by itself"
             }
             Self::StorageMissing => {
-                "run `chunkctl migrate`, which makes containers and queues, then `retry`"
+                "run `chunkctl migrate`, which makes containers and queues; it runs again by itself"
             }
             Self::DatabaseRefused => {
-                "check rights and schema of DATABASE_URL with `chunkctl doctor`, then `retry`"
+                "check rights and schema of DATABASE_URL with `chunkctl doctor`; it runs again by itself"
             }
-            Self::SpoolFailed => "check PIXCRAWLER_TEMP_DIR with `chunkctl doctor`, then `retry`",
+            Self::SpoolFailed => {
+                "check PIXCRAWLER_TEMP_DIR with `chunkctl doctor`; it runs again by itself"
+            }
+            Self::StorageBlocked => {
+                "break the lease of the named blob, lift its hold, or move it away; it runs again by itself"
+            }
             Self::StorageUnreachable
             | Self::StorageConflict
             | Self::DatabaseAway

@@ -1,6 +1,6 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, Fence, ImageRange, Reason, Status};
+use super::{ChunkId, ClaimToken, Fence, ImageRange, Reason, Status};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -185,8 +185,10 @@ pub struct Manifest {
     pub image_range: Option<ImageRange>,
     /// Which attempt wrote it.
     pub attempt: i32,
-    /// Which claim wrote it.
+    /// The number of the claim that wrote it.
     pub fence: Fence,
+    /// Its token: the shard's metadata has the same.
+    pub claim: ClaimToken,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339.
@@ -209,8 +211,10 @@ pub struct Completion {
     pub totals: Totals,
     /// The committed shard.
     pub shard: ShardRef,
-    /// The claim that wrote shard and manifest.
+    /// The number of the claim that wrote shard and manifest.
     pub shard_fence: Fence,
+    /// Its token.
+    pub shard_claim: ClaimToken,
     /// SHA-256 and key of every sample.
     pub hashes: Vec<(Vec<u8>, String)>,
 }
@@ -224,6 +228,7 @@ impl Completion {
             totals: manifest.totals.clone(),
             shard: manifest.shard.clone(),
             shard_fence: manifest.fence,
+            shard_claim: manifest.claim.clone(),
             hashes: hashes
                 .filter_map(|item| Some((from_hex(item.sha256.as_ref()?)?, item.key.clone()?)))
                 .collect(),

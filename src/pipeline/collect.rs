@@ -6,10 +6,10 @@ use crate::{
     redact::bare_url,
     state::{self, Database, until_answered},
 };
-use std::{collections::HashMap, future::pending, time::Duration};
+use std::{collections::HashMap, time::Duration};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// Hashes looked up in one statement. Images of slow origins arrive one at a time: a statement for
@@ -19,6 +19,10 @@ const BATCH: usize = 32;
 const BATCH_WAIT: Duration = Duration::from_secs(2);
 /// How long it waits when a body in it is on disk: other downloads may be waiting for that space.
 const DISK_WAIT: Duration = Duration::from_millis(100);
+
+/// How long the database is asked which images are known. While it is away altogether, the lease is
+/// not trusted and the whole chunk stands still.
+const HASH_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Takes what arrives, gives each URL its verdict and writes samples.
 #[derive(Debug)]
@@ -87,9 +91,8 @@ impl<'a> Collector<'a> {
             return Ok(HashMap::new());
         }
         let job_id = self.message.job_id;
-        // The end of the lease ends this wait: `run` drops the whole pipeline then.
         let ask = || self.database.known_hashes(job_id, &hashes);
-        Ok(until_answered(pending(), state::Error::is_away, ask).await?)
+        Ok(until_answered(sleep(HASH_PATIENCE), state::Error::is_away, ask).await?)
     }
 
     async fn collect(

@@ -1,19 +1,21 @@
-//! Shard bytes to staged blocks to a committed block list, guarded by the fence.
+//! Shard bytes to staged blocks to a committed block list, guarded by the claim's token.
 
 use crate::{
-    chunk::{ChunkId, Fence, Manifest, ShardRef, hex},
+    chunk::{ChunkId, ClaimToken, Manifest, ShardRef, hex},
+    state::{self, Database, Lease, until_answered},
     storage::{BlobHead, Condition, Error, Storage},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
+use tokio::time::{Instant, sleep};
 
 /// A shard being written: one block buffer, staged each time it is full.
 #[derive(Debug)]
 pub(crate) struct Upload<'a> {
     storage: &'a Storage,
     blob: String,
-    fence: Fence,
+    token: ClaimToken,
     block_bytes: usize,
     buffer: Vec<u8>,
     block_ids: Vec<String>,
@@ -22,10 +24,33 @@ pub(crate) struct Upload<'a> {
 }
 
 /// The name of a block. All ids of a blob have one width, which the service demands
-/// (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the fence keeps the blocks of
+/// (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the token keeps the blocks of
 /// two claims apart.
-fn block_id(fence: Fence, n: usize) -> String {
-    format!("{:016x}{n:08x}", fence.0)
+fn block_id(token: &ClaimToken, n: usize) -> String {
+    format!("{token}{n:08x}")
+}
+
+/// How long a blob that somebody keeps from being written is waited for: the images are there
+/// already, and what its properties do not show is found only now.
+const BLOCKED_PATIENCE: Duration = Duration::from_secs(120);
+/// Between two tries.
+const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Writes to a blob once nobody keeps it from being written.
+async fn unblocked<F>(write: impl Fn() -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let since = Instant::now();
+    loop {
+        match write().await {
+            Err(error @ Error::Blocked { .. }) if since.elapsed() < BLOCKED_PATIENCE => {
+                tracing::warn!(cause = %error, "a blob is in the way, trying again");
+                sleep(BLOCKED_PAUSE).await;
+            }
+            end => return end,
+        }
+    }
 }
 
 /// A shard whose blocks are all staged: invisible until it is committed.
@@ -37,13 +62,18 @@ pub struct StagedShard {
 }
 
 impl<'a> Upload<'a> {
-    /// A new shard of the claim with this fence.
-    pub(crate) fn new(storage: &'a Storage, blob: String, fence: Fence, block_bytes: u64) -> Self {
+    /// A new shard of the claim with this token.
+    pub(crate) fn new(
+        storage: &'a Storage,
+        blob: String,
+        token: &ClaimToken,
+        block_bytes: u64,
+    ) -> Self {
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
         Self {
             storage,
             blob,
-            fence,
+            token: token.clone(),
             block_bytes,
             buffer: Vec::with_capacity(block_bytes),
             block_ids: Vec::new(),
@@ -79,9 +109,9 @@ impl<'a> Upload<'a> {
     }
 
     async fn stage(&mut self) -> Result<(), Error> {
-        let id = block_id(self.fence, self.block_ids.len());
+        let id = block_id(&self.token, self.block_ids.len());
         let block = Bytes::from(std::mem::take(&mut self.buffer));
-        self.storage.stage(&self.blob, &id, block.clone()).await?;
+        unblocked(|| self.storage.stage(&self.blob, &id, block.clone())).await?;
         self.block_ids.push(id);
         // The buffer comes back unless the client still holds a handle to it.
         self.buffer = match block.try_into_mut() {
@@ -113,60 +143,69 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// Whose an existing blob is, against the fence of this claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writer {
-    /// A newer claim: this worker is the zombie.
-    Newer,
-    /// This claim: the reply was lost.
-    Ours,
-    /// An older claim: a zombie got there first.
-    Older,
-}
-
-/// How a conditional write ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Written {
-    /// The blob is ours.
-    Done,
-    /// A newer claim wrote it: stop.
-    Superseded,
-}
-
 /// Names of the shard's metadata.
 mod key {
     pub(super) const FENCE: &str = "fence";
+    pub(super) const CLAIM: &str = "claim";
     pub(super) const SHA256: &str = "sha256";
     pub(super) const SOURCE: &str = "source_sha256";
 }
 
-/// The fence and hash that a shard's metadata names.
-pub(crate) fn written_by(head: &BlobHead) -> Option<(Fence, &str)> {
-    let fence = head.metadata.get(key::FENCE)?.parse().ok()?;
-    Some((Fence(fence), head.metadata.get(key::SHA256)?))
+/// The claim's token and the hash that a shard's metadata names.
+pub(crate) fn written_by(head: &BlobHead) -> Option<(&str, &str)> {
+    Some((head.metadata.get(key::CLAIM)?, head.metadata.get(key::SHA256)?))
+}
+
+/// Who writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writer<'a> {
+    /// Number and token of its claim go into what is written.
+    pub lease: &'a Lease,
+    /// Says whose the chunk is.
+    pub database: &'a Database,
+}
+
+/// How long the database is asked whose the chunk is.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(120);
+
+impl Writer<'_> {
+    /// The last question before an effect: the database, not our clock, says whose the chunk is.
+    pub(crate) async fn confirm(&self) -> Result<(), state::Error> {
+        let held = || self.database.assert_held(self.lease);
+        until_answered(sleep(CONFIRM_PATIENCE), state::Error::is_away, held).await
+    }
+}
+
+/// Why a blob was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Storage did not do it.
+    #[error(transparent)]
+    Storage(#[from] Error),
+    /// The database does not say that the chunk is still this claim's.
+    #[error(transparent)]
+    State(#[from] state::Error),
 }
 
 impl StagedShard {
-    /// Commits the shard over what was seen at the claim. A conflict with an older claim is
-    /// overwritten; one with a newer claim stops this one.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away, or our staged blocks are gone.
-    pub async fn commit(
+    /// Commits the shard over what was seen at the claim. Where another writer was meanwhile, the
+    /// database decides, whatever fence that writer had: a restored database gives fences again. When
+    /// it confirms this very claim, the other blob is overwritten; else this worker is the zombie.
+    pub(crate) async fn commit(
         &self,
         storage: &Storage,
         id: ChunkId,
-        fence: Fence,
+        writer: Writer<'_>,
         source_sha256: &str,
         seen: Option<BlobHead>,
         deadline: Duration,
-    ) -> Result<Written, Error> {
+    ) -> Result<(), CommitError> {
         let metadata = HashMap::from(
             [
                 ("job_id", id.job_id.to_string()),
                 ("chunk_index", id.chunk_index.to_string()),
-                (key::FENCE, fence.to_string()),
+                (key::FENCE, writer.lease.fence.to_string()),
+                (key::CLAIM, writer.lease.token.to_string()),
                 (key::SHA256, self.shard.sha256.clone()),
                 ("samples", self.shard.samples.to_string()),
                 (key::SOURCE, source_sha256.to_owned()),
@@ -177,79 +216,61 @@ impl StagedShard {
         let mut condition = seen.map_or(Condition::Absent, |head| Condition::Unchanged(head.etag));
         loop {
             let commit =
-                storage.commit(name, &self.block_ids, metadata.clone(), &condition, deadline);
-            let failure = match commit.await {
-                Ok(()) => return Ok(Written::Done),
+                || storage.commit(name, &self.block_ids, metadata.clone(), &condition, deadline);
+            let failure = match unblocked(commit).await {
+                Ok(()) => return Ok(()),
                 // Away: the commit may have taken effect, and only its reply is lost.
                 Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
-                Err(other) => return Err(other),
+                Err(other) => return Err(other.into()),
             };
-            let Some(head) = storage.head_dataset(name).await? else { return Err(failure) };
-            match self.writer(&head, fence) {
-                Writer::Newer => return Ok(Written::Superseded),
-                Writer::Ours => return Ok(Written::Done),
-                Writer::Older if matches!(failure, Error::Away { .. }) => return Err(failure),
-                Writer::Older => {
-                    let newer = Condition::Unchanged(head.etag);
-                    // The condition held, so our blocks are gone: the chunk must be done again.
-                    if newer == condition {
-                        return Err(failure);
-                    }
-                    condition = newer;
-                }
+            let Some(head) = storage.head_dataset(name).await? else { return Err(failure.into()) };
+            if self.is_written_by(&writer.lease.token, &head) {
+                return Ok(());
             }
+            let newer = Condition::Unchanged(head.etag);
+            // The condition held, so our blocks are gone: the chunk must be done again.
+            if newer == condition || matches!(failure, Error::Away { .. }) {
+                return Err(failure.into());
+            }
+            writer.confirm().await?;
+            condition = newer;
         }
     }
 
-    fn writer(&self, head: &BlobHead, fence: Fence) -> Writer {
-        match written_by(head) {
-            Some((writer, _)) if writer > fence => Writer::Newer,
-            Some((writer, sha256)) if writer == fence && sha256 == self.shard.sha256 => {
-                Writer::Ours
-            }
-            _ => Writer::Older,
-        }
+    /// Whether the blob is this very shard of this claim.
+    pub(crate) fn is_written_by(&self, token: &ClaimToken, head: &BlobHead) -> bool {
+        written_by(head) == Some((token.as_str(), &self.shard.sha256))
     }
-}
-
-/// The one field of a manifest that says whose it is: another release may have written the others in
-/// words that this one does not know.
-#[derive(serde::Deserialize)]
-struct Writing {
-    fence: Fence,
 }
 
 /// Writes the manifest over what was seen at the claim, in the same style.
-///
-/// # Errors
-///
-/// When storage is away.
 pub(crate) async fn put_manifest(
     storage: &Storage,
     name: &str,
     manifest: &Manifest,
     seen: Option<Condition>,
-) -> Result<Written, Error> {
+    writer: Writer<'_>,
+) -> Result<(), CommitError> {
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
-        let failure = match storage.put_dataset(name, bytes.clone(), &condition).await {
-            Ok(()) => return Ok(Written::Done),
+        let put = || storage.put_dataset(name, bytes.clone(), &condition);
+        let failure = match unblocked(put).await {
+            Ok(()) => return Ok(()),
             Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
-            Err(other) => return Err(other),
+            Err(other) => return Err(other.into()),
         };
-        let Some((etag, there)) = storage.read_dataset(name).await? else { return Err(failure) };
+        let Some((etag, there)) = storage.read_dataset(name).await? else {
+            return Err(failure.into());
+        };
         if there == bytes {
-            return Ok(Written::Done);
-        }
-        let writer = serde_json::from_slice::<Writing>(&there);
-        if writer.is_ok_and(|writing| writing.fence > manifest.fence) {
-            return Ok(Written::Superseded);
+            return Ok(());
         }
         let newer = Condition::Unchanged(etag);
         if newer == condition || matches!(failure, Error::Away { .. }) {
-            return Err(failure);
+            return Err(failure.into());
         }
+        writer.confirm().await?;
         condition = newer;
     }
 }
@@ -258,49 +279,35 @@ pub(crate) async fn put_manifest(
 mod tests {
     use super::*;
 
-    fn staged(sha256: &str) -> StagedShard {
-        let shard = ShardRef { blob: "b".into(), bytes: 0, sha256: sha256.into(), samples: 0 };
-        StagedShard { shard, block_ids: Vec::new() }
-    }
-
     fn head(metadata: &[(&str, &str)]) -> BlobHead {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        BlobHead { etag: "e".into(), metadata: pairs.collect() }
+        BlobHead { etag: "e".into(), metadata: pairs.collect(), blocked: None }
     }
 
-    /// I5: whose a blob is decides whether it is overwritten, kept, or ends this worker.
+    /// I5 I16: a blob is ours by token and hash, whatever fence it names.
     #[test]
-    fn the_writer_of_a_blob_is_known_by_fence_and_hash() {
-        let ours = staged("aa");
-        let writer = |metadata: &[(&str, &str)]| ours.writer(&head(metadata), Fence(5));
-        assert_eq!(writer(&[("fence", "6"), ("sha256", "aa")]), Writer::Newer);
-        assert_eq!(writer(&[("fence", "5"), ("sha256", "aa")]), Writer::Ours);
+    fn the_writer_of_a_blob_is_known_by_token_and_hash() {
+        let shard = ShardRef { blob: "b".into(), bytes: 0, sha256: "aa".into(), samples: 0 };
+        let ours = StagedShard { shard, block_ids: Vec::new() };
+        let (token, other) = (ClaimToken::new(), ClaimToken::new());
+        let is_ours = |metadata: &[(&str, &str)]| ours.is_written_by(&token, &head(metadata));
+        assert!(is_ours(&[("fence", "5"), ("claim", token.as_str()), ("sha256", "aa")]));
         // The same claim, other bytes: an earlier try of it, which no row describes.
-        assert_eq!(writer(&[("fence", "5"), ("sha256", "bb")]), Writer::Older);
-        assert_eq!(writer(&[("fence", "4"), ("sha256", "aa")]), Writer::Older);
+        assert!(!is_ours(&[("fence", "5"), ("claim", token.as_str()), ("sha256", "bb")]));
+        // The same fence, given twice by a restored database.
+        assert!(!is_ours(&[("fence", "5"), ("claim", other.as_str()), ("sha256", "aa")]));
         // Somebody else's blob, or one without a word of who wrote it.
-        assert_eq!(writer(&[]), Writer::Older);
-        assert_eq!(writer(&[("fence", "six"), ("sha256", "aa")]), Writer::Older);
-        assert_eq!(writer(&[("fence", "6")]), Writer::Older);
-    }
-
-    /// I5: a newer release's manifest is known to be newer, whatever its words are.
-    #[test]
-    fn the_fence_of_a_manifest_is_read_although_its_words_are_unknown() {
-        let text = r#"{"schema": "x", "fence": 7, "items": [{"reason": "gremlins"}]}"#;
-        assert_eq!(serde_json::from_str::<Writing>(text).unwrap().fence, Fence(7));
+        assert!(!is_ours(&[]));
+        assert!(!is_ours(&[("fence", "5"), ("sha256", "aa")]));
     }
 
     /// The service refuses ids of different widths, and two claims must not share one.
     #[test]
     fn block_ids_have_one_width_and_sort_as_they_are_written() {
-        let ids = [
-            block_id(Fence(1), 0),
-            block_id(Fence(1), 49_999),
-            block_id(Fence(2), 0),
-            block_id(Fence(i64::MAX), 49_999),
-        ];
-        assert!(ids.iter().all(|id| id.len() == 24), "{ids:?}");
+        let token = ClaimToken::new();
+        let ids = [block_id(&token, 0), block_id(&token, 1), block_id(&token, 49_999)];
+        assert!(ids.iter().all(|id| id.len() == 40), "{ids:?}");
         assert!(ids.is_sorted(), "{ids:?}");
+        assert_ne!(block_id(&ClaimToken::new(), 0), block_id(&token, 0));
     }
 }

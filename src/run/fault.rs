@@ -4,8 +4,9 @@
 
 use crate::{
     chunk::ErrorCode,
-    pipeline,
-    state::{self, GiveUp},
+    circuit::Part,
+    pipeline::{self, upload::CommitError},
+    state::{self, Backoff, GiveUp, NotHeld},
     storage,
 };
 use std::io;
@@ -15,8 +16,6 @@ use std::io;
 pub(super) enum Fault {
     #[error("the lease is lost")]
     LeaseLost,
-    #[error("a newer claim wrote the shard")]
-    Superseded,
     #[error("the process drains")]
     Drained,
     #[error("the chunk overran its deadline")]
@@ -25,7 +24,7 @@ pub(super) enum Fault {
     NothingReachable,
     #[error("the source blob is missing")]
     SourceMissing,
-    #[error("the source has more than {} URLs", crate::chunk::MAX_ITEMS)]
+    #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
     SourceTooLarge,
     #[error("the chunk panicked: {0}")]
     Panicked(String),
@@ -50,29 +49,79 @@ impl From<pipeline::Error> for Fault {
     }
 }
 
+impl From<CommitError> for Fault {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(error) => Self::Storage(error),
+            CommitError::State(error) => Self::State(error),
+        }
+    }
+}
+
+impl From<NotHeld> for Fault {
+    fn from(not_held: NotHeld) -> Self {
+        match not_held {
+            NotHeld::Lost => Self::LeaseLost,
+            NotHeld::Unknown => Self::State(state::Error::Away { doing: "renew", source: None }),
+        }
+    }
+}
+
+impl Fault {
+    /// The part of the environment that cannot do any chunk's work; none: the fault is of this chunk,
+    /// or of its blob alone, or the database is away, which every statement shows.
+    pub(super) fn broken_part(&self) -> Option<Part> {
+        match self {
+            Self::Storage(error) => error.concerns_all_blobs().then_some(Part::Blobs),
+            Self::State(
+                state::Error::Refused { .. }
+                | state::Error::Unstorable(_)
+                | state::Error::Degraded(_)
+                | state::Error::TransactionPooler
+                | state::Error::Migrate(_),
+            ) => Some(Part::Database),
+            Self::Spool(_) => Some(Part::Temp),
+            Self::State(state::Error::Away { .. } | state::Error::LeaseLost(_))
+            | Self::LeaseLost
+            | Self::Drained
+            | Self::Overran
+            | Self::NothingReachable
+            | Self::SourceMissing
+            | Self::SourceTooLarge
+            | Self::Panicked(_)
+            | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// The one judge of faults: how the chunk is given up, and the word in its row.
 ///
-/// What the infrastructure did is released and costs nothing. What may be the chunk's own fault is
+/// What the environment did is released and costs nothing (I13). What may be the chunk's own fault is
 /// charged and tried again, up to `max_attempts`. What no further attempt can change fails it.
 pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
-    let release = GiveUp::Release { backoff: true };
+    let release = |backoff| GiveUp::Release { backoff };
     let retry = GiveUp::Retry { max_attempts };
     match fault {
-        Fault::LeaseLost | Fault::Superseded | Fault::State(state::Error::LeaseLost(_)) => {
-            (release, ErrorCode::LeaseLost)
+        Fault::LeaseLost | Fault::State(state::Error::LeaseLost(_)) => {
+            (release(Backoff::Long), ErrorCode::LeaseLost)
         }
-        // No back-off: another process may go on at once.
-        Fault::Drained => (GiveUp::Release { backoff: false }, ErrorCode::Drained),
-        Fault::Storage(storage::Error::Away { .. }) => (release, ErrorCode::StorageUnreachable),
-        Fault::Storage(storage::Error::Conflict { .. }) => (release, ErrorCode::StorageConflict),
-        Fault::Storage(storage::Error::Missing { .. }) => (retry, ErrorCode::StorageMissing),
-        Fault::Storage(storage::Error::Refused { .. }) => (retry, ErrorCode::StorageRefused),
-        Fault::State(state::Error::Away { .. }) => (release, ErrorCode::DatabaseAway),
+        // Another process may go on at once.
+        Fault::Drained => (release(Backoff::None), ErrorCode::Drained),
+        Fault::Storage(error) => judge_storage(error),
+        Fault::State(state::Error::Away { .. }) => {
+            (release(Backoff::Short), ErrorCode::DatabaseAway)
+        }
         Fault::State(
-            state::Error::Refused { .. } | state::Error::Unstorable(_) | state::Error::Migrate(_),
-        ) => (retry, ErrorCode::DatabaseRefused),
-        Fault::Spool(error) if is_disk_full(error) => (release, ErrorCode::DiskFull),
-        Fault::Spool(_) => (retry, ErrorCode::SpoolFailed),
+            state::Error::Refused { .. }
+            | state::Error::Unstorable(_)
+            | state::Error::Degraded(_)
+            | state::Error::TransactionPooler
+            | state::Error::Migrate(_),
+        ) => (release(Backoff::Short), ErrorCode::DatabaseRefused),
+        Fault::Spool(error) if is_disk_full(error) => {
+            (release(Backoff::Short), ErrorCode::DiskFull)
+        }
+        Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
@@ -80,6 +129,22 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         Fault::SourceTooLarge => (GiveUp::Fail, ErrorCode::SourceTooLarge),
         Fault::Unreadable(_) => (GiveUp::Fail, ErrorCode::MessageUnreadable),
     }
+}
+
+/// Never the chunk's fault.
+fn judge_storage(error: &storage::Error) -> (GiveUp, ErrorCode) {
+    let (backoff, code) = match error {
+        storage::Error::Away { .. } => (Backoff::Short, ErrorCode::StorageUnreachable),
+        storage::Error::Missing { .. } | storage::Error::NoContainer { .. } => {
+            (Backoff::Short, ErrorCode::StorageMissing)
+        }
+        storage::Error::Refused { .. } => (Backoff::Short, ErrorCode::StorageRefused),
+        storage::Error::Conflict { .. } => (Backoff::Long, ErrorCode::StorageConflict),
+        storage::Error::Blocked { .. } | storage::Error::TooLarge { .. } => {
+            (Backoff::Blob, ErrorCode::StorageBlocked)
+        }
+    };
+    (GiveUp::Release { backoff }, code)
 }
 
 fn is_disk_full(error: &io::Error) -> bool {
@@ -109,50 +174,66 @@ mod tests {
         state::Error::Migrate(sqlx::migrate::MigrateError::VersionMissing(1))
     }
 
-    /// I8: who pays for each fault, as a table.
+    /// I8 I13: who pays for each fault, and which circuit it opens, as a table.
     #[test]
     fn every_fault_has_its_judgement() {
-        let (doing, cause) = ("test", String::new);
-        let release = Some(true);
-        let retry = None;
+        use {Backoff as B, Part as P};
+        let (doing, cause, blob) = ("test", String::new, String::new());
         let id = ChunkId { job_id: 1, chunk_index: 0 };
-        let full = |kind: io::ErrorKind| Fault::Spool(kind.into());
-        let table = [
-            (Fault::LeaseLost, release, "lease_lost"),
-            (Fault::Superseded, release, "lease_lost"),
-            (Fault::State(state::Error::LeaseLost(id)), release, "lease_lost"),
-            (Fault::Drained, Some(false), "drained"),
-            (Fault::Storage(S::Away { doing, cause: cause() }), release, "storage_unreachable"),
-            (Fault::Storage(S::Conflict { doing, cause: cause() }), release, "storage_conflict"),
-            (Fault::State(state::Error::Away { doing, source: None }), release, "database_away"),
-            (full(io::ErrorKind::StorageFull), release, "disk_full"),
-            (full(io::ErrorKind::QuotaExceeded), release, "disk_full"),
-            (full(io::ErrorKind::FileTooLarge), release, "disk_full"),
-            (full(io::ErrorKind::PermissionDenied), retry, "spool_failed"),
-            (Fault::Storage(S::Missing { doing }), retry, "storage_missing"),
-            (Fault::Storage(S::Refused { doing, cause: cause() }), retry, "storage_refused"),
-            (Fault::State(refused()), retry, "database_refused"),
-            (Fault::State(unstorable()), retry, "database_refused"),
-            (Fault::State(unmigrated()), retry, "database_refused"),
-            (Fault::Overran, retry, "deadline_overrun"),
-            (Fault::SourceMissing, retry, "source_missing"),
-            (Fault::Panicked(cause()), retry, "panic"),
+        let spool = |kind: io::ErrorKind| Fault::Spool(kind.into());
+        let released = [
+            (Fault::LeaseLost, B::Long, "lease_lost", None),
+            (Fault::State(state::Error::LeaseLost(id)), B::Long, "lease_lost", None),
+            (Fault::Drained, B::None, "drained", None),
+            (
+                S::Away { doing, cause: cause() }.into(),
+                B::Short,
+                "storage_unreachable",
+                Some(P::Blobs),
+            ),
+            (S::Missing { doing }.into(), B::Short, "storage_missing", Some(P::Blobs)),
+            (
+                S::NoContainer { doing, cause: cause() }.into(),
+                B::Short,
+                "storage_missing",
+                Some(P::Blobs),
+            ),
+            (
+                S::Refused { doing, cause: cause() }.into(),
+                B::Short,
+                "storage_refused",
+                Some(P::Blobs),
+            ),
+            (S::Conflict { doing, cause: cause() }.into(), B::Long, "storage_conflict", None),
+            (S::Blocked { doing, blob, cause: cause() }.into(), B::Blob, "storage_blocked", None),
+            (S::TooLarge { doing }.into(), B::Blob, "storage_blocked", None),
+            (state::Error::Away { doing, source: None }.into(), B::Short, "database_away", None),
+            (Fault::State(refused()), B::Short, "database_refused", Some(P::Database)),
+            (Fault::State(unstorable()), B::Short, "database_refused", Some(P::Database)),
+            (Fault::State(unmigrated()), B::Short, "database_refused", Some(P::Database)),
+            (spool(io::ErrorKind::StorageFull), B::Short, "disk_full", Some(P::Temp)),
+            (spool(io::ErrorKind::QuotaExceeded), B::Short, "disk_full", Some(P::Temp)),
+            (spool(io::ErrorKind::FileTooLarge), B::Short, "disk_full", Some(P::Temp)),
+            (spool(io::ErrorKind::PermissionDenied), B::Short, "spool_failed", Some(P::Temp)),
         ];
-        for (fault, backoff, code) in table {
-            let expected = match backoff {
-                Some(backoff) => GiveUp::Release { backoff },
-                None => GiveUp::Retry { max_attempts: 5 },
-            };
+        for (fault, backoff, code, part) in released {
             let (how, word) = judge(&fault, 5);
-            assert_eq!((how, word.to_string().as_str()), (expected, code), "{fault}");
+            let expected = (GiveUp::Release { backoff }, code);
+            assert_eq!((how, word.to_string().as_str()), expected, "{fault}");
+            assert_eq!(fault.broken_part(), part, "{fault}");
         }
-        for (fault, code) in [
-            (Fault::NothingReachable, "nothing_reachable"),
-            (Fault::SourceTooLarge, "source_too_large"),
-            (Fault::Unreadable(cause()), "message_unreadable"),
+        let retry = || GiveUp::Retry { max_attempts: 5 };
+        for (fault, how, code) in [
+            (Fault::Overran, retry(), "deadline_overrun"),
+            (Fault::SourceMissing, retry(), "source_missing"),
+            (Fault::Panicked(cause()), retry(), "panic"),
+            (Fault::NothingReachable, GiveUp::Fail, "nothing_reachable"),
+            (Fault::SourceTooLarge, GiveUp::Fail, "source_too_large"),
+            (Fault::Unreadable(cause()), GiveUp::Fail, "message_unreadable"),
         ] {
-            let (how, word) = judge(&fault, 5);
-            assert_eq!((how, word.to_string().as_str()), (GiveUp::Fail, code), "{fault}");
+            let (judged, word) = judge(&fault, 5);
+            assert_eq!((judged, word.to_string().as_str()), (how, code), "{fault}");
+            assert_eq!(fault.broken_part(), None, "{fault}");
         }
     }
 }

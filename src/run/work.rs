@@ -3,19 +3,18 @@
 use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Source,
-        hex,
+        BlobSource, ChunkId, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS, Manifest,
+        Source, hex,
     },
     pipeline::{
-        self, Work,
-        upload::{self, Written},
+        self, StagedShard, Work,
+        upload::{self, Writer},
     },
     spool::Allowance,
-    state::{self, Claim, until_answered},
+    state::Claim,
     storage::{self, BlobHead, Condition},
 };
 use sha2::{Digest as _, Sha256};
-use std::future::pending;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -24,6 +23,7 @@ use tracing::Instrument as _;
 struct Seen {
     shard: Option<BlobHead>,
     manifest: Option<(Condition, Option<Manifest>)>,
+    manifest_blocked: Option<&'static str>,
 }
 
 impl Runner {
@@ -43,11 +43,11 @@ impl Runner {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
             return Ok(manifest.clone());
         }
-        let fence = claim.lease.fence;
+        seen.refuse_blocked(message.id())?;
         let work = Work {
             message,
             items: items.into(),
-            fence,
+            token: claim.lease.token.clone(),
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.
             deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
@@ -55,33 +55,51 @@ impl Runner {
         let (database, storage) = (&self.process.database, &self.process.storage);
         let images = pipeline::run(&self.stages, storage, database, work);
         let outcome = images.instrument(tracing::info_span!("images")).await?;
-        // The last question before the commit: the database, not our clock, says whose the chunk
-        // is. The end of the lease ends the wait, and with it this whole work.
-        let held = || database.assert_held(&claim.lease);
-        until_answered(pending(), state::Error::is_away, held).await?;
-        let (id, staged, cap) = (message.id(), &outcome.staged, database.terms().longest_call());
-        let commit = staged.commit(storage, id, fence, &source_sha256, seen.shard, cap);
-        let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
-        superseded(commit.instrument(span).await?)?;
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_owned(),
-            id,
+            id: message.id(),
             source_sha256,
             image_range: message.image_range,
             attempt: claim.attempt,
-            fence,
+            fence: claim.lease.fence,
+            claim: claim.lease.token.clone(),
             started_at: started_at.format(&Rfc3339).unwrap_or_default(),
             completed_at: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             duration_sec: started.elapsed().as_secs_f64(),
             totals: outcome.totals,
-            shard: outcome.staged.shard,
+            shard: outcome.staged.shard.clone(),
             items: outcome.items,
         };
-        let condition = seen.manifest.map(|(condition, _)| condition);
-        superseded(
-            upload::put_manifest(storage, &id.manifest_blob(), &manifest, condition).await?,
-        )?;
+        self.commit(claim, &outcome.staged, &manifest, seen).await?;
         Ok(manifest)
+    }
+
+    /// Shard, then manifest: both become visible here, and are what the row will say.
+    async fn commit(
+        &self,
+        claim: &Claim,
+        staged: &StagedShard,
+        manifest: &Manifest,
+        seen: Seen,
+    ) -> Result<(), Fault> {
+        let (database, storage) = (&self.process.database, &self.process.storage);
+        let (id, lease) = (manifest.id, &claim.lease);
+        let writer = Writer { lease, database };
+        writer.confirm().await?;
+        let (source, cap) = (&manifest.source_sha256, database.terms().longest_call());
+        let commit = staged.commit(storage, id, writer, source, seen.shard, cap);
+        let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
+        commit.instrument(span).await?;
+        let name = id.manifest_blob();
+        let condition = seen.manifest.map(|(condition, _)| condition);
+        upload::put_manifest(storage, &name, manifest, condition, writer).await?;
+        // I16: what the row will name is what is there.
+        let there = storage.head_dataset(&id.shard_blob()).await?;
+        if there.is_some_and(|head| staged.is_written_by(&lease.token, &head)) {
+            return Ok(());
+        }
+        let cause = "another shard stands where this one was written".to_owned();
+        Err(Fault::Storage(storage::Error::Conflict { doing: "check shard", cause }))
     }
 
     /// The URLs, and the hash of everything that decides the shard's content.
@@ -96,7 +114,10 @@ impl Runner {
                 let bytes =
                     self.process.storage.read_source(blob).await.map_err(|error| match error {
                         storage::Error::Missing { .. } => Fault::SourceMissing,
+                        storage::Error::TooLarge { .. } => Fault::SourceTooLarge,
                         other @ (storage::Error::Away { .. }
+                        | storage::Error::NoContainer { .. }
+                        | storage::Error::Blocked { .. }
                         | storage::Error::Conflict { .. }
                         | storage::Error::Refused { .. }) => Fault::Storage(other),
                     })?;
@@ -123,10 +144,29 @@ impl Runner {
     async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
         let (id, storage) = (message.id(), &self.process.storage);
         let shard = storage.head_dataset(&id.shard_blob()).await?;
-        let manifest = storage.read_dataset(&id.manifest_blob()).await?;
+        let head = storage.head_dataset(&id.manifest_blob()).await?;
+        let manifest_blocked = head.as_ref().and_then(|head| head.blocked);
+        let manifest = match head {
+            Some(_) => storage.read_dataset(&id.manifest_blob()).await?,
+            None => None,
+        };
         let manifest = manifest
             .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
-        Ok(Seen { shard, manifest })
+        Ok(Seen { shard, manifest, manifest_blocked })
+    }
+}
+
+impl Seen {
+    /// What cannot be committed is not downloaded.
+    fn refuse_blocked(&self, id: ChunkId) -> Result<(), Fault> {
+        let shard_blocked = self.shard.as_ref().and_then(|head| head.blocked);
+        let (blob, cause) = match (shard_blocked, self.manifest_blocked) {
+            (Some(cause), _) => (id.shard_blob(), cause),
+            (None, Some(cause)) => (id.manifest_blob(), cause),
+            (None, None) => return Ok(()),
+        };
+        let cause = cause.to_owned();
+        Err(Fault::Storage(storage::Error::Blocked { doing: "start", blob, cause }))
     }
 }
 
@@ -134,17 +174,10 @@ impl Runner {
 /// came between manifest and row.
 fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<&'a Manifest> {
     let manifest = seen.manifest.as_ref()?.1.as_ref()?;
-    let (fence, sha256) = upload::written_by(seen.shard.as_ref()?)?;
+    let (claim, sha256) = upload::written_by(seen.shard.as_ref()?)?;
     let same = manifest.schema == MANIFEST_SCHEMA
         && manifest.source_sha256 == source_sha256
-        && manifest.fence == fence
+        && manifest.claim.as_str() == claim
         && manifest.shard.sha256 == sha256;
     same.then_some(manifest)
-}
-
-fn superseded(written: Written) -> Result<(), Fault> {
-    match written {
-        Written::Done => Ok(()),
-        Written::Superseded => Err(Fault::Superseded),
-    }
 }

@@ -50,6 +50,18 @@ impl StorageConnection {
             | Self::Identity { endpoints, .. } => endpoints,
         }
     }
+
+    /// The account's name: of the key, else the first label of the blob endpoint's host, or its path
+    /// where a host has several accounts, as the emulator does.
+    pub(crate) fn account(&self) -> String {
+        if let Self::Key { account, .. } = self {
+            return account.clone();
+        }
+        let blob = &self.endpoints().blob;
+        let path = blob.path().trim_matches('/');
+        let host = blob.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
+        if path.is_empty() { host.to_owned() } else { path.to_owned() }
+    }
 }
 
 /// Azurite's well-known account, the same on every machine.

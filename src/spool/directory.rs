@@ -22,12 +22,14 @@ pub struct TempDir {
 }
 
 /// What a sweep removed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Swept {
     /// Directories of dead processes.
     pub directories: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Whose they were, as [`TempDir::process`]: no such process lives any more.
+    pub processes: Vec<String>,
 }
 
 impl TempDir {
@@ -54,6 +56,22 @@ impl TempDir {
             fs::create_dir(&path)?;
             return Ok(Self { path, lock_path, _lock: lock, next: AtomicU64::new(0) });
         }
+    }
+
+    /// Process id and random digits: no two directories of a machine have the same.
+    pub(crate) fn process(&self) -> String {
+        process_of(&self.path)
+    }
+
+    /// Whether a file of this many bytes can be made here; it is removed again.
+    pub(crate) fn probe(&self, bytes: u64) -> io::Result<()> {
+        let path = self.new_path();
+        let made = File::create_new(&path).and_then(|file| {
+            let len = i64::try_from(bytes).unwrap_or(i64::MAX);
+            Ok(nix::fcntl::posix_fallocate(&file, 0, len)?)
+        });
+        fs::remove_file(&path).unwrap_or_default();
+        made
     }
 
     /// Where it is.
@@ -99,7 +117,8 @@ impl TempDir {
     /// When the shared directory cannot be read.
     pub fn sweep(root: &Path) -> io::Result<Swept> {
         let mut swept = Swept::default();
-        let entries = match fs::read_dir(root.join(SHARED)) {
+        let shared = root.join(SHARED);
+        let entries = match fs::read_dir(&shared) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
             Err(error) => return Err(error),
@@ -112,8 +131,21 @@ impl TempDir {
                 remove(&path, &mut swept);
             }
         }
+        if !is_local(&shared) {
+            swept.processes.clear();
+        }
         Ok(swept)
     }
+}
+
+/// Whether locks there are seen by every process: a file system over the network may lose one while
+/// its holder lives (<https://man7.org/linux/man-pages/man2/flock.2.html>).
+fn is_local(path: &Path) -> bool {
+    use nix::sys::statfs::{self, FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC};
+    // Not among the constants of the library.
+    let (cifs, smb2) = (statfs::FsType(0xff53_4d42), statfs::FsType(0xfe53_4d42));
+    let remote = [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, FUSE_SUPER_MAGIC, cifs, smb2];
+    statfs::statfs(path).is_ok_and(|fs| !remote.contains(&fs.filesystem_type()))
 }
 
 impl Drop for TempDir {
@@ -126,7 +158,9 @@ fn sweep_one(lock_path: &Path, swept: &mut Swept) {
     let Ok(lock) = File::open(lock_path) else { return };
     match lock.try_lock() {
         Ok(()) => {
-            remove(&lock_path.with_extension(""), swept);
+            let directory = lock_path.with_extension("");
+            swept.processes.push(process_of(&directory));
+            remove(&directory, swept);
             fs::remove_file(lock_path).unwrap_or_default();
         }
         Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
@@ -139,6 +173,13 @@ fn remove(directory: &Path, swept: &mut Swept) {
         swept.directories += 1;
         swept.bytes += bytes;
     }
+}
+
+/// `{pid}/{eight digits}` of a directory named `{pid}-{digits}`.
+fn process_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let (pid, digits) = name.split_once('-').unwrap_or((&name, ""));
+    format!("{pid}/{}", digits.get(..8).unwrap_or(digits))
 }
 
 fn with_suffix(directory: &Path) -> PathBuf {
@@ -177,7 +218,8 @@ mod tests {
         fs::create_dir(shared.join("2-lockless")).unwrap();
         fs::write(root.path().join("strangers.jpg"), [0; 9]).unwrap();
         let swept = TempDir::sweep(root.path()).unwrap();
-        assert_eq!(swept, Swept { directories: 2, bytes: 7 });
+        let processes = vec!["1/dead".to_owned()];
+        assert_eq!(swept, Swept { directories: 2, bytes: 7, processes });
         assert_eq!(live.walk_bytes(), 10);
         assert!(root.path().join("strangers.jpg").exists());
         drop(live);

@@ -2,7 +2,7 @@
 
 use super::{Database, Error, Lease};
 use crate::{
-    chunk::{ChunkId, ChunkMessage, Fence},
+    chunk::{ChunkId, ChunkMessage, ClaimToken, Fence},
     redact::refusal,
 };
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub enum Refusal {
     Later,
     /// Every slot is taken.
     Full,
+    /// As many chunks of a higher priority wait as slots are free.
+    Outranked,
     /// Intake is paused.
     Paused,
 }
@@ -94,6 +96,7 @@ enum Outcome {
     Running,
     Later,
     Full,
+    Outranked,
     Paused,
     JobEnded,
     NoSource,
@@ -119,23 +122,24 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Away`]: the claim may be granted all the same, and the same invocation gets it back
-    /// when it asks again. [`Error::Unstorable`]: the message is to blame.
+    /// [`Error::Away`]: the claim may be granted all the same, and the same token gets it back when it
+    /// asks again. [`Error::Unstorable`]: the message is to blame.
     pub async fn claim(
         &self,
         message: &ChunkMessage,
         owner: &str,
         invocation: &str,
+        token: &ClaimToken,
     ) -> Result<ClaimAnswer, Error> {
         let id = message.id();
-        let (mut sent_at, mut row) = self.ask_claim(message, owner, invocation).await?;
+        let (mut sent_at, mut row) = self.ask_claim(message, owner, invocation, token).await?;
         if row.answer == Outcome::Locked {
             tokio::time::sleep(LOCKED_PAUSE).await;
-            (sent_at, row) = self.ask_claim(message, owner, invocation).await?;
+            (sent_at, row) = self.ask_claim(message, owner, invocation, token).await?;
         }
         let refusal = match row.answer {
             Outcome::Claimed => {
-                let claim = self.granted(id, sent_at, row);
+                let claim = self.granted(id, token, sent_at, row);
                 return Ok(ClaimAnswer::Granted(Box::new(claim)));
             }
             Outcome::Completed => Refusal::Completed,
@@ -145,6 +149,7 @@ impl Database {
             Outcome::Running | Outcome::Locked => Refusal::Running,
             Outcome::Later => Refusal::Later,
             Outcome::Full => Refusal::Full,
+            Outcome::Outranked => Refusal::Outranked,
             Outcome::Paused => Refusal::Paused,
             Outcome::JobEnded => return Ok(rejected(Registration::JobEnded)),
             Outcome::NoSource => return Ok(rejected(Registration::NoSource)),
@@ -157,18 +162,20 @@ impl Database {
         message: &ChunkMessage,
         owner: &str,
         invocation: &str,
+        token: &ClaimToken,
     ) -> Result<(Instant, Row), Error> {
         let sent_at = Instant::now();
         let statement = sqlx::query_as(
             "-- claim
             select answer::text, fence, attempt, message, active_chunks, max_chunks
-            from claim($1, $2, $3, $4, $5, $6, $7, $8)",
+            from claim($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(message.job_id)
         .bind(message.chunk_index)
         .bind(message.total_chunks)
         .bind(owner)
         .bind(invocation)
+        .bind(token.as_str())
         .bind(self.terms.length().as_secs_f64())
         .bind(message.priority)
         .bind(stored(message));
@@ -181,11 +188,11 @@ impl Database {
         Ok((sent_at, row?))
     }
 
-    fn granted(&self, id: ChunkId, sent_at: Instant, row: Row) -> Claim {
+    fn granted(&self, id: ChunkId, token: &ClaimToken, sent_at: Instant, row: Row) -> Claim {
         let fence = Fence(row.fence.unwrap_or_default());
         let message = row.message.unwrap_or_default();
         Claim {
-            lease: Lease::granted(id, fence, sent_at, self.terms),
+            lease: Lease::granted(id, fence, token.clone(), sent_at, self.terms),
             attempt: row.attempt.unwrap_or_default(),
             message: ChunkMessage::from_json(&message).map_err(|error| refusal(&error)),
             active_chunks: row.active_chunks,

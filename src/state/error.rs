@@ -30,6 +30,15 @@ pub enum Error {
     /// The fence no longer holds the chunk.
     #[error("the lease of chunk {0} is lost")]
     LeaseLost(ChunkId),
+    /// The database was not asked: another part of the environment is not as it must be.
+    #[error("this process is degraded: {0}")]
+    Degraded(String),
+    /// A pooler in front of the server gives each transaction to another session.
+    #[error(
+        "a pooler in transaction mode is in front of the database: settings and prepared statements \
+         of a session are lost; connect to the server itself, or set pool_mode = session"
+    )]
+    TransactionPooler,
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date; was the database made by another build?")]
     Migrate(#[source] MigrateError),
@@ -76,6 +85,8 @@ impl Error {
             | Self::Away { .. }
             | Self::Unstorable(_)
             | Self::LeaseLost(_)
+            | Self::Degraded(_)
+            | Self::TransactionPooler
             | Self::Migrate(_) => self,
         }
     }
@@ -94,7 +105,11 @@ impl Error {
     /// server are mended by people, and the work is still to be done then (rule H8).
     pub(crate) fn is_environment(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Refused { .. } | Self::Migrate(_) => true,
+            Self::Away { .. }
+            | Self::Refused { .. }
+            | Self::Degraded(_)
+            | Self::TransactionPooler
+            | Self::Migrate(_) => true,
             Self::Unstorable(_) | Self::LeaseLost(_) => false,
         }
     }

@@ -1,21 +1,74 @@
-//! The fleet row: the limit in force, the pause, and what processes are asked to do.
+//! The fleet: its row (the limit in force, the pause, what processes are asked to do), the processes
+//! that are there, and what keeps them from working.
 
 use super::{Database, Error};
 use crate::settings::Settings;
+use std::time::Duration;
 use time::OffsetDateTime;
 
+/// What a process learns when it checks in.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct CheckIn {
+    /// The oldest release that can live with the schema, as the newest migration that it knows.
+    pub min_handler: i32,
+    /// The storage account of the fleet; none: nobody said.
+    pub storage: Option<String>,
+    /// Whether a process has announced its limits; false in a schema that was just made.
+    pub is_announced: bool,
+    /// When a sweep was last asked for; none: never.
+    pub sweep_asked_at: Option<OffsetDateTime>,
+}
+
 impl Database {
-    /// Writes this process's limits into the fleet row and creates missing slots.
-    pub async fn announce(&self, settings: &Settings) -> Result<(), Error> {
-        let statement = sqlx::query(
-            "-- announce
-            select announce($1, $2, $3, $4)",
-        )
-        .bind(settings.fleet_max_chunks)
-        .bind(settings.profile.to_string())
-        .bind(i32::try_from(settings.limits.chunk_size_images).unwrap_or(i32::MAX))
-        .bind(i32::try_from(settings.limits.temp_storage_mb).unwrap_or(i32::MAX));
+    /// Says that this process is there and what is wrong with it; learns what it needs to know.
+    pub(crate) async fn check_in(
+        &self,
+        owner: &str,
+        uptime: Duration,
+        degraded: Option<&str>,
+    ) -> Result<CheckIn, Error> {
+        let statement = sqlx::query_as("-- check_in\nselect * from check_in($1, $2, $3, $4)")
+            .bind(owner)
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(uptime.as_secs_f64())
+            .bind(degraded);
+        ask!(self.pool, self.cap, "check_in", statement.fetch_one)
+    }
+
+    /// Writes this process's limits into the fleet row, unless a process that started later did, and
+    /// creates missing slots.
+    pub async fn announce(&self, settings: &Settings, uptime: Duration) -> Result<(), Error> {
+        let statement = sqlx::query("-- announce\nselect announce($1, $2, $3, $4, $5, $6)")
+            .bind(settings.fleet_max_chunks)
+            .bind(settings.profile.to_string())
+            .bind(i32::try_from(settings.limits.chunk_size_images).unwrap_or(i32::MAX))
+            .bind(i32::try_from(settings.limits.temp_storage_mb).unwrap_or(i32::MAX))
+            .bind(settings.storage.account())
+            .bind(uptime.as_secs_f64());
         ask!(self.pool, self.cap, "announce", statement.execute).map(drop)
+    }
+
+    /// Whether the server lets this role do the work: what it lacks, in words; none: nothing.
+    pub async fn obstacle(&self) -> Result<Option<String>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- obstacle
+            select string_agg(obstacle, ', ' order by obstacle) from (
+                select 'the server is read-only' as obstacle
+                where pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
+                union all
+                select format('the role %s lacks %s on table %s', current_user, p, c.relname)
+                from pg_class c cross join unnest(array['select', 'insert', 'update', 'delete']) p
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
+                    and c.relname <> '_sqlx_migrations'
+                    and not has_table_privilege(c.oid, p)
+                union all
+                select format('the role %s lacks execute on function %s', current_user, f.proname)
+                from pg_proc f
+                where f.pronamespace = 'chunk_handler'::regnamespace
+                    and not has_function_privilege(f.oid, 'execute')
+                limit 10) o",
+        );
+        ask!(self.pool, self.cap, "obstacle", statement.fetch_one)
     }
 
     /// Pauses intake for the fleet; `None` lifts the pause.
@@ -33,11 +86,5 @@ impl Database {
         let statement =
             sqlx::query("-- ask_sweep\nupdate fleet set sweep_asked_at = clock_timestamp()");
         ask!(self.pool, self.cap, "ask_sweep", statement.execute).map(drop)
-    }
-
-    /// When a sweep was last asked for; none: never.
-    pub async fn sweep_asked_at(&self) -> Result<Option<OffsetDateTime>, Error> {
-        let statement = sqlx::query_scalar("-- sweep_asked_at\nselect sweep_asked_at from fleet");
-        ask!(self.pool, self.cap, "sweep_asked_at", statement.fetch_one)
     }
 }

@@ -1,37 +1,32 @@
 //! The keeper: which leases this process holds, and their renewal.
 
 use super::{Database, Lease, lease::Renewal};
-use crate::{
-    chunk::{ChunkId, Fence},
-    redact::cause_chain,
-};
+use crate::{chunk::ClaimToken, redact::cause_chain};
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     future::Future,
     pin::pin,
     sync::{Mutex, PoisonError},
 };
 use tokio::time::sleep;
 
-type Key = (ChunkId, Fence);
-
 /// The leases of this process, renewed together in one statement.
 #[derive(Debug)]
 pub struct Keeper {
     database: Database,
-    leases: Mutex<HashMap<Key, Renewal>>,
+    leases: Mutex<HashMap<ClaimToken, Renewal>>,
 }
 
 /// A lease that is renewed until this is dropped.
 #[derive(Debug)]
 pub struct Kept<'a> {
     keeper: &'a Keeper,
-    key: Key,
+    token: ClaimToken,
 }
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        self.keeper.with_leases(|leases| leases.remove(&self.key));
+        self.keeper.with_leases(|leases| leases.remove(&self.token));
     }
 }
 
@@ -41,22 +36,15 @@ impl Keeper {
         Self { database, leases: Mutex::default() }
     }
 
-    fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<Key, Renewal>) -> T) -> T {
+    fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<ClaimToken, Renewal>) -> T) -> T {
         act(&mut self.leases.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Renews a lease from now on; none when this very claim is kept already: the host delivered
-    /// one invocation twice, and two pipelines of one fence would mix their blocks.
-    pub fn keep(&self, lease: &Lease) -> Option<Kept<'_>> {
-        let key = (lease.id, lease.fence);
-        let is_new = self.with_leases(|leases| match leases.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(lease.renewal());
-                true
-            }
-            Entry::Occupied(_) => false,
-        });
-        is_new.then_some(Kept { keeper: self, key })
+    /// Renews a lease from now on.
+    pub fn keep(&self, lease: &Lease) -> Kept<'_> {
+        let token = lease.token.clone();
+        self.with_leases(|leases| leases.insert(token.clone(), lease.renewal()));
+        Kept { keeper: self, token }
     }
 
     /// Renews all leases every L/4, after a failure every L/16, until `end`.

@@ -70,6 +70,19 @@ pub struct JobProgress {
     pub updated_at: OffsetDateTime,
 }
 
+/// A row of view `process`.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
+pub struct LiveProcess {
+    pub owner: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub seen_at: OffsetDateTime,
+    pub release: String,
+    pub degraded: Option<String>,
+}
+
 /// What the health check reads in one statement.
 #[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
 pub struct Gauges {
@@ -81,6 +94,8 @@ pub struct Gauges {
     pub pending_chunks: i64,
     /// Seconds since the oldest waiting chunk was registered; null: none waits.
     pub oldest_pending_seconds: Option<f64>,
+    /// Processes that start no chunk because of their environment.
+    pub degraded_processes: i64,
 }
 
 /// The database as `doctor` shows it.
@@ -99,6 +114,12 @@ impl Database {
     pub async fn capacity(&self) -> Result<Capacity, Error> {
         let statement = sqlx::query_as("-- capacity\nselect * from capacity");
         ask!(self.pool, self.cap, "capacity", statement.fetch_one)
+    }
+
+    /// The processes that are there.
+    pub async fn processes(&self) -> Result<Vec<LiveProcess>, Error> {
+        let statement = sqlx::query_as("-- processes\nselect * from process order by owner");
+        ask!(self.pool, self.cap, "processes", statement.fetch_all)
     }
 
     /// Failed chunks of a job, the first `limit`.
@@ -143,6 +164,7 @@ impl Database {
             "-- gauges
             select (select count(job_id)::integer from slot) as active_chunks,
                 (select max_chunks from fleet) as max_chunks,
+                (select count(degraded) from process) as degraded_processes,
                 count(*) as pending_chunks,
                 extract(epoch from clock_timestamp() - min(created_at))::double precision
                     as oldest_pending_seconds

@@ -2,11 +2,12 @@
 
 use super::{Database, Error};
 use crate::chunk::ChunkId;
+use std::time::Duration;
 
 /// How long a process may top the queue up before another may.
 const WAKER_LEASE_SECONDS: f64 = 10.0;
 /// A chunk that was woken and has not started is woken again after this: its message is lost.
-const WAKE_AGAIN_SECONDS: f64 = 60.0;
+pub(crate) const WAKE_AGAIN: Duration = Duration::from_secs(60);
 
 impl Database {
     /// Takes the waker's lease; false when another process has it.
@@ -22,8 +23,17 @@ impl Database {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Picks up to `n` chunks that could start, first things first, and notes that they are woken.
-    pub async fn pick_to_wake(&self, n: usize) -> Result<Vec<ChunkId>, Error> {
+    /// Lets another process top the queue up.
+    pub(crate) async fn leave_waker(&self, owner: &str) -> Result<(), Error> {
+        let statement =
+            sqlx::query("-- leave_waker\nupdate waker set until = '-infinity' where holder = $1")
+                .bind(owner);
+        ask!(self.pool, self.cap, "leave_waker", statement.execute).map(drop)
+    }
+
+    /// Picks up to `n` chunks that could start and were not woken within `again`, first things first,
+    /// and notes that they are woken.
+    pub async fn pick_to_wake(&self, n: usize, again: Duration) -> Result<Vec<ChunkId>, Error> {
         // The limit of the first part is a constant, and the job is looked up row by row, so that every
         // plan walks the index of pending chunks and stops: sorting all of them, however few are
         // wanted, takes 25 ms where 15,000 wait.
@@ -60,7 +70,7 @@ impl Database {
             order by priority desc, created_at, chunk_index",
         )
         .bind(i64::try_from(n).unwrap_or(i64::MAX))
-        .bind(WAKE_AGAIN_SECONDS);
+        .bind(again.as_secs_f64());
         let rows: Vec<(i64, i32)> = ask!(self.pool, self.cap, "pick_to_wake", statement.fetch_all)?;
         Ok(rows.into_iter().map(|(job_id, chunk_index)| ChunkId { job_id, chunk_index }).collect())
     }

@@ -7,6 +7,7 @@ use azure_storage_blob::{
     models::{
         BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
         BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
+        LeaseStatus,
     },
 };
 use bytes::Bytes;
@@ -42,10 +43,17 @@ pub struct BlobHead {
     pub etag: Etag,
     /// Keys in lower case.
     pub metadata: HashMap<String, String>,
+    /// What keeps it from being overwritten; none: nothing that its properties show.
+    pub blocked: Option<&'static str>,
 }
 
 /// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
 const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The blob that probes ask for; it never exists.
+const PROBE: &str = "probe";
+/// A probe that hangs is an answer.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Storage {
     fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
@@ -68,7 +76,8 @@ impl Storage {
             .map_err(|error| super::classify("container client", &error))?;
         match call("create container", CALL_DEADLINE, client.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
-            Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
+            // ContainerBeingDeleted: it can be made again soon.
+            Err(error) => Err(error),
         }
     }
 
@@ -143,9 +152,7 @@ impl Storage {
             }
             Ok(Some((etag, bytes)))
         });
-        // No waiting makes it smaller.
-        let too_large = || Error::Refused { doing, cause: "it is larger than 32 MiB".into() };
-        read.await?.ok_or_else(too_large)
+        read.await?.ok_or(Error::TooLarge { doing })
     }
 
     /// Version and metadata of a blob of the dataset container; none when there is none.
@@ -156,13 +163,35 @@ impl Storage {
             let metadata = answer.metadata()?;
             let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
             let etag = answer.etag()?.unwrap_or_else(|| Etag::from(""));
-            Ok(BlobHead { etag, metadata })
+            let blocked = if answer.legal_hold()? == Some(true) {
+                Some("it has a legal hold")
+            } else if answer.lease_status()? == Some(LeaseStatus::Locked) {
+                Some("somebody has a lease on it")
+            } else {
+                None
+            };
+            Ok(BlobHead { etag, metadata, blocked })
         });
         match head.await {
             Ok(head) => Ok(Some(head)),
             Err(Error::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether lists can be read and shards written: asks for a list that nobody made, and stages a
+    /// block that nobody commits, which the service removes after a week.
+    pub async fn probe_blobs(&self) -> Result<(), Error> {
+        let source = self.blob(&self.source_container, PROBE)?;
+        let read = async { source.get_properties(None).await.map(drop) };
+        match call("read list", PROBE_DEADLINE, read).await {
+            Ok(()) | Err(Error::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let shard = self.blob(&self.dataset_container, PROBE)?.block_blob_client();
+        let content = Body::Bytes(Bytes::from_static(b"probe")).into();
+        let stage = shard.stage_block(b"probe", 5, content, None);
+        call("stage block", PROBE_DEADLINE, stage).await.map(drop)
     }
 
     /// Stages a block of a shard. Without Content-MD5, which took a third of all CPU time (`cargo xtask
@@ -172,7 +201,8 @@ impl Storage {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let content = Body::Bytes(bytes).into();
         let stage = blob.stage_block(block_id.as_bytes(), len, content, None);
-        call("stage block", CALL_DEADLINE, stage).await.map(drop)
+        let staged = call("stage block", CALL_DEADLINE, stage).await;
+        staged.map(drop).map_err(|error| error.about(name))
     }
 
     /// Commits a shard's block list. It is visible from this moment.
@@ -201,7 +231,9 @@ impl Storage {
             ..Default::default()
         };
         let list = list.try_into().map_err(|error| super::classify("commit shard", &error))?;
-        call("commit shard", deadline, blob.commit_block_list(list, Some(options))).await.map(drop)
+        let commit = blob.commit_block_list(list, Some(options));
+        let done = call("commit shard", deadline, commit).await;
+        done.map(drop).map_err(|error| error.about(name))
     }
 
     /// Writes a small JSON blob of the dataset container.
@@ -236,6 +268,7 @@ impl Storage {
             ..Default::default()
         };
         let content = Body::Bytes(Bytes::from(bytes)).into();
-        call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await.map(drop)
+        let done = call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await;
+        done.map(drop).map_err(|error| error.about(name))
     }
 }

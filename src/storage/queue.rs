@@ -35,7 +35,7 @@ impl Storage {
     pub(super) async fn create_queue(&self, name: &str) -> Result<(), Error> {
         match call("create queue", CALL_DEADLINE, self.client(name)?.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
-            Err(error @ (Error::Away { .. } | Error::Missing { .. })) => Err(error),
+            Err(error) => Err(error),
         }
     }
 

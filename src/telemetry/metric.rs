@@ -41,6 +41,7 @@ struct Fleet {
     max_chunks: Gauge<f64>,
     pending_chunks: Gauge<f64>,
     oldest_pending_seconds: Gauge<f64>,
+    degraded_processes: Gauge<f64>,
     queue_depth: Gauge<f64>,
     azure_cpu: Gauge<f64>,
     azure_memory: Gauge<f64>,
@@ -79,6 +80,7 @@ impl Metrics {
                 max_chunks: gauge("max_chunks", "{chunk}"),
                 pending_chunks: gauge("pending_chunks", "{chunk}"),
                 oldest_pending_seconds: gauge("oldest_pending_seconds", "s"),
+                degraded_processes: gauge("degraded_processes", "{process}"),
                 queue_depth: gauge("queue_depth", "{message}"),
                 azure_cpu: gauge("azure_cpu", "%"),
                 azure_memory: gauge("azure_memory", "%"),
@@ -134,6 +136,7 @@ impl Metrics {
             max_chunks,
             pending_chunks,
             oldest_pending_seconds,
+            degraded_processes,
             queue_depth,
             azure_cpu,
             azure_memory,
@@ -147,6 +150,7 @@ impl Metrics {
         known(max_chunks, Some(seen.gauges.max_chunks.into()));
         known(pending_chunks, u64::try_from(seen.gauges.pending_chunks).ok().map(float));
         known(oldest_pending_seconds, seen.gauges.oldest_pending_seconds);
+        known(degraded_processes, u64::try_from(seen.gauges.degraded_processes).ok().map(float));
         known(queue_depth, seen.queue_depth.map(f64::from));
         known(azure_cpu, seen.azure_cpu);
         known(azure_memory, seen.azure_memory);

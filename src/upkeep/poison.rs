@@ -15,20 +15,29 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When database or queue is away: what is not deleted comes back.
+/// The first one; the other messages went all the same. What is not deleted comes back.
 pub(super) async fn drain_poison(process: &Process) -> Result<u64, Error> {
-    let mut n = 0;
+    let (mut n, mut first) = (0, None);
     for queue in Queue::ALL {
         for message in process.storage.receive_poison(queue).await? {
-            match queue {
-                Queue::Chunks => settle_chunk(process, &message).await?,
-                Queue::Control => settle_command(process, &message).await?,
+            // One that the database refuses must not hold up those behind it.
+            match settle(process, queue, &message).await {
+                Ok(()) => n += 1,
+                Err(error) => {
+                    first.get_or_insert(error);
+                }
             }
-            process.storage.delete_poison(queue, &message).await?;
-            n += 1;
         }
     }
-    Ok(n)
+    first.map_or(Ok(n), Err)
+}
+
+async fn settle(process: &Process, queue: Queue, message: &QueueMessage) -> Result<(), Error> {
+    match queue {
+        Queue::Chunks => settle_chunk(process, message).await?,
+        Queue::Control => settle_command(process, message).await?,
+    }
+    Ok(process.storage.delete_poison(queue, message).await?)
 }
 
 /// A chunk message counts as just delivered: durable if unknown, woken if pending.

@@ -17,7 +17,7 @@ const IMAGES: u64 = 500;
 const MEAN_BYTES: u64 = 500_000;
 /// What is asked in any case every few seconds, chunk or not.
 const BACKGROUND: [&str; 6] =
-    ["renew", "reclaim", "sweep_asked_at", "take_waker", "capacity", "GET messages"];
+    ["renew", "reclaim", "check_in", "take_waker", "capacity", "GET messages"];
 
 /// A world whose handler reaches database and storage through proxies that count.
 struct Counted {

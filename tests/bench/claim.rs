@@ -6,7 +6,10 @@ use crate::{
     world::Bench,
 };
 use anyhow::{Context as _, Result, ensure};
-use chunk_handler::state::{ClaimAnswer, Database, LeaseTerms, Refusal};
+use chunk_handler::{
+    chunk::ClaimToken,
+    state::{ClaimAnswer, Database, Error, LeaseTerms, Refusal},
+};
 use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
 use std::{
     future::Future,
@@ -156,8 +159,9 @@ impl Claimers {
         // Every connection stands and knows the statements before anything is measured.
         for _ in 0..8 {
             let unknown = rows::wake_up(99_999);
+            let token = ClaimToken::new();
             let claims = (0..PROCESSES * 16)
-                .map(|i| databases[i % PROCESSES].claim(&unknown, "bench", "warm-up"));
+                .map(|i| databases[i % PROCESSES].claim(&unknown, "bench", "warm-up", &token));
             futures_util::future::try_join_all(claims).await?;
         }
         let sql = "select count(*) from pg_stat_activity where datname = current_database()
@@ -173,7 +177,8 @@ impl Claimers {
     async fn claim(self: Arc<Self>, n: usize, due: Instant) -> Result<Duration> {
         let database = &self.databases[n % PROCESSES];
         let message = rows::wake_up(n as i32);
-        let answer = database.claim(&message, "bench/1/00000000", &n.to_string()).await?;
+        let (id, token) = (n.to_string(), ClaimToken::new());
+        let answer = database.claim(&message, "bench/1/00000000", &id, &token).await?;
         let latency = due.elapsed();
         let claim = match answer {
             ClaimAnswer::Granted(claim) => claim,
@@ -185,9 +190,9 @@ impl Claimers {
         };
         self.n_granted.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(HELD).await;
-        let report = rows::report(claim.lease.id, claim.lease.fence);
+        let report = rows::report(claim.lease.id, claim.lease.fence, token);
         let until = tokio::time::Instant::now() + LEASE;
-        database.complete(claim.lease, &report, until).await?;
+        database.complete(claim.lease, &report, until, Error::is_away).await?;
         Ok(latency)
     }
 

@@ -6,7 +6,10 @@ use crate::{
     world::Bench,
 };
 use anyhow::{Result, bail};
-use chunk_handler::state::{ClaimAnswer, Database, LeaseTerms};
+use chunk_handler::{
+    chunk::ClaimToken,
+    state::{ClaimAnswer, Database, Error, LeaseTerms},
+};
 use std::time::Instant;
 
 const SMALL: i64 = 10_000;
@@ -69,12 +72,13 @@ impl Table {
         let message = rows::wake_up(self.n_claimed);
         self.n_claimed += 1;
         let since = Instant::now();
-        let answer = self.database.claim(&message, "bench/1/00000000", "one").await?;
+        let token = ClaimToken::new();
+        let answer = self.database.claim(&message, "bench/1/00000000", "one", &token).await?;
         let took = ms(since.elapsed());
         let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
-        let report = rows::report(claim.lease.id, claim.lease.fence);
+        let report = rows::report(claim.lease.id, claim.lease.fence, token);
         let until = tokio::time::Instant::now() + LEASE;
-        self.database.complete(claim.lease, &report, until).await?;
+        self.database.complete(claim.lease, &report, until, Error::is_away).await?;
         Ok(took)
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use chunk_handler::{
-    chunk::{ChunkId, ChunkMessage, Completion, Fence, ShardRef, Totals},
+    chunk::{ChunkId, ChunkMessage, ClaimToken, Completion, Fence, ShardRef, Totals},
     state::{Database, LeaseTerms},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -85,10 +85,16 @@ pub fn wake_up(chunk_index: i32) -> ChunkMessage {
 }
 
 /// What completes a chunk, without images.
-pub fn report(id: ChunkId, fence: Fence) -> Completion {
+pub fn report(id: ChunkId, fence: Fence, claim: ClaimToken) -> Completion {
     let shard =
         ShardRef { blob: id.shard_blob(), bytes: 10_240, sha256: "0".repeat(64), samples: 0 };
-    Completion { totals: Totals::default(), shard, shard_fence: fence, hashes: Vec::new() }
+    Completion {
+        totals: Totals::default(),
+        shard,
+        shard_fence: fence,
+        shard_claim: claim,
+        hashes: Vec::new(),
+    }
 }
 
 /// Hashes of the ended chunks' images, so many in each job; a multiple of 5000.

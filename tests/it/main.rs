@@ -66,6 +66,7 @@ mod chunk {
 mod state {
     mod admission;
     mod endings;
+    mod order;
     mod refusals;
     mod rows;
     pub mod sql;
@@ -80,6 +81,14 @@ mod fault {
     mod network;
     mod outage;
     mod stopped;
+}
+
+/// An environment that cannot do the work: whose fault it is not.
+mod environment {
+    mod claims;
+    mod rights;
+    mod storage;
+    mod upgrade;
 }
 
 /// Several hosts, and many chunks.

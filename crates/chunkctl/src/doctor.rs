@@ -28,6 +28,8 @@ impl Session {
         let checks = [
             self.check_database().await,
             self.check_schema().await,
+            self.check_rights().await,
+            self.check_processes().await,
             self.check_blob().await,
             self.check_queue().await,
             self.check_storage_clock().await,
@@ -90,13 +92,51 @@ impl Session {
         Check { what: "schema", result, remedy }
     }
 
+    /// Whether this login could do the handler's work.
+    async fn check_rights(&self) -> Check {
+        let result = match self.database.obstacle().await {
+            Ok(None) => Ok("this login may do the handler's work".to_owned()),
+            Ok(Some(obstacle)) => Err(obstacle),
+            Err(error) => Err(cause_chain(&error)),
+        };
+        let remedy = "grant what is missing to the role of DATABASE_URL; on a read-only server wait for \
+                      the failover, or name the primary";
+        Check { what: "rights", result, remedy }
+    }
+
+    /// Whether the handlers that are there can work.
+    async fn check_processes(&self) -> Check {
+        let result = match self.database.processes().await {
+            Ok(processes) => {
+                let degraded: Vec<String> = processes
+                    .iter()
+                    .filter_map(|p| Some(format!("{}: {}", p.owner, p.degraded.as_ref()?)))
+                    .collect();
+                let found = format!("{} there, {} degraded", processes.len(), degraded.len());
+                if degraded.is_empty() {
+                    Ok(found)
+                } else {
+                    Err(format!("{found}: {}", degraded.join("; ")))
+                }
+            }
+            Err(error) => Err(cause_chain(&error)),
+        };
+        Check {
+            what: "handlers",
+            result,
+            remedy: "mend what each of them names; they go on by themselves",
+        }
+    }
+
     async fn check_blob(&self) -> Check {
-        let result = self.storage.head_dataset("doctor").await;
+        let result = self.storage.probe_blobs().await;
         Check {
             what: "blob storage",
-            result: result.map(|_| "answers".into()).map_err(|error| error.to_string()),
-            remedy: "check ChunkStorage: the endpoint, and the key or the role Storage Blob Data \
-                     Contributor",
+            result: result
+                .map(|()| "lists are read, shards are written".into())
+                .map_err(|error| error.to_string()),
+            remedy: "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the \
+                     endpoint, the key or the role Storage Blob Data Contributor, and the firewall",
         }
     }
 

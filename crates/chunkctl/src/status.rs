@@ -4,7 +4,7 @@ use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::{
     chunk::ErrorCode,
-    state::{self, Capacity, ChunkStatus, JobProgress, until_answered},
+    state::{self, Capacity, ChunkStatus, JobProgress, LiveProcess, until_answered},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -40,6 +40,8 @@ impl Session {
 
     async fn show(&self, jobs: Vec<JobProgress>) -> anyhow::Result<()> {
         let capacity = self.database.capacity().await?;
+        let mut degraded = self.database.processes().await?;
+        degraded.retain(|process| process.degraded.is_some());
         let mut failed = Vec::new();
         for job in jobs.iter().filter(|job| job.failed_chunks > 0) {
             failed.extend(self.database.failed_chunks(job.job_id, SHOWN_FAILURES).await?);
@@ -47,11 +49,15 @@ impl Session {
         if self.json {
             out(format_args!(
                 "{}",
-                json!({"capacity": capacity, "jobs": jobs, "failed_chunks": failed})
+                json!({"capacity": capacity, "degraded_processes": degraded, "jobs": jobs,
+                    "failed_chunks": failed})
             ));
             return Ok(());
         }
         out(format_args!("{}", capacity_line(&capacity)));
+        for process in &degraded {
+            out(format_args!("{}", degraded_line(process)));
+        }
         for job in &jobs {
             out(format_args!("{}", job_line(job)));
         }
@@ -158,6 +164,12 @@ fn capacity_line(capacity: &Capacity) -> String {
         "fleet: {} of {} slots taken, profile {}{paused}",
         capacity.active_chunks, capacity.max_chunks, capacity.environment
     )
+}
+
+/// Why a process starts no chunk.
+fn degraded_line(process: &LiveProcess) -> String {
+    let why = process.degraded.as_deref().unwrap_or_default();
+    format!("handler {} starts no chunk: {why}", process.owner)
 }
 
 fn job_line(job: &JobProgress) -> String {

@@ -208,3 +208,14 @@ async fn logs_go_to_stdout_and_hold_no_secret() {
         assert!(leak.is_none(), "{secret} in {leak:?}");
     }
 }
+
+/// H3: a host that dies as it starts the handler leaves no orphan: who is not asked by anybody ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_from_birth_ends() {
+    let rig = Rig::new().await;
+    let handler = Handler::spawn(rig.environment(), &[UNDER_A_HOST]);
+    // A minute, and what a busy machine needs.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(handler.ended().await.code(), Some(0));
+    assert!(handler.lines().iter().any(|line| line.contains("the host is gone")));
+}

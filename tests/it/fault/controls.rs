@@ -14,9 +14,9 @@ use support::{
     rig::{Handler, Rig, all, inline, wake_up},
 };
 
-/// `held` without its fence predicate.
+/// `held` without its predicate on the claim.
 const UNFENCED: &str = "
-    create or replace function held(p_job bigint, p_index integer, p_fence bigint)
+    create or replace function held(p_job bigint, p_index integer, p_token text)
     returns chunk language plpgsql as $$
     declare
         c chunk;

@@ -34,7 +34,7 @@ impl Point {
     /// background asks whenever it does.
     fn may_be_absent(&self) -> bool {
         const BACKGROUND: [&str; 5] =
-            ["reclaim", "sweep_asked_at", "take_waker", "capacity", "take_failures"];
+            ["reclaim", "check_in", "take_waker", "capacity", "take_failures"];
         self.call == "postgres sync"
             || self.call.starts_with("postgres prepare")
             || BACKGROUND.iter().any(|what| self.call == format!("postgres run {what}"))

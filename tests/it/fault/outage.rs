@@ -127,8 +127,9 @@ async fn a_full_disk_charges_nothing_and_another_process_completes() {
     let mut full = rigged::host_of(&rig, "full", &limited_handler(&rig), &small).await;
     let first = full.handler_pid();
     rig.until(
-        "select count(distinct chunk_index) = 3 from chunk_handler.attempt_log
-        where outcome = 'released' and error_code = 'disk_full'",
+        "select exists (select from chunk_handler.attempt_log
+            where outcome = 'released' and error_code = 'disk_full')
+            and exists (select from chunk_handler.process where degraded like 'temp space%')",
     )
     .await;
     lives(&full, first);

@@ -14,6 +14,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("chunk", &[]),
     // A violation shows values, so it goes through redact.
     ("settings", &["redact"]),
+    // What is open is data; who opens and probes stands above.
+    ("circuit", &[]),
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
@@ -22,13 +24,13 @@ const MODULES: &[(&str, &[&str])] = &[
     // Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
-    ("process", &["settings", "spool", "state", "storage", "telemetry"]),
+    ("process", &["redact", "circuit", "settings", "spool", "state", "storage", "telemetry"]),
     ("wake", &["chunk", "state", "storage", "process"]),
     ("jobs", &["chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
-    ("pipeline/upload", &["chunk", "storage"]),
+    ("pipeline/upload", &["chunk", "state", "storage"]),
     ("pipeline/fetch", &["chunk", "settings", "spool"]),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
@@ -58,12 +60,13 @@ const MODULES: &[(&str, &[&str])] = &[
             "pipeline/collect",
         ],
     ),
-    ("admission", &["redact", "chunk", "spool", "state", "process"]),
+    ("admission", &["redact", "chunk", "circuit", "spool", "state", "process"]),
     (
         "run",
         &[
             "redact",
             "chunk",
+            "circuit",
             "settings",
             "spool",
             "state",
@@ -79,10 +82,21 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     (
         "upkeep",
-        &["redact", "chunk", "spool", "state", "storage", "telemetry", "process", "wake", "jobs"],
+        &[
+            "redact",
+            "chunk",
+            "circuit",
+            "spool",
+            "state",
+            "storage",
+            "telemetry",
+            "process",
+            "wake",
+            "jobs",
+        ],
     ),
     ("health", &["redact", "settings", "identity", "state", "storage", "process", "upkeep"]),
-    ("background", &["redact", "state", "telemetry", "process", "upkeep"]),
+    ("background", &["redact", "circuit", "state", "storage", "telemetry", "process", "upkeep"]),
     (
         "host",
         &[

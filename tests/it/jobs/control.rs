@@ -242,3 +242,30 @@ async fn the_second_to_complete_records_late_duplicates() {
     assert!(rig.value::<bool>(none).await);
     holds(&rig).await;
 }
+
+/// I5: a claim that was cancelled stops, although its chunk was retried and claimed again within a
+/// heartbeat, even by the same process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_claim_stops_although_its_chunk_runs_again() {
+    let rig = Rig::new().await;
+    let sql = Sql::new(&rig, 1).await;
+    let handler = rig.handler().await;
+    rig.origin.set_delay(Duration::from_secs(12));
+    let message = inline(1, 0, &rig.pictures(1));
+    tokio::join!(
+        async {
+            let (_, answer) = handler.deliver("first", &message).await;
+            assert!(answer["Logs"][0].as_str().unwrap().contains("lease_lost"), "{answer}");
+            let second =
+                "select status = 'processing' and fence = 2 from chunk_handler.chunk_status";
+            assert!(rig.value::<bool>(second).await, "it ran on to its end");
+        },
+        async {
+            rig.until("select active_chunks = 1 from chunk_handler.capacity").await;
+            sql.execute("select cancel(1)").await;
+            sql.execute("select retry(1, null)").await;
+            handler.deliver("second", &wake_up(1, 0)).await;
+        }
+    );
+    assert_eq!(invariants::violations(&rig).await, Vec::<String>::new());
+}

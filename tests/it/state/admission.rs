@@ -51,7 +51,7 @@ async fn claim_grants_exactly_the_limit() {
             let mut connection = pool.acquire().await.unwrap();
             sqlx::query("set search_path = chunk_handler").execute(&mut *connection).await.unwrap();
             let claim =
-                "select (claim(1, $1, null, 'test', $2, 60, 5::smallint, null)).answer::text";
+                "select (claim(1, $1, null, 'test', $2, $2, 60, 5::smallint, null)).answer::text";
             let answer: String = sqlx::query_scalar(claim)
                 .bind(i)
                 .bind(format!("invocation-{i}"))

@@ -187,7 +187,8 @@ async fn a_limit_is_lowered_after_the_claims_under_way() {
     let (rig, sql) = world(2, 4).await;
     sql.claimed(0).await;
     let mut under_way = sql.pool.begin().await.unwrap();
-    let claim = "select answer::text from claim(1, 1, null, 'test', 'b', 60, 5::smallint, null)";
+    let claim =
+        "select answer::text from claim(1, 1, null, 'test', 'b', 'b', 60, 5::smallint, null)";
     let answer: String = sqlx::query_scalar(claim).fetch_one(&mut *under_way).await.unwrap();
     assert_eq!(answer, "claimed");
     let limit = "select max_chunks from capacity";

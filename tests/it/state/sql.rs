@@ -25,7 +25,7 @@ impl Sql {
 
     /// Sets the fleet limit as a starting process does.
     pub async fn announce(&self, limit: i32) {
-        let announce = sqlx::query("select announce($1, 'local', 500, 20000)");
+        let announce = sqlx::query("select announce($1, 'local', 500, 20000, 'account', 0)");
         announce.bind(limit).execute(&self.pool).await.unwrap();
     }
 
@@ -39,22 +39,25 @@ impl Sql {
     }
 
     /// Claims a chunk of job 1: the answer, and the fence.
-    pub async fn claim(&self, index: i32, invocation: &str) -> (String, i64) {
-        let claim = "select answer::text, coalesce(fence, 0) from claim(1, $1, null, 'test', $2, 60, 5::smallint, null)";
-        let claim = sqlx::query_as(claim).bind(index).bind(invocation);
+    pub async fn claim(&self, index: i32, token: &str) -> (String, i64) {
+        let claim = "select answer::text, coalesce(fence, 0)
+            from claim(1, $1, null, 'test', $2, $2, 60, 5::smallint, null)";
+        let claim = sqlx::query_as(claim).bind(index).bind(token);
         claim.fetch_one(&self.pool).await.unwrap()
     }
 
     /// Claims a chunk of job 1 that must be free; the fence.
     pub async fn claimed(&self, index: i32) -> i64 {
-        let (answer, fence) = self.claim(index, "test").await;
+        let token = self.value::<String>("select gen_random_uuid()::text").await;
+        let (answer, fence) = self.claim(index, &token).await;
         assert_eq!(answer, "claimed", "chunk {index}");
         fence
     }
 
     /// Completes a chunk of job 1 with an empty shard; false: the lease was lost.
     pub async fn complete(&self, index: i32, fence: i64) -> bool {
-        let complete = r#"select complete(1, $1, $2, $2, '{"images_valid": 0}',
+        let complete = r#"select complete(1, $1, (select token from attempt where job_id = 1
+                and chunk_index = $1 and fence = $2), $2, 'claim', '{"images_valid": 0}',
             '{"blob": "b", "bytes": 0, "sha256": "", "samples": 0}', 'm', '{}', '{}')"#;
         let complete = sqlx::query_scalar(complete).bind(index).bind(fence);
         complete.fetch_one(&self.pool).await.unwrap()
@@ -62,7 +65,9 @@ impl Sql {
 
     /// Gives a chunk of job 1 up, at most four attempts; what became of it.
     pub async fn give_up(&self, index: i32, fence: i64, outcome: &str) -> Option<String> {
-        let give_up = "select give_up(1, $1, $2, $3::text::attempt_outcome, 'code', 'message', 4, 5, 0)::text";
+        let give_up = "select give_up(1, $1, (select token from attempt where job_id = 1
+                and chunk_index = $1 and fence = $2), $3::text::attempt_outcome, 'code', 'message',
+            4, 5, 300, 0)::text";
         let give_up = sqlx::query_scalar(give_up).bind(index).bind(fence).bind(outcome);
         give_up.fetch_one(&self.pool).await.unwrap()
     }
@@ -74,7 +79,10 @@ impl Sql {
             where state = 'processing'",
         )
         .await;
-        sqlx::query_scalar("select reclaimed from reclaim()").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("select reclaimed from reclaim(null)")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Makes every chunk due.

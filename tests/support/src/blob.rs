@@ -1,16 +1,16 @@
-//! Reads blobs with plain HTTP and a signature of our own, so that what the product wrote is judged
-//! by code that shares nothing with it.
+//! Reads blobs, and does to them what strangers do, with plain HTTP and a signature of our own, so that
+//! what the product wrote is judged by code that shares nothing with it.
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, Url};
+use reqwest::{Client, Method, Url};
 use sha2::Sha256;
 
 use crate::azurite::connection_string;
 
-/// Read access to the blobs of an account.
+/// Access to the blobs of an account.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     endpoint: String,
@@ -63,23 +63,82 @@ impl Blobs {
         self.get(&format!("{container}/{name}"), &[]).await
     }
 
+    /// Creates an empty blob where there is none.
+    pub async fn create(&self, container: &str, name: &str) -> Result<()> {
+        let headers = [("x-ms-blob-type", "BlockBlob"), ("If-None-Match", "*")];
+        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
+    }
+
+    /// Writes an empty blob with these metadata, whatever is there.
+    pub async fn create_with(
+        &self,
+        container: &str,
+        name: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<()> {
+        let names: Vec<String> =
+            metadata.iter().map(|(name, _)| format!("x-ms-meta-{name}")).collect();
+        let mut headers = vec![("x-ms-blob-type", "BlockBlob")];
+        headers.extend(names.iter().map(String::as_str).zip(metadata.iter().map(|(_, v)| *v)));
+        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
+    }
+
+    /// Takes a blob away.
+    pub async fn delete(&self, container: &str, name: &str) -> Result<()> {
+        self.call(Method::DELETE, &format!("{container}/{name}"), &[], &[]).await.map(drop)
+    }
+
+    /// Takes a lease on a blob, which then only its holder writes, until [`break_lease`](Self::break_lease).
+    pub async fn lease(&self, container: &str, name: &str) -> Result<()> {
+        self.leased(container, name, ("acquire", "x-ms-lease-duration", "-1")).await
+    }
+
+    /// Ends whatever lease is on a blob.
+    pub async fn break_lease(&self, container: &str, name: &str) -> Result<()> {
+        self.leased(container, name, ("break", "x-ms-lease-break-period", "0")).await
+    }
+
+    async fn leased(&self, container: &str, name: &str, how: (&str, &str, &str)) -> Result<()> {
+        let (action, term, seconds) = how;
+        let headers = [("x-ms-lease-action", action), (term, seconds)];
+        let path = format!("{container}/{name}");
+        self.call(Method::PUT, &path, &[("comp", "lease")], &headers).await.map(drop)
+    }
+
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Bytes> {
+        self.call(Method::GET, path, query, &[]).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Result<Bytes> {
         let mut url = Url::parse(&format!("{}/{path}", self.endpoint))?;
         url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.signature);
-        let answer = self.client.get(url).send().await?;
+        let mut request = self.client.request(method.clone(), url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if method == Method::PUT {
+            request = request.header("Content-Length", "0");
+        }
+        let answer = request.send().await?;
         let (status, body) = (answer.status(), answer.bytes().await?);
         if !status.is_success() {
-            bail!("reading {path}: {status} {}", String::from_utf8_lossy(&body));
+            bail!("{method} {path}: {status} {}", String::from_utf8_lossy(&body));
         }
         Ok(body)
     }
 }
 
-/// An account SAS for reading and listing blobs, in the order of fields that the service signs.
+/// An account SAS for reading, listing, writing and deleting blobs, in the order of fields that the service signs.
 fn signature(account: &str, key: &str) -> Result<Vec<(String, String)>> {
     const VERSION: &str = "2021-08-06";
     const EXPIRY: &str = "2099-01-01T00:00:00Z";
-    let text = format!("{account}\nrl\nb\nsco\n\n{EXPIRY}\n\nhttps,http\n{VERSION}\n\n");
+    let text = format!("{account}\nrwdl\nb\nsco\n\n{EXPIRY}\n\nhttps,http\n{VERSION}\n\n");
     let mut mac = Hmac::<Sha256>::new_from_slice(
         &STANDARD.decode(key).context("the account key is not Base64")?,
     )?;
@@ -89,7 +148,7 @@ fn signature(account: &str, key: &str) -> Result<Vec<(String, String)>> {
         ("sv", VERSION),
         ("ss", "b"),
         ("srt", "sco"),
-        ("sp", "rl"),
+        ("sp", "rwdl"),
         ("se", EXPIRY),
         ("spr", "https,http"),
         ("sig", &signature),

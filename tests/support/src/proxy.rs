@@ -50,11 +50,26 @@ pub enum Fate {
     Delay(Duration),
     /// It is not forwarded: an HTTP call is answered 503 with Retry-After, any other is cut.
     Busy,
+    /// It is not forwarded: an HTTP call is answered this, any other is cut.
+    Answer(Answer),
+}
+
+/// What a proxy says in the place of a storage service: status line and error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub status: &'static str,
+    pub code: &'static str,
 }
 
 /// What a storage service says that has too much to do.
-const BUSY: &[u8] = b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\n\
-    Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
+const BUSY: Answer = Answer { status: "503 Server Busy\r\nRetry-After: 1", code: "ServerBusy" };
+
+impl Answer {
+    fn bytes(self) -> Vec<u8> {
+        let Self { status, code } = self;
+        format!("HTTP/1.1 {status}\r\nx-ms-error-code: {code}\r\nContent-Length: 0\r\n\r\n").into()
+    }
+}
 
 type Plan = Box<dyn FnMut(&Call) -> Fate + Send>;
 
@@ -147,6 +162,7 @@ enum Switch {
     Open,
     Stalled,
     Refusing,
+    Answering(Answer),
 }
 
 /// A proxy on a free port of 127.0.0.1; dropping it closes everything.
@@ -203,7 +219,13 @@ impl Proxy {
         self.switch.send_replace(Switch::Refusing);
     }
 
-    /// Everything is as it was before [`stall`](Self::stall) or [`refuse`](Self::refuse).
+    /// Every HTTP call is answered this in the place of the service; none is counted.
+    pub fn answer(&self, answer: Answer) {
+        self.switch.send_replace(Switch::Answering(answer));
+    }
+
+    /// Everything is as it was before [`stall`](Self::stall), [`refuse`](Self::refuse) or
+    /// [`answer`](Self::answer).
     pub fn resume(&self) {
         self.switch.send_replace(Switch::Open);
     }
@@ -282,13 +304,18 @@ impl Lane {
         client: &mut Side,
         server: &mut Side,
     ) -> io::Result<bool> {
-        let (number, fate) = self.calls.count(self.name, request.what.clone());
+        let switch = *self.switch.borrow();
+        let (number, fate) = match switch {
+            Switch::Answering(answer) => (0, Fate::Answer(answer)),
+            _ => self.calls.count(self.name, request.what.clone()),
+        };
         match fate {
-            Fate::Busy if self.wire == Wire::Http => {
-                client.stream.write_all(BUSY).await?;
+            Fate::Busy | Fate::Answer(_) if self.wire == Wire::Http => {
+                let answer = if let Fate::Answer(answer) = fate { answer } else { BUSY };
+                client.stream.write_all(&answer.bytes()).await?;
                 return Ok(true);
             }
-            Fate::Cut | Fate::Busy => return Ok(false),
+            Fate::Cut | Fate::Busy | Fate::Answer(_) => return Ok(false),
             Fate::HoldBefore if !self.calls.hold(number, client).await => return Ok(false),
             Fate::Delay(pause) => tokio::time::sleep(pause).await,
             Fate::HoldBefore | Fate::Pass | Fate::HoldAfter | Fate::DropReply => {}

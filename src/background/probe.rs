@@ -1,0 +1,59 @@
+//! Probes: an open circuit is closed once its part answers a cheap question well.
+
+use crate::{
+    circuit::Part,
+    process::{Error, Process},
+    redact::cause_chain,
+    storage::{self, Queue},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// Between two probes: what is mended is noticed within it.
+const PROBE_PERIOD: Duration = Duration::from_secs(2);
+/// The parts that are probed. The others are compared with each check-in.
+const PROBED: [Part; 4] = [Part::Database, Part::Blobs, Part::Queues, Part::Temp];
+
+/// Probes every part whose circuit is open, until the process drains.
+pub(super) async fn probe_until_stopped(process: Arc<Process>) {
+    while !process.shutdown.is_intake_stopped() {
+        process.circuits.any_open().await;
+        sleep(PROBE_PERIOD).await;
+        for part in PROBED {
+            if process.circuits.is_open(part) {
+                match Box::pin(probe(&process, part)).await {
+                    Ok(()) => process.circuits.close(part),
+                    Err(cause) => process.circuits.explain(part, &cause),
+                }
+            }
+        }
+    }
+}
+
+/// Asks one part; its answer when it does not work.
+async fn probe(process: &Process, part: Part) -> Result<(), String> {
+    let Process { database, storage, budget, .. } = process;
+    let answer = match part {
+        Part::Database => match database.obstacle().await {
+            Ok(Some(obstacle)) => return Err(obstacle),
+            Ok(None) => Ok(()),
+            Err(error) => Err(Error::from(error)),
+        },
+        Part::Blobs => match storage.probe_blobs().await {
+            // Somebody removed it; where it can be made, it is made again as at the start.
+            Err(storage::Error::NoContainer { .. }) => {
+                storage.create_containers_and_queues().await.map_err(Error::from)
+            }
+            answer => answer.map_err(Error::from),
+        },
+        Part::Queues => match storage.visible_messages(Queue::Chunks).await {
+            Err(storage::Error::Missing { .. }) => {
+                storage.create_containers_and_queues().await.map_err(Error::from)
+            }
+            answer => answer.map(drop).map_err(Error::from),
+        },
+        Part::Temp => return budget.probe_disk().map_err(|error| error.to_string()),
+        Part::Release | Part::Account => return Err("not probed".to_owned()),
+    };
+    answer.map_err(|error| cause_chain(&error))
+}

@@ -1,0 +1,164 @@
+//! Whose a chunk is, when the database is away, forgets, or a process dies beside its sibling.
+
+use functions_host::rigged;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::time::Duration;
+use support::{
+    gate::Gate,
+    invariants,
+    job::{self, COMPLETED, PROCESSING},
+    rig::{DATASETS, Rig, inline, wake_up},
+    world::World,
+};
+
+/// I5 I13: a database that is away for longer than a lease: the chunk stands still, and goes on with
+/// all it has, since nobody else had it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_stands_still_while_the_database_is_away() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let handler = rig.handler_with(&behind).await;
+    rig.origin.set_delay(Duration::from_secs(2));
+    let message = inline(1, 0, &rig.pictures(4));
+    let (answer, ()) = tokio::join!(handler.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        world.proxies[0].refuse();
+        world.proxies[0].cut();
+        handler.line("the lease is not renewed: the chunk stands still").await;
+        rig.until("select lease_until < clock_timestamp() from chunk_handler.chunk").await;
+        world.proxies[0].resume();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("completed"), "{}", answer.1);
+    assert_eq!(rig.origin.total(), 4, "nothing is downloaded again");
+    let row = "select format('%s %s', attempt, fence) from chunk_handler.chunk_status";
+    assert_eq!(rig.value::<String>(row).await, "1 1");
+    assert_eq!(invariants::violations(rig).await, Vec::<String>::new());
+}
+
+/// I5: the same, but another process took the chunk meanwhile: this one commits nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_stood_still_and_was_taken_over_changes_nothing() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cut_off = rig.handler_with(&behind).await;
+    rig.origin.set_delay(Duration::from_secs(2));
+    let message = inline(1, 0, &rig.pictures(4));
+    let (answer, before) = tokio::join!(cut_off.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        world.proxies[0].refuse();
+        world.proxies[0].cut();
+        cut_off.line("the chunk stands still").await;
+        rig.until("select lease_until < clock_timestamp() from chunk_handler.chunk").await;
+        rig.origin.set_delay(Duration::ZERO);
+        let other = rig.handler().await;
+        let (_, answer) = other.deliver("two", &wake_up(1, 0)).await;
+        assert!(answer["Logs"][0].as_str().unwrap().contains("completed"), "{answer}");
+        let before = rig.shard(1, 0).await;
+        world.proxies[0].resume();
+        before
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("lease_lost"), "{}", answer.1);
+    assert_eq!(rig.shard(1, 0).await, before);
+    assert_eq!(invariants::violations(rig).await, Vec::<String>::new());
+}
+
+/// The database forgets the claim of chunk 0, as one does that was restored to an earlier point.
+const FORGET: [&str; 3] = [
+    "update chunk_handler.chunk set state = 'pending', fence = 0, attempt = 0, token = null,
+        slot_no = null, owner = null, invocation_id = null, lease_until = null, woken_at = null",
+    "delete from chunk_handler.attempt",
+    "update chunk_handler.slot set job_id = null, chunk_index = null",
+];
+
+/// I16: a restored database gives the same fence to a second claim while the first one still works.
+/// What is committed is of the claim that the row names, whoever wrote last.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_claims_of_one_fence_do_not_mix() {
+    let rig = Rig::new().await;
+    let gate = Gate::new(&rig, ".manifest.json").await;
+    let first = rig.handler_with(&[("ChunkStorage", &gate.storage)]).await;
+    let message = inline(1, 0, &rig.pictures(2));
+    let (answer, ()) = tokio::join!(first.deliver("one", &message), async {
+        gate.met().await;
+        for statement in FORGET {
+            rig.execute(statement).await;
+        }
+        let second = rig.handler().await;
+        let (_, answer) = second.deliver("two", &wake_up(1, 0)).await;
+        assert!(answer["Logs"][0].as_str().unwrap().contains("completed"), "{answer}");
+        gate.open();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("lease_lost"), "{}", answer.1);
+    let fence = "select fence from chunk_handler.chunk_status";
+    assert_eq!(rig.value::<i64>(fence).await, 1, "the fence was given twice");
+    assert_eq!(invariants::violations(&rig).await, Vec::<String>::new());
+}
+
+/// I16: a shard of a fence that the database has forgotten does not stop the claim that it confirms.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_higher_fence_in_storage_is_stepped_over() {
+    let rig = Rig::new().await;
+    let gate = Gate::new(&rig, "comp=blocklist").await;
+    let second = rig.handler_with(&[("ChunkStorage", &gate.storage)]).await;
+    let message = inline(1, 0, &rig.pictures(2));
+    let (answer, ()) = tokio::join!(second.deliver("two", &message), async {
+        gate.met().await;
+        // A worker that the database has forgotten commits just now, under a higher fence.
+        rig.blobs
+            .create_with(
+                DATASETS,
+                "job_1/chunks/chunk_00000.tar",
+                &[("fence", "99"), ("sha256", "x")],
+            )
+            .await
+            .unwrap();
+        gate.open();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("completed"), "{}", answer.1);
+    assert_eq!(invariants::violations(&rig).await, Vec::<String>::new());
+}
+
+/// A lease that nobody waits for in a test.
+const LONG: (&str, &str) = ("PIXCRAWLER_LEASE_SECONDS", "600");
+
+/// I5: the next process on a machine knows that its sibling is dead, and takes over at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leases_of_a_dead_sibling_are_reclaimed_at_once() {
+    let rig = Rig::new().await;
+    job::submit(&rig);
+    let mut host = rigged::host(&rig, &[LONG, ("PIXCRAWLER_FLEET_MAX_CHUNKS", "4")]).await;
+    job::in_the_middle(&rig).await;
+    let pid = Pid::from_raw(host.handler_pid().unwrap().cast_signed());
+    kill(pid, Signal::SIGKILL).unwrap();
+    rig.until(COMPLETED).await;
+    host.stop().await.unwrap();
+    let expired = "select count(*) from chunk_handler.attempt_log where outcome = 'expired'";
+    assert!(rig.value::<i64>(expired).await > 0);
+    job::is_whole(&rig).await;
+}
+
+/// I5: a sibling that is only stopped keeps everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sibling_that_is_stopped_keeps_its_leases() {
+    let rig = Rig::new().await;
+    let stopped = rig.handler_with(&[LONG]).await;
+    rig.origin.set_delay(Duration::from_secs(2));
+    let message = inline(1, 0, &rig.pictures(2));
+    let (answer, ()) = tokio::join!(stopped.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        stopped.signal(Signal::SIGSTOP);
+        let sibling = rig.handler_with(&[LONG]).await;
+        // A second round of its upkeep.
+        rig.until("select count(*) = 2 from chunk_handler.process").await;
+        rig.execute("update chunk_handler.fleet set sweep_asked_at = clock_timestamp()").await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(rig.value::<bool>(PROCESSING).await, "{:#?}", sibling.lines());
+        stopped.signal(Signal::SIGCONT);
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("completed"), "{}", answer.1);
+}
