@@ -49,6 +49,7 @@ const FENCES: &str = "
         count(a))
     from chunk_handler.chunk c left join chunk_handler.attempt a
         on a.job_id = c.job_id and a.chunk_index = c.chunk_index and a.outcome = 'completed'
+            and a.fence > c.again_fence
     group by c.job_id, c.chunk_index
     having count(a) <> case when c.state = 'completed' then 1 else 0 end
     union all
@@ -78,12 +79,15 @@ const SAMPLE: &str = "
     select (select count(job_id) from chunk_handler.slot),
         (select count(*) from chunk_handler.chunk where state = 'processing')";
 
-/// I3: hashes that dedupe believes in although their chunk did not complete.
+/// I3: hashes that dedupe believes in although their chunk did not complete. Those of a chunk that
+/// runs again count until it did, or its job ended.
 const HASHES: &str = "
     select format('I3: image %s is deduplicated against chunk %s/%s, which is %s', i.key,
         i.job_id, i.chunk_index, coalesce(c.state::text, 'unknown'))
     from chunk_handler.image_hash i left join chunk_handler.chunk c using (job_id, chunk_index)
-    where c.state is distinct from 'completed'";
+        left join chunk_handler.job j using (job_id)
+    where c.state is distinct from 'completed'
+        and (coalesce(c.again_fence, 0) = 0 or j.ended_at is not null)";
 
 /// Everything, once the work is over.
 pub async fn violations(rig: &Rig) -> Vec<String> {
@@ -166,6 +170,7 @@ struct Row {
     manifest_blob: String,
     totals: Value,
     late_duplicates: Value,
+    lost_duplicates: i32,
     /// The claim that wrote its blobs; none: the schema does not know claims by name.
     claim: Option<String>,
 }
@@ -329,20 +334,31 @@ fn samples(chunks: &[Chunk]) -> BTreeMap<(i64, &str), &Value> {
     valid.collect()
 }
 
-/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes.
+/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes; else the row
+/// says how many are not.
 fn duplicates(chunks: &[Chunk]) -> Vec<String> {
     let samples = samples(chunks);
     let mut found = Vec::new();
     for chunk in chunks {
         let dropped = items(&chunk.manifest).iter().filter(|item| item["status"] == "duplicate");
-        for item in dropped {
+        let lost = dropped.filter(|item| {
             let of = item["duplicate_of"].as_str().unwrap_or_default();
-            if samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"]) {
-                found.push(format!(
-                    "I3: item {} of chunk {}/{} was dropped for {of:?}, which no completed chunk has",
-                    item["idx"], chunk.row.job_id, chunk.row.chunk_index
-                ));
-            }
+            samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"])
+        });
+        let lost: Vec<String> = lost
+            .map(|item| {
+                format!(
+                    "I3: item {} of chunk {}/{} was dropped for {}, which no completed chunk has",
+                    item["idx"], chunk.row.job_id, chunk.row.chunk_index, item["duplicate_of"]
+                )
+            })
+            .collect();
+        let n_named = chunk.row.lost_duplicates as usize;
+        if lost.len() < n_named {
+            let (job, index) = (chunk.row.job_id, chunk.row.chunk_index);
+            found.push(format!("I3: chunk {job}/{index} lost {}, named {n_named}", lost.len()));
+        } else if lost.len() > n_named {
+            found.extend(lost);
         }
     }
     found
