@@ -1,11 +1,33 @@
 //! I13: what the environment did is nobody's fault, and costs nobody anything.
 
-use crate::jobs::{FAILING, MIXED};
+use crate::{
+    jobs::{FAILING, MIXED},
+    site::Site,
+};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 use support::rig::Rig;
 
 /// More claims than a chunk of a round can need.
 const HOT: i64 = 40;
+/// What a process said that is gone is shown for 30 s.
+const SHOWN: Duration = Duration::from_secs(40);
+
+/// What the operator is told is wrong, although all is mended.
+pub async fn ill(site: &Site) -> Option<String> {
+    let end = Instant::now() + SHOWN;
+    loop {
+        let doctor = site.chunkctl(&["doctor"]);
+        if doctor.code == Some(0) {
+            return None;
+        }
+        if Instant::now() > end {
+            let failed = doctor.stdout.lines().find(|line| line.contains("FAILED"));
+            return Some(format!("I13: doctor still says {failed:?}"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
 
 /// Claims that were charged although only the environment was at fault.
 pub async fn charged(rig: &Rig) -> Vec<String> {

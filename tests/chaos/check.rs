@@ -36,7 +36,7 @@ pub async fn violations(site: &Site) -> Vec<String> {
     found.extend(untold(site).await);
     found.extend(left_behind(site).await);
     let _ = site.chunkctl(&["status", "--json"]);
-    let _ = site.chunkctl(&["doctor"]);
+    found.extend(blame::ill(site).await);
     found.extend(shown(&site.lines(), &secrets(rig)));
     found
 }

@@ -1,6 +1,7 @@
 //! What a round is made of: a fleet behind proxies, its work, and what was done to it.
 
 use crate::{
+    blame,
     blobs::HELD,
     environment,
     jobs::{self, CHUNK_SIZE, Chunks},
@@ -335,9 +336,16 @@ impl Site {
         }
     }
 
-    /// What an operator does whose database forgot something: submits again, and sends again what must
-    /// be recorded.
+    /// What an operator does whose database forgot something, as the README has it: migrates, asks the
+    /// doctor, submits again, and has sent again what must be recorded. What commands of that time did
+    /// is as right as what it was before.
     pub async fn repeat(&self, recorded: &[String]) {
+        if self.chunkctl(&["migrate"]).code != Some(0) {
+            self.found("I13: migrate fails although all is mended".to_owned());
+        }
+        if let Some(ill) = blame::ill(self).await {
+            self.found(ill);
+        }
         let submissions = locked(&self.submissions).clone();
         for submission in submissions {
             if !submission.submit(self) {
