@@ -1,7 +1,10 @@
 //! What can be done with a job: control commands, and its end.
 
 mod control;
+mod duplicates;
 mod end;
+mod verify;
 
-pub use control::{Applied, Command, CommandError};
+pub use control::{Applied, Command, CommandError, again_command};
 pub(crate) use end::{end_if_over, end_touched_jobs};
+pub(crate) use verify::withdraw_manifest;

@@ -37,6 +37,7 @@ macro_rules! ask {
     }};
 }
 
+mod again;
 mod claim;
 mod effect;
 mod error;
@@ -51,6 +52,8 @@ mod view;
 mod wait;
 mod wake;
 
+pub(crate) use again::CompletedShard;
+pub use again::LostDuplicates;
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
 pub use effect::{Backoff, GiveUp, GivenUp, Reclaimed, WhyGivenUp};
 pub use error::Error;

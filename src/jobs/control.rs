@@ -2,7 +2,7 @@
 
 use super::end_if_over;
 use crate::{
-    chunk::{MessageError, decode_message},
+    chunk::{ChunkId, MessageError, decode_message},
     process::Error,
     state::{Cancellation, Database},
     storage::Storage,
@@ -40,6 +40,11 @@ pub enum Command {
         /// Only this chunk.
         chunk_index: Option<i32>,
     },
+    /// A chunk that is over runs again, although it completed.
+    RunAgain {
+        /// The chunk.
+        id: ChunkId,
+    },
 }
 
 /// Why a control message can never work.
@@ -63,6 +68,8 @@ struct Raw {
     minutes: Option<u32>,
     job_id: Option<i64>,
     chunk_index: Option<i32>,
+    #[serde(default)]
+    again: bool,
 }
 
 /// A pause without minutes.
@@ -106,6 +113,11 @@ impl Command {
             "sweep" => Ok(Self::Sweep),
             "cancel" => Ok(Self::Cancel { job_id: job_id()? }),
             "close" => Ok(Self::Close { job_id: job_id()? }),
+            "retry" if raw.again => {
+                let missing = || CommandError::Value("again needs a chunk_index".into());
+                let chunk_index = raw.chunk_index.ok_or_else(missing)?;
+                Ok(Self::RunAgain { id: ChunkId { job_id: job_id()?, chunk_index } })
+            }
             "retry" => Ok(Self::Retry { job_id: job_id()?, chunk_index: raw.chunk_index }),
             other => Err(CommandError::Value(format!(
                 "action is {other:?}, and must be pause, resume, sweep, cancel, close or retry"
@@ -155,8 +167,22 @@ impl Command {
                     }
                 }
             }
+            Self::RunAgain { id } => match database.run_again(id).await? {
+                None => Applied::UnknownJob { job_id: id.job_id },
+                Some(false) => Applied::NotOver { id },
+                Some(true) => {
+                    top_up(database, storage).await?;
+                    Applied::RunsAgain { id }
+                }
+            },
         })
     }
+}
+
+/// The command line that runs a completed chunk again.
+pub fn again_command(id: ChunkId) -> String {
+    let ChunkId { job_id, chunk_index } = id;
+    format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
 }
 
 /// What a command did; its text is for people.
@@ -177,6 +203,10 @@ pub enum Applied {
     Closed { job_id: i64 },
     /// So many failed chunks run again.
     Retried { job_id: i64, chunks: i32 },
+    /// The chunk runs again.
+    RunsAgain { id: ChunkId },
+    /// The chunk is unknown or will run anyway; nothing was done.
+    NotOver { id: ChunkId },
     /// There is no such job; nothing was done.
     UnknownJob { job_id: i64 },
 }
@@ -195,6 +225,8 @@ impl fmt::Display for Applied {
             Self::Retried { job_id, chunks } => {
                 write!(f, "{chunks} failed chunks of job {job_id} run again")
             }
+            Self::RunsAgain { id } => write!(f, "chunk {id} runs again"),
+            Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
             Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }
     }
@@ -215,9 +247,15 @@ mod tests {
             parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2}"#).unwrap(),
             Command::Retry { job_id: 7, chunk_index: Some(2) }
         );
+        assert_eq!(
+            parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2,"again":true}"#)
+                .unwrap(),
+            Command::RunAgain { id: ChunkId { job_id: 7, chunk_index: 2 } }
+        );
         for (text, reason) in [
             (r#"{"version":2,"action":"pause"}"#, "version is 2"),
             (r#"{"version":1,"action":"cancel"}"#, "needs a job_id"),
+            (r#"{"version":1,"action":"retry","job_id":7,"again":true}"#, "needs a chunk_index"),
             (r#"{"version":1,"action":"dance"}"#, "must be pause"),
             (r#"{"version":1,"action":"pause","minutes":0}"#, "minutes must be"),
             ("hello", "neither JSON"),

@@ -1,5 +1,6 @@
 //! The end of a job: `stats.json` and `dataset.json`, then the row.
 
+use super::verify;
 use crate::{
     chunk::{hex, job_folder},
     process::Error,
@@ -62,6 +63,9 @@ const ROUNDS: usize = 3;
 
 async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Result<bool, Error> {
     let id = job.job_id;
+    if !Box::pin(verify::is_whole(database, storage, job)).await? {
+        return Ok(false);
+    }
     for _ in 0..ROUNDS {
         let dataset = async {
             let rows = database.dataset_rows(id).await?;
@@ -104,7 +108,7 @@ async fn write(
         Some(head) => Condition::Unchanged(head.etag),
         None => Condition::Absent,
     };
-    match storage.put_document(name, bytes, sha256, &condition).await {
+    match storage.put_dataset(name, bytes, ("sha256", sha256), &condition).await {
         Ok(()) => Ok(true),
         Err(storage::Error::Conflict { .. }) => Ok(false),
         Err(error) => Err(error.into()),

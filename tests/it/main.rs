@@ -100,10 +100,12 @@ mod fleet {
 
 /// Jobs that are cancelled, tried again and closed, and how they end.
 mod jobs {
+    mod again;
     mod control;
     mod documents;
     mod ending;
     mod touched;
+    mod forgets;
 }
 
 /// The health row, and what Azure Monitor adds to it.

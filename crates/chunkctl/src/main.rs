@@ -8,6 +8,7 @@ mod submit;
 
 use anyhow::{Context as _, bail};
 use chunk_handler::{
+    chunk::ChunkId,
     jobs::{Applied, Command},
     settings::{Program, Settings},
     state::{Database, LeaseTerms},
@@ -147,6 +148,9 @@ enum Control {
         /// Only this chunk.
         #[arg(long)]
         chunk_index: Option<i32>,
+        /// Although it completed: its shard is damaged or gone, or what it dropped duplicates for.
+        #[arg(long, requires = "chunk_index")]
+        again: bool,
     },
 }
 
@@ -265,13 +269,19 @@ impl Session {
             Control::Sweep => Command::Sweep,
             Control::Cancel { job_id } => Command::Cancel { job_id },
             Control::Close { job_id } => Command::Close { job_id },
-            Control::Retry { job_id, chunk_index } => Command::Retry { job_id, chunk_index },
+            Control::Retry { job_id, chunk_index: Some(chunk_index), again: true } => {
+                Command::RunAgain { id: ChunkId { job_id, chunk_index } }
+            }
+            Control::Retry { job_id, chunk_index, .. } => Command::Retry { job_id, chunk_index },
         };
         let applied = command.apply(&self.database, &self.storage).await?;
         let summary = applied.to_string();
         self.say(&serde_json::json!({"result": summary}), &summary);
         if matches!(applied, Applied::UnknownJob { .. }) {
             bail!("no such job; `chunkctl status` lists the jobs");
+        }
+        if matches!(applied, Applied::NotOver { .. }) {
+            bail!("nothing was changed; `chunkctl status` shows what is known");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -3,8 +3,11 @@
 use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::{
-    chunk::ErrorCode,
-    state::{self, Capacity, ChunkStatus, JobProgress, LiveProcess, until_answered},
+    chunk::{ChunkId, ErrorCode},
+    jobs::again_command,
+    state::{
+        self, Capacity, ChunkStatus, JobProgress, LiveProcess, LostDuplicates, until_answered,
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -15,7 +18,7 @@ use std::{
 };
 
 const PERIOD: Duration = Duration::from_millis(500);
-/// Failed chunks that are shown.
+/// Failed chunks that are shown, and of the others that want a command.
 const SHOWN_FAILURES: i64 = 10;
 /// Missing chunks that are shown.
 const SHOWN_MISSING: i64 = 5;
@@ -69,6 +72,11 @@ impl Session {
         }
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
+        }
+        for job in &jobs {
+            for chunk in self.database.lost_duplicates(job.job_id, SHOWN_FAILURES).await? {
+                out(format_args!("{}", lost_line(job.job_id, chunk)));
+            }
         }
         Ok(())
     }
@@ -226,6 +234,13 @@ fn failure_line(chunk: &ChunkStatus) -> String {
     )
 }
 
+/// Pictures that nobody has any more, and what brings them back.
+fn lost_line(job_id: i64, LostDuplicates { chunk_index, n }: LostDuplicates) -> String {
+    let id = ChunkId { job_id, chunk_index };
+    let command = again_command(id);
+    format!("  chunk {id} dropped {n} duplicates of samples that are gone\n    `{command}`")
+}
+
 /// What runs a failed chunk again.
 fn retry_command(chunk: &ChunkStatus) -> String {
     format!(
@@ -307,6 +322,7 @@ mod tests {
             missing_line(&waiting, &[1, 4]),
             failure_line(&failed("source_missing")),
             failure_line(&failed("a_word_of_another_release")),
+            lost_line(7, LostDuplicates { chunk_index: 3, n: 2 }),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }
