@@ -8,8 +8,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use chunk_handler::{
-    chunk::{ChunkId, ChunkMessage},
-    state::{ClaimAnswer, Database, LeaseTerms},
+    chunk::{ChunkId, ChunkMessage, ClaimToken},
+    state::{ClaimAnswer, Database, Error, LeaseTerms},
 };
 use sqlx::PgPool;
 use std::{
@@ -239,17 +239,18 @@ async fn client(database: Database, next: Arc<AtomicUsize>, end: usize) -> Resul
         if n >= end {
             return Ok(claims);
         }
-        let (message, invocation) = (ChunkMessage::new(chunk(n)), n.to_string());
+        let (message, id, token) = (ChunkMessage::new(chunk(n)), n.to_string(), ClaimToken::new());
+        let claim = || database.claim(&message, "bench/1/00000000", &id, &token);
         let since = Instant::now();
-        let mut answer = database.claim(&message, "bench/1/00000000", &invocation).await?;
+        let mut answer = claim().await?;
         claims.push(ms(since.elapsed()));
         for _ in 0..3 {
-            // The same invocation gets its lease again: the same write as a renewal.
-            answer = database.claim(&message, "bench/1/00000000", &invocation).await?;
+            // The same claim gets its lease again: the same write as a renewal.
+            answer = claim().await?;
         }
         let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
-        let report = rows::report(claim.lease.id, claim.lease.fence);
+        let report = rows::report(claim.lease.id, claim.lease.fence, token);
         let until = tokio::time::Instant::now() + LEASE;
-        database.complete(claim.lease, &report, until).await?;
+        database.complete(claim.lease, &report, until, Error::is_away).await?;
     }
 }

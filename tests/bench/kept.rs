@@ -8,8 +8,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use chunk_handler::{
-    chunk::{ChunkId, ChunkMessage, Completion, Totals},
-    state::{ClaimAnswer, Database, Kept, LeaseTerms},
+    chunk::{ChunkId, ChunkMessage, ClaimToken, Completion, Totals},
+    state::{ClaimAnswer, Database, Error, Kept, LeaseTerms},
 };
 use sha2::{Digest as _, Sha256};
 use std::time::Instant;
@@ -63,7 +63,8 @@ pub async fn run(bench: &Bench) -> Result<Vec<Measured>> {
 /// Claims a chunk and completes it with five hundred images that no other has.
 async fn complete(database: &Database, index: i32) -> Result<()> {
     let id = ChunkId { job_id: OPEN_JOB, chunk_index: index };
-    let answer = database.claim(&ChunkMessage::new(id), "bench/1/00000000", "one").await?;
+    let (message, token) = (ChunkMessage::new(id), ClaimToken::new());
+    let answer = database.claim(&message, "bench/1/00000000", "one", &token).await?;
     let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
     let hash = |n: i32| {
         let key = format!("{index:05}_{n:05}");
@@ -78,7 +79,8 @@ async fn complete(database: &Database, index: i32) -> Result<()> {
             images_valid: n,
             ..Totals::default()
         },
-        ..rows::report(id, claim.lease.fence)
+        ..rows::report(id, claim.lease.fence, token)
     };
-    Ok(database.complete(claim.lease, &report, tokio::time::Instant::now() + LEASE).await?)
+    let until = tokio::time::Instant::now() + LEASE;
+    Ok(database.complete(claim.lease, &report, until, Error::is_away).await?)
 }
