@@ -1,8 +1,11 @@
 //! What can be done with a job: control commands, and its end.
 
 mod control;
+mod duplicates;
 mod end;
 mod hashes;
+mod verify;
 
-pub use control::{Applied, Command, CommandError};
-pub(crate) use end::end_jobs;
+pub use control::{Applied, Command, CommandError, again_command};
+pub(crate) use end::{end_if_over, end_touched_jobs};
+pub(crate) use verify::withdraw_manifest;

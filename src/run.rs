@@ -13,7 +13,7 @@ use crate::{
     process::Process,
     redact::cause_chain,
     settings::MIB,
-    state::{GivenUp, Keeper, Lease, Refusal, WhyGivenUp},
+    state::{self, GivenUp, Keeper, Lease, Refusal, WhyGivenUp},
     telemetry, wake,
 };
 use fault::{Fault, judge};
@@ -46,6 +46,8 @@ pub enum Disposition {
 const WORK_LIMIT: Duration = Duration::from_secs(1080);
 /// The database is asked to complete or give up a chunk until then, counted from the arrival.
 const LAST_CALL: Duration = Duration::from_secs(1125);
+/// The manifest of a cancelled chunk is removed within this.
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(5);
 /// The next wake-up and the job's end, before the answer.
 const AFTER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -121,7 +123,7 @@ impl Runner {
         started: Instant,
         until: Instant,
     ) -> String {
-        let id = lease.id;
+        let (id, token) = (lease.id, lease.token.clone());
         let completion = Completion::from_manifest(manifest);
         let totals = &completion.totals;
         let complete = self
@@ -144,6 +146,12 @@ impl Runner {
             Err(error) => {
                 let cause = cause_chain(&error);
                 tracing::warn!(cause, "the row was not completed, left to be reclaimed");
+                if matches!(error, state::Error::LeaseLost(_)) {
+                    let Process { database, storage, .. } = &*self.process;
+                    let withdraw = jobs::withdraw_manifest(database, storage, id, &token);
+                    // If it stays: what counts is what dataset.json lists.
+                    let _in_vain = timeout(WITHDRAW_LIMIT, withdraw).await;
+                }
                 format!("chunk {id}: {cause}")
             }
         }
@@ -187,7 +195,7 @@ impl Runner {
         }
         let after = async {
             wake::send(database, storage, 1).await?;
-            jobs::end_jobs(database, storage, Some(id.job_id)).await.map(drop)
+            jobs::end_if_over(database, storage, id.job_id).await
         };
         // What does not happen here the upkeep does within seconds.
         match timeout(AFTER_LIMIT, after).await {

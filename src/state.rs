@@ -37,6 +37,7 @@ macro_rules! ask {
     }};
 }
 
+mod again;
 mod claim;
 mod effect;
 mod error;
@@ -52,12 +53,15 @@ mod view;
 mod wait;
 mod wake;
 
+pub(crate) use again::CompletedShard;
+pub use again::LostDuplicates;
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
 pub use effect::{Backoff, GiveUp, GivenUp, Reclaimed, WhyGivenUp};
 pub use error::Error;
 pub use failure_export::UnconfirmedFailures;
 pub use fleet::CheckIn;
-pub use job::{Cancellation, DatasetRows, NewJob, OverJob, Submitted};
+pub(crate) use job::TOUCHES_AT_ONCE;
+pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
 pub use keep::{Hashes, Kept, KeptShard, TableSize};
 pub use keeper::Keeper;
 pub use lease::{Lease, LeaseTerms, NotHeld};

@@ -4,6 +4,7 @@ mod blob;
 mod queue;
 mod signature;
 
+pub(crate) use blob::ListedBlob;
 pub use blob::{BlobHead, Condition};
 pub(crate) use queue::BATCH;
 pub use queue::QueueMessage;

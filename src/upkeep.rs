@@ -85,7 +85,9 @@ impl Upkeep {
         let (done, part) = match duty {
             Duty::Reclaim => return self.reclaim().await,
             Duty::Poison => (Box::pin(poison::drain_poison(&self.process)).await, Part::Queues),
-            Duty::EndJobs => (Box::pin(jobs::end_jobs(database, storage, None)).await, Part::Blobs),
+            Duty::EndJobs => {
+                (Box::pin(jobs::end_touched_jobs(database, storage)).await, Part::Blobs)
+            }
             Duty::Wake => {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
                 (sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX)), Part::Queues)

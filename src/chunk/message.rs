@@ -300,6 +300,7 @@ impl ChunkMessage {
         }
         let message = Self::from_json(&json)?;
         message.check_length(json.len())?;
+        message.check_index()?;
         Ok(message)
     }
 
@@ -348,6 +349,18 @@ impl ChunkMessage {
             return fail("output.prefix", format!("must be {folder}"));
         }
         self.check_source()
+    }
+
+    /// Of a message only: a chunk that is registered keeps its place.
+    fn check_index(&self) -> Result<(), MessageError> {
+        match self.total_chunks {
+            Some(total) if self.chunk_index >= total => {
+                let problem =
+                    format!("is {}, and must be below total_chunks, {total}", self.chunk_index);
+                Err(MessageError::Value { field: "chunk_index", problem })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_source(&self) -> Result<(), MessageError> {

@@ -1,8 +1,8 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::{end_jobs, hashes};
+use super::{end_if_over, hashes};
 use crate::{
-    chunk::{MessageError, decode_message},
+    chunk::{ChunkId, MessageError, decode_message},
     process::Error,
     state::{Cancellation, Database},
     storage::Storage,
@@ -40,6 +40,11 @@ pub enum Command {
         /// Only this chunk.
         chunk_index: Option<i32>,
     },
+    /// A chunk that is over runs again, although it completed.
+    RunAgain {
+        /// The chunk.
+        id: ChunkId,
+    },
 }
 
 /// Why a control message can never work.
@@ -63,6 +68,8 @@ struct Raw {
     minutes: Option<u32>,
     job_id: Option<i64>,
     chunk_index: Option<i32>,
+    #[serde(default)]
+    again: bool,
 }
 
 /// A pause without minutes.
@@ -106,6 +113,11 @@ impl Command {
             "sweep" => Ok(Self::Sweep),
             "cancel" => Ok(Self::Cancel { job_id: job_id()? }),
             "close" => Ok(Self::Close { job_id: job_id()? }),
+            "retry" if raw.again => {
+                let missing = || CommandError::Value("again needs a chunk_index".into());
+                let chunk_index = raw.chunk_index.ok_or_else(missing)?;
+                Ok(Self::RunAgain { id: ChunkId { job_id: job_id()?, chunk_index } })
+            }
             "retry" => Ok(Self::Retry { job_id: job_id()?, chunk_index: raw.chunk_index }),
             other => Err(CommandError::Value(format!(
                 "action is {other:?}, and must be pause, resume, sweep, cancel, close or retry"
@@ -134,7 +146,7 @@ impl Command {
             }
             Self::Cancel { job_id } => {
                 let cancellation = database.cancel(job_id).await?;
-                end_jobs(database, storage, Some(job_id)).await?;
+                end_if_over(database, storage, job_id).await?;
                 match cancellation {
                     Cancellation::Cancelled => Applied::Cancelled { job_id },
                     Cancellation::JobEnded => Applied::WasOver { job_id },
@@ -143,11 +155,11 @@ impl Command {
             }
             Self::Close { job_id } => {
                 let is_known = database.close(job_id).await?;
-                end_jobs(database, storage, Some(job_id)).await?;
+                end_if_over(database, storage, job_id).await?;
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
-                if let Some(reason) = not_reopened(database, storage, job_id).await? {
+                if let Some(reason) = not_reopened(database, storage, job_id, None).await? {
                     return Ok(Applied::NotReopened { job_id, reason });
                 }
                 match database.retry(job_id, chunk_index).await? {
@@ -158,21 +170,44 @@ impl Command {
                     }
                 }
             }
+            Self::RunAgain { id } => {
+                let ChunkId { job_id, chunk_index } = id;
+                let again = Some(chunk_index);
+                if let Some(reason) = not_reopened(database, storage, job_id, again).await? {
+                    return Ok(Applied::NotReopened { job_id, reason });
+                }
+                match database.run_again(id).await? {
+                    None => Applied::UnknownJob { job_id },
+                    Some(false) => Applied::NotOver { id },
+                    Some(true) => {
+                        top_up(database, storage).await?;
+                        Applied::RunsAgain { id }
+                    }
+                }
+            }
         })
     }
 }
 
-/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images.
+/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images, but for
+/// those of a chunk that runs again because they are gone.
 async fn not_reopened(
     database: &Database,
     storage: &Storage,
     job_id: i64,
+    again: Option<i32>,
 ) -> Result<Option<String>, Error> {
-    match hashes::bring_back(database, storage, job_id).await {
+    match hashes::bring_back(database, storage, job_id, again).await {
         Ok(()) => Ok(None),
         Err(hashes::Error::State(error)) => Err(error.into()),
         Err(error) => Ok(Some(error.to_string())),
     }
+}
+
+/// The command line that runs a completed chunk again.
+pub fn again_command(id: ChunkId) -> String {
+    let ChunkId { job_id, chunk_index } = id;
+    format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
 }
 
 /// What a command did; its text is for people.
@@ -193,6 +228,10 @@ pub enum Applied {
     Closed { job_id: i64 },
     /// So many failed chunks run again.
     Retried { job_id: i64, chunks: i32 },
+    /// The chunk runs again.
+    RunsAgain { id: ChunkId },
+    /// The chunk is unknown or will run anyway; nothing was done.
+    NotOver { id: ChunkId },
     /// The job stays as it ended: hashes of its images are gone and cannot be had again.
     NotReopened { job_id: i64, reason: String },
     /// There is no such job; nothing was done.
@@ -213,6 +252,8 @@ impl fmt::Display for Applied {
             Self::Retried { job_id, chunks } => {
                 write!(f, "{chunks} failed chunks of job {job_id} run again")
             }
+            Self::RunsAgain { id } => write!(f, "chunk {id} runs again"),
+            Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
             Self::NotReopened { job_id, reason } => {
                 write!(f, "job {job_id} cannot be reopened: {reason}")
             }
@@ -236,9 +277,15 @@ mod tests {
             parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2}"#).unwrap(),
             Command::Retry { job_id: 7, chunk_index: Some(2) }
         );
+        assert_eq!(
+            parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2,"again":true}"#)
+                .unwrap(),
+            Command::RunAgain { id: ChunkId { job_id: 7, chunk_index: 2 } }
+        );
         for (text, reason) in [
             (r#"{"version":2,"action":"pause"}"#, "version is 2"),
             (r#"{"version":1,"action":"cancel"}"#, "needs a job_id"),
+            (r#"{"version":1,"action":"retry","job_id":7,"again":true}"#, "needs a chunk_index"),
             (r#"{"version":1,"action":"dance"}"#, "must be pause"),
             (r#"{"version":1,"action":"pause","minutes":0}"#, "minutes must be"),
             ("hello", "neither JSON"),

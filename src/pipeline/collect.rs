@@ -78,7 +78,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Which of the batch's images completed chunks of the job hold.
+    /// Which of the batch's images other completed chunks of the job hold.
     async fn known(&self, batch: &[Arrived]) -> Result<HashMap<Vec<u8>, String>, Error> {
         let hashes: Vec<Vec<u8>> = match self.message.dedupe.scope {
             DedupeScope::Job => batch
@@ -90,8 +90,7 @@ impl<'a> Collector<'a> {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
-        let job_id = self.message.job_id;
-        let ask = || self.database.known_hashes(job_id, &hashes);
+        let ask = || self.database.known_hashes(self.message.id(), &hashes);
         Ok(until_answered(sleep(HASH_PATIENCE), state::Error::is_away, ask).await?)
     }
 

@@ -166,7 +166,7 @@ pub(crate) struct Writer<'a> {
 }
 
 /// How long the database is asked whose the chunk is.
-const CONFIRM_PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const CONFIRM_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Writer<'_> {
     /// The last question before an effect: the database, not our clock, says whose the chunk is.
@@ -254,7 +254,8 @@ pub(crate) async fn put_manifest(
     let bytes = serde_json::to_vec(manifest).unwrap_or_default();
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
-        let put = || storage.put_dataset(name, bytes.clone(), &condition);
+        let claim = || manifest.claim.to_string();
+        let put = || storage.put_dataset(name, bytes.clone(), ("claim", claim()), &condition);
         let failure = match unblocked(put).await {
             Ok(()) => return Ok(()),
             Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,

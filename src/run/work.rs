@@ -3,20 +3,20 @@
 use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkId, ChunkMessage, Item, ListFormat, MANIFEST_SCHEMA, MAX_ITEMS, Manifest,
-        Source, hex,
+        BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ListFormat, MANIFEST_SCHEMA,
+        MAX_ITEMS, Manifest, Source, hex,
     },
     pipeline::{
         self, StagedShard, Work,
         upload::{self, Writer},
     },
     spool::Allowance,
-    state::Claim,
+    state::{self, Claim, until_answered},
     storage::{self, BlobHead, Condition},
 };
 use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 /// What stood in the dataset container when the chunk was claimed.
@@ -39,7 +39,9 @@ impl Runner {
         let message = claim.message.as_ref().map_err(|why| Fault::Unreadable(why.clone()))?;
         let (items, source_sha256) = self.load_source(message).await?;
         let seen = self.seen(message).await?;
-        if let Some(manifest) = adoptable(&seen, &source_sha256) {
+        if let Some(manifest) = adoptable(&seen, &source_sha256)
+            && self.may_adopt(message.id(), &manifest.claim).await?
+        {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
             return Ok(manifest.clone());
         }
@@ -139,6 +141,13 @@ impl Runner {
             hasher.update(part.unwrap_or_default());
         }
         Ok((items, hex(&hasher.finalize())))
+    }
+
+    /// Whether nobody has asked for the chunk to run again since this claim.
+    async fn may_adopt(&self, id: ChunkId, claim: &ClaimToken) -> Result<bool, Fault> {
+        let ask = || self.process.database.may_adopt(id, claim);
+        let patience = sleep(upload::CONFIRM_PATIENCE);
+        Ok(until_answered(patience, state::Error::is_away, ask).await?)
     }
 
     async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {

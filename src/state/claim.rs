@@ -69,6 +69,10 @@ pub enum Registration {
     Cancelled,
     /// Nothing was stored: its job is over.
     JobEnded,
+    /// Nothing was stored: its job takes no more chunks.
+    JobClosed,
+    /// Nothing was stored: the chunk is known with other URLs.
+    OtherSource,
     /// Nothing was stored: the message does not say where the URLs are.
     NoSource,
 }
@@ -79,6 +83,8 @@ impl Registration {
         match self {
             Self::Registered | Self::Known | Self::Cancelled => None,
             Self::JobEnded => Some("job_ended"),
+            Self::JobClosed => Some("job_closed"),
+            Self::OtherSource => Some("other_source"),
             Self::NoSource => Some("the chunk is not registered and the message has no source"),
         }
     }
@@ -99,6 +105,8 @@ enum Outcome {
     Outranked,
     Paused,
     JobEnded,
+    JobClosed,
+    OtherSource,
     NoSource,
     Locked,
 }
@@ -152,6 +160,8 @@ impl Database {
             Outcome::Outranked => Refusal::Outranked,
             Outcome::Paused => Refusal::Paused,
             Outcome::JobEnded => return Ok(rejected(Registration::JobEnded)),
+            Outcome::JobClosed => return Ok(rejected(Registration::JobClosed)),
+            Outcome::OtherSource => return Ok(rejected(Registration::OtherSource)),
             Outcome::NoSource => return Ok(rejected(Registration::NoSource)),
         };
         Ok(ClaimAnswer::Refused(refusal))

@@ -2,6 +2,8 @@
 
 use super::{Database, Error, patiently};
 use crate::chunk::ChunkMessage;
+use imagecheck::Level;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 /// A job to be registered with all its chunks.
@@ -9,21 +11,42 @@ use sqlx::types::Json;
 pub struct NewJob {
     /// Its number.
     pub job_id: i64,
-    /// Of the submitted file, in hex: the same file again changes nothing.
+    /// Of the submitted file, in hex.
     pub source_sha256: String,
+    /// How it was submitted.
+    pub submission: Submission,
     /// One for each chunk.
     pub messages: Vec<ChunkMessage>,
 }
 
-/// What became of a submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Submitted {
-    /// The job and its chunks are registered now.
-    New,
-    /// They were already, from the same file.
-    Same,
-    /// The job is known with another source; nothing changed.
-    Different,
+/// How a job was submitted. Kept with the job: the same again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// How many chunks it has.
+    pub chunks: usize,
+    /// How many URLs.
+    pub images: usize,
+    /// How the file was read.
+    pub format: String,
+    /// URLs of a chunk.
+    pub chunk_size: usize,
+    /// 0 to 10.
+    pub priority: i16,
+    /// Of URLs that have none of their own.
+    pub label: Option<String>,
+    /// How thoroughly images are checked.
+    pub level: Level,
+}
+
+/// What is known of a job that somebody registered.
+#[derive(Debug, sqlx::FromRow)]
+pub struct RegisteredJob {
+    /// Of the submitted file, in hex; none: the job is made of messages.
+    pub source_sha256: Option<String>,
+    /// None also when an earlier release registered it.
+    pub submitted: Option<Json<Submission>>,
+    /// The largest number of chunks that it was told to have; none: it was told none.
+    pub total_chunks: Option<i32>,
 }
 
 /// What became of a cancel: the words of SQL type `cancellation`.
@@ -39,7 +62,7 @@ pub enum Cancellation {
 }
 
 /// A job whose chunks are all over, and whose `dataset.json` is not written yet.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, sqlx::FromRow)]
 pub struct OverJob {
     /// Its number.
     pub job_id: i64,
@@ -60,17 +83,23 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
 }
 
+/// What one look at touched jobs takes at most.
+pub(crate) const TOUCHES_AT_ONCE: i64 = 20;
+
 impl Database {
-    /// Registers a job and its chunks in one transaction.
-    pub async fn submit(&self, job: &NewJob) -> Result<Submitted, Error> {
+    /// Registers a job and its chunks in one transaction; false when the job is known.
+    pub async fn submit(&self, job: &NewJob) -> Result<bool, Error> {
         let messages: Vec<String> =
             job.messages.iter().map(|m| serde_json::to_string(m).unwrap_or_default()).collect();
         let mut connection = self.patient("submit").await?;
+        // Another submit of the job, however large, is waited for: it decides.
+        let wait = sqlx::query("-- submit_waits\nselect set_config('lock_timeout', '0', false)");
+        patiently("submit", wait.execute(&mut connection)).await?;
         let statement = sqlx::query_scalar(
             "-- submit
                     with new as (
-                        insert into job (job_id, total_chunks, source_sha256)
-                        values ($1, cardinality($3::text[]), $2) on conflict do nothing
+                        insert into job (job_id, total_chunks, source_sha256, submitted)
+                        values ($1, cardinality($3::text[]), $2, $4) on conflict do nothing
                         returning job_id
                     ), chunks as (
                         insert into chunk (job_id, chunk_index, priority, message)
@@ -78,28 +107,23 @@ impl Database {
                             (m.text::jsonb ->> 'priority')::smallint, m.text
                         from new, unnest($3::text[]) as m (text)
                     )
-                    select true from new
-                    union all
-                    select false from job where job_id = $1 and source_sha256 = $2",
+                    select exists (select from new)",
         )
         .bind(job.job_id)
         .bind(&job.source_sha256)
-        .bind(&messages);
-        let answer: Option<bool> =
-            patiently("submit", statement.fetch_optional(&mut connection)).await?;
-        Ok(match answer {
-            Some(true) => Submitted::New,
-            Some(false) => Submitted::Same,
-            None => Submitted::Different,
-        })
+        .bind(&messages)
+        .bind(Json(&job.submission));
+        patiently("submit", statement.fetch_one(&mut connection)).await
     }
 
-    /// The source of a known job: its SHA-256, or none for a job of messages.
-    pub async fn job_source(&self, job_id: i64) -> Result<Option<Option<String>>, Error> {
-        let statement =
-            sqlx::query_scalar("-- job_source\nselect source_sha256 from job where job_id = $1")
-                .bind(job_id);
-        ask!(self.pool, self.cap, "job_source", statement.fetch_optional)
+    /// How a job was registered; none: nobody knows it.
+    pub async fn registered_job(&self, job_id: i64) -> Result<Option<RegisteredJob>, Error> {
+        let statement = sqlx::query_as(
+            "-- registered_job
+            select source_sha256, submitted, total_chunks from job where job_id = $1",
+        )
+        .bind(job_id);
+        ask!(self.pool, self.cap, "registered_job", statement.fetch_optional)
     }
 
     /// Cancels a job: what is pending or processing fails with `cancelled`.
@@ -129,15 +153,46 @@ impl Database {
         patiently("retry", statement.fetch_one(&mut connection)).await
     }
 
-    /// Jobs that are over but for their `dataset.json`.
-    pub(crate) async fn over_jobs(&self, only: Option<i64>) -> Result<Vec<OverJob>, Error> {
+    /// The job, when it is over but for its documents.
+    pub(crate) async fn over_job(&self, job_id: i64) -> Result<Option<OverJob>, Error> {
         let statement = sqlx::query_as(
-            "-- over_jobs
-            select job_id, generation, ends_as from job_over
-            where $1::bigint is null or job_id = $1 order by random() limit 20",
+            "-- over_job
+            select job_id, generation, ends_as from job_over where job_id = $1",
         )
-        .bind(only);
-        ask!(self.pool, self.cap, "over_jobs", statement.fetch_all)
+        .bind(job_id);
+        ask!(self.pool, self.cap, "over_job", statement.fetch_optional)
+    }
+
+    /// Looks at jobs to which something happened, at most `TOUCHES_AT_ONCE` times: those that are
+    /// over, and how many touches are gone.
+    ///
+    /// One statement, and so one snapshot: a touch that it takes is of a change that it sees. A job
+    /// that is over is touched again for later, in case this process does not come to end it.
+    pub(crate) async fn judge_touched(&self) -> Result<(i64, Vec<OverJob>), Error> {
+        let statement = sqlx::query_as(
+            "-- judge_touched
+            with taken as (
+                delete from job_touched where ctid = any (array(
+                    select ctid from job_touched where at <= clock_timestamp()
+                    limit $1 for update skip locked))
+                returning job_id
+            ), over as materialized (
+                select o.job_id, o.generation, o.ends_as
+                from (select distinct job_id from taken) t
+                -- One job at a time: else the view would be made of every open job.
+                cross join lateral (
+                    select * from job_over where job_id = t.job_id offset 0) o
+            ), later as (
+                insert into job_touched (job_id, at)
+                select job_id, clock_timestamp() + interval '5 s' from over
+            )
+            select (select count(*) from taken),
+                (select coalesce(jsonb_agg(to_jsonb(over)), '[]') from over)",
+        )
+        .bind(TOUCHES_AT_ONCE);
+        let row: (i64, Json<Vec<OverJob>>) =
+            ask!(self.pool, self.cap, "judge_touched", statement.fetch_one)?;
+        Ok((row.0, row.1.0))
     }
 
     /// What `dataset.json` says of a job.

@@ -68,6 +68,7 @@ pub struct JobProgress {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
+    pub missing_chunks: i32,
 }
 
 /// A row of view `process`.
@@ -90,9 +91,9 @@ pub struct Gauges {
     pub active_chunks: i32,
     /// The limit in force.
     pub max_chunks: i32,
-    /// Chunks that wait.
+    /// Chunks that wait, counted up to `MOST_COUNTED`.
     pub pending_chunks: i64,
-    /// Seconds since the oldest waiting chunk was registered; null: none waits.
+    /// Seconds since the oldest of those counted was registered; null: none waits.
     pub oldest_pending_seconds: Option<f64>,
     /// Processes that start no chunk because of their environment.
     pub degraded_processes: i64,
@@ -108,6 +109,9 @@ pub struct Description {
     /// Its clock when it was asked.
     pub clock: OffsetDateTime,
 }
+
+/// The most pending chunks that are counted: six million took longer than a call may.
+const MOST_COUNTED: i64 = 100_000;
 
 impl Database {
     /// Capacity of the fleet.
@@ -146,6 +150,21 @@ impl Database {
         patiently("job_progress", statement.fetch_all(&mut connection)).await
     }
 
+    /// Indexes below a job's total that nobody sent, the first `limit`.
+    pub async fn missing_chunks(&self, job_id: i64, limit: i64) -> Result<Vec<i32>, Error> {
+        let mut connection = self.patient("missing_chunks").await?;
+        let statement = sqlx::query_scalar(
+            "-- missing_chunks
+            select i from job j cross join generate_series(0, j.total_chunks - 1) i
+            where j.job_id = $1
+                and not exists (select from chunk c where c.job_id = $1 and c.chunk_index = i)
+            order by i limit $2",
+        )
+        .bind(job_id)
+        .bind(limit);
+        patiently("missing_chunks", statement.fetch_all(&mut connection)).await
+    }
+
     /// Bytes in and out of a job's completed chunks.
     pub async fn job_bytes(&self, job_id: i64) -> Result<(i64, i64), Error> {
         let statement = sqlx::query_as(
@@ -168,8 +187,9 @@ impl Database {
                 count(*) as pending_chunks,
                 extract(epoch from clock_timestamp() - min(created_at))::double precision
                     as oldest_pending_seconds
-            from chunk where state = 'pending'",
-        );
+            from (select created_at from chunk where state = 'pending' limit $1) waiting",
+        )
+        .bind(MOST_COUNTED);
         ask!(self.pool, self.cap, "gauges", statement.fetch_one)
     }
 

@@ -5,9 +5,10 @@ use azure_core::http::{Body, Etag};
 use azure_storage_blob::{
     BlobClient, BlobContainerClient,
     models::{
-        BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+        BlobClientDeleteOptions, BlobClientDownloadOptions,
+        BlobClientGetPropertiesResultHeaders as _, BlobContainerClientListBlobsOptions, BlobItem,
         BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
-        LeaseStatus,
+        LeaseStatus, ListBlobsIncludeItem,
     },
 };
 use bytes::Bytes;
@@ -47,6 +48,31 @@ pub struct BlobHead {
     pub blocked: Option<&'static str>,
 }
 
+/// A blob as a listing shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedBlob {
+    /// Its name in the container.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Version and metadata.
+    pub head: BlobHead,
+}
+
+impl ListedBlob {
+    fn new(item: BlobItem) -> Option<Self> {
+        let properties = item.properties?;
+        let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
+        let etag = properties.etag.unwrap_or_else(|| Etag::from(""));
+        let head = BlobHead { etag, metadata, blocked: None };
+        Some(Self { name: item.name?, bytes: properties.content_length?, head })
+    }
+}
+
+/// Blobs in one answer of a listing: the most that the service gives.
+const PAGE_LENGTH: i32 = 5000;
+
 /// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
 const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -66,14 +92,18 @@ impl Storage {
             .map_err(|error| super::classify("blob client", &error))
     }
 
-    pub(super) async fn create_container(&self, container: &str) -> Result<(), Error> {
+    fn container(&self, container: &str) -> Result<BlobContainerClient, Error> {
         let url = self.url(&self.endpoints.blob, container);
         let options = azure_storage_blob::BlobContainerClientOptions {
             client_options: self.client_options(),
             ..Default::default()
         };
-        let client = BlobContainerClient::new(url, self.credential.clone(), Some(options))
-            .map_err(|error| super::classify("container client", &error))?;
+        BlobContainerClient::new(url, self.credential.clone(), Some(options))
+            .map_err(|error| super::classify("container client", &error))
+    }
+
+    pub(super) async fn create_container(&self, container: &str) -> Result<(), Error> {
+        let client = self.container(container)?;
         match call("create container", CALL_DEADLINE, client.create(None)).await {
             Ok(_) | Err(Error::Conflict { .. } | Error::Refused { .. }) => Ok(()),
             // ContainerBeingDeleted: it can be made again soon.
@@ -90,32 +120,24 @@ impl Storage {
         Ok(self.read("read source", &self.source_container, name).await?.1)
     }
 
-    /// Writes a list of URLs where there is none. Returns the version of another list that is there
-    /// already, of which an unfinished submit may be the writer.
-    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<Option<Etag>, Error> {
-        let (doing, container) = ("write source", &self.source_container);
-        match self.put(doing, container, name, bytes.clone(), &Condition::Absent).await {
-            Ok(()) => return Ok(None),
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let (etag, there) = self.read(doing, container, name).await?;
-        Ok((there != bytes).then_some(etag))
-    }
-
-    /// Replaces a list of a job that is not registered.
+    /// Writes a list of URLs where there is none; the same list may be there already.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when it changed meanwhile.
-    pub async fn replace_source(
-        &self,
-        name: &str,
-        bytes: Vec<u8>,
-        seen: Etag,
-    ) -> Result<(), Error> {
-        let condition = Condition::Unchanged(seen);
-        self.put("replace source", &self.source_container, name, bytes, &condition).await
+    /// [`Error::Conflict`] when another one is there: what may be registered is never overwritten.
+    pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let (doing, container) = ("write source", &self.source_container);
+        let put = self.put(doing, container, name, bytes.clone(), None, &Condition::Absent);
+        let done = put.await;
+        if !matches!(done, Err(Error::Conflict { .. })) {
+            return done;
+        }
+        let (_, there) = self.read(doing, container, name).await?;
+        if there == bytes {
+            return Ok(());
+        }
+        let cause = "another list has this name, and no list is overwritten".to_owned();
+        Err(Error::Conflict { doing, cause })
     }
 
     /// Reads a blob of the dataset container with its version; none when there is none.
@@ -179,6 +201,42 @@ impl Storage {
         }
     }
 
+    /// Lists the blobs of the dataset container whose names begin with a prefix, a page at a time.
+    pub(crate) async fn list_dataset(
+        &self,
+        prefix: String,
+        mut each: impl FnMut(ListedBlob),
+    ) -> Result<(), Error> {
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: Some(prefix),
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            maxresults: Some(PAGE_LENGTH),
+            ..Default::default()
+        };
+        let failed = |error| super::classify("list blobs", &error);
+        let container = self.container(&self.dataset_container)?;
+        let mut pages = container.list_blobs(Some(options)).map_err(failed)?.into_pages();
+        while let Some(page) = call("list blobs", CALL_DEADLINE, pages.try_next()).await? {
+            let page = page.into_model().map_err(failed)?;
+            page.blob_items.into_iter().filter_map(ListedBlob::new).for_each(&mut each);
+        }
+        Ok(())
+    }
+
+    /// Removes the version of a blob of the dataset container that was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when another one is there.
+    pub(crate) async fn remove_dataset(&self, name: &str, seen: Etag) -> Result<(), Error> {
+        let blob = self.blob(&self.dataset_container, name)?;
+        let options = BlobClientDeleteOptions { if_match: Some(seen), ..Default::default() };
+        match call("remove blob", CALL_DEADLINE, blob.delete(Some(options))).await {
+            Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether lists can be read and shards written: asks for a list that nobody made, and stages a
     /// block that nobody commits, which the service removes after a week.
     pub async fn probe_blobs(&self) -> Result<(), Error> {
@@ -236,7 +294,8 @@ impl Storage {
         done.map(drop).map_err(|error| error.about(name))
     }
 
-    /// Writes a small JSON blob of the dataset container.
+    /// Writes a JSON blob of the dataset container, with a word about it in its metadata: a listing, or
+    /// [`Self::head_dataset`], tells whose it is, however large it is.
     ///
     /// # Errors
     ///
@@ -245,9 +304,12 @@ impl Storage {
         &self,
         name: &str,
         bytes: Vec<u8>,
+        (word, value): (&str, String),
         condition: &Condition,
     ) -> Result<(), Error> {
-        self.put("write blob", &self.dataset_container, name, bytes, condition).await
+        let metadata = HashMap::from([(word.to_owned(), value)]);
+        let container = &self.dataset_container;
+        self.put("write blob", container, name, bytes, Some(metadata), condition).await
     }
 
     async fn put(
@@ -256,10 +318,12 @@ impl Storage {
         container: &str,
         name: &str,
         bytes: Vec<u8>,
+        metadata: Option<HashMap<String, String>>,
         condition: &Condition,
     ) -> Result<(), Error> {
         let blob = self.blob(container, name)?.block_blob_client();
         let options = BlockBlobClientUploadOptions {
+            metadata,
             blob_content_type: Some("application/json".into()),
             if_none_match: condition.if_none_match(),
             if_match: condition.if_match(),

@@ -1,7 +1,8 @@
-//! I1-I12 and M3, asked when the work is over. Each check answers the violations it found, as sentences.
+//! I1-I13, I16 and M3, asked when the work is over. Each check answers the violations it found, as sentences.
 
 use crate::{
-    jobs::{self, CANCELLED, Chunks, FAILING},
+    blame,
+    jobs::{self, CANCELLED, Chunks, FAILING, MIXED},
     machine::{TEMP_BUDGET_BYTES, secrets},
     site::Site,
     watch::{directories, is_alive, owner, temp_root},
@@ -19,15 +20,18 @@ use support::{
 
 /// Everything that is asked once, of a fleet that has nothing left to do.
 pub async fn violations(site: &Site) -> Vec<String> {
-    let rig = &site.world.rig;
+    let rig = &site.rig;
     let mut found = invariants::violations(rig).await;
     let chunks = site.chunks();
-    found.extend(lost(rig, &chunks).await);
+    found.extend(lost_for_good(rig, &chunks).await);
     found.extend(failed(rig).await);
     found.extend(pictures(rig, &chunks).await);
     found.extend(datasets(rig).await);
     found.extend(ledger(rig).await);
     found.extend(unrecorded(rig, &site.unreadable()).await);
+    found.extend(blame::charged(rig).await);
+    found.extend(blame::hot(rig).await);
+    found.extend(blame::rejected(rig, &site.unreadable(), site.forgot() > 0).await);
     found.extend(site.canary.violations());
     found.extend(untold(site).await);
     found.extend(left_behind(site).await);
@@ -37,13 +41,24 @@ pub async fn violations(site: &Site) -> Vec<String> {
     found
 }
 
-/// I1: chunks that nobody knows any more.
-pub async fn lost(rig: &Rig, chunks: &Chunks) -> Vec<String> {
+/// I1: chunks that are lost. Those of the job that commands end may come after its end: then they are
+/// recorded.
+pub async fn lost_for_good(rig: &Rig, chunks: &Chunks) -> Vec<String> {
+    let mut lost = lost(rig, chunks).await;
+    let sql =
+        "select exists (select from chunk_handler.job where job_id = $1 and ended_at is not null)";
+    if sqlx::query_scalar(sql).bind(MIXED).fetch_one(&rig.pool).await.unwrap() {
+        lost.retain(|(job, _)| *job != MIXED);
+    }
+    lost.iter().map(|(job, index)| format!("I1: chunk {job}/{index} is lost")).collect()
+}
+
+/// Chunks that nobody knows.
+pub async fn lost(rig: &Rig, chunks: &Chunks) -> Vec<(i64, i32)> {
     let sql = "select job_id, chunk_index from chunk_handler.chunk_status";
     let rows: Vec<(i64, i32)> = sqlx::query_as(sql).fetch_all(&rig.pool).await.unwrap();
     let rows: BTreeSet<_> = rows.into_iter().collect();
-    let lost = chunks.keys().filter(|id| !rows.contains(id));
-    lost.map(|(job, index)| format!("I1: chunk {job}/{index} is lost")).collect()
+    chunks.keys().filter(|id| !rows.contains(id)).copied().collect()
 }
 
 /// I8: faults of the infrastructure alone fail no chunk.
@@ -51,9 +66,15 @@ pub async fn failed(rig: &Rig) -> Vec<String> {
     let sql = "select format('I8: chunk %s/%s failed: %s %s', job_id, chunk_index, error_code,
             error_message)
         from chunk_handler.chunk_status
-        where status = 'failed' and not (error_code = 'cancelled' and job_id = $1)
+        where status = 'failed' and not (error_code = 'cancelled' and job_id in ($1, $3))
             and not (error_code = 'nothing_reachable' and job_id = $2)";
-    sqlx::query_scalar(sql).bind(CANCELLED).bind(FAILING).fetch_all(&rig.pool).await.unwrap()
+    sqlx::query_scalar(sql)
+        .bind(CANCELLED)
+        .bind(FAILING)
+        .bind(MIXED)
+        .fetch_all(&rig.pool)
+        .await
+        .unwrap()
 }
 
 /// I3: every good picture of the completed chunks was kept once; none has an error as its verdict.
@@ -150,7 +171,7 @@ const LEFT_OUT: &str = "update chunk_handler.failure_export set until = clock_ti
 /// M3: telemetry was told of each chunk that failed, and of none twice, but for those of which a
 /// process was killed, or lost its database, just as it told.
 async fn untold(site: &Site) -> Vec<String> {
-    let rig = &site.world.rig;
+    let rig = &site.rig;
     let sql = "select count(*) from chunk_handler.chunk_status
         where status = 'failed' and error_code <> 'cancelled'";
     let failed = rig.value::<i64>(sql).await as f64;
@@ -168,6 +189,7 @@ async fn untold(site: &Site) -> Vec<String> {
     let lines = site.lines();
     // Not sum(): that of nothing is minus zero.
     let twice = lines.iter().filter_map(|line| told_again(line)).fold(0.0, |sum, n| sum + n);
+    let twice = twice + site.n_told_in_vain();
     eprintln!("  {failed} chunks failed, telemetry says {told}, perhaps {twice} of them twice");
     miscounted(failed, told, twice)
 }
@@ -193,7 +215,7 @@ async fn left_behind(site: &Site) -> Vec<String> {
     let shared = temp_root(site);
     let living: Vec<_> =
         directories(&shared).into_iter().filter(|(pid, _)| is_alive(*pid)).collect();
-    let fresh = site.world.rig.handler().await;
+    let fresh = site.rig.handler().await;
     // Its first sweep runs beside its first answers.
     let mut found = Vec::new();
     for _ in 0..50 {
@@ -208,7 +230,7 @@ async fn left_behind(site: &Site) -> Vec<String> {
     if bytes > 0 {
         found.push(format!("I6: {bytes} temp bytes although nothing runs"));
     }
-    found.extend(shown(&output(&fresh), &secrets(&site.world.rig)));
+    found.extend(shown(&output(&fresh), &secrets(&site.rig)));
     found
 }
 

@@ -1,10 +1,14 @@
 //! How each kind of fault is done. A fault is counted when it really happened.
 
 use crate::{
+    birth, blobs, environment,
     jobs::{BIG, CANCELLED, INLINE, big},
     machine::Machine,
+    orders,
     plan::{Dice, Fault, Step},
+    restore, rows,
     site::{Site, Trap},
+    submit,
 };
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -22,7 +26,7 @@ use std::{
 };
 use support::{
     env,
-    proxy::Fate,
+    proxy::{Fate, Proxy},
     rig::{envelope, inline, wake_up},
 };
 use tokio::{
@@ -32,10 +36,12 @@ use tokio::{
 
 /// Places of the services among proxies and turns.
 const SERVICES: usize = 3;
-const SERVER: usize = 3;
+pub const SERVER: usize = 3;
 /// Places of the queues.
-const CHUNKS: usize = 0;
-const CONTROL: usize = 1;
+pub const CHUNKS: usize = 0;
+pub const CONTROL: usize = 1;
+/// Why nothing is done to a server.
+pub const GIVEN: &str = "the server was given";
 /// More than a private server gives.
 const MOST_CONNECTIONS: usize = 250;
 
@@ -45,7 +51,9 @@ pub async fn inject(site: Arc<Site>, step: Step) -> Result<()> {
     let dice = &mut dice;
     match fault {
         Fault::Kill | Fault::Terminate | Fault::KillHost => end_process(&site, fault, dice),
-        Fault::Freeze => freeze(&site, dice).await,
+        // Longer than the lease, 4 s; and less than the 3 s that it is trusted for.
+        Fault::Freeze => freeze(&site, fault, dice.millis(4500, 7000), dice).await,
+        Fault::Nap => freeze(&site, fault, dice.millis(300, 2500), dice).await,
         Fault::RestartPostgres => return restart_postgres(&site).await,
         Fault::Crowd => return crowd(&site, dice).await,
         Fault::TerminateBackends => return terminate_backends(&site).await,
@@ -60,12 +68,31 @@ pub async fn inject(site: Arc<Site>, step: Step) -> Result<()> {
         Fault::Lose => return lose(&site).await,
         Fault::Cancel | Fault::Pause => return command(&site, fault, dice).await,
         Fault::Undecodable => return undecodable(&site, dice).await,
+        Fault::Birth => birth::kill_at_birth(&site, dice).await,
+        Fault::Descriptors => environment::descriptors(&site, dice).await,
+        Fault::Revoke => environment::revoke(&site, dice).await,
+        Fault::Forbid => environment::forbid(&site, dice).await,
+        Fault::Rotate => environment::rotate(&site, dice).await,
+        Fault::ReadOnly => environment::read_only(&site, dice).await,
+        Fault::NewerSchema => environment::newer_schema(&site, dice).await,
+        Fault::Lease => blobs::lease(&site, dice).await,
+        Fault::Hold => blobs::hold(&site, dice).await,
+        Fault::LoseBlobs => return blobs::lose(&site, dice).await,
+        Fault::Restore => return restore::restore(&site, dice).await,
+        Fault::DeleteRow => rows::delete(&site, dice).await,
+        Fault::SubmitTwice => submit::twice(&site, dice).await,
+        Fault::Commands => return orders::shuffled(&site, dice).await,
+        // What a round begins with is not dealt.
+        Fault::Pooler | Fault::Clock => {}
     }
     Ok(())
 }
 
 /// The machines, in an order of the dice.
-fn machines<'a>(site: &'a Site, dice: &mut Dice) -> impl Iterator<Item = &'a Machine> + use<'a> {
+pub fn machines<'a>(
+    site: &'a Site,
+    dice: &mut Dice,
+) -> impl Iterator<Item = &'a Machine> + use<'a> {
     let n = site.machines.len();
     let first = dice.below(n);
     (first..first + n).map(move |at| &site.machines[at % n])
@@ -85,13 +112,12 @@ fn end_process(site: &Site, fault: Fault, dice: &mut Dice) {
     }
 }
 
-/// Longer than the lease, 4 s.
-async fn freeze(site: &Site, dice: &mut Dice) {
+async fn freeze(site: &Site, fault: Fault, pause: Duration, dice: &mut Dice) {
     for machine in machines(site, dice) {
         let Some(_turn) = machine.turn() else { continue };
         let Some(pid) = machine.signal(Signal::SIGSTOP) else { continue };
-        site.tally.count(Fault::Freeze);
-        sleep(dice.millis(4500, 7000)).await;
+        site.tally.count(fault);
+        sleep(pause).await;
         // It may be gone with its host.
         let _ = kill(pid, Signal::SIGCONT);
         return;
@@ -101,10 +127,12 @@ async fn freeze(site: &Site, dice: &mut Dice) {
 async fn restart_postgres(site: &Site) -> Result<()> {
     let Ok(_turn) = site.turns[SERVER].try_lock() else { return Ok(()) };
     let postgres = env::postgres().await?;
-    if postgres.is_private() {
-        postgres.restart_immediately().await?;
-        site.tally.count(Fault::RestartPostgres);
+    if !postgres.is_private() {
+        site.tally.leave_out(Fault::RestartPostgres, GIVEN);
+        return Ok(());
     }
+    postgres.restart_immediately().await?;
+    site.tally.count(Fault::RestartPostgres);
     Ok(())
 }
 
@@ -112,11 +140,12 @@ async fn restart_postgres(site: &Site) -> Result<()> {
 async fn crowd(site: &Site, dice: &mut Dice) -> Result<()> {
     let Ok(_turn) = site.turns[SERVER].try_lock() else { return Ok(()) };
     if !env::postgres().await?.is_private() {
+        site.tally.leave_out(Fault::Crowd, GIVEN);
         return Ok(());
     }
     let mut taken = Vec::new();
     for _ in 0..MOST_CONNECTIONS {
-        match PgConnection::connect(&site.world.rig.database_url).await {
+        match PgConnection::connect(&site.rig.database_url).await {
             Ok(connection) => taken.push(connection),
             // Too many clients.
             Err(error) => {
@@ -187,16 +216,18 @@ fn set_trap(site: &Site, fault: Fault, dice: &mut Dice) {
 async fn take_away(site: &Site, fault: Fault, dice: &mut Dice) {
     let service = dice.below(SERVICES);
     let Ok(_turn) = site.turns[service].try_lock() else { return };
-    let proxy = &site.world.proxies[service];
+    let proxies = || site.machines.iter().map(|machine| &machine.lane.proxies[service]);
     if fault == Fault::Stall {
-        proxy.stall();
+        proxies().for_each(Proxy::stall);
     } else {
-        proxy.refuse();
-        proxy.cut();
+        proxies().for_each(|proxy| {
+            proxy.refuse();
+            proxy.cut();
+        });
     }
     site.tally.count(fault);
     sleep(dice.millis(500, 5000)).await;
-    proxy.resume();
+    proxies().for_each(Proxy::resume);
 }
 
 /// Sends a chunk that memory cannot hold, and lets no file grow until one met that.
@@ -205,15 +236,15 @@ async fn fill_temp(site: &Site) -> Result<()> {
     // The server may be away.
     let Ok(before) = site.look::<i64>(met).await else { return Ok(()) };
     let index = site.number() as i32;
-    let urls = big(&site.world.rig, index);
+    let urls = big(&site.rig, index);
     let mut message = inline(BIG, index, &urls);
     message["priority"] = json!(9);
-    site.queues[CHUNKS].put(&message.to_string()).await?;
+    site.send(CHUNKS, (BIG, index), message.to_string()).await?;
     site.expect([((BIG, index), urls)].into());
     let (end, mut full) = (Instant::now() + Duration::from_secs(12), BTreeSet::new());
     while Instant::now() < end {
         for (pid, _) in site.machines.iter().filter_map(Machine::handler) {
-            if full.insert(pid) && !limit_files(pid, "65536") {
+            if full.insert(pid) && !prlimit(pid, "--fsize=65536:") {
                 full.remove(&pid);
             }
         }
@@ -224,15 +255,15 @@ async fn fill_temp(site: &Site) -> Result<()> {
         }
     }
     for pid in full {
-        limit_files(pid, "unlimited");
+        prlimit(pid, "--fsize=unlimited:");
     }
     Ok(())
 }
 
 /// False where there is no such process, or no such program.
-fn limit_files(pid: Pid, bytes: &str) -> bool {
+pub fn prlimit(pid: Pid, limit: &str) -> bool {
     let mut prlimit = Command::new("prlimit");
-    prlimit.args(["--pid", &pid.to_string(), &format!("--fsize={bytes}:")]);
+    prlimit.args(["--pid", &pid.to_string(), limit]);
     prlimit.stdout(Stdio::null()).stderr(Stdio::null());
     prlimit.status().is_ok_and(|status| status.success())
 }
@@ -240,10 +271,10 @@ fn limit_files(pid: Pid, bytes: &str) -> bool {
 /// Delivers one message many times at once, to all handlers, some of a handler's under one invocation.
 async fn duplicate(site: &Site, dice: &mut Dice) {
     let chunks = site.chunks();
-    let known: Vec<_> = chunks.iter().collect();
-    let (&(job, index), urls) = dice.pick(&known);
-    let message = if job == INLINE { of_inline(index, urls) } else { wake_up(job, index) };
-    let body = envelope(&message.to_string());
+    let known: Vec<_> = chunks.keys().collect();
+    let &(job, index) = dice.pick(&known);
+    let sent = site.sent((job, index)).unwrap_or_else(|| wake_up(job, index).to_string());
+    let body = envelope(&sent);
     let (n, round) = (20 + dice.below(30), site.number());
     let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
     let handlers: Vec<_> = machines(site, dice).filter_map(Machine::handler).collect();

@@ -1,4 +1,4 @@
-//! The work of a round: five jobs of small chunks, good pictures and bad URLs among them.
+//! The work of a round: jobs of small chunks, good pictures and bad URLs among them.
 
 use crate::watch::Canary;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ pub const BIG: i64 = 3;
 pub const CANCELLED: i64 = 4;
 /// Of hosts that nobody knows: each chunk fails for good.
 pub const FAILING: i64 = 5;
+/// Made of messages that arrive between commands.
+pub const MIXED: i64 = 6;
 
 pub const CHUNK_SIZE: usize = 4;
 const BIG_PICTURES: usize = 6;
@@ -36,12 +38,12 @@ pub fn listed(rig: &Rig, canary: &Canary) -> [(i64, Vec<String>); 3] {
 
 /// The chunks that arrive as messages.
 pub fn inline(rig: &Rig, canary: &Canary) -> Chunks {
-    by_chunk(INLINE, &urls(rig, canary, INLINE, 8))
+    by_chunk(INLINE, &urls(rig, canary, INLINE, 8), CHUNK_SIZE)
 }
 
 /// A list, cut into chunks.
-pub fn by_chunk(job: i64, urls: &[String]) -> Chunks {
-    let chunks = urls.chunks(CHUNK_SIZE).map(<[String]>::to_vec);
+pub fn by_chunk(job: i64, urls: &[String], size: usize) -> Chunks {
+    let chunks = urls.chunks(size).map(<[String]>::to_vec);
     (0..).zip(chunks).map(|(index, urls)| ((job, index), urls)).collect()
 }
 

@@ -14,7 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use support::{rig::Rig, world::World};
+use support::{proxy::Calls, rig::Rig, world::Lane};
 use tokio::sync::{Mutex as Turn, MutexGuard as Held};
 
 /// MB of temp space that a handler is told it has; it uses 80 %.
@@ -25,7 +25,20 @@ const TIME_SCALE: f64 = 60.0;
 const SOON: Duration = Duration::from_secs(30);
 
 /// The password in the database URL where the server asks for none.
-const PASSWORD: &str = "CANARYPASSWORD41d9";
+pub const PASSWORD: &str = "CANARYPASSWORD41d9";
+
+/// What a machine is made of.
+pub struct Parts<'a> {
+    /// The limit that its handler announces, which no other one does.
+    pub limit: u32,
+    /// Its database, under a role of its own.
+    pub database_url: &'a str,
+    pub role: String,
+    /// Seconds that its clock is off.
+    pub clock: Option<i32>,
+    /// Where telemetry goes.
+    pub telemetry: &'a str,
+}
 
 pub struct Machine {
     options: HostOptions,
@@ -33,19 +46,25 @@ pub struct Machine {
     hosts: Mutex<Vec<HostProcess>>,
     /// Held by a fault that wants the process for itself.
     turn: Turn<()>,
+    /// What its handler is in the database.
+    pub role: String,
+    // After the processes: they end before what they use.
+    pub lane: Lane,
 }
 
 impl Machine {
-    /// Starts a host whose handler announces this limit; returns before the handler answers.
-    pub fn start(world: &World, limit: u32, telemetry: &str) -> Self {
-        let root = app(&world.rig, limit);
+    /// Starts a host with its handler; returns before the handler answers.
+    pub async fn start(rig: &Rig, calls: &Calls, parts: Parts<'_>) -> Self {
+        let lane = Lane::start(parts.database_url, &rig.storage, calls).await;
+        let root = app(rig, parts.limit, parts.clock);
         let status_dir = Some(root.join("status"));
         let mut options =
             HostOptions { time_scale: TIME_SCALE, status_dir, ..HostOptions::new(&root) };
-        for (name, value) in environment(world, limit, telemetry) {
+        for (name, value) in environment(rig, &lane, &parts) {
             options = options.env(name, value);
         }
-        let machine = Self { options, hosts: Mutex::default(), turn: Turn::default() };
+        let (hosts, turn) = Default::default();
+        let machine = Self { options, hosts, turn, role: parts.role, lane };
         machine.start_host();
         machine
     }
@@ -88,6 +107,12 @@ impl Machine {
         self.turn.try_lock().ok()
     }
 
+    /// Processes of its hosts that were not killed by us.
+    pub fn host(&self) -> Option<Pid> {
+        let hosts = self.hosts();
+        hosts.last().map(|host| Pid::from_raw(host.pid().cast_signed()))
+    }
+
     /// All that its hosts and handlers wrote.
     pub fn lines(&self) -> Vec<String> {
         self.hosts().iter().flat_map(HostProcess::lines).collect()
@@ -103,17 +128,17 @@ impl Machine {
     }
 }
 
-fn environment(world: &World, limit: u32, telemetry: &str) -> Vec<(String, String)> {
-    let mut variables: Vec<(String, String)> = world.rig.environment().into_iter().collect();
-    for (name, value) in &world.behind {
+fn environment(rig: &Rig, lane: &Lane, parts: &Parts<'_>) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = rig.environment().into_iter().collect();
+    for (name, value) in &lane.behind {
         variables.push(((*name).to_owned(), value.clone()));
     }
     for (name, value) in [
-        ("AzureWebJobsStorage", world.rig.storage.as_str()),
-        ("PIXCRAWLER_FLEET_MAX_CHUNKS", &limit.to_string()),
+        ("AzureWebJobsStorage", rig.storage.as_str()),
+        ("PIXCRAWLER_FLEET_MAX_CHUNKS", &parts.limit.to_string()),
         ("PIXCRAWLER_MAX_BUFFER_MB", "16"),
         ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", &TEMP_MB.to_string()),
-        ("APPLICATIONINSIGHTS_CONNECTION_STRING", telemetry),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", parts.telemetry),
         ("RUST_LOG", "info,chunk_handler=debug"),
     ] {
         variables.push((name.to_owned(), value.to_owned()));
@@ -123,10 +148,18 @@ fn environment(world: &World, limit: u32, telemetry: &str) -> Vec<(String, Strin
 
 /// An app root with our functions, with shorter waits, and with a handler that meets a limit on file
 /// sizes as it meets a full disk: with an error instead of a signal.
-fn app(rig: &Rig, n: u32) -> PathBuf {
+fn app(rig: &Rig, n: u32, clock: Option<i32>) -> PathBuf {
     let root = rig.temp.path().join(format!("machine_{n}"));
     let handler = rig.temp.path().join(format!("handler_{n}"));
-    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}'\n", support::programs::handler());
+    let clock = clock.zip(clock_faker()).map(|(seconds, faker)| {
+        // The clock that counts how long something took is right on every machine.
+        format!(
+            "FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME={seconds:+}s LD_PRELOAD='{}' ",
+            faker.display()
+        )
+    });
+    let (clock, program) = (clock.unwrap_or_default(), support::programs::handler());
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\n{clock}exec '{program}'\n");
     fs::write(&handler, script).unwrap();
     fs::set_permissions(&handler, Permissions::from_mode(0o755)).unwrap();
     stage(&root, &handler).unwrap();
@@ -138,6 +171,13 @@ fn app(rig: &Rig, n: u32) -> PathBuf {
     let timer = root.join("health_check/function.json");
     edit(&timer, |function| function["bindings"][0]["schedule"] = json!("*/10 * * * * *"));
     root
+}
+
+/// What gives a process a clock of its own, where this machine has it (Debian: `apt-get install
+/// libfaketime`).
+pub fn clock_faker() -> Option<PathBuf> {
+    let name = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    Some(PathBuf::from(name)).filter(|faker| faker.is_file())
 }
 
 fn edit(path: &Path, change: impl Fn(&mut Value)) {
@@ -155,6 +195,13 @@ pub async fn rig_with_password() -> Rig {
     rig
 }
 
+/// The same database for another role.
+pub fn as_role(url: &str, role: &str) -> String {
+    let (scheme, rest) = url.split_once("//").unwrap();
+    let (_, place) = rest.split_once('@').unwrap();
+    format!("{scheme}//{role}:{PASSWORD}@{place}")
+}
+
 fn password(url: &str) -> Option<&str> {
     let (_, user) = url.split_once('@')?.0.rsplit_once('/')?;
     user.split_once(':').map(|(_, password)| password)
@@ -164,5 +211,5 @@ fn password(url: &str) -> Option<&str> {
 pub fn secrets(rig: &Rig) -> Vec<String> {
     let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
     let password = password(&rig.database_url).unwrap();
-    [key, password, TOKEN, "sig="].map(str::to_owned).to_vec()
+    [key, password, PASSWORD, TOKEN, "sig="].map(str::to_owned).to_vec()
 }

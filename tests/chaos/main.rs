@@ -16,15 +16,24 @@
     reason = "test code"
 )]
 
+mod birth;
+mod blame;
+mod blobs;
 mod check;
+mod environment;
 mod fault;
 mod jobs;
 mod machine;
+mod orders;
 mod plan;
 mod red;
 mod report;
+mod restore;
+mod rights;
 mod round;
+mod rows;
 mod site;
+mod submit;
 mod watch;
 
 use anyhow::Result;
@@ -65,6 +74,8 @@ fn trials() -> Vec<Trial> {
         trial("a_fixed_seed_keeps_every_invariant", || one_round(1)),
         trial("a_fresh_seed_keeps_every_invariant", || one_round(fresh())),
         trial("the_checks_of_rows_turn_red", || block_on(red::rows()).map_err(Failed::from)),
+        trial("the_checks_of_blame_turn_red", || block_on(red::blame()).map_err(Failed::from)),
+        trial("the_checks_of_bytes_turn_red", || block_on(red::bytes()).map_err(Failed::from)),
         trial("the_checks_of_processes_turn_red", || {
             block_on(red::processes()).map_err(Failed::from)
         }),

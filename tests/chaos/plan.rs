@@ -34,6 +34,12 @@ impl Dice {
         Duration::from_millis((least + self.below(most - least)) as u64)
     }
 
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
     /// A generator of its own, so that what one fault draws does not change the next.
     fn split(&mut self) -> Self {
         Self(self.roll())
@@ -83,6 +89,40 @@ pub enum Fault {
     Pause,
     /// A message that nobody can read.
     Undecodable,
+    /// SIGSTOP for less than what a lease is trusted for, then SIGCONT.
+    Nap,
+    /// kill -9 of a host in the moment that it has started its handler.
+    Birth,
+    /// A process may open no more files.
+    Descriptors,
+    /// A role loses a right, and gets it back.
+    Revoke,
+    /// Storage refuses its role, or does not know its containers.
+    Forbid,
+    /// Storage knows the key no more, until the new one is set.
+    Rotate,
+    /// The server takes no writes, as one that was demoted.
+    ReadOnly,
+    /// Somebody's lease is on a blob.
+    Lease,
+    /// A blob must not be changed, by law.
+    Hold,
+    /// The server is put back to an earlier point.
+    Restore,
+    /// A slot or a chunk is deleted by hand.
+    DeleteRow,
+    /// Blobs of a completed chunk are gone, as after an account's failover.
+    LoseBlobs,
+    /// Two submissions of one file at once.
+    SubmitTwice,
+    /// Commands in any order, between the messages of a job.
+    Commands,
+    /// The schema asks for a newer handler.
+    NewerSchema,
+    /// A process of the round works through a session pooler.
+    Pooler,
+    /// The clock of a process is half a minute off.
+    Clock,
 }
 
 /// How often each kind is in the deck. All of them leave the fleet some time to work.
@@ -109,7 +149,33 @@ const DECK: [(Fault, usize); 20] = [
     (Fault::Undecodable, 3),
 ];
 
+/// What people, platforms and restores do: a deck has some of them, others in each.
+const RARE: [Fault; 15] = [
+    Fault::Nap,
+    Fault::Birth,
+    Fault::Descriptors,
+    Fault::Revoke,
+    Fault::Forbid,
+    Fault::Rotate,
+    Fault::ReadOnly,
+    Fault::Lease,
+    Fault::Hold,
+    Fault::Restore,
+    Fault::DeleteRow,
+    Fault::LoseBlobs,
+    Fault::SubmitTwice,
+    Fault::Commands,
+    Fault::NewerSchema,
+];
+const RARE_IN_A_DECK: usize = 8;
+
 impl Fault {
+    /// Every kind, in the order of reports.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let common = DECK.iter().map(|(fault, _)| *fault);
+        common.chain(RARE).chain([Self::Pooler, Self::Clock])
+    }
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -133,6 +199,23 @@ impl Fault {
             Self::Cancel => "job_cancelled",
             Self::Pause => "intake_paused",
             Self::Undecodable => "message_undecodable",
+            Self::Nap => "handler_paused",
+            Self::Birth => "host_killed_at_birth",
+            Self::Descriptors => "no_descriptors",
+            Self::Revoke => "right_revoked",
+            Self::Forbid => "storage_forbidden",
+            Self::Rotate => "key_rotated",
+            Self::ReadOnly => "server_read_only",
+            Self::Lease => "blob_leased",
+            Self::Hold => "blob_held",
+            Self::Restore => "database_restored",
+            Self::DeleteRow => "row_deleted",
+            Self::LoseBlobs => "blobs_lost",
+            Self::SubmitTwice => "submitted_twice",
+            Self::Commands => "commands_shuffled",
+            Self::NewerSchema => "schema_newer",
+            Self::Pooler => "pooler_in_front",
+            Self::Clock => "clock_off",
         }
     }
 }
@@ -161,7 +244,7 @@ impl Plan {
 
     /// Faults in one deck.
     pub fn len() -> usize {
-        DECK.iter().map(|(_, n)| n).sum()
+        DECK.iter().map(|(_, n)| n).sum::<usize>() + RARE_IN_A_DECK
     }
 
     /// A generator of its own, for what is no fault.
@@ -175,10 +258,11 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Step> {
         if self.deck.is_empty() {
+            let mut rare = RARE.to_vec();
+            self.dice.shuffle(&mut rare);
             self.deck = DECK.iter().flat_map(|(fault, n)| vec![*fault; *n]).collect();
-            for last in (1..self.deck.len()).rev() {
-                self.deck.swap(last, self.dice.below(last + 1));
-            }
+            self.deck.extend(&rare[..RARE_IN_A_DECK]);
+            self.dice.shuffle(&mut self.deck);
         }
         let fault = self.deck.pop()?;
         Some(Step { after: self.dice.millis(100, 600), fault, dice: self.dice.split() })

@@ -1,7 +1,7 @@
 //! What the checks say when something is wrong: planted violations, each of which must be named.
 
 use crate::{
-    check,
+    blame, check,
     jobs::{self, INLINE},
     plan::Plan,
     watch::{self, Above, Canary, Owners},
@@ -10,7 +10,10 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Failed;
 use nix::unistd::Pid;
 use std::{collections::BTreeSet, fs, net::TcpStream, time::Duration};
-use support::rig::Rig;
+use support::{
+    invariants,
+    rig::{DATASETS, Handler, Rig},
+};
 
 fn names(found: &[String], id: &str) -> Result<()> {
     ensure!(found.iter().any(|text| text.starts_with(id)), "{id} is not named in {found:?}");
@@ -25,18 +28,14 @@ fn is_clean(found: &[String]) -> Result<()> {
 /// I1 I8 I9 M3: a chunk that is lost, one that failed, a dataset that says something else, a message
 /// without a record, failures that telemetry miscounts.
 pub async fn rows() -> Result<()> {
-    let rig = Rig::new().await;
-    rig.submit(1, &rig.pictures(2), 2);
-    let chunks = jobs::by_chunk(1, &rig.pictures(2));
-    let handler = rig.handler_with(&[]).await;
-    handler.deliver("one", &support::rig::wake_up(1, 0)).await;
-    rig.until("select bool_and(status = 'completed') from chunk_handler.job_progress").await;
+    let (rig, handler) = done().await;
+    let chunks = jobs::by_chunk(1, &rig.pictures(2), 2);
     handler.post("/process_chunk", "two", support::rig::envelope("not JSON")).await;
-    is_clean(&check::lost(&rig, &chunks).await)?;
+    is_clean(&check::lost_for_good(&rig, &chunks).await)?;
     is_clean(&check::failed(&rig).await)?;
     is_clean(&check::datasets(&rig).await)?;
     is_clean(&check::unrecorded(&rig, &["not JSON".to_owned()]).await)?;
-    names(&check::lost(&rig, &[((INLINE, 0), Vec::new())].into()).await, "I1:")?;
+    names(&check::lost_for_good(&rig, &[((INLINE, 0), Vec::new())].into()).await, "I1:")?;
     names(&check::unrecorded(&rig, &["another".to_owned()]).await, "I9:")?;
     rig.execute("update chunk_handler.chunk set shard_samples = 7").await;
     names(&check::datasets(&rig).await, "I8:")?;
@@ -50,6 +49,63 @@ pub async fn rows() -> Result<()> {
     is_clean(&check::miscounted(6.0, 7.0, 1.0))?;
     names(&check::miscounted(6.0, 7.0, 0.0), "M3:")?;
     names(&check::miscounted(6.0, 5.0, 1.0), "M3:")
+}
+
+/// A job of one chunk that is completed.
+async fn done() -> (Rig, Handler) {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(2), 2);
+    let handler = rig.handler_with(&[]).await;
+    handler.deliver("one", &support::rig::wake_up(1, 0)).await;
+    rig.until("select bool_and(status = 'completed') from chunk_handler.job_progress").await;
+    (rig, handler)
+}
+
+/// I13: a claim that was charged, a chunk that is claimed again and again, a good message that was
+/// recorded.
+pub async fn blame() -> Result<()> {
+    let (rig, handler) = done().await;
+    handler.post("/process_chunk", "two", support::rig::envelope("not JSON")).await;
+    let bad = ["not JSON".to_owned()];
+    is_clean(&blame::charged(&rig).await)?;
+    is_clean(&blame::hot(&rig).await)?;
+    is_clean(&blame::rejected(&rig, &bad, true).await)?;
+    names(&blame::rejected(&rig, &[], false).await, "I13:")?;
+    let again = "insert into chunk_handler.attempt
+            (job_id, chunk_index, fence, owner, invocation_id, finished_at, outcome, error_code)
+        select 1, 0, n, '', '', clock_timestamp(), 'released', 'storage_unreachable'
+        from generate_series(2, 50) n";
+    rig.execute(again).await;
+    names(&blame::hot(&rig).await, "I13:")?;
+    is_clean(&blame::charged(&rig).await)?;
+    rig.execute("update chunk_handler.attempt set outcome = 'retried' where fence = 50").await;
+    names(&blame::charged(&rig).await, "I13:")
+}
+
+/// The row names another claim, where rows name claims.
+const ANOTHER_CLAIM: &str = "do $$ begin
+    if exists (select from information_schema.columns where table_schema = 'chunk_handler'
+            and table_name = 'chunk' and column_name = 'shard_claim') then
+        update chunk_handler.chunk set shard_claim = 'another';
+    end if;
+end $$";
+
+/// I16: a row that names another claim, and bytes that nobody wrote.
+pub async fn bytes() -> Result<()> {
+    let (rig, _handler) = done().await;
+    is_clean(&invariants::violations(&rig).await)?;
+    rig.execute(ANOTHER_CLAIM).await;
+    let knows_claims = "select to_jsonb(c) ? 'shard_claim' from chunk_handler.chunk c";
+    if rig.value(knows_claims).await {
+        names(&invariants::violations(&rig).await, "I16:")?;
+    }
+    let shard = "job_1/chunks/chunk_00000.tar";
+    rig.blobs.delete(DATASETS, shard).await?;
+    rig.blobs.create(DATASETS, shard).await?;
+    let found = invariants::violations(&rig).await;
+    names(&found, "I2:")?;
+    ensure!(found.iter().any(|text| text.starts_with("I16: the bytes")), "{found:?}");
+    Ok(())
 }
 
 /// I4: a slot above the limit that is taken, not only kept.

@@ -10,19 +10,35 @@ pub struct Totals {
     seed: u64,
     rounds: u32,
     faults: BTreeMap<Fault, u64>,
+    left_out: BTreeMap<Fault, &'static str>,
     violations: Vec<String>,
     took: Duration,
+    /// The longest that work or a job took after the last fault of a round, in seconds.
+    went_on: f64,
+    ended: f64,
 }
 
 impl Totals {
     pub fn new(seed: u64) -> Self {
-        let (faults, violations) = Default::default();
-        Self { seed, rounds: 0, faults, violations, took: Duration::ZERO }
+        let (faults, left_out, violations) = Default::default();
+        let (took, went_on, ended) = Default::default();
+        Self { seed, rounds: 0, faults, left_out, violations, took, went_on, ended }
     }
 
     /// Adds a round and says how it was.
     pub fn add(&mut self, outcome: &Outcome) {
-        let Outcome { round, faults, violations, claims, took, settled } = outcome;
+        let Outcome {
+            round,
+            faults,
+            violations,
+            claims,
+            deadlocks,
+            went_on,
+            ended,
+            took,
+            settled,
+            ..
+        } = outcome;
         let n: u64 = faults.values().sum();
         eprintln!(
             "round {round:3}: {n:3} faults, {} violations, {:3.0} s, at rest {:3.0} s after the last fault",
@@ -31,10 +47,16 @@ impl Totals {
             settled.as_secs_f64()
         );
         let claims: Vec<_> = claims.iter().map(|(outcome, n)| format!("{n} {outcome}")).collect();
-        eprintln!("  claims: {}", claims.join(", "));
+        eprintln!("  claims: {}; {deadlocks} deadlocks", claims.join(", "));
+        let jobs: Vec<_> = ended.iter().map(|(job, after)| format!("{job} {after:.1} s")).collect();
+        let next = went_on.map_or("none".to_owned(), |after| format!("{after:.1} s"));
+        eprintln!("  after the last fault: next claim {next}, jobs ended: {}", jobs.join(", "));
         for violation in violations {
             eprintln!("  {violation}");
         }
+        self.left_out.extend(&outcome.left_out);
+        self.went_on = went_on.unwrap_or_default().max(self.went_on);
+        self.ended = ended.iter().map(|(_, after)| *after).fold(self.ended, f64::max);
         println!("{}", line(self.seed, &json!({"round": round}), faults, violations));
         self.rounds += 1;
         self.took += *took;
@@ -46,20 +68,27 @@ impl Totals {
 
     /// The table and the last line; whether nothing was violated.
     pub fn finish(&self) -> bool {
-        eprintln!("\n{:20} {:>6}", "fault", "n");
-        for (fault, n) in &self.faults {
-            eprintln!("{:20} {n:6}", fault.name());
+        eprintln!("\n{:22} {:>6}", "fault", "done");
+        for fault in Fault::all() {
+            let n = self.faults.get(&fault).copied().unwrap_or_default();
+            let why = self.left_out.get(&fault).map(|why| format!("  not run: {why}"));
+            eprintln!("{:22} {n:6}{}", fault.name(), why.unwrap_or_default());
         }
         let n: u64 = self.faults.values().sum();
-        eprintln!("{:20} {n:6}\n", "all");
+        eprintln!("{:22} {n:6}\n", "all");
         eprintln!("{:10} {:>8} {:>10}", "invariant", "checked", "violations");
-        let ids = (1..=12).map(|n| format!("I{n}")).chain(["M3".to_owned()]);
+        let ids = (1..=13).map(|n| format!("I{n}"));
+        let ids = ids.chain(["I16", "H3", "M3"].map(str::to_owned));
         for id in ids {
             let is_of = |text: &&String| text.split(':').next() == Some(id.as_str());
             let violations = self.violations.iter().filter(is_of).count();
             eprintln!("{id:10} {:8} {violations:10}", self.rounds);
         }
-        eprintln!("\nseed {}, {} rounds in {:.0?}", self.seed, self.rounds, self.took);
+        eprintln!(
+            "\nafter the last fault of a round: the next claim within {:.1} s, every job ended within {:.1} s",
+            self.went_on, self.ended
+        );
+        eprintln!("seed {}, {} rounds in {:.0?}", self.seed, self.rounds, self.took);
         println!(
             "{}",
             line(self.seed, &json!({"rounds": self.rounds}), &self.faults, &self.violations)

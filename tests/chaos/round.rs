@@ -1,9 +1,11 @@
 //! One round: a fleet at work, the faults of its plan, the way back, and the checks.
 
 use crate::{
-    check, fault,
-    jobs::BIG,
+    birth, check,
+    fault::{self, CHUNKS},
+    jobs::{BIG, MIXED},
     plan::{Fault, Plan},
+    rights,
     site::Site,
     watch,
 };
@@ -13,6 +15,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use support::env;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,9 @@ const BOUND: Duration = Duration::from_secs(150);
 const PATIENCE: Duration = Duration::from_secs(3);
 const LEFT_OUT: &str = "update chunk_handler.chunk set woken_at = woken_at - interval '50 seconds'
     where state = 'pending'";
+/// Between two looks at what is left to do.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS_TO_REPEAT: u32 = 20;
 const MACHINES: usize = 3;
 
 /// How a round ended.
@@ -34,9 +40,16 @@ const MACHINES: usize = 3;
 pub struct Outcome {
     pub round: u32,
     pub faults: BTreeMap<Fault, u64>,
+    pub left_out: BTreeMap<Fault, &'static str>,
     pub violations: Vec<String>,
     /// Claims by how they ended.
     pub claims: BTreeMap<String, i64>,
+    /// Since the server last started.
+    pub deadlocks: i64,
+    /// Seconds from the end of the last fault to the next claim, and to the end of each job that was
+    /// open then.
+    pub went_on: Option<f64>,
+    pub ended: Vec<(i64, f64)>,
     /// The whole round, and what of it the fleet took to come to rest.
     pub took: Duration,
     pub settled: Duration,
@@ -47,32 +60,78 @@ pub async fn run(seed: u64, round: u32) -> Result<Outcome> {
     let began = Instant::now();
     let mut plan = Plan::new(seed, round);
     let limit = 4 + plan.dice().below(3) as u32;
-    let site = Site::start(MACHINES, limit).await?;
+    let site = Site::start(MACHINES, limit, plan.dice()).await?;
     let stop = CancellationToken::new();
     let mut watchers = JoinSet::new();
     watchers.spawn(watch::slots(Arc::clone(&site), stop.clone()));
     watchers.spawn(watch::processes(Arc::clone(&site), stop.clone()));
     suffer(&site, plan).await?;
-    site.heal();
-    let since = Instant::now();
+    site.heal().await?;
+    let (since, mended_at) = (Instant::now(), mended_at(&site).await?);
     let stuck = settle(&site).await?;
     let settled = since.elapsed();
     stop.cancel();
     let mut violations: Vec<String> = watchers.join_all().await.into_iter().flatten().collect();
+    violations.extend(site.violations());
+    violations.extend(birth::left(&site).await);
     match stuck {
         // What is still under way would turn every check red.
         Some(stuck) => violations.push(stuck),
         None => violations.extend(check::violations(&site).await),
     }
     let faults = site.tally.faults();
+    let left_out = site.tally.left_out();
     let claims = claims(&site).await?;
+    let (went_on, ended) = (went_on(&site, &mended_at).await?, ended(&site, &mended_at).await?);
     keep_logs(&site, seed, round, &violations);
-    Ok(Outcome { round, faults, violations, claims, took: began.elapsed(), settled })
+    let deadlocks = site.look(DEADLOCKS).await?;
+    clear(site).await?;
+    let took = began.elapsed();
+    Ok(Outcome {
+        round,
+        faults,
+        left_out,
+        violations,
+        claims,
+        deadlocks,
+        went_on,
+        ended,
+        took,
+        settled,
+    })
+}
+
+const DEADLOCKS: &str = "select deadlocks from pg_stat_database where datname = current_database()";
+
+/// Ends the fleet and removes its database: a copy of the server's data must stay small.
+async fn clear(site: Arc<Site>) -> Result<()> {
+    let database = rights::database(&site.pool).await?;
+    drop(site);
+    env::postgres().await?.drop_database(&database).await
+}
+
+/// The time of the database, as it writes it.
+async fn mended_at(site: &Site) -> Result<String> {
+    site.look("select clock_timestamp()::text").await
+}
+
+/// Seconds until a chunk was claimed; none when there was nothing to claim.
+async fn went_on(site: &Site, mended_at: &str) -> Result<Option<f64>> {
+    let sql = "select extract(epoch from min(claimed_at) - $1::timestamptz)::double precision
+        from chunk_handler.attempt where claimed_at > $1::timestamptz";
+    Ok(sqlx::query_scalar(sql).bind(mended_at).fetch_one(&site.pool).await?)
+}
+
+/// The jobs that ended since, and after how many seconds.
+async fn ended(site: &Site, mended_at: &str) -> Result<Vec<(i64, f64)>> {
+    let sql = "select job_id, extract(epoch from ended_at - $1::timestamptz)::double precision
+        from chunk_handler.job where ended_at > $1::timestamptz order by ended_at";
+    Ok(sqlx::query_as(sql).bind(mended_at).fetch_all(&site.pool).await?)
 }
 
 /// Deals the faults of the plan, and waits until each is over.
 async fn suffer(site: &Arc<Site>, mut plan: Plan) -> Result<()> {
-    site.world.rig.origin.set_delay(Duration::from_millis(900));
+    site.rig.origin.set_delay(Duration::from_millis(900));
     site.set_traps();
     let (began, mut faults, mut dice) = (Instant::now(), JoinSet::new(), plan.dice());
     let arrives_at = dice.below(Plan::len() / 2);
@@ -96,10 +155,9 @@ async fn suffer(site: &Arc<Site>, mut plan: Plan) -> Result<()> {
 
 /// A job that nobody submitted: its messages are all there is of it.
 async fn send_inline(site: &Site) -> Result<()> {
-    let chunks = crate::jobs::inline(&site.world.rig, &site.canary);
-    site.expect(chunks.clone());
-    for ((_, index), urls) in &chunks {
-        site.queues[0].put(&fault::of_inline(*index, urls).to_string()).await?;
+    for (id, urls) in crate::jobs::inline(&site.rig, &site.canary) {
+        site.send(CHUNKS, id, fault::of_inline(id.1, &urls).to_string()).await?;
+        site.expect([(id, urls)].into());
     }
     Ok(())
 }
@@ -110,27 +168,57 @@ async fn settle(site: &Site) -> Result<Option<String>> {
     // Nobody knows the job when none of its messages was sent.
     let mut is_closed = !site.chunks().keys().any(|(job, _)| *job == BIG);
     let mut is_left_out = false;
-    loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    if site.forgot() > 0 {
+        site.repeat(&recorded(site).await?).await;
+    }
+    for look in 0.. {
+        tokio::time::sleep(LOOK).await;
         let is_paused = "select paused_until is not null from chunk_handler.capacity";
         if site.look(is_paused).await? {
             site.chunkctl(&["control", "resume"]);
         }
-        if !is_closed && check::lost(&site.world.rig, &site.chunks()).await.is_empty() {
+        let lost = check::lost(&site.rig, &site.chunks()).await;
+        if look % LOOKS_TO_REPEAT == 0 {
+            send_again(site, &lost).await?;
+        }
+        if !is_closed && !lost.iter().any(|(job, _)| *job == BIG) {
             // Not before all its messages arrived: a closed job takes no more.
             is_closed =
                 site.chunkctl(&["control", "close", "--job-id", &BIG.to_string()]).code == Some(0);
         }
         if is_closed && is_at_rest(site).await? {
-            return Ok(None);
+            break;
         }
         if began.elapsed() > PATIENCE && !std::mem::replace(&mut is_left_out, true) {
-            site.world.rig.execute(LEFT_OUT).await;
+            site.rig.execute(LEFT_OUT).await;
         }
         if began.elapsed() > BOUND {
             return Ok(Some(describe(site).await?));
         }
     }
+    Ok(None)
+}
+
+async fn recorded(site: &Site) -> Result<Vec<String>> {
+    let sql = "select body from chunk_handler.rejected_message";
+    Ok(sqlx::query_scalar(sql).fetch_all(&site.pool).await?)
+}
+
+/// What senders do whose rows are gone, or whose messages came after the end of a job that was opened
+/// again.
+async fn send_again(site: &Site, lost: &[(i64, i32)]) -> Result<()> {
+    // None: nobody knows the job.
+    let has_ended = "select ended_at is not null from chunk_handler.job where job_id = $1";
+    let has_ended: Option<bool> =
+        sqlx::query_scalar(has_ended).bind(MIXED).fetch_optional(&site.pool).await?;
+    let has_forgotten = site.forgot() > 0;
+    let must_come = |(job, _): &(i64, i32)| match has_ended {
+        Some(has_ended) if *job == MIXED => !has_ended,
+        _ => has_forgotten,
+    };
+    let lost: Vec<_> = lost.iter().copied().filter(must_come).collect();
+    site.send_again(&lost).await;
+    Ok(())
 }
 
 async fn is_at_rest(site: &Site) -> Result<bool> {
@@ -147,7 +235,7 @@ async fn describe(site: &Site) -> Result<String> {
         from chunk_handler.chunk where state in ('pending', 'processing')";
     let jobs = "select coalesce(string_agg(format('job %s', job_id), '; '), '')
         from chunk_handler.job where ended_at is null";
-    let lost = check::lost(&site.world.rig, &site.chunks()).await;
+    let lost = check::lost(&site.rig, &site.chunks()).await;
     let queued = site.queued().await?;
     let (chunks, jobs): (String, String) = (site.look(chunks).await?, site.look(jobs).await?);
     Ok(format!(

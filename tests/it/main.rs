@@ -98,9 +98,14 @@ mod fleet {
     mod two_hosts;
 }
 
-/// Jobs that are cancelled, tried again and closed, and what is kept of them.
+/// Jobs that are cancelled, tried again and closed, how they end, and what is kept of them.
 mod jobs {
+    mod again;
     mod control;
+    mod documents;
+    mod ending;
+    mod touched;
+    mod forgets;
     mod keep;
 }
 
@@ -118,4 +123,5 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod submit;
 }

@@ -15,20 +15,31 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The most that a compressed file may unpack to, in MiB: some ten million URLs.
 const MOST_UNPACKED_MB: u64 = 1024;
 
-/// The URLs of a file, each with what belongs to it. The suffix of its name, but for `.gz`, says how
-/// it is written.
-pub(crate) fn read_items(file_name: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
+/// How a file is written: what the suffix of its name, but for `.gz`, says.
+pub(crate) fn format_of(file_name: &str) -> &'static str {
     let name = file_name.to_ascii_lowercase();
-    let bytes = unpacked(bytes, MOST_UNPACKED_MB)?;
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let items = match name.rsplit('.').next() {
-        Some("csv") => table_items(&bytes, b',')?,
-        Some("tsv") => table_items(&bytes, b'\t')?,
-        Some("parquet") => {
+    match name.rsplit('.').next() {
+        Some("csv") => "csv",
+        Some("tsv") => "tsv",
+        Some("parquet") => "parquet",
+        _ if ListFormat::of(name) == ListFormat::JsonLines => "jsonl",
+        _ => "text",
+    }
+}
+
+/// The URLs of a file, each with what belongs to it.
+pub(crate) fn read_items(format: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
+    let bytes = unpacked(bytes, MOST_UNPACKED_MB)?;
+    let items = match format {
+        "csv" => table_items(&bytes, b',')?,
+        "tsv" => table_items(&bytes, b'\t')?,
+        "parquet" => {
             let problem = "Parquet is not read; export the table as .csv or .jsonl";
             return Err(Error(problem.into()));
         }
-        _ => ListFormat::of(name).parse(&bytes),
+        "jsonl" => ListFormat::JsonLines.parse(&bytes),
+        _ => ListFormat::Text.parse(&bytes),
     };
     if items.is_empty() {
         return Err(Error("the file has no URL".into()));
@@ -98,11 +109,11 @@ mod tests {
     use std::io::Write as _;
 
     fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
-        read_items(name, bytes.as_ref()).unwrap()
+        read_items(format_of(name), bytes.as_ref()).unwrap()
     }
 
     fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
-        read_items(name, bytes.as_ref()).unwrap_err().to_string()
+        read_items(format_of(name), bytes.as_ref()).unwrap_err().to_string()
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod submit;
 
 use anyhow::{Context as _, bail};
 use chunk_handler::{
+    chunk::ChunkId,
     jobs::{Applied, Command},
     settings::{Program, Settings},
     state::{Database, LeaseTerms},
@@ -22,8 +23,10 @@ use std::{
     io::{Read as _, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 use submit::JobRequest;
+use tokio::time::timeout;
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -146,6 +149,9 @@ enum Control {
         /// Only this chunk.
         #[arg(long)]
         chunk_index: Option<i32>,
+        /// Although it completed: its shard is damaged or gone, or what it dropped duplicates for.
+        #[arg(long, requires = "chunk_index")]
+        again: bool,
     },
 }
 
@@ -158,6 +164,11 @@ struct Session {
 }
 
 const USAGE: u8 = 2;
+/// How long a submit waits for the schema, which is up to date but for the first one.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(20);
+const MIGRATION_STUCK: &str = "the schema was not brought up to date within 20 s, and nothing was \
+    submitted: somebody else migrates, or holds a lock on its tables; run `chunkctl migrate`, \
+    which waits as long as it takes, then submit again";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -228,7 +239,8 @@ impl Session {
             },
         };
         // Idempotent, and a first submit may come before the first handler.
-        self.database.migrate().await?;
+        let migrate = timeout(MIGRATION_PATIENCE, self.database.migrate());
+        migrate.await.context(MIGRATION_STUCK)??;
         self.storage.create_containers_and_queues().await?;
         let job = submit::submit(&self.database, &self.storage, request).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };
@@ -258,7 +270,10 @@ impl Session {
             Control::Sweep => Command::Sweep,
             Control::Cancel { job_id } => Command::Cancel { job_id },
             Control::Close { job_id } => Command::Close { job_id },
-            Control::Retry { job_id, chunk_index } => Command::Retry { job_id, chunk_index },
+            Control::Retry { job_id, chunk_index: Some(chunk_index), again: true } => {
+                Command::RunAgain { id: ChunkId { job_id, chunk_index } }
+            }
+            Control::Retry { job_id, chunk_index, .. } => Command::Retry { job_id, chunk_index },
         };
         let applied = command.apply(&self.database, &self.storage).await?;
         let summary = applied.to_string();
@@ -268,6 +283,9 @@ impl Session {
         }
         if matches!(applied, Applied::NotReopened { .. }) {
             bail!("nothing was changed; put the blob back, or submit the list under a new number");
+        }
+        if matches!(applied, Applied::NotOver { .. }) {
+            bail!("nothing was changed; `chunkctl status` shows what is known");
         }
         Ok(ExitCode::SUCCESS)
     }

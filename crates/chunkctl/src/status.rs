@@ -3,8 +3,11 @@
 use super::{Session, out};
 use anyhow::bail;
 use chunk_handler::{
-    chunk::ErrorCode,
-    state::{self, Capacity, ChunkStatus, JobProgress, LiveProcess, until_answered},
+    chunk::{ChunkId, ErrorCode},
+    jobs::again_command,
+    state::{
+        self, Capacity, ChunkStatus, JobProgress, LiveProcess, LostDuplicates, until_answered,
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -15,8 +18,10 @@ use std::{
 };
 
 const PERIOD: Duration = Duration::from_millis(500);
-/// Failed chunks that are shown.
+/// Failed chunks that are shown, and of the others that want a command.
 const SHOWN_FAILURES: i64 = 10;
+/// Missing chunks that are shown.
+const SHOWN_MISSING: i64 = 5;
 
 impl Session {
     pub(super) async fn status(
@@ -60,9 +65,18 @@ impl Session {
         }
         for job in &jobs {
             out(format_args!("{}", job_line(job)));
+            if is_waiting(job) {
+                let missing = self.database.missing_chunks(job.job_id, SHOWN_MISSING).await?;
+                out(format_args!("{}", missing_line(job, &missing)));
+            }
         }
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
+        }
+        for job in &jobs {
+            for chunk in self.database.lost_duplicates(job.job_id, SHOWN_FAILURES).await? {
+                out(format_args!("{}", lost_line(job.job_id, chunk)));
+            }
         }
         Ok(())
     }
@@ -143,8 +157,9 @@ struct Speed {
 impl Speed {
     #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "shown with one digit")]
     fn text(&self, job: &JobProgress) -> String {
+        let waits = if is_waiting(job) { ", waits for chunks that nobody sent" } else { "" };
         format!(
-            "{}, {} running, {} images ({} valid), {:.1} images/s, {:.1} MB/s",
+            "{}{waits}, {} running, {} images ({} valid), {:.1} images/s, {:.1} MB/s",
             job.status,
             job.active_chunks,
             job.images_total,
@@ -191,6 +206,23 @@ fn job_line(job: &JobProgress) -> String {
     )
 }
 
+/// Nothing of it is left to be done but what nobody sent.
+fn is_waiting(job: &JobProgress) -> bool {
+    job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0
+}
+
+fn missing_line(job: &JobProgress, first: &[i32]) -> String {
+    let JobProgress { job_id, missing_chunks, .. } = job;
+    let mut indexes = first.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    if usize::try_from(*missing_chunks).is_ok_and(|n| n > first.len()) {
+        indexes += ", ...";
+    }
+    format!(
+        "  waits for {missing_chunks} chunks that nobody sent: {indexes}\n    send them, or end the \
+         job without them: `chunkctl control close --job-id {job_id}`"
+    )
+}
+
 fn failure_line(chunk: &ChunkStatus) -> String {
     let code = chunk.error_code.as_deref().unwrap_or("unknown");
     let advice = ErrorCode::parse(code).map_or("see the message, then `retry`", ErrorCode::advice);
@@ -200,6 +232,13 @@ fn failure_line(chunk: &ChunkStatus) -> String {
         "  chunk {}/{} failed: {code}: {message}\n    {advice}",
         chunk.job_id, chunk.chunk_index
     )
+}
+
+/// Pictures that nobody has any more, and what brings them back.
+fn lost_line(job_id: i64, LostDuplicates { chunk_index, n }: LostDuplicates) -> String {
+    let id = ChunkId { job_id, chunk_index };
+    let command = again_command(id);
+    format!("  chunk {id} dropped {n} duplicates of samples that are gone\n    `{command}`")
 }
 
 /// What runs a failed chunk again.
@@ -245,6 +284,7 @@ mod tests {
             progress: 50.0,
             created_at: datetime!(2026-11-26 10:00 UTC),
             updated_at: datetime!(2026-11-26 11:00 UTC),
+            missing_chunks: 0,
         }
     }
 
@@ -275,11 +315,14 @@ mod tests {
     /// What people read, to the letter: fleet, job, a failure with its advice.
     #[test]
     fn status_is_shown_in_lines() {
+        let waiting = JobProgress { missing_chunks: 7, ..job() };
         let lines = [
             capacity_line(&capacity()),
             job_line(&job()),
+            missing_line(&waiting, &[1, 4]),
             failure_line(&failed("source_missing")),
             failure_line(&failed("a_word_of_another_release")),
+            lost_line(7, LostDuplicates { chunk_index: 3, n: 2 }),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }

@@ -1,10 +1,10 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
-use crate::list::{self, read_items};
+use crate::list::{self, format_of, read_items};
 use chunk_handler::{
     chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Source, hex, job_folder},
     process::Error,
-    state::{self, Database, NewJob, Submitted},
+    state::{self, Database, NewJob, RegisteredJob, Submission},
     storage::Storage,
     wake::top_up,
 };
@@ -32,7 +32,7 @@ pub(crate) struct JobRequest {
     pub(crate) level: Level,
 }
 
-/// What a submit did.
+/// What a submit did: the numbers are those of the job as it is registered.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SubmittedJob {
     /// The job.
@@ -41,7 +41,7 @@ pub(crate) struct SubmittedJob {
     pub(crate) chunks: usize,
     /// How many URLs.
     pub(crate) images: usize,
-    /// False when the same file was submitted before: nothing changed.
+    /// False when the same was submitted before: nothing changed.
     pub(crate) is_new: bool,
 }
 
@@ -54,9 +54,12 @@ pub(crate) enum SubmitError {
     /// The file has more URLs than a job can have.
     #[error("the file has more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
-    /// The job is known with another file.
+    /// The job is known with another file, or is made of messages.
     #[error("job {0} is known with another source; choose another number, or submit the same file")]
-    Different(i64),
+    OtherFile(i64),
+    /// The job is known with the same file and other options.
+    #[error("job {0} was submitted with {1}; choose another number, or submit it as before")]
+    OtherOptions(i64, String),
     /// Database or storage.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -71,47 +74,108 @@ impl From<state::Error> for SubmitError {
 /// Lists that are written at once.
 const WRITES_AT_ONCE: usize = 8;
 
-/// Submits a job. The same job and the same file again change nothing.
+/// Submits a job. The same again, also at the same time, changes nothing.
 ///
 /// # Errors
 ///
-/// When the file cannot be a job, the job is known with another file, or a dependency is away.
+/// When the file cannot be a job, the job is known with another file or other options, or a
+/// dependency is away.
 pub(crate) async fn submit(
     database: &Database,
     storage: &Storage,
     request: JobRequest,
 ) -> Result<SubmittedJob, SubmitError> {
     let items = items(&request)?;
+    let submission = submission(&request, items.len());
     let source_sha256 = hex(&Sha256::digest(&request.bytes));
-    let n_chunks = items.len().div_ceil(request.chunk_size);
-    let done = |is_new| SubmittedJob {
-        job_id: request.job_id,
-        chunks: n_chunks,
-        images: items.len(),
-        is_new,
-    };
-    match database.job_source(request.job_id).await? {
-        Some(known) if known.as_ref() == Some(&source_sha256) => {
-            top_up(database, storage).await?;
-            return Ok(done(false));
-        }
-        Some(_) => return Err(SubmitError::Different(request.job_id)),
-        None => {}
+    let job_id = request.job_id;
+    let known = database.registered_job(job_id).await?;
+    let mut is_new = false;
+    if known.is_none() {
+        let folder = lists_folder(job_id, &source_sha256, &submission);
+        let messages = write_sources(storage, &request, &items, &folder).await?;
+        let source_sha256 = source_sha256.clone();
+        let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
+        is_new = database.submit(&job).await?;
     }
-    let messages = write_sources(database, storage, &request, &items, &source_sha256).await?;
-    let job = NewJob { job_id: request.job_id, source_sha256, messages };
-    let is_new = match database.submit(&job).await? {
-        Submitted::New => true,
-        Submitted::Same => false,
-        Submitted::Different => return Err(SubmitError::Different(request.job_id)),
+    // Somebody else may have been quicker.
+    let known = match known {
+        None if !is_new => database.registered_job(job_id).await?,
+        known => known,
+    };
+    let registered = match known {
+        Some(known) => same_submission(job_id, known, &source_sha256, submission)?,
+        None => submission,
     };
     top_up(database, storage).await?;
-    Ok(done(is_new))
+    Ok(SubmittedJob { job_id, chunks: registered.chunks, images: registered.images, is_new })
+}
+
+/// What is kept of the request.
+fn submission(request: &JobRequest, images: usize) -> Submission {
+    Submission {
+        chunks: images.div_ceil(request.chunk_size),
+        images,
+        format: format_of(&request.file_name).to_owned(),
+        chunk_size: request.chunk_size,
+        priority: request.priority,
+        label: request.label.clone(),
+        level: request.level,
+    }
+}
+
+/// How the known job was submitted, when that is how it is submitted now.
+fn same_submission(
+    job_id: i64,
+    known: RegisteredJob,
+    source_sha256: &str,
+    now: Submission,
+) -> Result<Submission, SubmitError> {
+    if known.source_sha256.as_deref() != Some(source_sha256) {
+        return Err(SubmitError::OtherFile(job_id));
+    }
+    let differences = match &known.submitted {
+        Some(before) => differences(before, &now),
+        // An earlier release kept no options: only their number of chunks is known.
+        None => match known.total_chunks.and_then(|n| usize::try_from(n).ok()) {
+            Some(chunks) if chunks != now.chunks => {
+                vec![format!("{chunks} chunks, not {}", now.chunks)]
+            }
+            _ => Vec::new(),
+        },
+    };
+    if differences.is_empty() {
+        return Ok(known.submitted.map_or(now, |before| before.0));
+    }
+    Err(SubmitError::OtherOptions(job_id, differences.join(", and ")))
+}
+
+/// The options that differ, with what they were and what they are now.
+fn differences(before: &Submission, now: &Submission) -> Vec<String> {
+    let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
+    let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
+    let all = [
+        ("a file read as", before.format.clone(), now.format.clone()),
+        ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
+        ("--priority", before.priority.to_string(), now.priority.to_string()),
+        ("--label", label(before), label(now)),
+        ("--level", level(before), level(now)),
+    ];
+    let differ = all.into_iter().filter(|(_, before, now)| before != now);
+    differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
+}
+
+/// Where the lists go. The name says what is in them: the file, and every option that shapes them.
+fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> String {
+    let Submission { format, chunk_size, label, .. } = submission;
+    let shape = serde_json::json!([source_sha256, format, chunk_size, label]).to_string();
+    let digest = hex(&Sha256::digest(shape));
+    format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
 }
 
 /// The URLs of the request's file, with its label where they have none of their own.
 fn items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
-    let mut items = read_items(&request.file_name, &request.bytes)?;
+    let mut items = read_items(format_of(&request.file_name), &request.bytes)?;
     let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
     if items.len().div_ceil(request.chunk_size) > most {
         return Err(SubmitError::TooManyChunks(most));
@@ -124,17 +188,15 @@ fn items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
 
 /// Writes one list for each chunk and makes its message.
 async fn write_sources(
-    database: &Database,
     storage: &Storage,
     request: &JobRequest,
     items: &[Item],
-    source_sha256: &str,
+    folder: &str,
 ) -> Result<Vec<ChunkMessage>, SubmitError> {
-    let directory = source_sha256.get(..16).unwrap_or(source_sha256);
     let total = items.len().div_ceil(request.chunk_size);
     let one = async |(index, part): (usize, &[Item])| -> Result<ChunkMessage, SubmitError> {
-        let blob = format!("{}/{directory}/{index:05}.jsonl", job_folder(request.job_id));
-        write_source(database, storage, request.job_id, &blob, json_lines(part)).await?;
+        let blob = format!("{folder}/{index:05}.jsonl");
+        storage.create_source(&blob, json_lines(part)).await.map_err(Error::from)?;
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut message = ChunkMessage::new(ChunkId { job_id: request.job_id, chunk_index });
         let start = u64::try_from(index * request.chunk_size).unwrap_or(u64::MAX);
@@ -151,22 +213,6 @@ async fn write_sources(
         .buffered(WRITES_AT_ONCE)
         .try_collect()
         .await
-}
-
-/// Writes one list. One of another shape is replaced, unless its job is registered by now.
-async fn write_source(
-    database: &Database,
-    storage: &Storage,
-    job_id: i64,
-    blob: &str,
-    bytes: Vec<u8>,
-) -> Result<(), SubmitError> {
-    let there = storage.create_source(blob, bytes.clone()).await.map_err(Error::from)?;
-    let Some(other) = there else { return Ok(()) };
-    if database.job_source(job_id).await?.is_some() {
-        return Err(SubmitError::Different(job_id));
-    }
-    Ok(storage.replace_source(blob, bytes, other).await.map_err(Error::from)?)
 }
 
 fn json_lines(items: &[Item]) -> Vec<u8> {

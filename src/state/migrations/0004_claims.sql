@@ -168,6 +168,10 @@ begin
             return a;
         end if;
     end if;
+    if other_source(c.message, p_message) then
+        a.answer := 'other_source';
+        return a;
+    end if;
     -- Shared among claims, so that they do not wait for each other; against announce, which waits for
     -- no job and no chunk. The limit is read in the next statement: the snapshot of this one is older
     -- than the lock.

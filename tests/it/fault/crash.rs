@@ -33,11 +33,21 @@ impl Point {
     /// Pings of the pool may come after the answer, a connection may know a statement already, and the
     /// background asks whenever it does.
     fn may_be_absent(&self) -> bool {
-        const BACKGROUND: [&str; 5] =
-            ["reclaim", "check_in", "take_waker", "capacity", "take_failures"];
+        const BACKGROUND: [&str; 7] = [
+            "reclaim",
+            "check_in",
+            "take_waker",
+            "capacity",
+            "take_failures",
+            "judge_touched",
+            // Of a connection that was opened meanwhile.
+            "set_up",
+        ];
         self.call == "postgres sync"
             || self.call.starts_with("postgres prepare")
             || BACKGROUND.iter().any(|what| self.call == format!("postgres run {what}"))
+            // The first renewal is the question before the commit; others are the keeper's.
+            || self.call == "postgres run renew" && self.nth > 0
             || self.call.starts_with("queue GET")
     }
 

@@ -10,34 +10,34 @@ use support::{
     rig::{DATASETS, Handler, Rig, inline, wake_up},
 };
 
-async fn holds(rig: &Rig) {
+pub async fn holds(rig: &Rig) {
     assert_eq!(invariants::violations(rig).await, Vec::<String>::new());
 }
 
 /// Delivers a message; what was answered.
-async fn say(handler: &Handler, message: &Value) -> String {
+pub async fn say(handler: &Handler, message: &Value) -> String {
     let id = uuid::Uuid::new_v4().to_string();
     let (status, answer) = handler.deliver(&id, message).await;
     assert_eq!(status, 200);
     answer["Logs"][0].as_str().unwrap().to_owned()
 }
 
-async fn dataset(rig: &Rig) -> Value {
+pub async fn dataset(rig: &Rig) -> Value {
     let bytes = rig.blobs.read(DATASETS, "job_1/dataset.json").await.unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
-fn control(rig: &Rig, arguments: &[&str]) {
+pub fn control(rig: &Rig, arguments: &[&str]) {
     let output = rig.chunkctl(&[&["control"], arguments].concat());
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-fn with_total(mut message: Value, total: i32) -> Value {
+pub fn with_total(mut message: Value, total: i32) -> Value {
     message["total_chunks"] = total.into();
     message
 }
 
-const ENDED: &str = "select ended_at is not null from chunk_handler.job";
+pub const ENDED: &str = "select ended_at is not null from chunk_handler.job";
 
 /// I1: in a cancelled job a pending chunk answers cancelled, and one that comes later is stored as
 /// failed; neither is claimed.
@@ -74,6 +74,9 @@ async fn a_cancel_during_the_commit_wins_and_a_retry_completes() {
     let row = "select status || ' ' || error_code from chunk_handler.chunk_status";
     assert_eq!(rig.value::<String>(row).await, "failed cancelled");
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.image_hash").await, 0);
+    // Its presence would say that the chunk is complete.
+    let names = rig.blobs.list(DATASETS, "job_1/chunks/").await.unwrap();
+    assert_eq!(names, ["job_1/chunks/chunk_00000.tar"]);
     rig.until("select status = 'cancelled' from chunk_handler.job_progress").await;
     holds(&rig).await;
     control(&rig, &["retry", "--job-id", "1"]);

@@ -51,7 +51,7 @@ async fn nobody_waits_longer_than_ten_minutes_for_a_higher_priority() {
 
 /// What people, timers and claims do to one job at once, as statements.
 const MIX: [&str; 9] = [
-    "select announce(4 + (random() * 4)::integer, 'local', 500, 20000, 'account', 0)",
+    "select announce(4 + (random() * 4)::integer, 'local', 500, 20000, (select storage from fleet), 0)",
     "select claim(1, (random() * 9)::integer, 12, 'a', 'i', gen_random_uuid()::text, 60, 5::smallint, '{}')",
     "select claim(1, (random() * 9)::integer, 12, 'b', 'i', gen_random_uuid()::text, 0, 9::smallint, '{}')",
     "select complete(1, chunk_index, token, fence, token, '{\"images_valid\": 0}',

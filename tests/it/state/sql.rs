@@ -25,7 +25,8 @@ impl Sql {
 
     /// Sets the fleet limit as a starting process does.
     pub async fn announce(&self, limit: i32) {
-        let announce = sqlx::query("select announce($1, 'local', 500, 20000, 'account', 0)");
+        let announce =
+            sqlx::query("select announce($1, 'local', 500, 20000, (select storage from fleet), 0)");
         announce.bind(limit).execute(&self.pool).await.unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! The invariants I1-I6 and I8, asked of rows, blobs and files by code that shares nothing with the
+//! The invariants I1-I6, I8 and I16, asked of rows, blobs and files by code that shares nothing with the
 //! product. Each check answers the violations it found, as sentences; none means it holds.
 
 use crate::{
@@ -24,7 +24,8 @@ const AT_REST: &str = "
     from chunk_handler.attempt where finished_at is null
     union all
     select format('I1: job %s ended with %s of %s chunks', j.job_id, count(c), j.total_chunks)
-    from chunk_handler.job j left join chunk_handler.chunk c using (job_id)
+    from chunk_handler.job j left join chunk_handler.chunk c
+        on c.job_id = j.job_id and c.chunk_index < j.total_chunks
     where j.ended_at is not null and j.cancelled_at is null and j.closed_at is null
     group by j.job_id having count(c) < coalesce(j.total_chunks, 0)";
 
@@ -48,6 +49,7 @@ const FENCES: &str = "
         count(a))
     from chunk_handler.chunk c left join chunk_handler.attempt a
         on a.job_id = c.job_id and a.chunk_index = c.chunk_index and a.outcome = 'completed'
+            and a.fence > c.again_fence
     group by c.job_id, c.chunk_index
     having count(a) <> case when c.state = 'completed' then 1 else 0 end
     union all
@@ -77,12 +79,15 @@ const SAMPLE: &str = "
     select (select count(job_id) from chunk_handler.slot),
         (select count(*) from chunk_handler.chunk where state = 'processing')";
 
-/// I3: hashes that dedupe believes in although their chunk did not complete.
+/// I3: hashes that dedupe believes in although their chunk did not complete. Those of a chunk that
+/// runs again count until it did, or its job ended.
 const HASHES: &str = "
     select format('I3: image %s is deduplicated against chunk %s/%s, which is %s', i.key,
         i.job_id, i.chunk_index, coalesce(c.state::text, 'unknown'))
     from chunk_handler.image_hash i left join chunk_handler.chunk c using (job_id, chunk_index)
-    where c.state is distinct from 'completed'";
+        left join chunk_handler.job j using (job_id)
+    where c.state is distinct from 'completed'
+        and (coalesce(c.again_fence, 0) = 0 or j.ended_at is not null)";
 
 /// Everything, once the work is over.
 pub async fn violations(rig: &Rig) -> Vec<String> {
@@ -165,6 +170,9 @@ struct Row {
     manifest_blob: String,
     totals: Value,
     late_duplicates: Value,
+    lost_duplicates: i32,
+    /// The claim that wrote its blobs; none: the schema does not know claims by name.
+    claim: Option<String>,
 }
 
 /// A completed chunk: its row, its manifest, and the metadata of its shard.
@@ -172,22 +180,32 @@ struct Chunk {
     row: Row,
     manifest: Value,
     fence: Option<String>,
+    claim: Option<String>,
     sha256: Option<String>,
 }
 
-/// I2 I3 I5: rows, shards and manifests agree.
+/// A token is asked for as soon as there is a column for it: then none is a violation.
+const COMPLETED: &str = "
+    select *, case when to_jsonb(c) ? 'shard_claim'
+        then coalesce(to_jsonb(c) ->> 'shard_claim', 'none') end as claim
+    from chunk_handler.chunk c where state = 'completed'";
+
+/// I2 I3 I5 I16: rows, shards and manifests agree.
 async fn of_blobs(rig: &Rig) -> Vec<String> {
-    let sql = "select * from chunk_handler.chunk where state = 'completed'";
-    let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(&rig.pool).await.unwrap();
+    let rows: Vec<Row> = sqlx::query_as(COMPLETED).fetch_all(&rig.pool).await.unwrap();
     let (mut found, mut chunks) = (Vec::new(), Vec::new());
     for row in rows {
         match read(rig, row, &mut found).await {
             Ok(chunk) => chunks.push(chunk),
-            Err(missing) => found.push(format!("I2: {missing}")),
+            Err(missing) => {
+                let text = missing.to_string();
+                found.push(format!("I2: {}", text.lines().next().unwrap_or_default()));
+            }
         }
     }
     for chunk in &chunks {
         found.extend(fences(chunk));
+        found.extend(tokens(chunk));
         found.extend(verdicts(chunk));
     }
     found.extend(duplicates(&chunks));
@@ -218,8 +236,13 @@ async fn read(rig: &Rig, row: Row, found: &mut Vec<String>) -> anyhow::Result<Ch
     let (folder, name) = row.shard_blob.split_once('/').unwrap_or_default();
     let xml = rig.blobs.read(&format!("{listing}{folder}"), name).await?;
     let xml = String::from_utf8_lossy(&xml);
-    let (fence, of_blob) = (element(&xml, "fence"), element(&xml, "sha256"));
-    Ok(Chunk { row, manifest, fence, sha256: of_blob })
+    let [fence, claim, of_blob] = ["fence", "claim", "sha256"].map(|name| element(&xml, name));
+    if [&row.shard_sha256, of_blob.as_ref().unwrap_or(&sha256)].iter().any(|told| **told != sha256)
+        || described["sha256"] != sha256
+    {
+        found.push(format!("I16: the bytes of shard {id} are not those that were told of"));
+    }
+    Ok(Chunk { row, manifest, fence, claim, sha256: of_blob })
 }
 
 fn element(xml: &str, name: &str) -> Option<String> {
@@ -229,7 +252,7 @@ fn element(xml: &str, name: &str) -> Option<String> {
 
 /// I5: metadata, manifest and row name one claim.
 fn fences(chunk: &Chunk) -> Vec<String> {
-    let Chunk { row, manifest, fence, sha256 } = chunk;
+    let Chunk { row, manifest, fence, sha256, .. } = chunk;
     let id = format!("{}/{}", row.job_id, row.chunk_index);
     let mut found = Vec::new();
     if fence.as_deref() != Some(&row.shard_fence.to_string()) {
@@ -249,6 +272,18 @@ fn fences(chunk: &Chunk) -> Vec<String> {
         found.push(format!("I2: the metadata of shard {id} names another hash"));
     }
     found
+}
+
+/// I16: metadata, manifest and row name one claim by its token.
+fn tokens(chunk: &Chunk) -> Option<String> {
+    let of_row = chunk.row.claim.as_deref()?;
+    let (of_blob, of_manifest) = (chunk.claim.as_deref(), chunk.manifest["claim"].as_str());
+    let id = format!("{}/{}", chunk.row.job_id, chunk.row.chunk_index);
+    let is_one = of_blob == Some(of_row) && of_manifest == Some(of_row);
+    let found = format!(
+        "I16: the row of chunk {id} is of claim {of_row}, its shard of {of_blob:?}, its manifest of {of_manifest:?}"
+    );
+    (!is_one).then_some(found)
 }
 
 /// I3 I8: one verdict for each URL, and sums that add up, in manifest and row.
@@ -299,20 +334,31 @@ fn samples(chunks: &[Chunk]) -> BTreeMap<(i64, &str), &Value> {
     valid.collect()
 }
 
-/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes.
+/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes; else the row
+/// says how many are not.
 fn duplicates(chunks: &[Chunk]) -> Vec<String> {
     let samples = samples(chunks);
     let mut found = Vec::new();
     for chunk in chunks {
         let dropped = items(&chunk.manifest).iter().filter(|item| item["status"] == "duplicate");
-        for item in dropped {
+        let lost = dropped.filter(|item| {
             let of = item["duplicate_of"].as_str().unwrap_or_default();
-            if samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"]) {
-                found.push(format!(
-                    "I3: item {} of chunk {}/{} was dropped for {of:?}, which no completed chunk has",
-                    item["idx"], chunk.row.job_id, chunk.row.chunk_index
-                ));
-            }
+            samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"])
+        });
+        let lost: Vec<String> = lost
+            .map(|item| {
+                format!(
+                    "I3: item {} of chunk {}/{} was dropped for {}, which no completed chunk has",
+                    item["idx"], chunk.row.job_id, chunk.row.chunk_index, item["duplicate_of"]
+                )
+            })
+            .collect();
+        let n_named = chunk.row.lost_duplicates as usize;
+        if lost.len() < n_named {
+            let (job, index) = (chunk.row.job_id, chunk.row.chunk_index);
+            found.push(format!("I3: chunk {job}/{index} lost {}, named {n_named}", lost.len()));
+        } else if lost.len() > n_named {
+            found.extend(lost);
         }
     }
     found

@@ -13,6 +13,7 @@ pub mod ingestion;
 pub mod invariants;
 pub mod job;
 pub mod origin;
+pub mod pooler;
 pub mod postgres;
 pub mod programs;
 pub mod proxy;

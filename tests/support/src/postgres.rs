@@ -53,6 +53,10 @@ impl Private {
     }
 }
 
+/// A copy of a server's data, for as long as this is kept.
+#[derive(Debug)]
+pub struct Backup(WorkDir);
+
 /// A server to make databases in. A private one stops when this is dropped.
 #[derive(Debug)]
 pub struct Postgres {
@@ -162,11 +166,34 @@ impl Postgres {
     /// Ends a private server as a crash does, without a checkpoint, and starts it again on the same
     /// data and port (`pg_ctl restart -m immediate`). Returns once it answers.
     pub async fn restart_immediately(&self) -> Result<()> {
+        self.while_down(|_| Ok(())).await
+    }
+
+    /// Copies the data directory of a private server that is down for it as after a crash, and goes on.
+    pub async fn back_up(&self) -> Result<Backup> {
+        let place = WorkDir::create("backup")?;
+        let to = place.join("data");
+        self.while_down(|data| copy(data, &to)).await?;
+        Ok(Backup(place))
+    }
+
+    /// Puts the data directory back as it was at a backup: what was committed since is gone.
+    pub async fn restore(&self, backup: &Backup) -> Result<()> {
+        let from = backup.0.join("data");
+        self.while_down(|data| {
+            fs::remove_dir_all(data).with_context(|| format!("removing {}", data.display()))?;
+            copy(&from, data)
+        })
+        .await
+    }
+
+    async fn while_down(&self, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let private = self.private.as_ref().context("the server was not started here")?;
         let mut child = private.child.lock().await;
         child.signal(Signal::SIGQUIT)?;
         child.wait().await?;
         let Private { bin, data, port, durable, log, .. } = private;
+        tokio::task::block_in_place(|| work(data))?;
         *child = server(bin, data, *port, *durable, log)?;
         self.answers(&mut child).await
     }
@@ -225,6 +252,15 @@ fn places(options: &PostgresOptions, temporary: Option<&WorkDir>) -> (PathBuf, P
     };
     let log = options.log.clone().unwrap_or_else(|| data.with_extension("log"));
     (data, log)
+}
+
+/// Copies a data directory with its owners and rights.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut cp = Command::new("cp");
+    cp.arg("-a").arg(from).arg(to);
+    let status = cp.status().context("starting cp")?;
+    ensure!(status.success(), "copying {}: {status}", from.display());
+    Ok(())
 }
 
 /// Makes a data directory, whole or not at all.

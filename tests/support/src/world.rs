@@ -29,23 +29,7 @@ impl World {
     /// Puts proxies before the services of a rig.
     pub async fn around(rig: Rig) -> Self {
         let calls = Calls::default();
-        let database = address(rig.database_url.split('@').nth(1).unwrap());
-        let blob = address(rig.storage.split("BlobEndpoint=http://").nth(1).unwrap());
-        let queue = address(rig.storage.split("QueueEndpoint=http://").nth(1).unwrap());
-        let start = async |name, wire, upstream: &str| {
-            Proxy::start(name, wire, upstream, &calls).await.unwrap()
-        };
-        let proxies = [
-            start("postgres", Wire::Postgres, &database).await,
-            start("blob", Wire::Http, &blob).await,
-            start("queue", Wire::Http, &queue).await,
-        ];
-        let [of_database, of_blob, of_queue] = proxies.each_ref().map(|p| p.address().to_string());
-        let storage = rig.storage.replace(&blob, &of_blob).replace(&queue, &of_queue);
-        let behind = [
-            ("DATABASE_URL", rig.database_url.replace(&database, &of_database)),
-            ("ChunkStorage", storage),
-        ];
+        let Lane { proxies, behind } = Lane::start(&rig.database_url, &rig.storage, &calls).await;
         Self { rig, calls, behind, proxies }
     }
 
@@ -94,6 +78,39 @@ impl World {
     pub async fn status(&self, job: i64) -> String {
         let sql = "select status from chunk_handler.chunk_status where job_id = $1";
         sqlx::query_scalar(sql).bind(job).fetch_one(&self.rig.pool).await.unwrap()
+    }
+}
+
+/// Proxies of their own before the services of one handler.
+pub struct Lane {
+    /// Before Postgres, blob and queue.
+    pub proxies: [Proxy; 3],
+    /// What a handler behind them has in its environment.
+    pub behind: [(&'static str, String); 2],
+}
+
+impl Lane {
+    /// Puts proxies before a database and a storage account; their calls are counted together with
+    /// those of others.
+    pub async fn start(database_url: &str, storage: &str, calls: &Calls) -> Self {
+        let database = address(database_url.split('@').nth(1).unwrap());
+        let blob = address(storage.split("BlobEndpoint=http://").nth(1).unwrap());
+        let queue = address(storage.split("QueueEndpoint=http://").nth(1).unwrap());
+        let start = async |name, wire, upstream: &str| {
+            Proxy::start(name, wire, upstream, calls).await.unwrap()
+        };
+        let proxies = [
+            start("postgres", Wire::Postgres, &database).await,
+            start("blob", Wire::Http, &blob).await,
+            start("queue", Wire::Http, &queue).await,
+        ];
+        let [of_database, of_blob, of_queue] = proxies.each_ref().map(|p| p.address().to_string());
+        let storage = storage.replace(&blob, &of_blob).replace(&queue, &of_queue);
+        let behind = [
+            ("DATABASE_URL", database_url.replace(&database, &of_database)),
+            ("ChunkStorage", storage),
+        ];
+        Self { proxies, behind }
     }
 }
 

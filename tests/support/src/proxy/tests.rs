@@ -55,6 +55,29 @@ async fn a_cut_call_has_no_effect_and_a_dropped_reply_has() {
     assert!(http.origin.total() > 0);
 }
 
+/// With the fate a call is counted; with the switch nothing is asked, and all is as before afterwards.
+#[tokio::test]
+async fn a_proxy_answers_in_the_place_of_its_service() {
+    let http = Http::new().await;
+    let refused = Answer { status: "403 Forbidden", code: "AuthenticationFailed" };
+    let code = async || {
+        let url = format!("http://{}/img/1", http.proxy.address());
+        let answer = http.client.get(url).send().await.unwrap();
+        let code =
+            answer.headers().get("x-ms-error-code").map(|code| code.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), code)
+    };
+    let expected = (403, Some(refused.code.to_owned()));
+    http.meets(Fate::Answer(refused));
+    assert_eq!((code().await, http.calls.seen().len()), (expected.clone(), 1));
+    http.meets(Fate::Pass);
+    http.proxy.answer(refused);
+    assert_eq!((code().await, http.calls.seen().len()), (expected, 0));
+    assert_eq!(http.origin.total(), 0);
+    http.proxy.resume();
+    assert_eq!(code().await, (200, None));
+}
+
 #[tokio::test]
 async fn a_busy_service_answers_503_and_the_connection_goes_on() {
     let http = Http::new().await;

@@ -1,0 +1,164 @@
+//! What is registered stays as it is, however often and however differently it is submitted.
+
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use support::{programs::Output, rig::Rig};
+
+fn urls(n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("http://a/{i}")).collect()
+}
+
+fn submit(rig: &Rig, list: &Path, options: &[&str]) -> Output {
+    let list = list.to_str().unwrap();
+    rig.chunkctl(&[&["submit", "--json", "--job-id", "7", "--urls", list], options].concat())
+}
+
+/// Submits side by side. Whoever registers first keeps the others waiting for a second, longer than
+/// a call waits for a lock.
+async fn at_once(rig: &Rig, list: &Path, options: &[&[&str]]) -> Vec<Output> {
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    rig.execute(
+        "create function slow() returns trigger language plpgsql as $$ begin
+            perform pg_sleep(1); return null; end $$",
+    )
+    .await;
+    rig.execute(
+        "create trigger slow after insert on chunk_handler.job for each row
+        execute function slow()",
+    )
+    .await;
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            options.iter().map(|options| scope.spawn(|| submit(rig, list, options))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// The URLs of every registered chunk, in order.
+async fn registered(rig: &Rig) -> Vec<String> {
+    let names = "select message::jsonb #>> '{source,blob}' from chunk_handler.chunk
+        where job_id = 7 order by chunk_index";
+    let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&rig.pool).await.unwrap();
+    let mut urls = Vec::new();
+    for name in names {
+        let list = rig.blobs.read("chunk-sources", &name).await.unwrap();
+        for line in String::from_utf8_lossy(&list).lines() {
+            let item: Value = serde_json::from_str(line).unwrap();
+            urls.push(item["url"].as_str().unwrap().to_owned());
+        }
+    }
+    urls
+}
+
+/// Two submits of one file at the same time: both are told the same, and one is the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn submits_of_one_file_at_once_give_one_answer() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(6));
+    let options = ["--chunk-size", "2"];
+    let answers = at_once(&rig, &list, &[&options, &options, &options]).await;
+    let mut n_new = 0;
+    for answer in &answers {
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let job = answer.json();
+        assert_eq!((&job["chunks"], &job["images"]), (&3.into(), &6.into()));
+        n_new += usize::from(job["is_new"] == true);
+    }
+    assert_eq!(n_new, 1, "{answers:?}");
+    assert_eq!(registered(&rig).await, urls(6));
+}
+
+/// Two submits with different options at the same time: one is registered with all its URLs, the other
+/// is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn submits_with_other_options_at_once_lose_no_url() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(24));
+    let sizes: [&[&str]; 2] = [&["--chunk-size", "12"], &["--chunk-size", "4"]];
+    let answers = at_once(&rig, &list, &sizes).await;
+    let (done, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.code == Some(0));
+    assert_eq!((done.len(), refused.len()), (1, 1), "{answers:?}");
+    assert!(refused[0].stderr.contains("--chunk-size"), "{}", refused[0].stderr);
+    assert_eq!(registered(&rig).await, urls(24));
+}
+
+/// A known job with another option: refused with the difference, and nothing changes. The same again
+/// shows the numbers of the job.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_option_for_a_known_job_is_refused_by_name() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(5));
+    assert_eq!(submit(&rig, &list, &["--chunk-size", "2"]).json()["is_new"], true);
+    let renamed: PathBuf = rig.temp.path().join("a.jsonl");
+    std::fs::copy(&list, &renamed).unwrap();
+    for (list, size, option, difference) in [
+        (&list, "3", ["--priority", "5"], "--chunk-size 2, not 3;"),
+        (&list, "2", ["--priority", "9"], "--priority 5, not 9;"),
+        (&list, "2", ["--label", "cat"], "--label none, not cat;"),
+        (&list, "2", ["--level", "slow"], "--level medium, not slow;"),
+        (&renamed, "2", ["--priority", "5"], "a file read as text, not jsonl;"),
+    ] {
+        let refused = submit(&rig, list, &[&["--chunk-size", size], &option[..]].concat());
+        assert_eq!(refused.code, Some(1), "{option:?}: {refused:?}");
+        assert!(refused.stderr.contains(difference), "{}", refused.stderr);
+    }
+    let again = submit(&rig, &list, &["--chunk-size", "2"]).json();
+    assert_eq!((&again["chunks"], &again["is_new"]), (&3.into(), &false.into()));
+    assert_eq!(registered(&rig).await, urls(5));
+    assert_eq!(rig.blobs.list("chunk-sources", "job_7/").await.unwrap().len(), 3);
+}
+
+/// A job that an earlier release registered kept no options: its number of chunks is compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_an_earlier_release_is_compared_by_its_chunks() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(5));
+    assert_eq!(submit(&rig, &list, &["--chunk-size", "2"]).code, Some(0));
+    rig.execute("update chunk_handler.job set submitted = null").await;
+    assert_eq!(submit(&rig, &list, &["--chunk-size", "2"]).json()["chunks"], 3);
+    let refused = submit(&rig, &list, &["--chunk-size", "1"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("3 chunks, not 5"), "{}", refused.stderr);
+}
+
+/// A submit that an earlier one left half done finds its own lists, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_there_already_are_taken() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(5));
+    assert_eq!(submit(&rig, &list, &[]).code, Some(0));
+    rig.execute("delete from chunk_handler.chunk").await;
+    rig.execute("delete from chunk_handler.job").await;
+    assert_eq!(submit(&rig, &list, &[]).json()["is_new"], true);
+    assert_eq!(registered(&rig).await, urls(5));
+}
+
+/// Somebody holds a lock on the schema: the submit says so and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_does_not_wait_for_a_migration_for_ever() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let list = rig.list("a.txt", &urls(1));
+    let mut holder = rig.pool.begin().await.unwrap();
+    let lock = "lock table chunk_handler._sqlx_migrations in access exclusive mode";
+    sqlx::query(lock).execute(&mut *holder).await.unwrap();
+    let submit = std::thread::scope(|scope| {
+        let submit = scope.spawn(|| submit(&rig, &list, &[]));
+        let end = Instant::now() + Duration::from_secs(60);
+        while !submit.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let gave_up = submit.is_finished();
+        let release = holder.rollback();
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(release))
+            .unwrap();
+        gave_up.then(|| submit.join().unwrap())
+    });
+    let refused = submit.expect("the submit gives up while the lock is held");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("nothing was submitted"), "{}", refused.stderr);
+}
