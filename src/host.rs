@@ -8,7 +8,7 @@ use crate::{
     admission::Invocation,
     chunk::{ChunkMessage, ClaimToken},
     health::Health,
-    jobs::Command,
+    jobs::{Applied, Command},
     process::{self, Process},
     redact::{cause_chain, refusal},
     run::{Disposition, Runner},
@@ -201,17 +201,19 @@ async fn control_reply(handler: Handler, invocation: Invocation, body: Bytes) ->
     // Queue or blob being away does not undo a command that the database took.
     let apply = || async {
         match command.apply(&process.database, &process.storage).await {
-            Ok(applied) => Ok(applied.to_string()),
+            Ok(applied @ Applied::NotReopened { .. }) => Ok(Err(applied.to_string())),
+            Ok(applied) => Ok(Ok(applied.to_string())),
             Err(process::Error::State(error)) => Err(error),
             Err(error @ process::Error::Storage(_)) => {
-                Ok(format!("done; the rest follows in the background: {error}"))
+                Ok(Ok(format!("done; the rest follows in the background: {error}")))
             }
         }
     };
     // Held only while the database is away: a command has several steps, and one that is refused
     // must not have those before it done again and again.
     match invocation.hold(process, state::Error::is_away, apply).await {
-        Ok(summary) => {
+        Ok(Err(reason)) => record(process, queue, &invocation, &text, &reason).await,
+        Ok(Ok(summary)) => {
             tracing::info!(task_id = %invocation.id, summary, "Control command");
             Reply::Done(summary)
         }

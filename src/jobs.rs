@@ -3,6 +3,7 @@
 mod control;
 mod duplicates;
 mod end;
+mod hashes;
 mod verify;
 
 pub use control::{Applied, Command, CommandError, again_command};

@@ -74,6 +74,7 @@
 //! | adopt | to take over shard and manifest of an earlier claim instead of working again |
 //! | wake | to send a message for a chunk that could start |
 //! | duty | one item of the upkeep |
+//! | keep, remove | how long rows of what is over stay; what happens to them then |
 //! | poison | a message that the host gave up on |
 //! | disposition | what the host should do with a message: delete, record, redeliver |
 //! | drain | the orderly end: no chunk starts, running ones finish or are released |

@@ -7,7 +7,7 @@ mod work;
 
 use crate::{
     admission::{self, Admitted, Decision, Deferral, Invocation},
-    chunk::{ChunkId, ChunkMessage, Completion, Manifest},
+    chunk::{ChunkId, ChunkMessage, ClaimToken, Completion, Manifest},
     jobs,
     pipeline::Stages,
     process::Process,
@@ -146,20 +146,25 @@ impl Runner {
             Err(error) => {
                 let cause = cause_chain(&error);
                 tracing::warn!(cause, "the row was not completed, left to be reclaimed");
-                if matches!(error, state::Error::LeaseLost(_)) {
-                    let Process { database, storage, .. } = &*self.process;
-                    let withdraw = jobs::withdraw_manifest(database, storage, id, &token);
-                    // If it stays: what counts is what dataset.json lists.
-                    let _in_vain = timeout(WITHDRAW_LIMIT, withdraw).await;
-                }
+                self.withdraw_if_lost(id, &token, &error).await;
                 format!("chunk {id}: {cause}")
             }
         }
     }
 
+    /// A claim that was cancelled leaves no manifest: its presence would say that the chunk is
+    /// complete. If it stays, what counts is what dataset.json lists.
+    async fn withdraw_if_lost(&self, id: ChunkId, token: &ClaimToken, error: &state::Error) {
+        if matches!(error, state::Error::LeaseLost(_)) {
+            let Process { database, storage, .. } = &*self.process;
+            let withdraw = Box::pin(jobs::withdraw_manifest(database, storage, id, token));
+            let _in_vain = timeout(WITHDRAW_LIMIT, withdraw).await;
+        }
+    }
+
     /// Gives the chunk up as its fault is judged; returns a line for people.
     async fn give_up(&self, lease: Lease, fault: Fault, temp_peak: u64, until: Instant) -> String {
-        let id = lease.id;
+        let (id, token) = (lease.id, lease.token.clone());
         let (how, code) = judge(&fault, self.process.settings.max_attempts);
         let cause = cause_chain(&fault);
         if let Some(part) = fault.broken_part() {
@@ -173,6 +178,9 @@ impl Runner {
         let given_up = given_up.await;
         if let Ok(GivenUp::Released | GivenUp::Retried) = given_up {
             self.process.metrics.released();
+        }
+        if let Err(error) = &given_up {
+            self.withdraw_if_lost(id, &token, error).await;
         }
         let outcome = match given_up {
             Ok(GivenUp::Released) => "released",

@@ -97,6 +97,19 @@ pub struct MonitorSettings {
     pub telemetry_authentication: Option<String>,
 }
 
+/// For how many days what is over is kept; 0: for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepSettings {
+    /// Hashes of a job's images, after its end.
+    pub hashes_days: i32,
+    /// Attempts, after the end of their job, and health rows.
+    pub history_days: i32,
+    /// Rejected messages.
+    pub rejected_days: i32,
+    /// Jobs with their chunks, after their end.
+    pub jobs_days: i32,
+}
+
 /// Everything the environment decides.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -128,6 +141,8 @@ pub struct Settings {
     pub max_attempts: i32,
     /// Whether manifests keep query strings and user info of URLs.
     pub keep_query: bool,
+    /// How long what is over is kept.
+    pub keep: KeepSettings,
     /// Instruments.
     pub monitor: MonitorSettings,
     /// The host's facts.
@@ -199,6 +214,7 @@ impl Settings {
             drain: reader.seconds("DRAIN_SECONDS", 8, 0.0, 3600.0),
             max_attempts: reader.number("MAX_ATTEMPTS", 5, 1, 100),
             keep_query: reader.boolean("KEEP_QUERY", true),
+            keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
             host,
             log_filter: reader.foreign("RUST_LOG", "info"),
@@ -247,6 +263,16 @@ fn monitor_settings(reader: &mut Reader) -> MonitorSettings {
         telemetry: telemetry.map(Secret::new),
         telemetry_authentication: reader
             .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", false),
+    }
+}
+
+fn keep_settings(reader: &mut Reader) -> KeepSettings {
+    let mut days = |name, default| reader.number(name, default, 0, 3650);
+    KeepSettings {
+        hashes_days: days("KEEP_HASHES_DAYS", 30),
+        history_days: days("KEEP_HISTORY_DAYS", 30),
+        rejected_days: days("KEEP_REJECTED_DAYS", 90),
+        jobs_days: days("KEEP_JOBS_DAYS", 0),
     }
 }
 

@@ -4,6 +4,7 @@
 //! each driver reports a failure in its own way.
 
 mod failure_export;
+mod keep;
 mod poison;
 
 pub(crate) use failure_export::export_failures;
@@ -33,12 +34,15 @@ pub enum Duty {
     EndJobs,
     /// The queue is topped up with messages for chunks that could start.
     Wake,
+    /// What is older than the settings keep goes.
+    Keep,
 }
 
 impl Duty {
     /// Every duty, in an order in which each prepares the next: reclaimed chunks and those of poison
     /// messages can be woken.
-    pub(crate) const ALL: [Self; 4] = [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep];
 
     /// Its name in logs and in the report of the health check.
     pub fn name(self) -> &'static str {
@@ -47,6 +51,7 @@ impl Duty {
             Self::Poison => "poison_messages",
             Self::EndJobs => "jobs_ended",
             Self::Wake => "woken",
+            Self::Keep => "rows_removed",
         }
     }
 }
@@ -87,6 +92,7 @@ impl Upkeep {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
                 (sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX)), Part::Queues)
             }
+            Duty::Keep => return keep::remove_in_turn(&self.process).await,
         };
         if let Err(Error::Storage(error)) = &done
             && error.concerns_all_blobs()
@@ -103,7 +109,7 @@ impl Upkeep {
         let is_foreign = circuits.is_open(Part::Account) || circuits.is_open(Part::Release);
         match duty {
             Duty::Reclaim => false,
-            Duty::Poison | Duty::EndJobs => is_foreign,
+            Duty::Poison | Duty::EndJobs | Duty::Keep => is_foreign,
             Duty::Wake => circuits.degraded().is_some(),
         }
     }

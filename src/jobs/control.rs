@@ -1,6 +1,6 @@
 //! Control commands: from the command line and from the control queue.
 
-use super::end_if_over;
+use super::{end_if_over, hashes};
 use crate::{
     chunk::{ChunkId, MessageError, decode_message},
     process::Error,
@@ -159,6 +159,9 @@ impl Command {
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
+                if let Some(reason) = not_reopened(database, storage, job_id).await? {
+                    return Ok(Applied::NotReopened { job_id, reason });
+                }
                 match database.retry(job_id, chunk_index).await? {
                     None => Applied::UnknownJob { job_id },
                     Some(chunks) => {
@@ -167,14 +170,19 @@ impl Command {
                     }
                 }
             }
-            Self::RunAgain { id } => match database.run_again(id).await? {
-                None => Applied::UnknownJob { job_id: id.job_id },
-                Some(false) => Applied::NotOver { id },
-                Some(true) => {
-                    top_up(database, storage).await?;
-                    Applied::RunsAgain { id }
+            Self::RunAgain { id } => {
+                if let Some(reason) = not_reopened(database, storage, id.job_id).await? {
+                    return Ok(Applied::NotReopened { job_id: id.job_id, reason });
                 }
-            },
+                match database.run_again(id).await? {
+                    None => Applied::UnknownJob { job_id: id.job_id },
+                    Some(false) => Applied::NotOver { id },
+                    Some(true) => {
+                        top_up(database, storage).await?;
+                        Applied::RunsAgain { id }
+                    }
+                }
+            }
         })
     }
 }
@@ -185,8 +193,21 @@ pub fn again_command(id: ChunkId) -> String {
     format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
 }
 
+/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images.
+async fn not_reopened(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+) -> Result<Option<String>, Error> {
+    match hashes::bring_back(database, storage, job_id).await {
+        Ok(()) => Ok(None),
+        Err(hashes::Error::State(error)) => Err(error.into()),
+        Err(error) => Ok(Some(error.to_string())),
+    }
+}
+
 /// What a command did; its text is for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the command, or counts")]
 pub enum Applied {
     /// Intake is paused.
@@ -207,6 +228,8 @@ pub enum Applied {
     RunsAgain { id: ChunkId },
     /// The chunk is unknown or will run anyway; nothing was done.
     NotOver { id: ChunkId },
+    /// The job stays as it ended: hashes of its images are gone and cannot be had again.
+    NotReopened { job_id: i64, reason: String },
     /// There is no such job; nothing was done.
     UnknownJob { job_id: i64 },
 }
@@ -227,6 +250,9 @@ impl fmt::Display for Applied {
             }
             Self::RunsAgain { id } => write!(f, "chunk {id} runs again"),
             Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
+            Self::NotReopened { job_id, reason } => {
+                write!(f, "job {job_id} cannot be reopened: {reason}")
+            }
             Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }
     }

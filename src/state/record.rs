@@ -42,13 +42,10 @@ impl Database {
         ask!(self.pool, self.cap, "reject", statement.execute).map(drop)
     }
 
-    /// Writes a health row. Old rows go: a month of them is kept.
+    /// Writes a health row.
     pub(crate) async fn record_health(&self, row: &HealthRow) -> Result<(), Error> {
         let statement = sqlx::query(
             "-- record_health
-            with old as (
-                delete from health_check where checked_at < clock_timestamp() - interval '30 days'
-            )
             insert into health_check (active_chunks, pending_chunks, queue_depth, azure_state,
                 azure_cpu, azure_memory, report)
             values ($1, $2, $3, $4, $5, $6, $7)",

@@ -34,20 +34,31 @@ impl Database {
     /// Picks up to `n` chunks that could start and were not woken within `again`, first things first,
     /// and notes that they are woken.
     pub async fn pick_to_wake(&self, n: usize, again: Duration) -> Result<Vec<ChunkId>, Error> {
+        // The limit of the first part is a constant, and the job is looked up row by row, so that every
+        // plan walks the index of pending chunks and stops: sorting all of them, however few are
+        // wanted, takes 25 ms where 15,000 wait.
         let statement = sqlx::query_as(
             "-- pick_to_wake
-            with picked as (
+            with next as (
                 select c.job_id, c.chunk_index from chunk c
-                join job j on j.job_id = c.job_id
                 where c.state = 'pending'
                     and (c.not_before is null or c.not_before <= clock_timestamp())
                     and (c.woken_at is null
                         or c.woken_at < clock_timestamp() - make_interval(secs => $2))
-                    and j.ended_at is null and j.cancelled_at is null
+                    and (select j.ended_at is null and j.cancelled_at is null
+                        from job j where j.job_id = c.job_id)
                     and not exists (select from fleet where paused_until > clock_timestamp())
                     and (c.expiries < 3 or not exists (
                         select from slot s join chunk o on o.job_id = s.job_id
                             and o.chunk_index = s.chunk_index where o.expiries >= 3))
+                order by c.priority desc, c.woken_at nulls first, c.created_at, c.chunk_index
+                limit 100
+            ), picked as (
+                select c.job_id, c.chunk_index from next n
+                join chunk c on c.job_id = n.job_id and c.chunk_index = n.chunk_index
+                where c.state = 'pending'
+                    and (c.woken_at is null
+                        or c.woken_at < clock_timestamp() - make_interval(secs => $2))
                 order by c.priority desc, c.woken_at nulls first, c.created_at, c.chunk_index
                 limit $1 for no key update of c skip locked
             ), woken as (

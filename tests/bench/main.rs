@@ -21,8 +21,12 @@
 mod calls;
 mod claim;
 mod claim_growth;
+mod fleet;
+mod fleet_load;
+mod fleet_server;
 mod floor;
 mod http;
+mod kept;
 mod many;
 mod measure;
 mod origin;
@@ -59,6 +63,8 @@ enum Group {
     RssGrowth,
     Calls,
     Telemetry,
+    Kept,
+    Fleet,
     Rival,
 }
 
@@ -79,14 +85,16 @@ impl Group {
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
+            Self::Kept => kept::run(bench).await,
+            Self::Fleet => fleet::run(bench).await,
             Self::Rival => rival::run(bench).await,
         }
     }
 
     /// Whether it fits into fifteen minutes with all the others.
     fn is_quick(self) -> bool {
-        // The one takes long, the other may have to be installed first.
-        !matches!(self, Self::LongGrowth | Self::Rival)
+        // Two take long, the last may have to be installed first.
+        !matches!(self, Self::LongGrowth | Self::Fleet | Self::Rival)
     }
 }
 
@@ -120,6 +128,17 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Telemetry, Goal::new("telemetry_claim", "p99, with / no", 1.25)),
     (Group::Telemetry, Goal::new("telemetry_wall", "with / without", 1.1)),
     (Group::Telemetry, Goal::new("telemetry_rss", "with / without", 1.1)),
+    // What a million images leave, all tables and indexes, and a batch of their removal.
+    (Group::Kept, Goal::new("kept", "MB / 1M images", 250.0)),
+    (Group::Kept, Goal::new("kept_batch", "ms, slowest", 250.0)),
+    // 28 handlers of ten chunks each, beside one.
+    (Group::Fleet, Goal::new("fleet_over_admission", "claims", 0.0)),
+    (Group::Fleet, Goal::new("fleet_statements", "28 / 1 handlers", 1.2)),
+    (Group::Fleet, Goal::new("fleet_cpu", "28 / 1 handlers", 1.2)),
+    (Group::Fleet, Goal::new("fleet_connections", "each handler", 5.0)),
+    (Group::Fleet, Goal::new("fleet_deadlocks", "deadlocks", 0.0)),
+    (Group::Fleet, Goal::new("fleet_seq_scans", "of large tables", 0.0)),
+    (Group::Fleet, Goal::new("fleet_bloat", "after / before", 1.1)),
     // What people use today.
     (Group::Rival, Goal::new("img2dataset_cpu", "ours / theirs", 1.0)),
     (Group::Rival, Goal::new("img2dataset_wall", "ours / theirs", 1.0)),

@@ -96,3 +96,32 @@ pub fn report(id: ChunkId, fence: Fence, claim: ClaimToken) -> Completion {
         hashes: Vec::new(),
     }
 }
+
+/// Hashes of the ended chunks' images, so many in each job; a multiple of 5000.
+pub async fn insert_hashes(pool: &PgPool, n: i64) -> Result<()> {
+    const OF_A_JOB: i64 = 5000;
+    let hashes = "insert into chunk_handler.image_hash (job_id, sha256, chunk_index, key)
+        select 1 + n / $2, sha256(int8send(n)), n % $2 / 10,
+            to_char(n % $2 / 10, 'fm00000_') || to_char(n % 500, 'fm00000')
+        from generate_series(0, $1 - 1) n";
+    sqlx::query(hashes).bind(n).bind(OF_A_JOB).execute(pool).await?;
+    sqlx::query("vacuum (analyze) chunk_handler.image_hash").execute(pool).await?;
+    sqlx::query("vacuum (analyze) chunk_handler.job").execute(pool).await?;
+    sqlx::query("checkpoint").execute(pool).await?;
+    Ok(())
+}
+
+/// Rejected messages and health rows, young enough to stay.
+pub async fn insert_records(pool: &PgPool, n: i64) -> Result<()> {
+    let health = "insert into chunk_handler.health_check
+            (active_chunks, pending_chunks, azure_state, report)
+        select 0, 0, 'not_configured', '{}' from generate_series(1, $1)";
+    sqlx::query(health).bind(n).execute(pool).await?;
+    let rejected = "insert into chunk_handler.rejected (source_key, queue, body, reason)
+        select n, 'chunks', '{}', 'seeded' from generate_series(1, $1) n";
+    sqlx::query(rejected).bind(n).execute(pool).await?;
+    for analyze in ["analyze chunk_handler.health_check", "analyze chunk_handler.rejected"] {
+        sqlx::query(analyze).execute(pool).await?;
+    }
+    Ok(())
+}

@@ -106,6 +106,7 @@ mod jobs {
     mod ending;
     mod touched;
     mod forgets;
+    mod keep;
 }
 
 /// The health row, and what Azure Monitor adds to it.

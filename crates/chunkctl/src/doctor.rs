@@ -1,11 +1,11 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
-use super::{Session, out};
+use super::{Session, kept, out};
 use chunk_handler::{
     redact::cause_chain,
     settings::{MIB, Setting},
     spool::TempDir,
-    state::{Database, Description},
+    state::{Database, Description, TableSize},
     storage::Queue,
     telemetry::Export,
 };
@@ -37,11 +37,13 @@ impl Session {
             self.check_telemetry().await,
             check_memory(),
         ];
+        // Without an answer the checks say why.
+        let sizes = self.database.table_sizes().await.unwrap_or_default();
         let failed = checks.iter().any(|check| check.result.is_err());
         if self.json {
-            out(format_args!("{}", self.as_json(&checks)));
+            out(format_args!("{}", self.as_json(&checks, &sizes)));
         } else {
-            out(format_args!("{}", self.as_text(&checks)));
+            out(format_args!("{}", self.as_text(&checks, &sizes)));
         }
         Ok(ExitCode::from(u8::from(failed)))
     }
@@ -214,7 +216,7 @@ impl Session {
         Check { what: "telemetry", result, remedy }
     }
 
-    fn as_text(&self, checks: &[Check]) -> String {
+    fn as_text(&self, checks: &[Check], sizes: &[TableSize]) -> String {
         let limits = &self.settings.limits;
         let mut lines = vec![format!("profile {}", self.settings.profile), String::new()];
         lines.push("settings".into());
@@ -243,8 +245,10 @@ impl Session {
                 self.settings.profile.quota_mb()
             ),
             String::new(),
-            "checks".into(),
+            "kept in the database".into(),
         ]);
+        lines.extend(kept::as_text(sizes, self.settings.keep));
+        lines.extend([String::new(), "checks".into()]);
         lines.extend(checks.iter().map(|check| match &check.result {
             Ok(found) => format!("  ok      {}: {found}", check.what),
             Err(problem) => {
@@ -254,7 +258,7 @@ impl Session {
         lines.join("\n")
     }
 
-    fn as_json(&self, checks: &[Check]) -> serde_json::Value {
+    fn as_json(&self, checks: &[Check], sizes: &[TableSize]) -> serde_json::Value {
         let limits = &self.settings.limits;
         let settings = self.settings.table.iter();
         json!({
@@ -268,6 +272,7 @@ impl Session {
             "materialized_chunk_mb": limits.materialized_chunk_bytes() / MIB,
             "chunk_temp_share_mb": limits.chunk_temp_share_bytes() / MIB,
             "platform_quota_mb": self.settings.profile.quota_mb(),
+            "kept": kept::as_json(sizes, self.settings.keep),
             "checks": checks.iter().map(|check| json!({
                 "what": check.what,
                 "ok": check.result.is_ok(),
@@ -358,8 +363,9 @@ mod tests {
     /// What people and programs read, to the letter; no secret is in it.
     #[tokio::test]
     async fn doctor_shows_settings_limits_and_checks() {
-        insta::assert_snapshot!(session().as_text(&checks()));
-        insta::assert_json_snapshot!(session().as_json(&checks()));
+        let sizes = [TableSize { name: "image_hash".into(), rows: 7, bytes: 3 << 20 }];
+        insta::assert_snapshot!(session().as_text(&checks(), &sizes));
+        insta::assert_json_snapshot!(session().as_json(&checks(), &sizes));
     }
 
     fn limit_of(files: &[(&str, &str)]) -> Option<u64> {

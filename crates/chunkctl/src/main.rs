@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
+mod kept;
 mod list;
 mod status;
 mod submit;
@@ -282,6 +283,9 @@ impl Session {
         }
         if matches!(applied, Applied::NotOver { .. }) {
             bail!("nothing was changed; `chunkctl status` shows what is known");
+        }
+        if matches!(applied, Applied::NotReopened { .. }) {
+            bail!("nothing was changed; put the blob back, or submit the list under a new number");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -4,9 +4,15 @@ use crate::state::sql::Sql;
 use support::rig::{DATASETS, Rig};
 
 /// Ends a claim of chunk `index` of job 1 with samples that others hold too.
-async fn complete_with_late_duplicates(sql: &Sql, index: i32, n: i32) {
+async fn complete_with_late_duplicates(rig: &Rig, sql: &Sql, index: i32, n: i32) {
     let fence = sql.claimed(index).await;
     assert!(sql.complete(index, fence).await);
+    // What the row names is looked for before the job ends.
+    let metadata = [("claim", "claim"), ("sha256", "00")];
+    for kind in ["tar", "manifest.json"] {
+        let name = format!("job_1/chunks/chunk_{index:05}.{kind}");
+        rig.blobs.create_with(DATASETS, &name, &metadata).await.unwrap();
+    }
     let late = "update chunk set late_duplicates = (
             select jsonb_agg(jsonb_build_object('key', format('00000_%s', lpad(i::text, 40, '0')),
                 'duplicate_of', format('00001_%s', lpad(i::text, 40, '0'))))
@@ -22,7 +28,7 @@ async fn a_large_document_is_written_again() {
     let sql = Sql::new(&rig, 2).await;
     sql.announce(2).await;
     sql.job(1, 2).await;
-    complete_with_late_duplicates(&sql, 0, 300_000).await;
+    complete_with_late_duplicates(&rig, &sql, 0, 300_000).await;
     let fence = sql.claimed(1).await;
     sql.give_up(1, fence, "failed").await;
     let handler = rig.handler().await;
@@ -31,7 +37,7 @@ async fn a_large_document_is_written_again() {
     assert!(first.len() > 32 << 20, "{} bytes", first.len());
     handler.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(rig.chunkctl(&["control", "retry", "--job-id", "1"]).code, Some(0));
-    complete_with_late_duplicates(&sql, 1, 1).await;
+    complete_with_late_duplicates(&rig, &sql, 1, 1).await;
     let _next = rig.handler().await;
     rig.until("select ended_at is not null from chunk_handler.job").await;
     let second = rig.blobs.read(DATASETS, "job_1/dataset.json").await.unwrap();

@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 28] = [
+pub const DEFAULTS: [(&str, &str); 32] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -48,6 +48,10 @@ pub const DEFAULTS: [(&str, &str); 28] = [
         ),
     ),
     ("PIXCRAWLER_KEEP_QUERY", "true"),
+    ("PIXCRAWLER_KEEP_HASHES_DAYS", "30"),
+    ("PIXCRAWLER_KEEP_HISTORY_DAYS", "30"),
+    ("PIXCRAWLER_KEEP_REJECTED_DAYS", "90"),
+    ("PIXCRAWLER_KEEP_JOBS_DAYS", "0"),
     ("PIXCRAWLER_RESPECT_OPT_OUT", "true"),
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("RUST_LOG", "info"),

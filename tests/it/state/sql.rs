@@ -59,7 +59,7 @@ impl Sql {
     pub async fn complete(&self, index: i32, fence: i64) -> bool {
         let complete = r#"select complete(1, $1, (select token from attempt where job_id = 1
                 and chunk_index = $1 and fence = $2), $2, 'claim', '{"images_valid": 0}',
-            '{"blob": "b", "bytes": 0, "sha256": "", "samples": 0}', 'm', '{}', '{}')"#;
+            '{"blob": "b", "bytes": 0, "sha256": "00", "samples": 0}', 'm', '{}', '{}')"#;
         let complete = sqlx::query_scalar(complete).bind(index).bind(fence);
         complete.fetch_one(&self.pool).await.unwrap()
     }

@@ -1,0 +1,84 @@
+//! The hashes of a job that is reopened: they may be gone, and its manifests have them.
+
+use crate::{
+    chunk::{ChunkId, Completion, Manifest},
+    state::{self, Database, Hashes, KeptShard},
+    storage::{self, Storage},
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+/// Manifests that are read at once; one may have 32 MiB.
+const READS_AT_ONCE: usize = 4;
+
+/// Why the hashes of a job cannot be had again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The job's rows are being removed.
+    #[error("it is being removed, since it ended longer ago than PIXCRAWLER_KEEP_JOBS_DAYS")]
+    JobGoing,
+    /// Without it nobody knows the samples of the shard.
+    #[error("the manifest {0} is not there")]
+    Missing(String),
+    /// Its samples may be others.
+    #[error("the manifest {0} is not that of the shard that the chunk's row names")]
+    Other(String),
+    /// It cannot be read now.
+    #[error("the manifest {0} cannot be read: {1}")]
+    Unread(String, storage::Error),
+    /// The database.
+    #[error(transparent)]
+    State(#[from] state::Error),
+}
+
+/// Makes sure that a job has the hashes of its completed chunks, before one of its chunks runs again:
+/// without them it would keep pictures that the job has.
+///
+/// # Errors
+///
+/// When they cannot be had; what was found is kept, and a repetition goes on.
+pub(super) async fn bring_back(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+) -> Result<(), Error> {
+    match database.want_hashes(job_id).await? {
+        None | Some(Hashes::Kept) => return Ok(()),
+        Some(Hashes::JobGoing) => return Err(Error::JobGoing),
+        Some(Hashes::Going) => {}
+    }
+    let shards = database.kept_shards(job_id).await?;
+    let n = shards.len();
+    stream::iter(shards)
+        .map(|shard| bring_back_chunk(database, storage, job_id, shard))
+        .buffer_unordered(READS_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    database.hashes_are_back(job_id).await?;
+    tracing::info!(job_id, manifests = n, "the hashes of a reopened job are back");
+    Ok(())
+}
+
+async fn bring_back_chunk(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+    shard: KeptShard,
+) -> Result<(), Error> {
+    let id = ChunkId { job_id, chunk_index: shard.chunk_index };
+    let name = id.manifest_blob();
+    // Boxed: the SDK's futures are large.
+    let read = Box::pin(storage.read_dataset(&name)).await;
+    let bytes = match read {
+        Ok(Some((_, bytes))) => bytes,
+        Ok(None) => return Err(Error::Missing(name)),
+        Err(error) => return Err(Error::Unread(name, error)),
+    };
+    let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
+    let is_its_own = |m: &Manifest| {
+        m.id == id && m.fence == shard.fence() && m.shard.sha256 == shard.shard_sha256
+    };
+    let Some(manifest) = manifest.filter(is_its_own) else { return Err(Error::Other(name)) };
+    let mut hashes = Completion::from_manifest(&manifest).hashes;
+    hashes.retain(|(_, key)| !shard.late_keys.contains(key));
+    Ok(database.return_hashes(id, &hashes).await?)
+}
