@@ -263,6 +263,8 @@ impl Iterator for Plan {
             self.deck = DECK.iter().flat_map(|(fault, n)| vec![*fault; *n]).collect();
             self.deck.extend(&rare[..RARE_IN_A_DECK]);
             self.dice.shuffle(&mut self.deck);
+            // An orphan has a minute to end by itself, which is better not waited for at the end.
+            self.deck.sort_by_key(|fault| *fault == Fault::Birth);
         }
         let fault = self.deck.pop()?;
         Some(Step { after: self.dice.millis(100, 600), fault, dice: self.dice.split() })

@@ -6,16 +6,21 @@ use crate::{
     site::Site,
 };
 use anyhow::Result;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
+/// How long a row to delete is looked for.
+const PATIENCE: Duration = Duration::from_secs(6);
+
 pub async fn delete(site: &Site, dice: &mut Dice) {
-    // The server may be away: then it did not happen.
-    let is_done = match dice.below(2) {
-        0 => slot(site).await.unwrap_or(false),
-        _ => chunk(site, dice).await.unwrap_or(false),
-    };
-    if is_done {
-        site.tally.count(Fault::DeleteRow);
+    let (is_slot, end) = (dice.below(2) == 0, Instant::now() + PATIENCE);
+    while Instant::now() < end {
+        let deleted = if is_slot { slot(site).await } else { chunk(site, dice).await };
+        // The server may be away, or no row be there.
+        if deleted.unwrap_or(false) {
+            return site.tally.count(Fault::DeleteRow);
+        }
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
