@@ -71,7 +71,7 @@ pub use wait::until_answered;
 pub(crate) use wake::WAKE_AGAIN;
 
 use sqlx::{
-    PgConnection, PgPool,
+    AssertSqlSafe, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -229,13 +229,13 @@ async fn backend(session: &mut PgConnection) -> sqlx::Result<i32> {
 /// pooler stands in front of the server. Not prepared: with a pooler in transaction mode that fails
 /// before anybody can say what is wrong.
 async fn set_up(session: &mut PgConnection, lock_ms: u128, cap: Duration) -> sqlx::Result<()> {
-    let statement = format!(
+    let set = sqlx::raw_sql(AssertSqlSafe(format!(
         "-- set_up
         set search_path = {SCHEMA}; set lock_timeout = {lock_ms};
         set statement_timeout = {}; set idle_in_transaction_session_timeout = 10000",
         cap.as_millis()
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(session).await.map(drop)
+    )));
+    set.execute(session).await.map(drop)
 }
 
 /// Runs a call on a patient connection. The server ends it first; our own limit is for a server
