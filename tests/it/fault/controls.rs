@@ -58,13 +58,14 @@ async fn zombie_completes(altered: Option<&'static str>) -> (bool, Vec<String>) 
     (was_let, invariants::violations(&rig).await)
 }
 
-/// I5 (a): without the fence predicate a zombie's `complete` counts, and its fence shows it.
+/// I5 I16 (a): without the predicate on the claim a zombie's `complete` counts, and its fence shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_fence_predicate_the_fence_check_is_red() {
     let (was_let, found) = zombie_completes(Some(UNFENCED)).await;
     assert!(was_let);
     let of_fence = "I5: shard 1/0 is of claim Some(\"2\"), the row says 1";
     assert!(found.iter().any(|text| text == of_fence), "{found:?}");
+    assert!(found.iter().any(|text| text.starts_with("I16: the row of chunk")), "{found:?}");
     let (was_let, found) = zombie_completes(None).await;
     assert!(!was_let);
     assert_eq!(found, Vec::<String>::new());
