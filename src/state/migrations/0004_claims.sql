@@ -141,10 +141,16 @@ declare
     r registration;
 begin
     select max_chunks, 0 into a.max_chunks, a.active_chunks from fleet;
+    -- Before anything is changed. A wake-up, which has no source, costs no look.
+    if p_message is not null and other_source((select message from chunk
+            where job_id = p_job and chunk_index = p_index), p_message) then
+        a.answer := 'other_source';
+        return a;
+    end if;
     if p_total is not null then
         -- A message may know of more chunks than the job did. Job before chunk.
         update job set total_chunks = p_total, generation = generation + 1
-            where job_id = p_job and ended_at is null
+            where job_id = p_job and ended_at is null and closed_at is null
                 and (total_chunks is null or total_chunks < p_total);
     end if;
     select * into c from chunk where job_id = p_job and chunk_index = p_index
@@ -167,10 +173,6 @@ begin
             a.answer := 'locked';
             return a;
         end if;
-    end if;
-    if other_source(c.message, p_message) then
-        a.answer := 'other_source';
-        return a;
     end if;
     -- Shared among claims, so that they do not wait for each other; against announce, which waits for
     -- no job and no chunk. The limit is read in the next statement: the snapshot of this one is older

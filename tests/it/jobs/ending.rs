@@ -74,6 +74,10 @@ async fn a_closed_job_registers_nothing_more() {
     say(&handler, &of(3, inline(1, 0, &rig.pictures(1)))).await;
     assert_eq!(rig.chunkctl(&["control", "close", "--job-id", "1"]).code, Some(0));
     assert_eq!(recorded(&rig, &[of(9, inline(1, 1, &rig.pictures(1)))]).await, ["job_closed"]);
+    let said = say(&handler, &of(9, inline(1, 1, &rig.pictures(1)))).await;
+    assert!(said.contains("job_closed"), "{said}");
+    let known = say(&handler, &of(9, inline(1, 0, &rig.pictures(1)))).await;
+    assert!(known.contains("paused"), "{known}");
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.chunk").await, 1);
     assert_eq!(rig.value::<i32>("select total_chunks from chunk_handler.job").await, 3);
     assert_eq!(rig.value::<String>(PROGRESS).await, "pending 0");
@@ -112,10 +116,13 @@ async fn other_urls_for_a_known_chunk_are_recorded_and_change_nothing() {
     let other = of(9, inline(1, 0, &rig.pictures(3)));
     let mut urgent = known.clone();
     urgent["priority"] = 9.into();
-    assert_eq!(recorded(&rig, &[other, urgent, known.clone()]).await, ["other_source"]);
+    assert!(say(&handler, &other).await.contains("other_source"));
+    assert_eq!(rig.value::<Value>(rows).await, before);
+    let reasons = recorded(&rig, &[other, urgent, known.clone()]).await;
+    assert_eq!(reasons, ["other_source", "other_source"]);
     assert_eq!(rig.value::<Value>(rows).await, before);
     // It tells of more chunks, and of the same URLs.
-    assert_eq!(recorded(&rig, &[of(9, known)]).await.len(), 1);
+    assert_eq!(recorded(&rig, &[of(9, known)]).await.len(), 2);
     assert_eq!(rig.value::<i32>("select total_chunks from chunk_handler.job").await, 9);
 }
 
