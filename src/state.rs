@@ -173,11 +173,10 @@ impl Database {
             self.capped("session", self.pool.acquire()).await?,
         );
         let pids = async {
-            let ask = || sqlx::query_scalar::<_, i32>("-- session\nselect pg_backend_pid()");
-            let before = ask().fetch_one(&mut *first).await?;
+            let before = backend(&mut first).await?;
             let mut transaction = sqlx::Connection::begin(&mut *second).await?;
-            let other = ask().fetch_one(&mut *transaction).await?;
-            let after = ask().fetch_one(&mut *first).await?;
+            let other = backend(&mut transaction).await?;
+            let after = backend(&mut first).await?;
             transaction.rollback().await?;
             Ok((before, other, after))
         };
@@ -220,21 +219,23 @@ impl Database {
     }
 }
 
-/// Settings of a session. Sent as a statement: as start-up options they are lost or refused where a
-/// pooler stands in front of the server.
+/// Which session of the server answers; not prepared, as [`set_up`].
+async fn backend(session: &mut PgConnection) -> sqlx::Result<i32> {
+    let row = sqlx::raw_sql("-- backend\nselect pg_backend_pid()").fetch_one(session).await?;
+    sqlx::Row::try_get(&row, 0)
+}
+
+/// Settings of a session. Sent as statements: as start-up options they are lost or refused where a
+/// pooler stands in front of the server. Not prepared: with a pooler in transaction mode that fails
+/// before anybody can say what is wrong.
 async fn set_up(session: &mut PgConnection, lock_ms: u128, cap: Duration) -> sqlx::Result<()> {
-    sqlx::query(
+    let statement = format!(
         "-- set_up
-        select set_config('search_path', $1, false), set_config('lock_timeout', $2, false),
-            set_config('statement_timeout', $3, false),
-            set_config('idle_in_transaction_session_timeout', '10s', false)",
-    )
-    .bind(SCHEMA)
-    .bind(format!("{lock_ms}ms"))
-    .bind(format!("{}ms", cap.as_millis()))
-    .execute(session)
-    .await
-    .map(drop)
+        set search_path = {SCHEMA}; set lock_timeout = {lock_ms};
+        set statement_timeout = {}; set idle_in_transaction_session_timeout = 10000",
+        cap.as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(session).await.map(drop)
 }
 
 /// Runs a call on a patient connection. The server ends it first; our own limit is for a server

@@ -159,7 +159,7 @@ impl Command {
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
-                if let Some(reason) = not_reopened(database, storage, job_id).await? {
+                if let Some(reason) = not_reopened(database, storage, job_id, None).await? {
                     return Ok(Applied::NotReopened { job_id, reason });
                 }
                 match database.retry(job_id, chunk_index).await? {
@@ -171,11 +171,13 @@ impl Command {
                 }
             }
             Self::RunAgain { id } => {
-                if let Some(reason) = not_reopened(database, storage, id.job_id).await? {
-                    return Ok(Applied::NotReopened { job_id: id.job_id, reason });
+                let ChunkId { job_id, chunk_index } = id;
+                let again = Some(chunk_index);
+                if let Some(reason) = not_reopened(database, storage, job_id, again).await? {
+                    return Ok(Applied::NotReopened { job_id, reason });
                 }
                 match database.run_again(id).await? {
-                    None => Applied::UnknownJob { job_id: id.job_id },
+                    None => Applied::UnknownJob { job_id },
                     Some(false) => Applied::NotOver { id },
                     Some(true) => {
                         top_up(database, storage).await?;
@@ -187,23 +189,25 @@ impl Command {
     }
 }
 
-/// The command line that runs a completed chunk again.
-pub fn again_command(id: ChunkId) -> String {
-    let ChunkId { job_id, chunk_index } = id;
-    format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
-}
-
-/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images.
+/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images, but for
+/// those of a chunk that runs again because they are gone.
 async fn not_reopened(
     database: &Database,
     storage: &Storage,
     job_id: i64,
+    again: Option<i32>,
 ) -> Result<Option<String>, Error> {
-    match hashes::bring_back(database, storage, job_id).await {
+    match hashes::bring_back(database, storage, job_id, again).await {
         Ok(()) => Ok(None),
         Err(hashes::Error::State(error)) => Err(error.into()),
         Err(error) => Ok(Some(error.to_string())),
     }
+}
+
+/// The command line that runs a completed chunk again.
+pub fn again_command(id: ChunkId) -> String {
+    let ChunkId { job_id, chunk_index } = id;
+    format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
 }
 
 /// What a command did; its text is for people.

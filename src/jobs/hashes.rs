@@ -31,7 +31,8 @@ pub(super) enum Error {
 }
 
 /// Makes sure that a job has the hashes of its completed chunks, before one of its chunks runs again:
-/// without them it would keep pictures that the job has.
+/// without them it would keep pictures that the job has. Those of the chunk that runs `again` may be
+/// missing: its blobs may be why it does.
 ///
 /// # Errors
 ///
@@ -40,6 +41,7 @@ pub(super) async fn bring_back(
     database: &Database,
     storage: &Storage,
     job_id: i64,
+    again: Option<i32>,
 ) -> Result<(), Error> {
     match database.want_hashes(job_id).await? {
         None | Some(Hashes::Kept) => return Ok(()),
@@ -49,7 +51,13 @@ pub(super) async fn bring_back(
     let shards = database.kept_shards(job_id).await?;
     let n = shards.len();
     stream::iter(shards)
-        .map(|shard| bring_back_chunk(database, storage, job_id, shard))
+        .map(|shard| async {
+            let may_miss = again == Some(shard.chunk_index);
+            match bring_back_chunk(database, storage, job_id, shard).await {
+                Err(Error::Missing(_) | Error::Other(_)) if may_miss => Ok(()),
+                done => done,
+            }
+        })
         .buffer_unordered(READS_AT_ONCE)
         .try_collect::<()>()
         .await?;

@@ -239,14 +239,14 @@ async fn client(database: Database, next: Arc<AtomicUsize>, end: usize) -> Resul
         if n >= end {
             return Ok(claims);
         }
-        let (message, invocation) = (ChunkMessage::new(chunk(n)), n.to_string());
-        let token = ClaimToken::new();
+        let (message, id, token) = (ChunkMessage::new(chunk(n)), n.to_string(), ClaimToken::new());
+        let claim = || database.claim(&message, "bench/1/00000000", &id, &token);
         let since = Instant::now();
-        let mut answer = database.claim(&message, "bench/1/00000000", &invocation, &token).await?;
+        let mut answer = claim().await?;
         claims.push(ms(since.elapsed()));
         for _ in 0..3 {
             // The same claim gets its lease again: the same write as a renewal.
-            answer = database.claim(&message, "bench/1/00000000", &invocation, &token).await?;
+            answer = claim().await?;
         }
         let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
         let report = rows::report(claim.lease.id, claim.lease.fence, token);

@@ -63,8 +63,8 @@ pub async fn run(bench: &Bench) -> Result<Vec<Measured>> {
 /// Claims a chunk and completes it with five hundred images that no other has.
 async fn complete(database: &Database, index: i32) -> Result<()> {
     let id = ChunkId { job_id: OPEN_JOB, chunk_index: index };
-    let token = ClaimToken::new();
-    let answer = database.claim(&ChunkMessage::new(id), "bench/1/00000000", "one", &token).await?;
+    let (message, token) = (ChunkMessage::new(id), ClaimToken::new());
+    let answer = database.claim(&message, "bench/1/00000000", "one", &token).await?;
     let ClaimAnswer::Granted(claim) = answer else { bail!("{answer:?}") };
     let hash = |n: i32| {
         let key = format!("{index:05}_{n:05}");

@@ -24,7 +24,7 @@ use std::{
 };
 use support::{
     ingestion::{self, Ingestion},
-    pooler::{self, Pooler},
+    pooler::{self, Mode, Pooler},
     programs::Output,
     proxy::{Call, Calls, Fate, Proxy},
     rig::Rig,
@@ -148,7 +148,7 @@ impl Site {
             let role = rights::role(&site.pool, n).await?;
             let mut url = as_role(&site.rig.database_url, &role);
             if pooled == Some(n) {
-                let pooler = Pooler::start(&url).await?;
+                let pooler = Pooler::start(&url, Mode::Session).await?;
                 pooler.url().clone_into(&mut url);
                 site._pooler = Some(pooler);
                 site.pooled_role = Some(role.clone());

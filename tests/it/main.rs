@@ -98,7 +98,7 @@ mod fleet {
     mod two_hosts;
 }
 
-/// Jobs that are cancelled, tried again and closed, and how they end.
+/// Jobs that are cancelled, tried again and closed, how they end, and what is kept of them.
 mod jobs {
     mod again;
     mod control;

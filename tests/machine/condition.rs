@@ -1,7 +1,7 @@
 //! What a test may need of the machine. Each answers with what is missing, in a few words.
 
 use std::{path::PathBuf, sync::OnceLock};
-use support::{postgres, python as installed, tool::works};
+use support::{pooler, postgres, python as installed, tool::works};
 
 /// Whether something is there, or else why not.
 pub type Condition = fn() -> Result<(), String>;
@@ -41,6 +41,10 @@ pub fn mount_namespace() -> Result<(), String> {
     let script = "mount -t tmpfs -o size=4m tmpfs $0 && mount --bind $0 /sys/fs/cgroup";
     let is_there = works("unshare", &["--mount", "sh", "-c", script, &mounted]);
     if is_there { Ok(()) } else { Err("no mount namespace".into()) }
+}
+
+pub fn pgbouncer() -> Result<(), String> {
+    if pooler::is_installed() { Ok(()) } else { Err("no pgbouncer".into()) }
 }
 
 pub fn python() -> Result<(), String> {

@@ -18,6 +18,7 @@ mod database;
 mod loaders;
 mod loopback;
 mod mounted;
+mod pooler;
 mod python;
 
 use condition::Condition;
@@ -44,6 +45,8 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
         mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;
         mounted::doctor_names_a_full_temp_directory needs mount_namespace;
+        pooler::settings_hold_behind_a_session_pooler needs pgbouncer;
+        pooler::a_transaction_pooler_is_refused_by_its_name needs pgbouncer;
         python::samples_are_consecutive_pairs_for_pythons_tarfile needs python;
         loaders::both_loaders_read_every_format_unchanged needs loaders;
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;

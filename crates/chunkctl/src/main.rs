@@ -281,11 +281,11 @@ impl Session {
         if matches!(applied, Applied::UnknownJob { .. }) {
             bail!("no such job; `chunkctl status` lists the jobs");
         }
-        if matches!(applied, Applied::NotOver { .. }) {
-            bail!("nothing was changed; `chunkctl status` shows what is known");
-        }
         if matches!(applied, Applied::NotReopened { .. }) {
             bail!("nothing was changed; put the blob back, or submit the list under a new number");
+        }
+        if matches!(applied, Applied::NotOver { .. }) {
+            bail!("nothing was changed; `chunkctl status` shows what is known");
         }
         Ok(ExitCode::SUCCESS)
     }

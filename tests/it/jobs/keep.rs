@@ -333,6 +333,29 @@ async fn a_job_whose_hashes_cannot_be_had_is_not_reopened() {
     assert_eq!(hashes(&sql).await, before);
 }
 
+/// I3: a chunk whose manifest is not its own any more can run again all the same; those of the others
+/// must be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_without_its_manifest_runs_again_after_the_hashes_went() {
+    let rig = Rig::new().await;
+    let sql = Sql::new(&rig, 2).await;
+    hold(&sql).await;
+    let handler = rig.handler_with(&[("PIXCRAWLER_KEEP_HISTORY_DAYS", "0")]).await;
+    let before = forgetful_job(&rig, &sql, &handler).await;
+    sql.execute("update chunk set shard_fence = shard_fence + 1 where chunk_index = 1").await;
+    let again = |index| {
+        let chunk = ["--job-id", "1", "--chunk-index", index, "--again"];
+        rig.chunkctl(&[&["control", "retry"], &chunk[..]].concat())
+    };
+    let other = again("0");
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.stdout.contains("chunk_00001.manifest.json"), "{other:?}");
+    let own = again("1");
+    assert_eq!(own.code, Some(0), "{own:?}");
+    assert!(hashes(&sql).await.as_array().unwrap().len() < before.as_array().unwrap().len());
+    assert!(sql.value::<bool>("select ended_at is null and hashes = 'kept' from job").await);
+}
+
 /// `doctor` shows each table that grows, how large it is and how long its rows stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_shows_what_is_kept() {

@@ -30,17 +30,17 @@ async fn only_a_job_to_which_something_happened_is_looked_at() {
 
 /// What may end a job, and what cannot.
 const CHANGES: &[(&str, &str, bool)] = &[
-    ("a claim", "select claim(1, 0, null, 'o', 'i', 't', 60, 5::smallint, null)", false),
+    ("a claim", "select claim(1, 0, null, 'o', 'i', 'a', 60, 5::smallint, null)", false),
     ("a renewal", "update chunk set lease_until = lease_until + interval '1 s'", false),
-    ("a release", "select give_up(1, 0, 't', 'released', 'c', 'm', 5, 0, 0, 0)", false),
-    ("a claim again", "select claim(1, 0, null, 'o', 'i', 'u', 60, 5::smallint, null)", false),
+    ("a release", "select give_up(1, 0, 'a', 'released', 'c', 'm', 5, 0, 0, 0)", false),
+    ("a claim again", "select claim(1, 0, null, 'o', 'i', 'b', 60, 5::smallint, null)", false),
     (
         "a completion",
-        r#"select complete(1, 0, 'u', 2, 'u', '{}', '{"blob": "b"}', 'm', '{}', '{}')"#,
+        r#"select complete(1, 0, 'b', 2, 'b', '{}', '{"blob": "b"}', 'm', '{}', '{}')"#,
         true,
     ),
-    ("another claim", "select claim(1, 1, null, 'o', 'i', 'v', 60, 5::smallint, null)", false),
-    ("a failure", "select give_up(1, 1, 'v', 'failed', 'c', 'm', 5, 0, 0, 0)", true),
+    ("another claim", "select claim(1, 1, null, 'o', 'i', 'c', 60, 5::smallint, null)", false),
+    ("a failure", "select give_up(1, 1, 'c', 'failed', 'c', 'm', 5, 0, 0, 0)", true),
     ("a retry", "select retry(1, 1)", false),
     ("a registration", "select register(1, 9, null, 5::smallint, '{}')", false),
     ("a chunk that is removed", "delete from chunk where chunk_index = 9", true),
@@ -49,7 +49,7 @@ const CHANGES: &[(&str, &str, bool)] = &[
     (
         "the last of many lost workers",
         "update chunk set expiries = 19 where chunk_index = 2;
-        select claim(1, 2, null, 'o', 'i', 'w', -1, 5::smallint, null); select reclaim(null)",
+        select claim(1, 2, null, 'o', 'i', 'd', -1, 5::smallint, null); select reclaim(null)",
         true,
     ),
     ("a cancel", "select cancel(1)", true),

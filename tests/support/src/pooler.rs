@@ -1,4 +1,4 @@
-//! pgbouncer before a database, in its session mode, where this machine has it.
+//! pgbouncer before a database, where this machine has it.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,15 @@ use crate::workdir::WorkDir;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// For how long a client has a session of the server.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// As long as it is connected.
+    Session,
+    /// As long as a transaction.
+    Transaction,
+}
+
 /// A running pooler; dropping it stops it.
 #[derive(Debug)]
 pub struct Pooler {
@@ -34,13 +43,13 @@ pub fn is_installed() -> bool {
 impl Pooler {
     /// Starts one for a database, as operators set it up: it knows nothing of start-up options and
     /// leaves them out.
-    pub async fn start(database_url: &str) -> Result<Self> {
+    pub async fn start(database_url: &str, mode: Mode) -> Result<Self> {
         let program = program().context("pgbouncer is not installed")?;
         let temporary = WorkDir::create("pooler")?;
         let mut url = Url::parse(database_url)?;
         let port = free_port()?;
         let settings = temporary.join("pgbouncer.ini");
-        fs::write(&settings, ini(&url, port))?;
+        fs::write(&settings, ini(&url, port, mode))?;
         let mut pgbouncer = Command::new(program);
         pgbouncer.arg(&settings).current_dir("/");
         if is_root() {
@@ -81,7 +90,11 @@ fn program() -> Option<PathBuf> {
     places.map(|place| place.join("pgbouncer")).find(|program| program.is_file())
 }
 
-fn ini(url: &Url, port: u16) -> String {
+fn ini(url: &Url, port: u16, mode: Mode) -> String {
+    let mode = match mode {
+        Mode::Session => "session",
+        Mode::Transaction => "transaction",
+    };
     let database = url.path().trim_start_matches('/');
     let (host, upstream) = (url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));
     let password = url.password().map(|text| format!(" password={text}")).unwrap_or_default();
@@ -94,7 +107,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = session
+pool_mode = {mode}
 server_login_retry = 1
 ignore_startup_parameters = options,extra_float_digits
 "

@@ -1,0 +1,40 @@
+//! A pooler in front of the database: settings of a session hold, or it is refused.
+
+use support::{
+    pooler::{Mode, Pooler},
+    rig::{Handler, Rig, inline},
+};
+
+/// A pooler in session mode that leaves start-up options out: tables lie in their schema all the same,
+/// limits of time are in force, and a chunk completes.
+pub async fn settings_hold_behind_a_session_pooler() {
+    let rig = Rig::new().await;
+    let pooler = Pooler::start(&rig.database_url, Mode::Session).await.unwrap();
+    let handler = rig.handler_with(&[("DATABASE_URL", pooler.url())]).await;
+    let (status, answer) = handler.deliver("one", &inline(1, 0, &rig.pictures(2))).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["Logs"][0].as_str().unwrap().contains("completed"), "{answer}");
+    let elsewhere = "select count(*) from pg_class where relname in ('chunk', 'job', 'slot')
+        and relnamespace <> 'chunk_handler'::regnamespace";
+    assert_eq!(rig.value::<i64>(elsewhere).await, 0);
+    let mut lock = rig.pool.begin().await.unwrap();
+    let statement = "lock table chunk_handler.chunk in access exclusive mode";
+    sqlx::query(statement).execute(&mut *lock).await.unwrap();
+    let message = inline(2, 0, &rig.pictures(1));
+    let (answer, ()) = tokio::join!(handler.deliver("two", &message), async {
+        // Without a limit it would wait, and say nothing.
+        handler.line("no answer yet, asking again").await;
+        lock.rollback().await.unwrap();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("completed"), "{}", answer.1);
+}
+
+/// One in transaction mode would lose settings and statements: the process takes no chunk and says why.
+pub async fn a_transaction_pooler_is_refused_by_its_name() {
+    let rig = Rig::new().await;
+    let pooler = Pooler::start(&rig.database_url, Mode::Transaction).await.unwrap();
+    let handler = Handler::spawn(rig.environment(), &[("DATABASE_URL", pooler.url())]);
+    handler.answers().await;
+    handler.line("a pooler in transaction mode is in front of the database").await;
+    assert!(!handler.lines().iter().any(|line| line.contains("\"ready\"")));
+}
