@@ -65,7 +65,7 @@ pub async fn inject(site: Arc<Site>, step: Step) -> Result<()> {
         Fault::Stall | Fault::Refuse => take_away(&site, fault, dice).await,
         Fault::FillTemp => return fill_temp(&site).await,
         Fault::Duplicate => duplicate(&site, dice).await,
-        Fault::Lose => return lose(&site).await,
+        Fault::Lose => lose(&site).await,
         Fault::Cancel | Fault::Pause => return command(&site, fault, dice).await,
         Fault::Undecodable => return undecodable(&site, dice).await,
         Fault::Birth => birth::kill_at_birth(&site, dice).await,
@@ -306,11 +306,12 @@ pub fn of_inline(index: i32, urls: &[String]) -> Value {
 }
 
 /// Takes a message from the queue; only a wake-up may get lost, since its chunk is a row.
-async fn lose(site: &Site) -> Result<()> {
+async fn lose(site: &Site) {
     let queue = &site.queues[CHUNKS];
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
-        let taken = queue.receive(1, Duration::from_secs(30)).await?.unwrap_or_default();
+        let taken =
+            queue.receive(1, Duration::from_secs(30)).await.ok().flatten().unwrap_or_default();
         let Some(message) = taken.first() else {
             sleep(Duration::from_millis(5)).await;
             continue;
@@ -321,13 +322,14 @@ async fn lose(site: &Site) -> Result<()> {
             site.chunks().contains_key(&(job, index as i32)) && json.get("source").is_none()
         });
         if is_row && json["version"] == 1 {
-            queue.delete(message).await?;
-            site.tally.count(Fault::Lose);
+            if queue.delete(message).await.is_ok() {
+                site.tally.count(Fault::Lose);
+            }
             break;
         }
-        queue.update(message, Duration::ZERO).await?;
+        // Or it comes back by itself.
+        let _ = queue.update(message, Duration::ZERO).await;
     }
-    Ok(())
 }
 
 /// A command and, after a while, its opposite, by message or by chunkctl.
@@ -345,7 +347,7 @@ async fn command(site: &Site, fault: Fault, dice: &mut Dice) -> Result<()> {
     let mut is_first = true;
     for (message, arguments) in messages.iter().zip(&arguments) {
         let is_sent = if dice.below(2) == 0 {
-            site.queues[CONTROL].put(&message.to_string()).await.is_ok()
+            site.put(CONTROL, &message.to_string()).await.is_ok()
         } else {
             // The server may be away: an operator would see that.
             site.chunkctl(arguments).code == Some(0)

@@ -49,7 +49,7 @@ async fn command(site: &Site, action: &str, job: i64, dice: &mut Dice) {
         } else {
             message["minutes"] = json!(1);
         }
-        let _ = site.queues[CONTROL].put(&message.to_string()).await;
+        let _ = site.put(CONTROL, &message.to_string()).await;
         return;
     }
     let job = job.to_string();

@@ -224,7 +224,7 @@ async fn send_again(site: &Site, lost: &[(i64, i32)]) -> Result<()> {
 async fn is_at_rest(site: &Site) -> Result<bool> {
     let rows = "select not exists (select from chunk_handler.job where ended_at is null)
         and not exists (select from chunk_handler.chunk where state in ('pending', 'processing'))";
-    Ok(site.look(rows).await? && site.queued().await? == 0)
+    Ok(site.look(rows).await? && site.queued().await.is_ok_and(|n| n == 0))
 }
 
 /// I1 I9: what did not come to an end.

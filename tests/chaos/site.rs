@@ -304,9 +304,19 @@ impl Site {
         locked(&self.chunks).clone()
     }
 
+    /// Puts a message on a queue, twice rather than not at all: the emulator may close a connection that
+    /// was idle in the moment that it is used again.
+    pub async fn put(&self, queue: usize, body: &str) -> Result<()> {
+        let queue = &self.queues[queue];
+        if queue.put(body).await.is_ok() {
+            return Ok(());
+        }
+        queue.put(body).await
+    }
+
     /// Puts a message on a queue that must be recorded in the end.
     pub async fn put_unreadable(&self, queue: usize, body: String) -> Result<()> {
-        self.queues[queue].put(&body).await?;
+        self.put(queue, &body).await?;
         locked(&self.unreadable).push((queue, body));
         Ok(())
     }
@@ -317,7 +327,7 @@ impl Site {
 
     /// Puts a message of a chunk on a queue that its sender keeps.
     pub async fn send(&self, queue: usize, chunk: (i64, i32), body: String) -> Result<()> {
-        self.queues[queue].put(&body).await?;
+        self.put(queue, &body).await?;
         locked(&self.sent).push((queue, chunk, body));
         Ok(())
     }
@@ -332,7 +342,7 @@ impl Site {
     pub async fn send_again(&self, chunks: &[(i64, i32)]) {
         let sent = locked(&self.sent).clone();
         for (queue, _, body) in sent.iter().filter(|(_, chunk, _)| chunks.contains(chunk)) {
-            let _ = self.queues[*queue].put(body).await;
+            let _ = self.put(*queue, body).await;
         }
     }
 
@@ -354,7 +364,7 @@ impl Site {
         }
         let unreadable = locked(&self.unreadable).clone();
         for (queue, body) in unreadable.iter().filter(|(_, body)| !recorded.contains(body)) {
-            let _ = self.queues[*queue].put(body).await;
+            let _ = self.put(*queue, body).await;
         }
     }
 
