@@ -2,7 +2,6 @@
 
 use crate::{
     chunk::{ChunkMessage, ClaimToken},
-    circuit::Part,
     process::Process,
     redact::cause_chain,
     spool::Allowance,
@@ -154,10 +153,8 @@ fn is_held(process: &Process, error: &Error) -> bool {
 /// A message of another fleet is not registered in this database, nor deleted: it is held, and
 /// delivered again.
 fn refuse_foreign(process: &Process) -> Result<(), Error> {
-    let circuits = &process.circuits;
-    let is_foreign = circuits.is_open(Part::Account) || circuits.is_open(Part::Release);
-    match circuits.degraded() {
-        Some(degraded) if is_foreign => Err(Error::Degraded(degraded)),
+    match process.circuits.degraded() {
+        Some(degraded) if process.circuits.is_foreign() => Err(Error::Degraded(degraded)),
         Some(_) | None => Ok(()),
     }
 }

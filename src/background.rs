@@ -1,5 +1,6 @@
 //! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep.
 
+mod check_in;
 mod probe;
 mod rounds;
 mod shutdown;
@@ -12,6 +13,7 @@ use crate::{
     telemetry::Export,
     upkeep::{self, Upkeep},
 };
+use check_in::check_in_until_stopped;
 use futures_util::future::OptionFuture;
 use probe::probe_until_stopped;
 use rounds::{Rounds, UPKEEP_PERIOD};
@@ -47,6 +49,7 @@ pub fn start(
         });
     }
     tasks.spawn(probe_until_stopped(Arc::clone(process)));
+    tasks.spawn(check_in_until_stopped(Arc::clone(process), Arc::clone(&upkeep)));
     let process = Arc::clone(process);
     tasks.spawn(async move {
         // Without telemetry they wait for a process that has it.

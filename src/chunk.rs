@@ -90,6 +90,11 @@ impl ClaimToken {
         Self(uuid::Uuid::new_v4().simple().to_string())
     }
 
+    /// That of a release before tokens: no claim has it.
+    pub(crate) fn none() -> Self {
+        Self(String::new())
+    }
+
     /// 32 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0

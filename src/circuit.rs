@@ -5,7 +5,7 @@
 //! closes it (I13). What keeps one chunk only from its blob opens none.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -15,6 +15,8 @@ use tokio::{sync::watch, time::Instant};
 /// A part of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// The process has not yet compared itself with its fleet.
+    Start,
     /// Postgres refuses statements.
     Database,
     /// Blob storage refuses or does not answer.
@@ -33,6 +35,7 @@ impl Part {
     /// What a person should do.
     fn advice(self) -> &'static str {
         match self {
+            Self::Start => "it does so as soon as the database answers",
             Self::Database => {
                 "check rights and state of DATABASE_URL's server with `chunkctl doctor`"
             }
@@ -45,7 +48,7 @@ impl Part {
             Self::Temp => "check space, rights and descriptors of PIXCRAWLER_TEMP_DIR",
             Self::Release => "deploy the release that made the schema, or let this one migrate it",
             Self::Account => {
-                "set ChunkStorage to that account; if all blobs were moved to the new one, run `update chunk_handler.fleet set storage = null`"
+                "name that account and those containers; if all blobs were moved to the new one, run `update chunk_handler.fleet set storage = null`"
             }
         }
     }
@@ -54,6 +57,7 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Start => "start",
             Self::Database => "database",
             Self::Blobs => "blob storage",
             Self::Queues => "queues",
@@ -76,8 +80,10 @@ pub struct Circuits {
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 
 impl Default for Circuits {
+    /// Those of a process that starts. What it is to the fleet is not known yet, and no news.
     fn default() -> Self {
-        Self { open: watch::Sender::new(BTreeMap::new()), said: Mutex::default() }
+        let start = BTreeMap::from([(Part::Start, "not checked in yet".to_owned())]);
+        Self { open: watch::Sender::new(start), said: Mutex::default() }
     }
 }
 
@@ -98,7 +104,8 @@ impl Circuits {
         });
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|_, at| at.elapsed() < SAY_AGAIN);
-        if said.insert((part, cause.to_owned()), Instant::now()).is_none() {
+        if let Entry::Vacant(news) = said.entry((part, cause.to_owned())) {
+            news.insert(Instant::now());
             let advice = part.advice();
             tracing::warn!(%part, cause, advice, "degraded: no chunk starts here");
         }
@@ -106,9 +113,16 @@ impl Circuits {
 
     /// Closes a circuit: this part works again.
     pub(crate) fn close(&self, part: Part) {
-        if self.open.send_if_modified(|open| open.remove(&part).is_some()) {
+        let was_open = self.open.send_if_modified(|open| open.remove(&part).is_some());
+        if was_open && part != Part::Start {
             tracing::info!(%part, "works again");
         }
+    }
+
+    /// Whether database and account may be those of another fleet or release: nothing of them is this
+    /// process's to change.
+    pub(crate) fn is_foreign(&self) -> bool {
+        [Part::Start, Part::Release, Part::Account].into_iter().any(|part| self.is_open(part))
     }
 
     /// Whether this circuit is open.
@@ -146,6 +160,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_is_degraded_while_a_circuit_is_open() {
         let circuits = Circuits::default();
+        assert!(circuits.is_foreign(), "nobody knows yet");
+        circuits.close(Part::Start);
         circuits.all_closed().await;
         assert_eq!(circuits.degraded(), None);
         circuits.open(Part::Blobs, "no key");

@@ -198,27 +198,27 @@ async fn control_reply(handler: Handler, invocation: Invocation, body: Bytes) ->
             return record(process, queue, &invocation, &text, &refusal(&error)).await;
         }
     };
-    // Queue or blob being away does not undo a command that the database took.
+    // One statement each: one that is refused may be asked for again, as for any message.
     let apply = || async {
         match command.apply(&process.database, &process.storage).await {
             Ok(applied @ Applied::NotReopened { .. }) => Ok(Err(applied.to_string())),
             Ok(applied) => Ok(Ok(applied.to_string())),
             Err(process::Error::State(error)) => Err(error),
             Err(error @ process::Error::Storage(_)) => {
-                Ok(Ok(format!("done; the rest follows in the background: {error}")))
+                Err(state::Error::Degraded(cause_chain(&error)))
             }
         }
     };
-    // Held only while the database is away: a command has several steps, and one that is refused
-    // must not have those before it done again and again.
-    match invocation.hold(process, state::Error::is_away, apply).await {
+    let is_held = |error: &state::Error| {
+        matches!(error, state::Error::Degraded(_)) || process.will_pass(error)
+    };
+    match invocation.hold(process, is_held, apply).await {
         Ok(Err(reason)) => record(process, queue, &invocation, &text, &reason).await,
         Ok(Ok(summary)) => {
             tracing::info!(task_id = %invocation.id, summary, "Control command");
             Reply::Done(summary)
         }
-        Err(error) if error.is_away() => Reply::NoAnswer(cause_chain(&error)),
-        Err(error) => Reply::Failed(cause_chain(&error)),
+        Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }
 }
 

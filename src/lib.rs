@@ -38,7 +38,7 @@
 //!
 //! 1. **Slots.** Chunks in `processing` never exceed the fleet limit, across all processes: the
 //!    function `claim` of the database takes a slot row, or nothing.
-//! 2. **Fencing.** Only the holder of a chunk's current fence changes the chunk's row, and blobs
+//! 2. **Fencing.** Only the holder of a chunk's current token changes the chunk's row, and blobs
 //!    are written under conditions. A holder that cannot renew stops before its lease ends
 //!    ([`state::LeaseTerms`] has the arithmetic).
 //! 3. **Budget.** Bytes of bodies and spooled files are reserved before they exist
@@ -87,7 +87,7 @@
 //!
 //! *A zombie.* A process stops for longer than its lease and goes on. The time that it may trust
 //! its lease is over, so its work is dropped; were it quicker, the renewal before the commit finds
-//! another fence, the commit's condition finds another version, and `complete` finds no row.
+//! another token, the commit's condition finds another version, and `complete` finds no row.
 //!
 //! *Full.* All slots are taken. The message is answered 200 and is gone; the chunk is a row, and the
 //! process that frees a slot sends the next message.

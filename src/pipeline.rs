@@ -10,12 +10,10 @@ mod shard;
 pub(crate) mod upload;
 
 use crate::{
-    chunk::{
-        ChunkMessage, ClaimToken, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation,
-    },
+    chunk::{ChunkMessage, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation},
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
-    state::{self, Database},
+    state::{self, Database, Lease},
     storage::{self, Storage},
 };
 use collect::Collector;
@@ -84,7 +82,7 @@ pub struct Work<'a> {
     /// The URLs.
     pub items: Arc<[Item]>,
     /// The claim.
-    pub token: ClaimToken,
+    pub lease: &'a Lease,
     /// The chunk's part of the budget.
     pub allowance: Allowance,
     /// URLs that are not done by then fail with `deadline`.
@@ -152,9 +150,8 @@ pub async fn run(
     };
     let chunk = Arc::clone(&downloads.chunk);
     let blob = work.message.id().shard_blob();
-    let upload = Upload::new(storage, blob, &work.token, work.allowance.block_bytes());
-    let mut collector =
-        Collector::new(database, work.message, &work.items, upload, stages.keep_query);
+    let upload = Upload::new(storage, blob, work.lease, work.allowance.block_bytes());
+    let mut collector = Collector::new(database, &work, upload, stages.keep_query);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
     // A task of its own: images are hashed on one core while the shard is on another. It ends with
     // the set.

@@ -100,7 +100,10 @@ impl Runner {
                 Err(not_held) => Err(not_held.into()),
             },
             () = process.shutdown.drain_over() => Err(Fault::Drained),
-            () = sleep_until(deadline) => Err(Fault::Overran),
+            () = sleep_until(deadline) => Err(match claim.lease.is_hindered() {
+                true => Fault::Hindered,
+                false => Fault::Overran,
+            }),
         };
         let temp_peak = allowance.temp_peak_bytes();
         let until = invocation.arrived + LAST_CALL;

@@ -165,6 +165,12 @@ pub enum Program {
 }
 
 impl Settings {
+    /// Where all blobs of the fleet are: storage account, dataset container, source container.
+    pub fn place(&self) -> String {
+        let account = self.storage.account();
+        format!("{account}/{}/{}", self.dataset_container, self.source_container)
+    }
+
     /// Reads the process environment.
     ///
     /// # Errors

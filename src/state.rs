@@ -1,7 +1,7 @@
 //! Every SQL statement of the product, and the types that its answers become.
 //!
 //! Each statement starts with a comment naming it, which shows up in the server's logs. A state
-//! change is one statement guarded by state and fence; time is the database's own.
+//! change is one statement guarded by state and token; time is the database's own.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 /// Runs a statement on a connection of a pool, each within the cap.

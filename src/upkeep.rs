@@ -82,34 +82,34 @@ impl Upkeep {
         }
         let Process { database, storage, owner, circuits, .. } = &*self.process;
         // Boxed: the storage client's futures are large.
-        let (done, part) = match duty {
-            Duty::Reclaim => return self.reclaim().await,
-            Duty::Poison => (Box::pin(poison::drain_poison(&self.process)).await, Part::Queues),
-            Duty::EndJobs => {
-                (Box::pin(jobs::end_touched_jobs(database, storage)).await, Part::Blobs)
-            }
+        let done = match duty {
+            Duty::Reclaim => self.reclaim().await,
+            Duty::Poison => Box::pin(poison::drain_poison(&self.process)).await,
+            // What keeps a document from being written is not in the way of chunks.
+            Duty::EndJobs => return Box::pin(jobs::end_touched_jobs(database, storage)).await,
             Duty::Wake => {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
-                (sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX)), Part::Queues)
+                sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX))
             }
-            Duty::Keep => return keep::remove_in_turn(&self.process).await,
+            Duty::Keep => keep::remove_in_turn(&self.process).await,
         };
         if let Err(Error::Storage(error)) = &done
             && error.concerns_all_blobs()
         {
-            circuits.open(part, &cause_chain(error));
+            circuits.open(Part::Queues, &cause_chain(error));
         }
         done
     }
 
-    /// Jobs of another account or of another schema are not ours to end; who cannot send leaves the
-    /// waker's turn to those who can.
+    /// Jobs of another account or of another schema are not ours to end; who cannot write or send leaves
+    /// it to those who can.
     fn must_leave(&self, duty: Duty) -> bool {
         let circuits = &self.process.circuits;
-        let is_foreign = circuits.is_open(Part::Account) || circuits.is_open(Part::Release);
         match duty {
             Duty::Reclaim => false,
-            Duty::Poison | Duty::EndJobs | Duty::Keep => is_foreign,
+            Duty::Poison => circuits.is_foreign() || circuits.is_open(Part::Queues),
+            Duty::EndJobs => circuits.is_foreign() || circuits.is_open(Part::Blobs),
+            Duty::Keep => circuits.is_foreign(),
             Duty::Wake => circuits.degraded().is_some(),
         }
     }

@@ -53,7 +53,7 @@ async fn probe(process: &Process, part: Part) -> Result<(), String> {
             answer => answer.map(drop).map_err(Error::from),
         },
         Part::Temp => return budget.probe_disk().map_err(|error| error.to_string()),
-        Part::Release | Part::Account => return Err("not probed".to_owned()),
+        Part::Start | Part::Release | Part::Account => return Err("not probed".to_owned()),
     };
     answer.map_err(|error| cause_chain(&error))
 }

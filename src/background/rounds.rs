@@ -1,20 +1,22 @@
-//! The rounds of a process: schema and containers first, then check-in and duties, every few seconds.
+//! The rounds of a process: schema and containers first, then the duties, every few seconds.
 
 use crate::{
     circuit::Part,
     process::{Error, Process},
     redact::cause_chain,
-    state::{self, CheckIn, Database},
+    state,
     upkeep::{Duty, Upkeep},
 };
 use std::{collections::BTreeSet, time::Duration};
-use time::OffsetDateTime;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Between two rounds.
 pub(super) const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// Between two rounds while schema or containers are not there yet.
-const PREPARING_PERIOD: Duration = Duration::from_millis(500);
+pub(super) const PREPARING_PERIOD: Duration = Duration::from_millis(500);
+
+/// The longest time that one duty takes from the others.
+const DUTY_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the rounds remember. Each thing that fails holds up only what needs it.
 pub(super) struct Rounds<'a> {
@@ -22,9 +24,6 @@ pub(super) struct Rounds<'a> {
     upkeep: &'a Upkeep,
     is_schema_ready: bool,
     are_containers_ready: bool,
-    is_announced: bool,
-    /// The last request for a sweep that was followed.
-    swept_for: Option<OffsetDateTime>,
     /// What failed last time, by name: a failure is logged once.
     failing: BTreeSet<&'static str>,
 }
@@ -36,8 +35,6 @@ impl<'a> Rounds<'a> {
             upkeep,
             is_schema_ready: false,
             are_containers_ready: false,
-            is_announced: false,
-            swept_for: None,
             failing: BTreeSet::new(),
         }
     }
@@ -49,8 +46,8 @@ impl<'a> Rounds<'a> {
         let mut is_ready = false;
         while !self.process.shutdown.is_intake_stopped() {
             self.round().await;
-            let is_prepared =
-                self.is_schema_ready && self.are_containers_ready && self.is_announced;
+            let has_started = !self.process.circuits.is_open(Part::Start);
+            let is_prepared = self.is_schema_ready && self.are_containers_ready && has_started;
             if is_prepared && !is_ready {
                 is_ready = true;
                 tracing::info!("ready");
@@ -65,8 +62,6 @@ impl<'a> Rounds<'a> {
     async fn round(&mut self) {
         self.process.budget.recount_others();
         self.prepare().await;
-        let checked_in = self.check_in().await;
-        self.note("check-in", checked_in.map_err(Error::from));
         // Without a schema there is nothing to do, and every duty would say so.
         if !self.is_schema_ready {
             return;
@@ -75,8 +70,11 @@ impl<'a> Rounds<'a> {
             if self.process.shutdown.is_intake_stopped() {
                 return;
             }
-            let done = self.upkeep.run(duty).await;
-            self.note(duty.name(), done.map(drop));
+            let done = timeout(DUTY_LIMIT, self.upkeep.run(duty)).await;
+            match done {
+                Ok(done) => self.note(duty.name(), done.map(drop)),
+                Err(_) => tracing::debug!(duty = duty.name(), "no time left, goes on next time"),
+            }
         }
     }
 
@@ -93,53 +91,10 @@ impl<'a> Rounds<'a> {
             self.is_schema_ready = prepared.is_ok();
             self.note("migration", prepared.map_err(Error::from));
         }
-        if !self.are_containers_ready {
+        if self.is_schema_ready && !self.are_containers_ready {
             let created = Box::pin(storage.create_containers_and_queues()).await;
             self.are_containers_ready = created.is_ok();
             self.note("containers and queues", created.map_err(Error::from));
-        }
-    }
-
-    /// Tells the fleet of this process, and compares what it says with what this process is.
-    async fn check_in(&mut self) -> Result<(), state::Error> {
-        if !self.is_schema_ready {
-            return Ok(());
-        }
-        let Process { database, settings, owner, circuits, started, .. } = self.process;
-        let degraded = circuits.degraded();
-        let fleet = database.check_in(owner, started.elapsed(), degraded.as_deref()).await?;
-        self.compare(&fleet);
-        // A row that nobody announced is new: its schema was made again under living processes.
-        if !circuits.is_open(Part::Account) && (!self.is_announced || !fleet.is_announced) {
-            database.announce(settings, started.elapsed()).await?;
-            self.is_announced = true;
-        }
-        if fleet.sweep_asked_at > self.swept_for {
-            self.upkeep.sweep().await;
-            self.swept_for = fleet.sweep_asked_at;
-        }
-        Ok(())
-    }
-
-    fn compare(&self, fleet: &CheckIn) {
-        let Process { settings, circuits, .. } = self.process;
-        let known = Database::known_schema_version();
-        if i64::from(fleet.min_handler) > known {
-            let needed = fleet.min_handler;
-            let cause = format!(
-                "the schema needs a release that knows migration {needed}, this one knows {known}"
-            );
-            circuits.explain(Part::Release, &cause);
-        } else {
-            circuits.close(Part::Release);
-        }
-        let own = settings.storage.account();
-        match &fleet.storage {
-            Some(other) if *other != own => {
-                let cause = format!("the database belongs to account {other}, this is {own}");
-                circuits.explain(Part::Account, &cause);
-            }
-            Some(_) | None => circuits.close(Part::Account),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum ErrorCode {
     WorkerLost,
     /// The commit did not fit the deadline.
     DeadlineOverrun,
+    /// Not charged: it waited for its environment, and did not fit the deadline any more.
+    DeadlineHindered,
     /// A defect.
     Panic,
     /// Not charged: blob storage refused a request, for its key, role or network.
@@ -98,6 +100,7 @@ impl ErrorCode {
             Self::StorageUnreachable
             | Self::StorageConflict
             | Self::DatabaseAway
+            | Self::DeadlineHindered
             | Self::LeaseLost
             | Self::LeaseExpired
             | Self::Drained => "nothing: it is not charged and runs again by itself",

@@ -188,6 +188,7 @@ pub struct Manifest {
     /// The number of the claim that wrote it.
     pub fence: Fence,
     /// Its token: the shard's metadata has the same.
+    #[serde(default = "ClaimToken::none")]
     pub claim: ClaimToken,
     /// RFC 3339.
     pub started_at: String,

@@ -125,11 +125,12 @@ impl Command {
         }
     }
 
-    /// Applies the command.
+    /// Applies the command. What follows from it (a message for a chunk, the end of a job) is tried; if
+    /// that fails, the upkeep does it within seconds.
     ///
     /// # Errors
     ///
-    /// When database or storage is away: every command is safe to repeat.
+    /// When database or storage is away or refuses: nothing was done.
     pub async fn apply(self, database: &Database, storage: &Storage) -> Result<Applied, Error> {
         Ok(match self {
             Self::Pause { minutes } => {
@@ -138,7 +139,7 @@ impl Command {
             }
             Self::Resume => {
                 database.pause(None).await?;
-                Applied::Resumed { sent: top_up(database, storage).await? }
+                Applied::Resumed { sent: top_up(database, storage).await.unwrap_or_default() }
             }
             Self::Sweep => {
                 database.ask_sweep().await?;
@@ -146,7 +147,7 @@ impl Command {
             }
             Self::Cancel { job_id } => {
                 let cancellation = database.cancel(job_id).await?;
-                end_if_over(database, storage, job_id).await?;
+                end_if_over(database, storage, job_id).await.unwrap_or_default();
                 match cancellation {
                     Cancellation::Cancelled => Applied::Cancelled { job_id },
                     Cancellation::JobEnded => Applied::WasOver { job_id },
@@ -155,7 +156,7 @@ impl Command {
             }
             Self::Close { job_id } => {
                 let is_known = database.close(job_id).await?;
-                end_if_over(database, storage, job_id).await?;
+                end_if_over(database, storage, job_id).await.unwrap_or_default();
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
@@ -165,7 +166,7 @@ impl Command {
                 match database.retry(job_id, chunk_index).await? {
                     None => Applied::UnknownJob { job_id },
                     Some(chunks) => {
-                        top_up(database, storage).await?;
+                        top_up(database, storage).await.unwrap_or_default();
                         Applied::Retried { job_id, chunks }
                     }
                 }
@@ -180,7 +181,7 @@ impl Command {
                     None => Applied::UnknownJob { job_id },
                     Some(false) => Applied::NotOver { id },
                     Some(true) => {
-                        top_up(database, storage).await?;
+                        top_up(database, storage).await.unwrap_or_default();
                         Applied::RunsAgain { id }
                     }
                 }
@@ -200,6 +201,8 @@ async fn not_reopened(
     match hashes::bring_back(database, storage, job_id, again).await {
         Ok(()) => Ok(None),
         Err(hashes::Error::State(error)) => Err(error.into()),
+        // Storage that is away says nothing about the job.
+        Err(hashes::Error::Unread(_, error)) => Err(error.into()),
         Err(error) => Ok(Some(error.to_string())),
     }
 }

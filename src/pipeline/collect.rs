@@ -1,15 +1,15 @@
 //! The end of the pipeline: verdicts, duplicates, the shard.
 
-use super::{Arrived, Error, Inspected, Outcome, dedupe::Kept, shard, upload::Upload};
+use super::{Arrived, Error, Inspected, Outcome, Work, dedupe::Kept, shard, upload::Upload};
 use crate::{
     chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, Traffic, hex},
     redact::bare_url,
-    state::{self, Database, until_answered},
+    state::{Database, Lease, until_answered},
 };
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, future::pending, time::Duration};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 /// Hashes looked up in one statement. Images of slow origins arrive one at a time: a statement for
@@ -20,14 +20,11 @@ const BATCH_WAIT: Duration = Duration::from_secs(2);
 /// How long it waits when a body in it is on disk: other downloads may be waiting for that space.
 const DISK_WAIT: Duration = Duration::from_millis(100);
 
-/// How long the database is asked which images are known. While it is away altogether, the lease is
-/// not trusted and the whole chunk stands still.
-const HASH_PATIENCE: Duration = Duration::from_secs(120);
-
 /// Takes what arrives, gives each URL its verdict and writes samples.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     database: &'a Database,
+    lease: &'a Lease,
     message: &'a ChunkMessage,
     items: &'a [Item],
     upload: Upload<'a>,
@@ -41,19 +38,19 @@ pub(super) struct Collector<'a> {
 impl<'a> Collector<'a> {
     pub(super) fn new(
         database: &'a Database,
-        message: &'a ChunkMessage,
-        items: &'a [Item],
+        work: &'a Work<'a>,
         upload: Upload<'a>,
         keep_query: bool,
     ) -> Self {
         Self {
             database,
-            message,
-            items,
+            lease: work.lease,
+            message: work.message,
+            items: &work.items,
             upload,
             keep_query,
             kept: Kept::default(),
-            reports: vec![None; items.len()],
+            reports: vec![None; work.items.len()],
             n_downloaded: 0,
             n_samples: 0,
         }
@@ -90,8 +87,9 @@ impl<'a> Collector<'a> {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
+        // The chunk's deadline ends this wait: `run` drops the whole pipeline then.
         let ask = || self.database.known_hashes(self.message.id(), &hashes);
-        Ok(until_answered(sleep(HASH_PATIENCE), state::Error::is_away, ask).await?)
+        Ok(until_answered(pending(), |error| self.lease.waits_for(error), ask).await?)
     }
 
     async fn collect(

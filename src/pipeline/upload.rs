@@ -7,7 +7,11 @@ use crate::{
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::{Future, pending},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 /// A shard being written: one block buffer, staged each time it is full.
@@ -15,7 +19,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) struct Upload<'a> {
     storage: &'a Storage,
     blob: String,
-    token: ClaimToken,
+    lease: &'a Lease,
     block_bytes: usize,
     buffer: Vec<u8>,
     block_ids: Vec<String>,
@@ -37,7 +41,7 @@ const BLOCKED_PATIENCE: Duration = Duration::from_secs(120);
 const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
 
 /// Writes to a blob once nobody keeps it from being written.
-async fn unblocked<F>(write: impl Fn() -> F) -> Result<(), Error>
+async fn unblocked<F>(lease: &Lease, write: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<(), Error>>,
 {
@@ -46,6 +50,7 @@ where
         match write().await {
             Err(error @ Error::Blocked { .. }) if since.elapsed() < BLOCKED_PATIENCE => {
                 tracing::warn!(cause = %error, "a blob is in the way, trying again");
+                lease.hinder(BLOCKED_PAUSE);
                 sleep(BLOCKED_PAUSE).await;
             }
             end => return end,
@@ -62,18 +67,18 @@ pub struct StagedShard {
 }
 
 impl<'a> Upload<'a> {
-    /// A new shard of the claim with this token.
+    /// A new shard of this claim.
     pub(crate) fn new(
         storage: &'a Storage,
         blob: String,
-        token: &ClaimToken,
+        lease: &'a Lease,
         block_bytes: u64,
     ) -> Self {
         let block_bytes = usize::try_from(block_bytes).unwrap_or(usize::MAX);
         Self {
             storage,
             blob,
-            token: token.clone(),
+            lease,
             block_bytes,
             buffer: Vec::with_capacity(block_bytes),
             block_ids: Vec::new(),
@@ -109,9 +114,9 @@ impl<'a> Upload<'a> {
     }
 
     async fn stage(&mut self) -> Result<(), Error> {
-        let id = block_id(&self.token, self.block_ids.len());
+        let id = block_id(&self.lease.token, self.block_ids.len());
         let block = Bytes::from(std::mem::take(&mut self.buffer));
-        unblocked(|| self.storage.stage(&self.blob, &id, block.clone())).await?;
+        unblocked(self.lease, || self.storage.stage(&self.blob, &id, block.clone())).await?;
         self.block_ids.push(id);
         // The buffer comes back unless the client still holds a handle to it.
         self.buffer = match block.try_into_mut() {
@@ -165,14 +170,12 @@ pub(crate) struct Writer<'a> {
     pub database: &'a Database,
 }
 
-/// How long the database is asked whose the chunk is.
-pub(crate) const CONFIRM_PATIENCE: Duration = Duration::from_secs(120);
-
 impl Writer<'_> {
-    /// The last question before an effect: the database, not our clock, says whose the chunk is.
+    /// The last question before an effect: the database, not our clock, says whose the chunk is. The
+    /// chunk's deadline ends the wait, and with it the whole work.
     pub(crate) async fn confirm(&self) -> Result<(), state::Error> {
         let held = || self.database.assert_held(self.lease);
-        until_answered(sleep(CONFIRM_PATIENCE), state::Error::is_away, held).await
+        until_answered(pending(), |error| self.lease.waits_for(error), held).await
     }
 }
 
@@ -217,7 +220,7 @@ impl StagedShard {
         loop {
             let commit =
                 || storage.commit(name, &self.block_ids, metadata.clone(), &condition, deadline);
-            let failure = match unblocked(commit).await {
+            let failure = match unblocked(writer.lease, commit).await {
                 Ok(()) => return Ok(()),
                 // Away: the commit may have taken effect, and only its reply is lost.
                 Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
@@ -256,7 +259,7 @@ pub(crate) async fn put_manifest(
     loop {
         let claim = || manifest.claim.to_string();
         let put = || storage.put_dataset(name, bytes.clone(), ("claim", claim()), &condition);
-        let failure = match unblocked(put).await {
+        let failure = match unblocked(writer.lease, put).await {
             Ok(()) => return Ok(()),
             Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,
             Err(other) => return Err(other.into()),

@@ -20,6 +20,8 @@ pub(super) enum Fault {
     Drained,
     #[error("the chunk overran its deadline")]
     Overran,
+    #[error("the chunk had to wait for its environment, and did not fit its deadline any more")]
+    Hindered,
     #[error("no URL got any HTTP answer")]
     NothingReachable,
     #[error("the source blob is missing")]
@@ -85,6 +87,7 @@ impl Fault {
             | Self::LeaseLost
             | Self::Drained
             | Self::Overran
+            | Self::Hindered
             | Self::NothingReachable
             | Self::SourceMissing
             | Self::SourceTooLarge
@@ -122,6 +125,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
             (release(Backoff::Short), ErrorCode::DiskFull)
         }
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
+        Fault::Hindered => (release(Backoff::Short), ErrorCode::DeadlineHindered),
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
@@ -185,6 +189,7 @@ mod tests {
             (Fault::LeaseLost, B::Long, "lease_lost", None),
             (Fault::State(state::Error::LeaseLost(id)), B::Long, "lease_lost", None),
             (Fault::Drained, B::None, "drained", None),
+            (Fault::Hindered, B::Short, "deadline_hindered", None),
             (
                 S::Away { doing, cause: cause() }.into(),
                 B::Short,

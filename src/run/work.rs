@@ -3,20 +3,21 @@
 use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ListFormat, MANIFEST_SCHEMA,
-        MAX_ITEMS, Manifest, Source, hex,
+        BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ItemReport, ListFormat,
+        MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Reason, Source, hex,
     },
     pipeline::{
         self, StagedShard, Work,
         upload::{self, Writer},
     },
     spool::Allowance,
-    state::{self, Claim, until_answered},
+    state::{Claim, Lease, until_answered},
     storage::{self, BlobHead, Condition},
 };
 use sha2::{Digest as _, Sha256};
+use std::future::pending;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// What stood in the dataset container when the chunk was claimed.
@@ -40,16 +41,17 @@ impl Runner {
         let (items, source_sha256) = self.load_source(message).await?;
         let seen = self.seen(message).await?;
         if let Some(manifest) = adoptable(&seen, &source_sha256)
-            && self.may_adopt(message.id(), &manifest.claim).await?
+            && self.may_adopt(&claim.lease, &manifest.claim).await?
         {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
+            self.adopt(claim, manifest, &seen).await?;
             return Ok(manifest.clone());
         }
         seen.refuse_blocked(message.id())?;
         let work = Work {
             message,
             items: items.into(),
-            token: claim.lease.token.clone(),
+            lease: &claim.lease,
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.
             deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
@@ -57,6 +59,11 @@ impl Runner {
         let (database, storage) = (&self.process.database, &self.process.storage);
         let images = pipeline::run(&self.stages, storage, database, work);
         let outcome = images.instrument(tracing::info_span!("images")).await?;
+        let is_late = |item: &ItemReport| item.reason == Some(Reason::Deadline);
+        if claim.lease.is_hindered() && outcome.items.iter().any(is_late) {
+            // Without the wait these URLs may have been in time: the chunk is done again.
+            return Err(Fault::Hindered);
+        }
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_owned(),
             id: message.id(),
@@ -144,10 +151,19 @@ impl Runner {
     }
 
     /// Whether nobody has asked for the chunk to run again since this claim.
-    async fn may_adopt(&self, id: ChunkId, claim: &ClaimToken) -> Result<bool, Fault> {
-        let ask = || self.process.database.may_adopt(id, claim);
-        let patience = sleep(upload::CONFIRM_PATIENCE);
-        Ok(until_answered(patience, state::Error::is_away, ask).await?)
+    async fn may_adopt(&self, lease: &Lease, claim: &ClaimToken) -> Result<bool, Fault> {
+        let ask = || self.process.database.may_adopt(lease.id, claim);
+        Ok(until_answered(pending(), |error| lease.waits_for(error), ask).await?)
+    }
+
+    /// Writes an adopted manifest anew: whoever saw it before and removes it, since its claim was
+    /// cancelled, must not remove the one that the row will name.
+    async fn adopt(&self, claim: &Claim, manifest: &Manifest, seen: &Seen) -> Result<(), Fault> {
+        let (database, storage) = (&self.process.database, &self.process.storage);
+        let writer = Writer { lease: &claim.lease, database };
+        let condition = seen.manifest.as_ref().map(|(condition, _)| condition.clone());
+        let name = claim.lease.id.manifest_blob();
+        Ok(upload::put_manifest(storage, &name, manifest, condition, writer).await?)
     }
 
     async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {

@@ -27,7 +27,7 @@ pub enum Error {
     /// It refused the values of a message that was to be registered.
     #[error("the database cannot store the message")]
     Unstorable(#[source] sqlx::Error),
-    /// The fence no longer holds the chunk.
+    /// The claim no longer holds the chunk.
     #[error("the lease of chunk {0} is lost")]
     LeaseLost(ChunkId),
     /// The database was not asked: another part of the environment is not as it must be.

@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 pub struct CheckIn {
     /// The oldest release that can live with the schema, as the newest migration that it knows.
     pub min_handler: i32,
-    /// The storage account of the fleet; none: nobody said.
+    /// Account and containers of the fleet's blobs; none: nobody said.
     pub storage: Option<String>,
-    /// Whether a process has announced its limits; false in a schema that was just made.
+    /// Whether this process, or one that started later, has announced its limits.
     pub is_announced: bool,
     /// When a sweep was last asked for; none: never.
     pub sweep_asked_at: Option<OffsetDateTime>,
@@ -43,9 +43,15 @@ impl Database {
             .bind(settings.profile.to_string())
             .bind(i32::try_from(settings.limits.chunk_size_images).unwrap_or(i32::MAX))
             .bind(i32::try_from(settings.limits.temp_storage_mb).unwrap_or(i32::MAX))
-            .bind(settings.storage.account())
+            .bind(settings.place())
             .bind(uptime.as_secs_f64());
         ask!(self.pool, self.cap, "announce", statement.execute).map(drop)
+    }
+
+    /// Account and containers of the fleet's blobs; none: nobody said.
+    pub async fn fleet_storage(&self) -> Result<Option<String>, Error> {
+        let statement = sqlx::query_scalar("-- fleet_storage\nselect storage from fleet");
+        ask!(self.pool, self.cap, "fleet_storage", statement.fetch_one)
     }
 
     /// Whether the server lets this role do the work: what it lacks, in words; none: nothing.

@@ -184,7 +184,7 @@ impl Database {
                     select * from job_over where job_id = t.job_id offset 0) o
             ), later as (
                 insert into job_touched (job_id, at)
-                select job_id, clock_timestamp() + interval '5 s' from over
+                select job_id, clock_timestamp() + interval '20 s' from over
             )
             select (select count(*) from taken),
                 (select coalesce(jsonb_agg(to_jsonb(over)), '[]') from over)",

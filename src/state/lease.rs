@@ -1,7 +1,16 @@
 //! The right to work on a chunk: its arithmetic, and how long its holder may believe in it.
 
+use super::{Error, wait::LONGEST_PAUSE};
 use crate::chunk::{ChunkId, ClaimToken, Fence};
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -79,8 +88,13 @@ struct Trust {
     /// Work stops at this moment, and goes on when a renewal moves it.
     stop_at: watch::Sender<Instant>,
     lost: CancellationToken,
+    /// Milliseconds for which the environment held the work up.
+    hindered: AtomicU64,
     terms: LeaseTerms,
 }
+
+/// Waits that are shorter in all are those of any day.
+const HINDRANCE: Duration = Duration::from_secs(10);
 
 impl Lease {
     pub(super) fn granted(
@@ -91,7 +105,8 @@ impl Lease {
         terms: LeaseTerms,
     ) -> Self {
         let (stop_at, _) = watch::channel(sent_at + terms.trusted());
-        let trust = Arc::new(Trust { stop_at, lost: CancellationToken::new(), terms });
+        let (lost, hindered) = (CancellationToken::new(), AtomicU64::new(0));
+        let trust = Arc::new(Trust { stop_at, lost, hindered, terms });
         Self { id, fence, token, trust }
     }
 
@@ -133,12 +148,34 @@ impl Lease {
                 done = &mut work => return Ok(done),
             }
             tracing::warn!("the lease is not renewed: the chunk stands still");
+            let since = Instant::now();
             tokio::select! {
                 () = self.lost() => return Err(NotHeld::Lost),
                 () = self.trust.regained() => tracing::info!("the lease is renewed: the chunk goes on"),
                 () = sleep_until(until) => return Err(NotHeld::Unknown),
             }
+            self.hinder(since.elapsed());
         }
+    }
+
+    /// Notes that the environment held the work up for this long.
+    pub(crate) fn hinder(&self, wait: Duration) {
+        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.trust.hindered.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Whether the environment held the work up so long that what does not fit the chunk's deadline is
+    /// not the chunk's fault.
+    pub(crate) fn is_hindered(&self) -> bool {
+        Duration::from_millis(self.trust.hindered.load(Ordering::Relaxed)) >= HINDRANCE
+    }
+
+    /// Whether an error of the database will pass; it holds the work up.
+    pub(crate) fn waits_for(&self, error: &Error) -> bool {
+        if error.is_away() {
+            self.hinder(LONGEST_PAUSE);
+        }
+        error.is_away()
     }
 
     /// Whether the database said that the chunk is no longer this claim's.

@@ -7,13 +7,13 @@ use tokio::time::sleep;
 /// Before the second question; the pause doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A database that is back is noticed within this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks again and again while `is_passing` says that the error will pass, and until `patience`
 /// ends; returns the last answer.
 ///
 /// `patience` is any future: `pending()` waits for ever, `sleep_until(t)` until a time,
-/// [`super::Lease::expired`] until the lease ends, `Shutdown::intake_stopped` until the drain. It
+/// [`super::Lease::lost`] until the chunk is somebody else's, `Shutdown::intake_stopped` until the drain. It
 /// ends the pause, never a question that is under way: that one has its own time limit.
 ///
 /// # Errors

@@ -222,6 +222,18 @@ impl Session {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Nothing of a job is written to, or looked for in, another account or container than the fleet's.
+    async fn refuse_another_place(&self) -> anyhow::Result<()> {
+        let own = self.settings.place();
+        match self.database.fleet_storage().await? {
+            Some(fleet) if fleet != own => bail!(
+                "the database belongs to account and containers {fleet}, and ChunkStorage here is \
+                 {own}; correct ChunkStorage or DATABASE_URL"
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn submit(&self, submit: Submit) -> anyhow::Result<ExitCode> {
         let bytes = read_list(&submit.urls)?;
         let default_size = self.settings.limits.chunk_size_images;
@@ -241,6 +253,7 @@ impl Session {
         // Idempotent, and a first submit may come before the first handler.
         let migrate = timeout(MIGRATION_PATIENCE, self.database.migrate());
         migrate.await.context(MIGRATION_STUCK)??;
+        self.refuse_another_place().await?;
         self.storage.create_containers_and_queues().await?;
         let job = submit::submit(&self.database, &self.storage, request).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };
@@ -275,6 +288,7 @@ impl Session {
             }
             Control::Retry { job_id, chunk_index, .. } => Command::Retry { job_id, chunk_index },
         };
+        self.refuse_another_place().await?;
         let applied = command.apply(&self.database, &self.storage).await?;
         let summary = applied.to_string();
         self.say(&serde_json::json!({"result": summary}), &summary);

@@ -13,7 +13,7 @@ alter table fleet
     add storage text,
     add min_handler integer not null default 4,
     add announcer_since timestamptz;
-comment on column fleet.storage is 'The storage account that all shards are in; null: no process has announced itself. A process with another one claims nothing.';
+comment on column fleet.storage is 'Storage account, dataset container and source container; null: no process has announced itself. A process with others claims nothing.';
 comment on column fleet.min_handler is 'The oldest release that can live with this schema, as the newest migration that it knows.';
 comment on column fleet.announcer_since is 'When the process started that announced the limit; null: nobody did, the row is new.';
 
@@ -44,7 +44,10 @@ begin
     delete from live_process where owner in (
         select p.owner from live_process p where p.seen_at < clock_timestamp() - interval '1 hour'
         for update skip locked);
-    select f.min_handler, f.storage, f.announcer_since is not null, f.sweep_asked_at
+    -- Ten seconds: the age of a process is measured by two clocks.
+    select f.min_handler, f.storage,
+        coalesce(f.announcer_since > clock_timestamp()
+            - make_interval(secs => p_uptime_seconds + 10), false), f.sweep_asked_at
         into min_handler, storage, is_announced, sweep_asked_at from fleet f;
 end $$;
 

@@ -66,6 +66,8 @@ begin
         update job set ended_at = null, ended_as = null,
             cancelled_at = case when p_fences is not null then cancelled_at end,
             generation = generation + 1, updated_at = clock_timestamp() where job_id = p_job;
+        -- Those that failed with a cancel touch nothing, and the job may have ended meanwhile.
+        insert into job_touched (job_id) values (p_job);
     end if;
     return n;
 end $$;

@@ -67,6 +67,39 @@ async fn a_chunk_that_stood_still_and_was_taken_over_changes_nothing() {
     assert_eq!(invariants::violations(rig).await, Vec::<String>::new());
 }
 
+/// I13: what does not fit the deadline any more since the database was away is not the chunk's fault:
+/// no picture is lost, and nothing is charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_had_to_wait_loses_no_picture_to_its_deadline() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let [database, storage] = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let slow = [
+        database,
+        storage,
+        ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "40"),
+        ("PIXCRAWLER_DOWNLOAD_CONCURRENCY", "1"),
+    ];
+    let handler = rig.handler_with(&slow).await;
+    // The fourth comes after 80 % of the deadline.
+    rig.origin.set_delay(Duration::from_secs(9));
+    let message = inline(1, 0, &rig.pictures(4));
+    let (answer, ()) = tokio::join!(handler.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        world.proxies[0].refuse();
+        world.proxies[0].cut();
+        handler.line("the chunk stands still").await;
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        world.proxies[0].resume();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("deadline_hindered"), "{}", answer.1);
+    rig.origin.set_delay(Duration::ZERO);
+    rig.execute("update chunk_handler.chunk set not_before = null").await;
+    let (_, answer) = handler.deliver("two", &wake_up(1, 0)).await;
+    assert!(answer["Logs"][0].as_str().unwrap().contains("4 of 4 images valid"), "{answer}");
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
+}
+
 /// The database forgets the claim of chunk 0, as one does that was restored to an earlier point.
 const FORGET: [&str; 3] = [
     "update chunk_handler.chunk set state = 'pending', fence = 0, attempt = 0, token = null,

@@ -111,7 +111,7 @@ async fn a_process_with_another_account_takes_no_chunk() {
     held_while(
         "update chunk_handler.fleet set storage = 'another'",
         "select exists (select from chunk_handler.process
-            where degraded like 'storage account: the database belongs to account another%')",
+            where degraded like 'storage account: the database belongs to account and containers another%')",
         "update chunk_handler.fleet set storage = null",
     )
     .await;
