@@ -135,7 +135,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::TransactionPooler`], and those of [`Self::migrate`].
-    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+    pub async fn prepare(&self) -> Result<(), Error> {
         self.refuse_transaction_pooler().await?;
         // Without a schema the question itself fails.
         let version = self.schema_version().await.ok().flatten();

@@ -86,7 +86,11 @@ impl Upkeep {
             Duty::Reclaim => self.reclaim().await,
             Duty::Poison => Box::pin(poison::drain_poison(&self.process)).await,
             // What keeps a document from being written is not in the way of chunks.
-            Duty::EndJobs => return Box::pin(jobs::end_touched_jobs(database, storage)).await,
+            Duty::EndJobs => {
+                let ended = Box::pin(jobs::end_touched_jobs(database, storage)).await;
+                self.notice(&ended);
+                return ended;
+            }
             Duty::Wake => {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
                 sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX))
@@ -98,7 +102,15 @@ impl Upkeep {
         {
             circuits.open(Part::Queues, &cause_chain(error));
         }
+        self.notice(&done);
         done
+    }
+
+    /// A statement that the database refuses concerns more than this duty.
+    fn notice(&self, done: &Result<u64, Error>) {
+        if let Err(Error::State(error)) = done {
+            self.process.will_pass(error);
+        }
     }
 
     /// Jobs of another account or of another schema are not ours to end; who cannot write or send leaves

@@ -15,9 +15,9 @@ use tokio::time::sleep;
 
 /// Checks in again and again until the process drains.
 pub(super) async fn check_in_until_stopped(process: Arc<Process>, upkeep: Arc<Upkeep>) {
-    let (mut swept_for, mut is_failing) = (None, false);
+    let (mut done_before, mut is_failing) = (Before::default(), false);
     while !process.shutdown.is_intake_stopped() {
-        let done = check_in(&process, &upkeep, &mut swept_for).await;
+        let done = check_in(&process, &upkeep, &mut done_before).await;
         // Before the first one the schema may not be there yet, which the rounds say.
         let has_started = !process.circuits.is_open(Part::Start);
         if let Err(error) = &done
@@ -34,10 +34,19 @@ pub(super) async fn check_in_until_stopped(process: Arc<Process>, upkeep: Arc<Up
     }
 }
 
+/// What earlier check-ins led to.
+#[derive(Default)]
+struct Before {
+    /// The process announced its limits once, whoever did so before.
+    is_announced: bool,
+    /// The last request for a sweep that was followed.
+    swept_for: Option<OffsetDateTime>,
+}
+
 async fn check_in(
     process: &Process,
     upkeep: &Upkeep,
-    swept_for: &mut Option<OffsetDateTime>,
+    before: &mut Before,
 ) -> Result<(), state::Error> {
     let Process { database, settings, owner, circuits, started, .. } = process;
     let degraded = circuits.degraded();
@@ -45,13 +54,15 @@ async fn check_in(
     compare(process, &fleet);
     // A row that nobody announced is new: its schema was made again under living processes. One that
     // an older process announced was restored to an earlier point.
-    if !circuits.is_open(Part::Account) && !fleet.is_announced {
+    let is_announced = before.is_announced && fleet.is_announced;
+    if !circuits.is_open(Part::Account) && !is_announced {
         database.announce(settings, started.elapsed()).await?;
+        before.is_announced = true;
     }
     circuits.close(Part::Start);
-    if fleet.sweep_asked_at > *swept_for {
+    if fleet.sweep_asked_at > before.swept_for {
         upkeep.sweep().await;
-        *swept_for = fleet.sweep_asked_at;
+        before.swept_for = fleet.sweep_asked_at;
     }
     Ok(())
 }

@@ -39,13 +39,9 @@ async fn probe(process: &Process, part: Part) -> Result<(), String> {
             Ok(None) => Ok(()),
             Err(error) => Err(Error::from(error)),
         },
-        Part::Blobs => match storage.probe_blobs().await {
-            // Somebody removed it; where it can be made, it is made again as at the start.
-            Err(storage::Error::NoContainer { .. }) => {
-                storage.create_containers_and_queues().await.map_err(Error::from)
-            }
-            answer => answer.map_err(Error::from),
-        },
+        // A container that somebody removed is not made again: an empty one in its place would say that
+        // all lists are missing, and be in the way of who brings it back.
+        Part::Blobs => storage.probe_blobs().await.map_err(Error::from),
         Part::Queues => match storage.visible_messages(Queue::Chunks).await {
             Err(storage::Error::Missing { .. }) => {
                 storage.create_containers_and_queues().await.map_err(Error::from)

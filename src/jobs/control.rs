@@ -160,7 +160,7 @@ impl Command {
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
             Self::Retry { job_id, chunk_index } => {
-                if let Some(reason) = not_reopened(database, storage, job_id, None).await? {
+                if let Err(reason) = reopened(database, storage, job_id, false).await? {
                     return Ok(Applied::NotReopened { job_id, reason });
                 }
                 match database.retry(job_id, chunk_index).await? {
@@ -173,16 +173,19 @@ impl Command {
             }
             Self::RunAgain { id } => {
                 let ChunkId { job_id, chunk_index } = id;
-                let again = Some(chunk_index);
-                if let Some(reason) = not_reopened(database, storage, job_id, again).await? {
-                    return Ok(Applied::NotReopened { job_id, reason });
-                }
-                match database.run_again(id).await? {
+                let mut others = match reopened(database, storage, job_id, true).await? {
+                    Ok(lost) => lost,
+                    Err(reason) => return Ok(Applied::NotReopened { job_id, reason }),
+                };
+                others.retain(|index| *index != chunk_index);
+                // Those whose manifests are gone have no hashes for it: they run again with it.
+                let all = [&others[..], &[chunk_index]].concat();
+                match database.run_again(job_id, &all).await? {
                     None => Applied::UnknownJob { job_id },
-                    Some(false) => Applied::NotOver { id },
-                    Some(true) => {
+                    Some(0) => Applied::NotOver { id },
+                    Some(_) => {
                         top_up(database, storage).await.unwrap_or_default();
-                        Applied::RunsAgain { id }
+                        Applied::RunsAgain { id, others }
                     }
                 }
             }
@@ -190,20 +193,20 @@ impl Command {
     }
 }
 
-/// Why a job cannot be reopened: nothing of it runs before it has the hashes of its images, but for
-/// those of a chunk that runs again because they are gone.
-async fn not_reopened(
+/// The chunks of a reopened job whose manifests are gone, or why it cannot be reopened: nothing of it
+/// runs before it has the hashes of its images.
+async fn reopened(
     database: &Database,
     storage: &Storage,
     job_id: i64,
-    again: Option<i32>,
-) -> Result<Option<String>, Error> {
-    match hashes::bring_back(database, storage, job_id, again).await {
-        Ok(()) => Ok(None),
+    may_miss: bool,
+) -> Result<Result<Vec<i32>, String>, Error> {
+    match hashes::bring_back(database, storage, job_id, may_miss).await {
+        Ok(lost) => Ok(Ok(lost)),
         Err(hashes::Error::State(error)) => Err(error.into()),
         // Storage that is away says nothing about the job.
         Err(hashes::Error::Unread(_, error)) => Err(error.into()),
-        Err(error) => Ok(Some(error.to_string())),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }
 
@@ -231,8 +234,8 @@ pub enum Applied {
     Closed { job_id: i64 },
     /// So many failed chunks run again.
     Retried { job_id: i64, chunks: i32 },
-    /// The chunk runs again.
-    RunsAgain { id: ChunkId },
+    /// The chunk runs again, and with it those whose manifests are gone.
+    RunsAgain { id: ChunkId, others: Vec<i32> },
     /// The chunk is unknown or will run anyway; nothing was done.
     NotOver { id: ChunkId },
     /// The job stays as it ended: hashes of its images are gone and cannot be had again.
@@ -255,7 +258,13 @@ impl fmt::Display for Applied {
             Self::Retried { job_id, chunks } => {
                 write!(f, "{chunks} failed chunks of job {job_id} run again")
             }
-            Self::RunsAgain { id } => write!(f, "chunk {id} runs again"),
+            Self::RunsAgain { id, others } if others.is_empty() => {
+                write!(f, "chunk {id} runs again")
+            }
+            Self::RunsAgain { id, others } => write!(
+                f,
+                "chunk {id} runs again, and with it chunks {others:?}, whose manifests are gone"
+            ),
             Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
             Self::NotReopened { job_id, reason } => {
                 write!(f, "job {job_id} cannot be reopened: {reason}")

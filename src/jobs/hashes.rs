@@ -31,8 +31,8 @@ pub(super) enum Error {
 }
 
 /// Makes sure that a job has the hashes of its completed chunks, before one of its chunks runs again:
-/// without them it would keep pictures that the job has. Those of the chunk that runs `again` may be
-/// missing: its blobs may be why it does.
+/// without them it would keep pictures that the job has. With `may_miss` it answers the chunks whose
+/// manifests are gone: they are to run again.
 ///
 /// # Errors
 ///
@@ -41,29 +41,31 @@ pub(super) async fn bring_back(
     database: &Database,
     storage: &Storage,
     job_id: i64,
-    again: Option<i32>,
-) -> Result<(), Error> {
+    may_miss: bool,
+) -> Result<Vec<i32>, Error> {
     match database.want_hashes(job_id).await? {
-        None | Some(Hashes::Kept) => return Ok(()),
+        None | Some(Hashes::Kept) => return Ok(Vec::new()),
         Some(Hashes::JobGoing) => return Err(Error::JobGoing),
         Some(Hashes::Going) => {}
     }
     let shards = database.kept_shards(job_id).await?;
     let n = shards.len();
-    stream::iter(shards)
+    let lost: Vec<Option<i32>> = stream::iter(shards)
         .map(|shard| async {
-            let may_miss = again == Some(shard.chunk_index);
+            let index = shard.chunk_index;
             match bring_back_chunk(database, storage, job_id, shard).await {
-                Err(Error::Missing(_) | Error::Other(_)) if may_miss => Ok(()),
-                done => done,
+                Err(Error::Missing(_) | Error::Other(_)) if may_miss => Ok(Some(index)),
+                done => done.map(|()| None),
             }
         })
         .buffer_unordered(READS_AT_ONCE)
-        .try_collect::<()>()
+        .try_collect()
         .await?;
     database.hashes_are_back(job_id).await?;
     tracing::info!(job_id, manifests = n, "the hashes of a reopened job are back");
-    Ok(())
+    let mut lost: Vec<i32> = lost.into_iter().flatten().collect();
+    lost.sort_unstable();
+    Ok(lost)
 }
 
 async fn bring_back_chunk(

@@ -65,6 +65,8 @@ impl TempDir {
 
     /// Whether a file of this many bytes can be made here; it is removed again.
     pub(crate) fn probe(&self, bytes: u64) -> io::Result<()> {
+        // Somebody may have cleaned up too much.
+        fs::create_dir_all(&self.path)?;
         let path = self.new_path();
         let made = File::create_new(&path).and_then(|file| {
             let len = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -127,7 +129,7 @@ impl TempDir {
             let path = entry.path();
             if path.extension().is_some_and(|e| e == "lock") {
                 sweep_one(&path, &mut swept);
-            } else if path.is_dir() && !with_suffix(&path).exists() {
+            } else if path.is_dir() && !with_suffix(&path).exists() && !may_live(&path) {
                 remove(&path, &mut swept);
             }
         }
@@ -175,6 +177,14 @@ fn remove(directory: &Path, swept: &mut Swept) {
     }
 }
 
+/// Whether the process of a directory may still live: its lock file may have been cleaned up by
+/// somebody.
+fn may_live(directory: &Path) -> bool {
+    let process = process_of(directory);
+    let pid = process.split('/').next().unwrap_or_default();
+    !pid.is_empty() && Path::new("/proc").join(pid).exists()
+}
+
 /// `{pid}/{eight digits}` of a directory named `{pid}-{digits}`.
 fn process_of(directory: &Path) -> String {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
@@ -215,7 +225,10 @@ mod tests {
         fs::create_dir(shared.join("1-dead")).unwrap();
         fs::write(shared.join("1-dead/a.WEBP"), [0; 7]).unwrap();
         fs::write(shared.join("1-dead.lock"), []).unwrap();
-        fs::create_dir(shared.join("2-lockless")).unwrap();
+        // No process has this number: the highest is 2^22.
+        fs::create_dir(shared.join("4194305-lockless")).unwrap();
+        let own = format!("{}-lockless", std::process::id());
+        fs::create_dir(shared.join(&own)).unwrap();
         fs::write(root.path().join("strangers.jpg"), [0; 9]).unwrap();
         let swept = TempDir::sweep(root.path()).unwrap();
         let processes = vec!["1/dead".to_owned()];
@@ -223,6 +236,7 @@ mod tests {
         assert_eq!(live.walk_bytes(), 10);
         assert!(root.path().join("strangers.jpg").exists());
         drop(live);
-        assert_eq!(fs::read_dir(shared).unwrap().count(), 0);
+        let left: Vec<_> = fs::read_dir(shared).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, [own.as_str()], "a process that lives keeps its directory");
     }
 }

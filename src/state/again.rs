@@ -37,11 +37,10 @@ pub struct LostDuplicates {
 }
 
 impl Database {
-    /// Runs a chunk that is over again, although it completed, and reopens its job; false when it is
-    /// not over, or unknown. None when there is no such job.
-    pub async fn run_again(&self, id: ChunkId) -> Result<Option<bool>, Error> {
-        let n = self.ask_run_again(id.job_id, &[id.chunk_index], None).await?;
-        Ok(n.map(|n| n > 0))
+    /// Runs chunks that are over again, although they completed, and reopens their job; how many were
+    /// over. None when there is no such job.
+    pub async fn run_again(&self, job_id: i64, indexes: &[i32]) -> Result<Option<i32>, Error> {
+        self.ask_run_again(job_id, indexes, None).await
     }
 
     /// Runs chunks again whose shards are gone, unless they changed meanwhile; returns how many.

@@ -57,10 +57,11 @@ const AWAY_CODES: [&str; 11] =
 /// schema, tables and functions.
 const SESSION_CODES: [&str; 5] = ["25006", "0A000", "3F000", "42P01", "42883"];
 
-/// The class of data exceptions (same page).
-const DATA_EXCEPTION: &str = "22";
-/// The class of violated constraints (same page).
-const CONSTRAINT_VIOLATED: &str = "23";
+/// What a text or a number of a message may be refused with (same page): characters that the server's
+/// encoding does not have, and numbers out of range.
+const VALUE_CODES: [&str; 3] = ["22021", "22P05", "22003"];
+/// A check that a row does not pass (same page).
+const CHECK_VIOLATION: &str = "23514";
 
 impl Error {
     /// Sorts what the driver said: "cannot be asked now" or "refused".
@@ -124,13 +125,13 @@ fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     source.as_database_error().and_then(|error| error.code())
 }
 
-/// A constraint of another table than the message's own is not the message's fault: a newer release
-/// may have added it.
+/// Of constraints only the checks of the message's own table can be the message's fault: everything
+/// else about its row is ours to write.
 fn is_about_values(source: &sqlx::Error) -> bool {
     let Some(error) = source.as_database_error() else { return false };
+    let is_own_check = || error.constraint().is_some_and(|name| name.starts_with("chunk_"));
     error.code().is_some_and(|code| {
-        code.starts_with(DATA_EXCEPTION)
-            || code.starts_with(CONSTRAINT_VIOLATED) && error.table() == Some("chunk")
+        VALUE_CODES.contains(&code.as_ref()) || code == CHECK_VIOLATION && is_own_check()
     })
 }
 

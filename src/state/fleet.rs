@@ -68,6 +68,16 @@ impl Database {
                     and c.relname <> '_sqlx_migrations'
                     and not has_table_privilege(c.oid, p)
                 union all
+                select format('the role %s lacks select on view %s', current_user, c.relname)
+                from pg_class c
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'v'
+                    and not has_table_privilege(c.oid, 'select')
+                union all
+                select format('row security hides table %s from role %s', c.relname, current_user)
+                from pg_class c
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
+                    and row_security_active(c.oid)
+                union all
                 select format('the role %s lacks execute on function %s', current_user, f.proname)
                 from pg_proc f
                 where f.pronamespace = 'chunk_handler'::regnamespace

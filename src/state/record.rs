@@ -33,7 +33,7 @@ impl Database {
         let statement = sqlx::query(
             "-- reject
             insert into rejected (source_key, queue, body, reason) values ($1, $2, $3, $4)
-            on conflict do nothing",
+            on conflict (source_key) do nothing",
         )
         .bind(clean(source_key))
         .bind(queue)

@@ -237,8 +237,8 @@ impl Storage {
         }
     }
 
-    /// Whether lists can be read and shards written: asks for a list that nobody made, and stages a
-    /// block that nobody commits, which the service removes after a week.
+    /// Whether lists can be read and shards written: asks for a list that nobody made, stages a block
+    /// that the service removes after a week, and commits it where it cannot be.
     pub async fn probe_blobs(&self) -> Result<(), Error> {
         let source = self.blob(&self.source_container, PROBE)?;
         let read = async { source.get_properties(None).await.map(drop) };
@@ -249,7 +249,20 @@ impl Storage {
         let shard = self.blob(&self.dataset_container, PROBE)?.block_blob_client();
         let content = Body::Bytes(Bytes::from_static(b"probe")).into();
         let stage = shard.stage_block(b"probe", 5, content, None);
-        call("stage block", PROBE_DEADLINE, stage).await.map(drop)
+        call("stage block", PROBE_DEADLINE, stage).await?;
+        // Over a version that does not exist: who may commit is told that the condition does not hold.
+        let options = BlockBlobClientCommitBlockListOptions {
+            if_match: Condition::Unchanged(Etag::from("\"0x0\"")).if_match(),
+            ..Default::default()
+        };
+        let list = BlockLookupList { latest: Some(vec![b"probe".to_vec()]), ..Default::default() };
+        let list = list.try_into().map_err(|error| super::classify("commit shard", &error))?;
+        match call("commit shard", PROBE_DEADLINE, shard.commit_block_list(list, Some(options)))
+            .await
+        {
+            Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stages a block of a shard. Without Content-MD5, which took a third of all CPU time (`cargo xtask

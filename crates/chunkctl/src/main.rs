@@ -213,7 +213,7 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
 
 impl Session {
     async fn migrate(&self) -> anyhow::Result<ExitCode> {
-        self.database.migrate().await?;
+        self.database.prepare().await?;
         self.storage.create_containers_and_queues().await?;
         self.say(
             &serde_json::json!({"migrated": true}),
@@ -251,7 +251,7 @@ impl Session {
             },
         };
         // Idempotent, and a first submit may come before the first handler.
-        let migrate = timeout(MIGRATION_PATIENCE, self.database.migrate());
+        let migrate = timeout(MIGRATION_PATIENCE, self.database.prepare());
         migrate.await.context(MIGRATION_STUCK)??;
         self.refuse_another_place().await?;
         self.storage.create_containers_and_queues().await?;

@@ -100,6 +100,9 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
     if causes(error).any(|cause| cause.is::<AddressRefused>()) {
         return (TryError::Final(Reason::UrlRefused), false);
     }
+    if let Some(limit) = own_limit(error) {
+        return (TryError::Spool(limit), false);
+    }
     if error.is_connect() {
         let text = text_of(error);
         let tls = ["certificate", "tls", "handshake", "corrupt message", "fatal alert", "peer "];
@@ -114,6 +117,20 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
         return (TryError::Transient(reason), true);
     }
     (interrupted(error, Reason::ConnectFailed), false)
+}
+
+/// What this process ran out of, if that is why the request failed: descriptors or memory of the
+/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
+/// one is tried for.
+fn own_limit(error: &reqwest::Error) -> Option<std::io::Error> {
+    use nix::errno::Errno;
+    let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
+    let codes = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
+    let code = codes.filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
+    let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
+    code.map(std::io::Error::from_raw_os_error)
 }
 
 /// Sorts a failure inside a body.

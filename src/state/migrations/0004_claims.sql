@@ -45,8 +45,19 @@ begin
         select p.owner from live_process p where p.seen_at < clock_timestamp() - interval '1 hour'
         for update skip locked);
     -- Ten seconds: the age of a process is measured by two clocks.
+    -- Rows that somebody removed by hand are made again.
+    if not exists (select from fleet) then
+        insert into fleet default values on conflict do nothing;
+    end if;
+    if not exists (select from waker) then
+        insert into waker default values on conflict do nothing;
+    end if;
+    if not exists (select from failure_export) then
+        insert into failure_export default values on conflict do nothing;
+    end if;
     select f.min_handler, f.storage,
-        coalesce(f.announcer_since > clock_timestamp()
+        (select count(*) from slot where slot_no <= f.max_chunks) = f.max_chunks
+        and coalesce(f.announcer_since > clock_timestamp()
             - make_interval(secs => p_uptime_seconds + 10), false), f.sweep_asked_at
         into min_handler, storage, is_announced, sweep_asked_at from fleet f;
 end $$;

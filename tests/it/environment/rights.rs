@@ -140,3 +140,49 @@ async fn the_slot_of_a_removed_chunk_is_freed() {
         .await;
     rig.until("select active_chunks = 0 from chunk_handler.capacity").await;
 }
+
+/// I13: rows that the handler needs and somebody removed are made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_one_row_tables_are_made_again() {
+    let rig = Rig::new().await;
+    let handler = rig.handler_with(&[("PIXCRAWLER_FLEET_MAX_CHUNKS", "7")]).await;
+    for table in ["waker", "failure_export", "fleet", "slot"] {
+        let statement = format!("delete from chunk_handler.{table}");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
+    }
+    rig.until(
+        "select exists (select from chunk_handler.fleet where max_chunks = 7)
+            and (select count(*) from chunk_handler.slot) = 7
+            and (select count(*) from chunk_handler.waker) = 1
+            and (select count(*) from chunk_handler.failure_export) = 1",
+    )
+    .await;
+    let answer = handler.deliver("one", &inline(1, 0, &rig.pictures(2))).await;
+    completed_at_once(&rig, &answer, 2).await;
+}
+
+/// I13: a process without descriptors takes no picture for lost: the chunk is done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_descriptors_loses_no_picture() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let limit = |n: u64| {
+        let pid = handler.pid().to_string();
+        let limit = format!("--nofile={n}:");
+        let done = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(done.unwrap().success());
+    };
+    let open = std::fs::read_dir(format!("/proc/{}/fd", handler.pid())).unwrap().count() as u64;
+    limit(open + 3);
+    rig.origin.set_delay(std::time::Duration::from_millis(500));
+    let (_, answer) = handler.deliver("one", &inline(1, 0, &rig.pictures(12))).await;
+    let said = answer["Logs"][0].as_str().unwrap().to_owned();
+    assert!(!said.contains("images valid") && !said.contains("nothing_reachable"), "{said}");
+    limit(20_000);
+    rig.until("select not exists (select from chunk_handler.process where degraded is not null)")
+        .await;
+    rig.execute("update chunk_handler.chunk set not_before = null where state = 'pending'").await;
+    let (_, answer) = handler.deliver("two", &support::rig::wake_up(1, 0)).await;
+    assert!(answer["Logs"][0].as_str().unwrap().contains("12 of 12 images valid"), "{answer}");
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
+}

@@ -181,3 +181,20 @@ async fn a_list_that_is_refused_is_not_missing() {
     delivered_until(rig, &handler, "completed").await;
     assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
 }
+
+/// I13: a list in a container that somebody removed is not missing: the container is not made again
+/// empty, and the chunks wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_lists_that_is_removed_charges_nothing() {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(2), 2);
+    let handler = rig.handler().await;
+    rig.blobs.delete_container("chunk-sources").await.unwrap();
+    delivered_until(&rig, &handler, "storage_missing").await;
+    let shown =
+        "select exists (select from chunk_handler.process where degraded like 'blob storage:%')";
+    rig.until(shown).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(rig.value::<bool>(shown).await, "a probe made the container again");
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 0);
+}

@@ -60,7 +60,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "pipeline/collect",
         ],
     ),
-    ("admission", &["redact", "chunk", "circuit", "spool", "state", "process"]),
+    ("admission", &["redact", "chunk", "spool", "state", "process"]),
     (
         "run",
         &[

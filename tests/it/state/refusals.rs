@@ -3,7 +3,7 @@
 use chunk_handler::state::{Database, LeaseTerms};
 use serde_json::Value;
 use std::time::Duration;
-use support::rig::{Handler, Rig, inline};
+use support::rig::{Handler, Rig, envelope, inline};
 
 /// A role that may do everything but claim.
 async fn without_the_claim(rig: &Rig) -> String {
@@ -161,4 +161,31 @@ async fn a_held_message_lets_others_run() {
         rig.execute("drop trigger odd on chunk_handler.attempt").await;
     });
     assert!(said(&bad.1).contains("completed"), "{}", bad.1);
+}
+
+/// I9 I13: nor does a column of the chunk's own table that this release does not write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_the_chunks_own_table_loses_no_message() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.execute("alter table chunk_handler.chunk add tenant text not null").await;
+    held_until(&rig, &handler, "alter table chunk_handler.chunk drop column tenant").await;
+}
+
+/// I9: a record whose number is taken already, as after a restore without sequences, is not taken for
+/// one that is there: the message is held until it can be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_is_taken_loses_no_record() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.execute(
+        "insert into chunk_handler.rejected (rejected_no, source_key, queue, body, reason)
+            overriding system value select 1, 'there', 'chunks', 'there', 'there'",
+    )
+    .await;
+    let (status, answer) = handler.post("/process_chunk", "bad", envelope("not a message")).await;
+    assert_eq!(status, 200, "{answer}");
+    let recorded =
+        "select count(*) from chunk_handler.rejected_message where body = 'not a message'";
+    assert_eq!(rig.value::<i64>(recorded).await, 1);
 }

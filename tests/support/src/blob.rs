@@ -88,6 +88,11 @@ impl Blobs {
         self.call(Method::DELETE, &format!("{container}/{name}"), &[], &[]).await.map(drop)
     }
 
+    /// Removes a container with everything in it.
+    pub async fn delete_container(&self, container: &str) -> Result<()> {
+        self.call(Method::DELETE, container, &[("restype", "container")], &[]).await.map(drop)
+    }
+
     /// Takes a lease on a blob, which then only its holder writes, until [`break_lease`](Self::break_lease).
     pub async fn lease(&self, container: &str, name: &str) -> Result<()> {
         self.leased(container, name, ("acquire", "x-ms-lease-duration", "-1")).await

@@ -286,6 +286,10 @@ impl Handler {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal).unwrap();
     }
 
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
     pub fn kill9(&self) {
         let mut child = self.child.lock().unwrap();
         let _ = child.kill();
