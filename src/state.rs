@@ -150,7 +150,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Migrate`] when the database holds something else under our names, the role may not
-    /// change the schema, or it takes longer than [`PATIENT_CALL`].
+    /// change the schema, or it takes longer than 60 s.
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut connection = self.capped("migrate", self.pool.acquire()).await?.detach();
         // A concurrent migration is waited for, and creating an index may take its time; both with an

@@ -28,7 +28,7 @@ pub struct Swept {
     pub directories: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Whose they were, as [`TempDir::process`]: no such process lives any more.
+    /// Whose they were, as process id and random digits: no such process lives any more.
     pub processes: Vec<String>,
 }
 
