@@ -16,8 +16,17 @@ use support::{
 const IMAGES: u64 = 500;
 const MEAN_BYTES: u64 = 500_000;
 /// What is asked in any case every few seconds, chunk or not.
-const BACKGROUND: [&str; 6] =
-    ["renew", "reclaim", "check_in", "take_waker", "capacity", "GET messages"];
+const BACKGROUND: [&str; 9] = [
+    "renew",
+    "reclaim",
+    "check_in",
+    "take_waker",
+    "capacity",
+    "judge_touched",
+    "take_removal",
+    "set_up",
+    "GET messages",
+];
 
 /// A world whose handler reaches database and storage through proxies that count.
 struct Counted {
