@@ -124,19 +124,28 @@ end $$;
 -- Whether as many chunks of a higher priority could start as slots are free: then this one lets them
 -- go first, unless it has waited for ten minutes. The look ends after a thousand rows: far more of
 -- them wait for their time than there are slots.
-create function is_outranked(p chunk, p_limit integer) returns boolean language sql stable as $$
-    select p.created_at > clock_timestamp() - interval '10 minutes'
-        and (select count(*) from (
-                select from (
-                    select c.job_id, c.not_before, c.expiries from chunk c
-                    where c.state = 'pending' and c.priority > p.priority
-                    order by c.priority desc limit 1000) c
-                join job j on j.job_id = c.job_id
-                where (c.not_before is null or c.not_before <= clock_timestamp())
-                    and c.expiries < 3 and j.cancelled_at is null and j.ended_at is null
-                limit p_limit) first)
-            >= greatest(1, (select count(*) from slot where job_id is null and slot_no <= p_limit))
-$$;
+create function is_outranked(p chunk, p_limit integer) returns boolean language plpgsql as $$
+declare
+    first integer;
+begin
+    -- Nearly always there is none.
+    perform from chunk c where c.state = 'pending' and c.priority > p.priority
+        order by c.priority desc limit 1;
+    if not found or p.created_at < clock_timestamp() - interval '10 minutes' then
+        return false;
+    end if;
+    select count(*) into first from (
+        select from (
+            select c.job_id, c.not_before, c.expiries from chunk c
+            where c.state = 'pending' and c.priority > p.priority
+            order by c.priority desc limit 1000) c
+        join job j on j.job_id = c.job_id
+        where (c.not_before is null or c.not_before <= clock_timestamp())
+            and c.expiries < 3 and j.cancelled_at is null and j.ended_at is null
+        limit p_limit) f;
+    return first >= greatest(1,
+        (select count(*) from slot where job_id is null and slot_no <= p_limit));
+end $$;
 
 -- May this chunk start now? A chunk that nobody knows is registered first. Answers claimed,
 -- completed, failed, worker_lost (failed just now), cancelled, running, later, full, outranked,
