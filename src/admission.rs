@@ -29,18 +29,13 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Asks the database for this invocation while `is_passing` says that its error will pass, for
-    /// 180 s, less when the process drains.
+    /// Asks the database for this invocation while its error [will pass](Process::will_pass), for 180 s,
+    /// less when the process drains.
     ///
     /// # Errors
     ///
     /// One that does not pass, or the last one when the wait ended.
-    pub async fn hold<T, F>(
-        &self,
-        process: &Process,
-        is_passing: impl Fn(&Error) -> bool,
-        ask: impl FnMut() -> F,
-    ) -> Result<T, Error>
+    pub async fn hold<T, F>(&self, process: &Process, ask: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -50,7 +45,7 @@ impl Invocation {
                 () = sleep_until(self.arrived + HOLD) => {}
             }
         };
-        until_answered(patience, is_passing, ask).await
+        until_answered(patience, |error| process.will_pass(error), ask).await
     }
 }
 
@@ -98,7 +93,7 @@ pub(crate) async fn admit(
     invocation: &Invocation,
 ) -> Decision {
     let decide = || decide(process, message, invocation);
-    match invocation.hold(process, |error| is_held(process, error), decide).await {
+    match invocation.hold(process, decide).await {
         Ok(decision) => decision,
         Err(error @ Error::Unstorable(_)) => Decision::Rejected(cause_chain(&error)),
         Err(error) => Decision::NoAnswer(cause_chain(&error)),
@@ -142,12 +137,6 @@ async fn decide(
         ClaimAnswer::Rejected(reason) => Decision::Rejected(reason.to_owned()),
     };
     Ok(decision)
-}
-
-/// Whether a message waits because of this error: the database will answer otherwise, or this process
-/// will be asked to do what it must not do now.
-fn is_held(process: &Process, error: &Error) -> bool {
-    matches!(error, Error::Degraded(_)) || process.will_pass(error)
 }
 
 /// A message of another fleet is not registered in this database, nor deleted: it is held, and

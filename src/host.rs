@@ -209,10 +209,7 @@ async fn control_reply(handler: Handler, invocation: Invocation, body: Bytes) ->
             }
         }
     };
-    let is_held = |error: &state::Error| {
-        matches!(error, state::Error::Degraded(_)) || process.will_pass(error)
-    };
-    match invocation.hold(process, is_held, apply).await {
+    match invocation.hold(process, apply).await {
         Ok(Err(reason)) => record(process, queue, &invocation, &text, &reason).await,
         Ok(Ok(summary)) => {
             tracing::info!(task_id = %invocation.id, summary, "Control command");
@@ -235,7 +232,7 @@ async fn record(
     process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || process.database.reject(&source_key, queue, body, reason);
-    match invocation.hold(process, |error| process.will_pass(error), record).await {
+    match invocation.hold(process, record).await {
         Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
         Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }

@@ -57,9 +57,10 @@ impl Process {
 
 impl Process {
     /// Whether an error of the database will pass. A refusal is noticed on the way: it concerns every
-    /// chunk.
+    /// chunk. What another part refused is known already.
     pub(crate) fn will_pass(&self, error: &state::Error) -> bool {
-        if error.is_environment() && !error.is_away() {
+        let is_known = error.is_away() || matches!(error, state::Error::Degraded(_));
+        if error.is_environment() && !is_known {
             self.circuits.open(Part::Database, &cause_chain(error));
         }
         error.is_environment()

@@ -276,40 +276,8 @@ returns boolean language sql stable as $$
         and token = p_token and outcome = p_outcome)
 $$;
 
--- Completes a chunk: row, hashes and slot in one transaction. False: the lease is lost.
+-- Made again with tokens in 0006_again.sql.
 drop function complete(bigint, integer, bigint, bigint, jsonb, jsonb, text, bytea[], text[]);
-create function complete(p_job bigint, p_index integer, p_token text, p_shard_fence bigint,
-    p_shard_claim text, p_totals jsonb, p_shard jsonb, p_manifest_blob text, p_sha256 bytea[], p_keys text[])
-returns boolean language plpgsql as $$
-declare
-    c chunk := held(p_job, p_index, p_token);
-    late jsonb;
-begin
-    if c.job_id is null then
-        return already(p_job, p_index, p_token, 'completed');
-    end if;
-    -- In hash order, or two completions with common images would deadlock.
-    insert into image_hash (job_id, sha256, chunk_index, key)
-        select p_job, h.sha256, p_index, h.key
-        from unnest(p_sha256, p_keys) as h (sha256, key) order by h.sha256
-        on conflict do nothing;
-    select coalesce(jsonb_agg(jsonb_build_object('key', h.key, 'duplicate_of', i.key)
-            order by h.key), '[]') into late
-        from unnest(p_sha256, p_keys) as h (sha256, key)
-        join image_hash i on i.job_id = p_job and i.sha256 = h.sha256
-        where i.chunk_index <> p_index;
-    perform end_claim(c, 'completed', null, (p_totals ->> 'temp_peak_bytes')::bigint);
-    update chunk set state = 'completed', shard_fence = p_shard_fence,
-            shard_claim = p_shard_claim, totals = p_totals,
-            shard_blob = p_shard ->> 'blob', shard_bytes = (p_shard ->> 'bytes')::bigint,
-            shard_sha256 = p_shard ->> 'sha256', shard_samples = (p_shard ->> 'samples')::bigint,
-            manifest_blob = p_manifest_blob, late_duplicates = late,
-            expiries = 0, releases = 0, error_code = null, error_message = null,
-            slot_no = null, owner = null, invocation_id = null, token = null, lease_until = null,
-            not_before = null, woken_at = null, updated_at = clock_timestamp()
-        where job_id = p_job and chunk_index = p_index;
-    return true;
-end $$;
 
 -- Gives a chunk up: 'released' (not charged), 'retried' (charged; failed at p_max_attempts) or
 -- 'failed'. Seconds of not_before: p_first doubled up to p_cap, or none when p_first is 0.

@@ -175,7 +175,7 @@ begin
 end $$;
 
 -- Completes a chunk: row, hashes and slot in one transaction. False: the lease is lost.
-create or replace function complete(p_job bigint, p_index integer, p_token text, p_shard_fence bigint,
+create function complete(p_job bigint, p_index integer, p_token text, p_shard_fence bigint,
     p_shard_claim text, p_totals jsonb, p_shard jsonb, p_manifest_blob text, p_sha256 bytea[], p_keys text[])
 returns boolean language plpgsql as $$
 declare
