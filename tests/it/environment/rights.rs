@@ -3,23 +3,10 @@
 
 use support::rig::{Handler, Rig, inline};
 
-/// Connects as a role that owns nothing, may not create anything, and may do this much besides.
+/// Connects as a role that may not create anything, and may do this much besides.
 async fn as_a_limited_role(rig: &Rig, grants: &[&str]) -> String {
     assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
-    let name = rig.database_url.rsplit('/').next().unwrap().to_owned();
-    let role = format!("limited_{name}");
-    let fixed = [
-        format!("create role {role} login password 'limited'"),
-        format!("grant usage on schema chunk_handler to {role}"),
-        format!("grant all on all tables in schema chunk_handler to {role}"),
-        format!("revoke create on database {name} from public"),
-    ];
-    let grants = grants.iter().map(|grant| grant.replace("ROLE", &role));
-    for statement in fixed.into_iter().chain(grants) {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
-    }
-    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
-    format!("postgres://{role}:limited@{server}")
+    rig.limited_role(grants).await
 }
 
 /// The chunk of a message ends as completed, at its first attempt, with every picture fetched once.

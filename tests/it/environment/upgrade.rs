@@ -43,19 +43,8 @@ async fn a_filled_database_of_the_baseline_is_upgraded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_may_not_migrate_waits_for_somebody_who_may() {
     let rig = baseline().await;
-    let name = rig.database_url.rsplit('/').next().unwrap().to_owned();
-    let role = format!("limited_{name}");
-    for statement in [
-        format!("create role {role} login password 'limited'"),
-        format!("grant usage on schema chunk_handler to {role}"),
-        format!("grant all on all tables in schema chunk_handler to {role}"),
-        format!("revoke create on database {name} from public"),
-        format!("alter default privileges in schema chunk_handler grant all on tables to {role}"),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
-    }
-    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
-    let url = format!("postgres://{role}:limited@{server}");
+    let later = "alter default privileges in schema chunk_handler grant all on tables to ROLE";
+    let url = rig.limited_role(&[later]).await;
     let handler = support::rig::Handler::spawn(rig.environment(), &[("DATABASE_URL", &url)]);
     handler.answers().await;
     handler.line("the schema could not be brought up to date").await;

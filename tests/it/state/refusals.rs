@@ -8,19 +8,12 @@ use support::rig::{Handler, Rig, envelope, inline};
 /// A role that may do everything but claim.
 async fn without_the_claim(rig: &Rig) -> String {
     assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
-    let name = rig.database_url.rsplit('/').next().unwrap().to_owned();
-    let role = format!("limited_{name}");
-    for statement in [
-        format!("create role {role} login password 'limited'"),
-        format!("grant create on database {name} to {role}"),
-        format!("grant usage, create on schema chunk_handler to {role}"),
-        format!("grant all on all tables in schema chunk_handler to {role}"),
-        "revoke execute on function chunk_handler.claim from public".to_owned(),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&rig.pool).await.unwrap();
-    }
-    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
-    format!("postgres://{role}:limited@{server}")
+    rig.limited_role(&[
+        "grant create on database DATABASE to ROLE",
+        "grant create on schema chunk_handler to ROLE",
+        "revoke execute on function chunk_handler.claim from public",
+    ])
+    .await
 }
 
 /// The message is held while `mend` is not run, and its chunk completes afterwards.

@@ -95,6 +95,25 @@ impl Rig {
         programs::run(&programs::chunkctl(), arguments, &variables, self.temp.path())
     }
 
+    /// The database's URL for a role that owns nothing and may not create anything, but use all tables
+    /// that are there, and do what these statements say. `ROLE` and `DATABASE` stand for names.
+    pub async fn limited_role(&self, statements: &[&str]) -> String {
+        let database = self.database_url.rsplit('/').next().unwrap();
+        let role = format!("limited_{database}");
+        let fixed = [
+            "create role ROLE login password 'limited'",
+            "grant usage on schema chunk_handler to ROLE",
+            "grant all on all tables in schema chunk_handler to ROLE",
+            "revoke create on database DATABASE from public",
+        ];
+        for statement in fixed.iter().chain(statements) {
+            let statement = statement.replace("ROLE", &role).replace("DATABASE", database);
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&self.pool).await.unwrap();
+        }
+        let (_, server) = self.database_url.rsplit_once('@').unwrap();
+        format!("postgres://{role}:limited@{server}")
+    }
+
     /// Writes a list of URLs and returns its path.
     pub fn list(&self, name: &str, urls: &[String]) -> PathBuf {
         let path = self.temp.path().join(name);
