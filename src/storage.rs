@@ -130,6 +130,8 @@ pub struct Storage {
 
 /// A call with its retries ends within this; staging 8 MiB needs the most.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
+/// A probe that hangs is an answer.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Storage {
     /// Prepares clients; connects on first use.

@@ -4,7 +4,7 @@ use crate::{
     circuit::Part,
     process::{Error, Process},
     redact::cause_chain,
-    storage::{self, Queue},
+    storage,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -42,11 +42,11 @@ async fn probe(process: &Process, part: Part) -> Result<(), String> {
         // A container that somebody removed is not made again: an empty one in its place would say that
         // all lists are missing, and be in the way of who brings it back.
         Part::Blobs => storage.probe_blobs().await.map_err(Error::from),
-        Part::Queues => match storage.visible_messages(Queue::Chunks).await {
+        Part::Queues => match storage.probe_queues().await {
             Err(storage::Error::Missing { .. }) => {
                 storage.create_containers_and_queues().await.map_err(Error::from)
             }
-            answer => answer.map(drop).map_err(Error::from),
+            answer => answer.map_err(Error::from),
         },
         Part::Temp => return budget.probe_disk().map_err(|error| error.to_string()),
         Part::Start | Part::Release | Part::Account => return Err("not probed".to_owned()),

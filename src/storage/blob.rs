@@ -1,6 +1,6 @@
 //! Blobs: sources are read, shards are staged and committed, small blobs are put.
 
-use super::{CALL_DEADLINE, Error, Storage, call};
+use super::{CALL_DEADLINE, Error, PROBE_DEADLINE, Storage, call};
 use azure_core::http::{Body, Etag};
 use azure_storage_blob::{
     BlobClient, BlobContainerClient,
@@ -78,8 +78,6 @@ const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The blob that probes ask for; it never exists.
 const PROBE: &str = "probe";
-/// A probe that hangs is an answer.
-const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Storage {
     fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
@@ -235,6 +233,15 @@ impl Storage {
             Ok(_) | Err(Error::Missing { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether blobs can be listed, without which no job ends.
+    ///
+    /// # Errors
+    ///
+    /// As every call: refused, away, or no container.
+    pub async fn probe_listing(&self) -> Result<(), Error> {
+        self.list_dataset(PROBE.to_owned(), drop).await
     }
 
     /// Whether lists can be read and shards written: asks for a list that nobody made, stages a block

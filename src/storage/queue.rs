@@ -1,12 +1,12 @@
 //! Queues: wake-ups out, the number of visible messages, poison messages in.
 
-use super::{CALL_DEADLINE, Error, Queue, Storage, call};
+use super::{CALL_DEADLINE, Error, PROBE_DEADLINE, Queue, Storage, call};
 use azure_core::http::headers::HeaderName;
 use azure_storage_queue::{
     QueueClient, QueueClientOptions,
     models::{
         QueueClientGetPropertiesResultHeaders as _, QueueClientPeekMessagesOptions,
-        QueueClientReceiveMessagesOptions, QueueMessage as Outgoing,
+        QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions, QueueMessage as Outgoing,
     },
 };
 
@@ -19,6 +19,9 @@ pub struct QueueMessage {
     pub text: String,
     receipt: String,
 }
+
+/// How long the message of a probe is hidden, in seconds.
+const PROBE_SECONDS: i32 = 30;
 
 /// The most messages one call returns; a limit of the service.
 pub(crate) const BATCH: usize = 32;
@@ -46,6 +49,30 @@ impl Storage {
             message.try_into().map_err(|error| super::classify("send message", &error))?;
         let queue = self.client(queue.name())?;
         call("send message", CALL_DEADLINE, queue.send_message(message, None)).await.map(drop)
+    }
+
+    /// Whether messages are seen, sent and deleted: sends one that nobody sees before it is deleted.
+    pub async fn probe_queues(&self) -> Result<(), Error> {
+        self.visible_messages(Queue::Chunks).await?;
+        let message = Outgoing { message_text: Some("probe".to_owned()) };
+        let message =
+            message.try_into().map_err(|error| super::classify("send message", &error))?;
+        let queue = self.client(Queue::Chunks.name())?;
+        // Whoever may send, but not delete, leaves it to its end: a second after it would be seen.
+        let hidden = QueueClientSendMessageOptions {
+            visibility_timeout: Some(PROBE_SECONDS),
+            message_time_to_live: Some(PROBE_SECONDS + 1),
+            ..Default::default()
+        };
+        let send = async { queue.send_message(message, Some(hidden)).await?.into_model() };
+        let sent = call("send message", PROBE_DEADLINE, send).await?;
+        for message in sent.items.unwrap_or_default() {
+            let (id, receipt) = (message.message_id, message.pop_receipt);
+            let (id, receipt) = (id.unwrap_or_default(), receipt.unwrap_or_default());
+            let delete = queue.delete_message(&id, &receipt, None);
+            call("delete message", PROBE_DEADLINE, delete).await?;
+        }
+        Ok(())
     }
 
     /// How many messages are visible, at most [`BATCH`].

@@ -6,7 +6,7 @@ use chunk_handler::{
     settings::{MIB, Setting},
     spool::TempDir,
     state::{Database, Description, TableSize},
-    storage::Queue,
+    storage::{self, Queue},
     telemetry::Export,
 };
 use serde_json::json;
@@ -129,19 +129,28 @@ impl Session {
     }
 
     async fn check_blob(&self) -> Check {
-        let result = self.storage.probe_blobs().await;
+        let probed = async {
+            self.storage.probe_blobs().await?;
+            self.storage.probe_listing().await
+        };
         Check {
             what: "blob storage",
-            result: result
-                .map(|()| "lists are read, shards are written".into())
-                .map_err(|error| error.to_string()),
+            result: probed
+                .await
+                .map(|()| "lists are read, shards are written and listed".into())
+                .map_err(|error: storage::Error| error.to_string()),
             remedy: "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the \
-                     endpoint, the key or the role Storage Blob Data Contributor, and the firewall",
+                     endpoint, the key or the role Storage Blob Data Contributor (a signature needs \
+                     the rights to list and to delete, too), and the firewall",
         }
     }
 
     async fn check_queue(&self) -> Check {
-        let result = self.storage.depth(Queue::Chunks).await;
+        let probed = async {
+            self.storage.probe_queues().await?;
+            self.storage.depth(Queue::Chunks).await
+        };
+        let result: Result<i32, storage::Error> = probed.await;
         Check {
             what: "queue storage",
             result: result

@@ -1,13 +1,13 @@
 //! Storage that cannot do the work, as a whole or for one blob: nothing is charged, nothing is
 //! downloaded twice for one blob, and work goes on by itself.
 
-use functions_host::rigged;
+use functions_host::{rigged, storage::Account};
 use serde_json::Value;
 use std::time::Duration;
 use support::{
     invariants,
     job::{self, COMPLETED, PROCESSING},
-    proxy::Answer,
+    proxy::{Answer, Call, Fate},
     rig::{DATASETS, Handler, Rig, inline, wait_for, wake_up},
     world::World,
 };
@@ -15,6 +15,12 @@ use support::{
 const SHARD: &str = "job_1/chunks/chunk_00000.tar";
 const MANIFEST: &str = "job_1/chunks/chunk_00000.manifest.json";
 const DATASET: &str = "job_1/dataset.json";
+const A_CHUNK: &str = "insert into chunk_handler.chunk (job_id, chunk_index, priority, message)
+    values (1, 0, 5, '{}')";
+
+/// What a role says that lacks a right.
+const NO_RIGHT: Answer =
+    Answer { status: "403 Forbidden", code: "AuthorizationPermissionMismatch" };
 
 /// A job in whose middle blob storage refuses everything this way, until the process shows it.
 async fn refused(status: &'static str, code: &'static str) {
@@ -149,19 +155,63 @@ async fn a_process_without_queues_leaves_waking_to_others() {
     let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
     let first = rig.handler_with(&behind).await;
     rig.until("select holder <> '' from chunk_handler.waker").await;
-    world.proxies[2]
-        .answer(Answer { status: "403 Forbidden", code: "AuthorizationPermissionMismatch" });
+    world.proxies[2].answer(NO_RIGHT);
     let _second = rig.handler().await;
     rig.execute("insert into chunk_handler.job (job_id) values (1)").await;
-    rig.execute(
-        "insert into chunk_handler.chunk (job_id, chunk_index, priority, message)
-        values (1, 0, 5, '{}')",
-    )
-    .await;
+    rig.execute(A_CHUNK).await;
     rig.until("select woken_at is not null from chunk_handler.chunk").await;
     let shown = "select exists (select from chunk_handler.process where degraded like 'queues:%')";
     rig.until(shown).await;
     drop(first);
+}
+
+/// I13: who may read queues, but not send: the process stays degraded, and does not take chunks in
+/// between; `doctor` says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_may_not_send_stays_degraded() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let handler = rig.handler_with(&behind).await;
+    world.calls.restart(|call| {
+        let is_send = call.proxy == "queue" && call.what.starts_with("POST");
+        if is_send { Fate::Answer(NO_RIGHT) } else { Fate::Pass }
+    });
+    rig.execute("insert into chunk_handler.job (job_id) values (1)").await;
+    rig.execute(A_CHUNK).await;
+    let is_degraded =
+        "select exists (select from chunk_handler.process where degraded like 'queues:%')";
+    rig.until(is_degraded).await;
+    let probed = world.calls.seen().len();
+    wait_for("three probes", async || {
+        let sent = |call: &&Call| call.proxy == "queue" && call.what.starts_with("POST");
+        world.calls.seen()[probed..].iter().filter(sent).count() >= 3
+    })
+    .await;
+    assert!(!handler.lines().iter().any(|line| line.contains("works again")), "it flaps");
+    let doctor = rig.chunkctl_with(&behind, &["doctor"]);
+    let text = doctor.stdout;
+    assert!(text.contains("FAILED  queue storage: storage refused send message"), "{text}");
+    assert_eq!(doctor.code, Some(1), "{text}");
+    world.calls.restart(|_| Fate::Pass);
+    rig.until("select woken_at is not null from chunk_handler.chunk").await;
+    let queue = Account::parse(&rig.storage).unwrap().queue("chunks");
+    assert_eq!(queue.count().await.unwrap(), 1, "no probe is left in the queue");
+}
+
+/// I13: no job ends where blobs cannot be listed: `doctor` says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_a_missing_right_to_list() {
+    let world = World::around(Rig::new().await).await;
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let _handler = world.rig.handler_with(&behind).await;
+    world.calls.restart(|call| {
+        let is_listing = call.proxy == "blob" && call.what.contains("comp=list");
+        if is_listing { Fate::Answer(NO_RIGHT) } else { Fate::Pass }
+    });
+    let doctor = world.rig.chunkctl_with(&behind, &["doctor"]);
+    let text = doctor.stdout;
+    assert!(text.contains("FAILED  blob storage: storage refused list blobs"), "{text}");
 }
 
 /// I13: a chunk that waited for its environment is not charged for the tries before.

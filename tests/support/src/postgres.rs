@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use reqwest::Url;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::checkout::{NOBODY, is_root, reachable};
 use crate::child::{Child, Launch};
@@ -187,15 +187,31 @@ impl Postgres {
         .await
     }
 
+    /// Ends a private server as a crash does, and starts it again after this long.
+    pub async fn stay_away(&self, pause: Duration) -> Result<()> {
+        let (private, mut child) = self.crash().await?;
+        tokio::time::sleep(pause).await;
+        self.start_again(private, &mut child).await
+    }
+
     async fn while_down(&self, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let (private, mut child) = self.crash().await?;
+        tokio::task::block_in_place(|| work(&private.data))?;
+        self.start_again(private, &mut child).await
+    }
+
+    async fn crash(&self) -> Result<(&Private, MutexGuard<'_, Child>)> {
         let private = self.private.as_ref().context("the server was not started here")?;
         let mut child = private.child.lock().await;
         child.signal(Signal::SIGQUIT)?;
         child.wait().await?;
+        Ok((private, child))
+    }
+
+    async fn start_again(&self, private: &Private, child: &mut Child) -> Result<()> {
         let Private { bin, data, port, durable, log, .. } = private;
-        tokio::task::block_in_place(|| work(data))?;
         *child = server(bin, data, *port, *durable, log)?;
-        self.answers(&mut child).await
+        self.answers(child).await
     }
 
     /// Stops a private server.
