@@ -60,6 +60,12 @@ async fn check_in(
         before.is_announced = true;
     }
     circuits.close(Part::Start);
+    // What was written above is what was known before it was compared: a process that has just
+    // started would be shown as degraded until the next time.
+    let compared = circuits.degraded();
+    if compared != degraded {
+        database.check_in(owner, started.elapsed(), compared.as_deref()).await?;
+    }
     if fleet.sweep_asked_at > before.swept_for {
         upkeep.sweep().await;
         before.swept_for = fleet.sweep_asked_at;

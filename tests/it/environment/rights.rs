@@ -173,3 +173,15 @@ async fn a_process_without_descriptors_loses_no_picture() {
     assert!(answer["Logs"][0].as_str().unwrap().contains("12 of 12 images valid"), "{answer}");
     assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
 }
+
+/// A process that has just started is shown as it is, and not as it was before it knew its fleet: one
+/// that ends soon would alarm people for half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_has_started_is_not_shown_as_degraded() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    handler.line("\"ready\"").await;
+    handler.kill9();
+    let shown = "select degraded from chunk_handler.process";
+    assert_eq!(rig.value::<Option<String>>(shown).await, None);
+}
