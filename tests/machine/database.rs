@@ -29,6 +29,7 @@ pub async fn a_crash_of_postgres_loses_and_charges_nothing() {
     job::is_whole(&rig).await;
 }
 
+const CHUNKS: u64 = 10;
 /// Of each chunk; one after the other, 4 s each: a chunk is at work for longer than a server is away.
 const PICTURES: u64 = 4;
 
@@ -44,11 +45,11 @@ async fn outlasts(pause: Duration) {
     let settings =
         [("PIXCRAWLER_FLEET_MAX_CHUNKS", "10"), ("PIXCRAWLER_DOWNLOAD_CONCURRENCY", "1")];
     let handler = rig.handler_with(&settings).await;
-    let urls = rig.pictures(10 * PICTURES);
-    let chunks = urls.chunks(PICTURES as usize).enumerate();
-    let messages: Vec<_> = chunks.map(|(index, urls)| inline(1, index as i32, urls)).collect();
-    let deliver = async |(index, message)| handler.deliver(&format!("{index}"), message).await;
-    let delivered = all(messages.iter().enumerate().map(deliver));
+    let urls = rig.pictures(CHUNKS * PICTURES);
+    let chunks = (0..).zip(urls.chunks(urls.len() / 10));
+    let messages: Vec<_> = chunks.map(|(index, urls)| (index, inline(1, index, urls))).collect();
+    let deliver = async |(index, message): &_| handler.deliver(&format!("{index}"), message).await;
+    let delivered = all(messages.iter().map(deliver));
     let (answers, ()) = tokio::join!(delivered, async {
         rig.until(
             "select count(*) = 10 from chunk_handler.chunk_status where status = 'processing'",
@@ -61,7 +62,7 @@ async fn outlasts(pause: Duration) {
         let said = answer["Logs"][0].as_str().unwrap_or_default();
         assert!(status == 200 && said.contains("completed"), "{pause:?}: {status} {answer}");
     }
-    assert_eq!(rig.origin.total(), 10 * PICTURES, "{pause:?}: a URL was fetched twice");
+    assert_eq!(rig.origin.total(), CHUNKS * PICTURES, "{pause:?}: a URL was fetched twice");
     let rig = Rig { pool: connect(&rig.database_url).await, ..rig };
     let once = "select count(*) = 10 from chunk_handler.chunk_status
         where status = 'completed' and attempt = 1 and fence = 1 and images_valid = 4";

@@ -4,6 +4,7 @@
 mod doctor;
 mod kept;
 mod list;
+mod memory;
 mod status;
 mod submit;
 
