@@ -41,11 +41,9 @@ pub enum Disposition {
     Redeliver(String),
 }
 
-/// Work ends this long after its invocation arrived at the latest. The host's own limit is 1200 s,
-/// ours 1140 s: in between lie a last call that waits for the database and the next wake-up.
-const WORK_LIMIT: Duration = Duration::from_secs(1080);
-/// The database is asked to complete or give up a chunk until then, counted from the arrival.
-const LAST_CALL: Duration = Duration::from_secs(1125);
+/// So long after the work must be over the database is asked to complete or give up a chunk. With the
+/// next wake-up that leaves 65 s of the 120 s before the host's patience ends.
+const LAST_CALL: Duration = Duration::from_secs(45);
 /// The manifest of a cancelled chunk is removed within this.
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(5);
 /// The next wake-up and the job's end, before the answer.
@@ -89,7 +87,10 @@ impl Runner {
         telemetry::chunk_started(&claim, process.budget.temp_used_bytes() / MIB);
         process.metrics.started();
         let chunk_deadline = started + process.settings.chunk_deadline;
-        let deadline = chunk_deadline.min(invocation.arrived + WORK_LIMIT);
+        let limit = process.settings.function_timeout.work_limit();
+        let over = limit.and_then(|limit| invocation.arrived.checked_add(limit));
+        let over = over.unwrap_or(chunk_deadline);
+        let deadline = chunk_deadline.min(over);
         let work = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind();
         let result = tokio::select! {
             // First: a deadline that comes while the chunk stands still is not the chunk's fault.
@@ -106,7 +107,7 @@ impl Runner {
             }),
         };
         let temp_peak = allowance.temp_peak_bytes();
-        let until = invocation.arrived + LAST_CALL;
+        let until = over + LAST_CALL;
         let summary = match result {
             Ok(manifest) => self.complete(claim.lease, &manifest, started, until).await,
             Err(fault) => self.give_up(claim.lease, fault, temp_peak, until).await,

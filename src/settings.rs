@@ -3,14 +3,18 @@
 //! The only reader of environment variables. All violations are reported at once.
 
 mod connection;
+mod function_timeout;
+mod platform;
 mod profile;
 mod reader;
 mod setting;
 
 pub use connection::{StorageConnection, StorageEndpoints};
+pub use function_timeout::FunctionTimeout;
 pub use profile::{Limits, Profile};
 pub use setting::{Provenance, Setting, Violation};
 
+use platform::Platform;
 use reader::Reader;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -51,7 +55,7 @@ pub struct HostFacts {
     pub on_azure: bool,
     /// Host and port of the managed identity's endpoint, which no URL may name.
     pub identity_endpoint: Option<String>,
-    /// `WEBSITE_INSTANCE_ID` or the machine's name: who owns a lease.
+    /// What the platform calls this instance, else the machine's name: who owns a lease.
     pub instance: String,
     /// `WEBSITE_SITE_NAME` or this program's: the role in telemetry.
     pub app_name: String,
@@ -135,6 +139,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long a chunk may take.
     pub chunk_deadline: Duration,
+    /// How long the host lets an invocation run.
+    pub function_timeout: FunctionTimeout,
     /// How long a drain waits for chunks.
     pub drain: Duration,
     /// Charged attempts before a chunk fails.
@@ -205,6 +211,7 @@ impl Settings {
         let profile = Profile::read(&mut reader, host.on_azure);
         let limits = Limits::read(&mut reader, profile);
         let fleet = u64::from(limits.max_concurrent_chunks);
+        let function_timeout = FunctionTimeout::read(&mut reader);
         let settings = Self {
             profile,
             fleet_max_chunks: reader.number("FLEET_MAX_CHUNKS", fleet, 1, 10_000),
@@ -217,6 +224,7 @@ impl Settings {
             download: download_settings(&mut reader, host.on_azure),
             lease: reader.seconds("LEASE_SECONDS", 60, 4.0, 600.0),
             chunk_deadline: reader.seconds("CHUNK_DEADLINE_SECONDS", 960, 1.0, 1100.0),
+            function_timeout,
             drain: reader.seconds("DRAIN_SECONDS", 8, 0.0, 3600.0),
             max_attempts: reader.number("MAX_ATTEMPTS", 5, 1, 100),
             keep_query: reader.boolean("KEEP_QUERY", true),
@@ -227,6 +235,7 @@ impl Settings {
             table: Vec::new(),
             warnings: Vec::new(),
         };
+        function_timeout.check_deadline(&mut reader, settings.chunk_deadline);
         let (table, warnings) = reader.finish()?;
         Ok(Self { table, warnings, ..settings })
     }
@@ -235,11 +244,9 @@ impl Settings {
 /// What the platform and the host define.
 #[derive(Debug, Default, Deserialize)]
 struct HostVariables {
-    website_instance_id: Option<String>,
     website_site_name: Option<String>,
     functions_customhandler_worker_id: Option<String>,
     identity_endpoint: Option<String>,
-    hostname: Option<String>,
 }
 
 fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
@@ -248,13 +255,13 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
         Program::Handler => Some(reader.handler_port()),
         Program::Chunkctl => None,
     };
-    let website = variables.website_instance_id.filter(|id| !id.is_empty());
+    let platform = Platform::read(reader);
     HostFacts {
         port,
         has_parent_host: variables.functions_customhandler_worker_id.is_some(),
-        on_azure: website.is_some(),
+        on_azure: platform.is_azure,
         identity_endpoint: variables.identity_endpoint,
-        instance: website.or(variables.hostname).unwrap_or_else(|| "local".into()),
+        instance: platform.instance,
         app_name: variables.website_site_name.unwrap_or_else(|| env!("CARGO_PKG_NAME").into()),
     }
 }

@@ -67,7 +67,12 @@ impl Reader {
         (!value.trim().is_empty()).then(|| value.trim().to_owned())
     }
 
-    fn found(&self, name: &str) -> Option<(String, Provenance)> {
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// A value under this very name, and where it came from; empty counts as unset.
+    pub(super) fn found(&self, name: &str) -> Option<(String, Provenance)> {
         let provenance = if self.environment.contains_key(name) {
             Provenance::Environment(name.to_owned())
         } else {
@@ -91,7 +96,7 @@ impl Reader {
         (full, found)
     }
 
-    fn record(&mut self, name: String, value: String, provenance: Provenance) {
+    pub(super) fn record(&mut self, name: String, value: String, provenance: Provenance) {
         self.table.push(Setting { name, value, provenance });
     }
 
@@ -116,7 +121,7 @@ impl Reader {
             Err(problem) => {
                 let name = match source {
                     Provenance::Environment(name) | Provenance::LocalSettings(name) => name,
-                    Provenance::Default | Provenance::Profile => full,
+                    Provenance::Default | Provenance::Profile | Provenance::HostJson => full,
                 };
                 self.violation(&name, text, problem);
                 default

@@ -14,6 +14,8 @@ pub enum Provenance {
     Environment(String),
     /// `Values` of `local.settings.json`, under this name.
     LocalSettings(String),
+    /// The host's own file.
+    HostJson,
 }
 
 impl fmt::Display for Provenance {
@@ -23,6 +25,7 @@ impl fmt::Display for Provenance {
             Self::Profile => f.write_str("profile"),
             Self::Environment(name) => write!(f, "environment ({name})"),
             Self::LocalSettings(name) => write!(f, "local.settings.json ({name})"),
+            Self::HostJson => f.write_str("host.json"),
         }
     }
 }

@@ -108,6 +108,9 @@ fn host_json_fits_the_interface_and_the_profile() {
     assert_eq!(host["version"], "2.0");
     assert_eq!(host["functionTimeout"], "00:20:00");
     assert_eq!(host["concurrency"], json!({"dynamicConcurrencyEnabled": false}));
+    // Its own requests to the queues, at Information, are 200 MB of logs a day for an idle instance.
+    let levels = json!({"default": "Information", "Azure.Core": "Warning"});
+    assert_eq!(host["logging"]["logLevel"], levels);
     assert_eq!(host.get("retry"), None, "no retry policy");
     let executable = &host["customHandler"]["description"]["defaultExecutablePath"];
     assert_eq!(executable, "handler", "the program itself, no wrapper (H13)");

@@ -269,13 +269,14 @@ async fn logs_do_not_mix_with_json() {
     }
 }
 
-/// S14 X10 S1: Azure is where `WEBSITE_INSTANCE_ID` says so; `func` on a laptop is not, and an
-/// explicit setting comes before both.
+/// S14 X10 S1: Azure is where the platform names an instance or a pod; `func` on a laptop and a plain
+/// container are not, and an explicit setting comes before both.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_azure_itself_counts_as_azure() {
     let runtime = ("FUNCTIONS_WORKER_RUNTIME", "custom");
     let instance = ("WEBSITE_INSTANCE_ID", "0a1b2c");
     let explicit = ("PIXCRAWLER_ENVIRONMENT", "azure");
+    let [pod, sku] = [("WEBSITE_POD_NAME", "0a1b"), ("WEBSITE_SKU", "FlexConsumption")];
     for (variables, expected) in [
         (vec![], "local"),
         (vec![runtime], "local"),
@@ -283,16 +284,41 @@ async fn only_azure_itself_counts_as_azure() {
         (vec![instance], "azure_functions"),
         (vec![runtime, instance], "azure_functions"),
         (vec![instance, explicit], "azure"),
+        (vec![pod, sku], "azure_functions"),
+        (vec![("CONTAINER_NAME", "c")], "local"),
     ] {
         let handler = idle_handler(&variables).await;
         assert_eq!(profile(&handler).await, expected, "{variables:?}");
     }
     let origins = ("PIXCRAWLER_ALLOWED_ORIGINS", "127.0.0.1:80");
-    let lines = violations(&[instance, origins]);
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("PIXCRAWLER_ALLOWED_ORIGINS=127.0.0.1:80: "), "{lines:?}");
-    assert!(lines[0].contains("refused in Azure"), "{lines:?}");
+    for place in [instance, pod] {
+        let lines = violations(&[place, sku, origins]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("PIXCRAWLER_ALLOWED_ORIGINS=127.0.0.1:80: "), "{lines:?}");
+        assert!(lines[0].contains("refused in Azure"), "{lines:?}");
+    }
     assert_eq!(profile(&idle_handler(&[origins]).await).await, "local");
+}
+
+/// H5: a chunk that may take as long as the host's patience is refused before it starts, by the handler
+/// and by `doctor`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_meets_the_function_timeout_is_refused() {
+    let deadline = ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "1081");
+    let timeout = ("AzureFunctionsJobHost__functionTimeout", "00:20:00");
+    let lines = violations(&[deadline, timeout]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("PIXCRAWLER_CHUNK_DEADLINE_SECONDS=1081: must end"), "{lines:?}");
+    assert!(lines[0].contains("functionTimeout (00:20:00)"), "{lines:?}");
+    let root = tempfile::tempdir().unwrap();
+    let host_json = "{\"functionTimeout\": \"00:20:00\" /* ours */}";
+    std::fs::write(root.path().join("host.json"), host_json).unwrap();
+    let all = [NOWHERE.as_slice(), &[deadline]].concat();
+    let output = run(&CHUNKCTL, &["doctor"], &all, root.path());
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("functionTimeout (00:20:00)"), "{output:?}");
+    let enough = ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "1080");
+    idle_handler(&[enough, timeout]).await;
 }
 
 /// S14: a variable that differs from another only in case hides nothing of the platform.
