@@ -163,9 +163,12 @@ impl Command {
                 if let Err(reason) = reopened(database, storage, job_id, false).await? {
                     return Ok(Applied::NotReopened { job_id, reason });
                 }
-                match database.retry(job_id, chunk_index).await? {
-                    None => Applied::UnknownJob { job_id },
-                    Some(chunks) => {
+                match (database.retry(job_id, chunk_index).await?, chunk_index) {
+                    (None, _) => Applied::UnknownJob { job_id },
+                    (Some(0), Some(chunk_index)) => {
+                        Applied::NotFailed { id: ChunkId { job_id, chunk_index } }
+                    }
+                    (Some(chunks), _) => {
                         top_up(database, storage).await.unwrap_or_default();
                         Applied::Retried { job_id, chunks }
                     }
@@ -236,6 +239,8 @@ pub enum Applied {
     Retried { job_id: i64, chunks: i32 },
     /// The chunk runs again, and with it those whose manifests are gone.
     RunsAgain { id: ChunkId, others: Vec<i32> },
+    /// The chunk is unknown or did not fail; nothing was done.
+    NotFailed { id: ChunkId },
     /// The chunk is unknown or will run anyway; nothing was done.
     NotOver { id: ChunkId },
     /// The job stays as it ended: hashes of its images are gone and cannot be had again.
@@ -264,6 +269,10 @@ impl fmt::Display for Applied {
             Self::RunsAgain { id, others } => write!(
                 f,
                 "chunk {id} runs again, and with it chunks {others:?}, whose manifests are gone"
+            ),
+            Self::NotFailed { id } => write!(
+                f,
+                "chunk {id} is unknown or did not fail; with --again one that completed runs again"
             ),
             Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
             Self::NotReopened { job_id, reason } => {

@@ -4,6 +4,7 @@ use super::verify;
 use crate::{
     chunk::{hex, job_folder},
     process::Error,
+    redact::cause_chain,
     state::{self, Database, OverJob, TOUCHES_AT_ONCE},
     storage::{self, Condition, Storage},
 };
@@ -30,6 +31,7 @@ pub(crate) async fn end_touched_jobs(database: &Database, storage: &Storage) -> 
             match end_job(database, storage, &job).await {
                 Ok(is_ended) => ended += u64::from(is_ended),
                 Err(error) => {
+                    database.note_end_error(job.job_id, &cause_chain(&error)).await?;
                     first.get_or_insert(error);
                 }
             }

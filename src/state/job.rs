@@ -238,8 +238,7 @@ impl Database {
             with n as (
                 select coalesce(sum((totals ->> 'images_total')::bigint), 0) as total,
                     coalesce(sum((totals ->> 'images_valid')::bigint), 0) as valid,
-                    coalesce(sum((totals ->> 'images_failed')::bigint), 0) as failed,
-                    coalesce(sum((totals ->> 'images_invalid')::bigint), 0) as invalid
+                    coalesce(sum((totals ->> 'images_failed')::bigint), 0) as failed
                 from chunk where job_id = $1
             ), t as (
                 select extract(epoch from min(claimed_at)) as started,
@@ -251,7 +250,7 @@ impl Database {
                 where c.job_id = $1 group by e.key
             )
             select jsonb_build_object('count', total, 'successes', valid,
-                'failed_to_download', failed, 'failed_to_resize', invalid,
+                'failed_to_download', failed, 'failed_to_resize', total - valid - failed,
                 'duration', coalesce(ended - started, 0), 'start_time', coalesce(started, 0),
                 'end_time', coalesce(ended, 0),
                 'status_dict', (select coalesce(jsonb_object_agg(key, value), '{}') from e)
@@ -262,6 +261,28 @@ impl Database {
         patiently("stats", statement.fetch_one(&mut connection)).await
     }
 
+    /// Notes why a job that is over cannot be ended.
+    pub(crate) async fn note_end_error(&self, job_id: i64, why: &str) -> Result<(), Error> {
+        let statement = sqlx::query(
+            "-- note_end_error
+            update job set end_error = $2
+            where job_id = $1 and ended_at is null and end_error is distinct from $2",
+        )
+        .bind(job_id)
+        .bind(why);
+        ask!(self.pool, self.cap, "note_end_error", statement.execute).map(drop)
+    }
+
+    /// Jobs that are over and cannot be ended, each with the reason; five at most.
+    pub async fn stuck_ends(&self) -> Result<Vec<(i64, String)>, Error> {
+        let statement = sqlx::query_as(
+            "-- stuck_ends
+            select job_id, end_error from job
+            where ended_at is null and end_error is not null order by job_id limit 5",
+        );
+        ask!(self.pool, self.cap, "stuck_ends", statement.fetch_all)
+    }
+
     /// Ends a job whose `dataset.json` is written; false when the job changed meanwhile.
     pub async fn end_job(&self, job: &OverJob) -> Result<bool, Error> {
         // The row lock comes first: a retry or a new chunk either is seen by the view or waits.
@@ -270,7 +291,7 @@ impl Database {
             with locked as materialized (
                 select job_id from job where job_id = $1 and ended_at is null for no key update
             )
-            update job set ended_at = clock_timestamp(), ended_as = $3,
+            update job set ended_at = clock_timestamp(), ended_as = $3, end_error = null,
                 updated_at = clock_timestamp()
             where job_id = (select job_id from locked) and generation = $2
                 and ended_at is null",

@@ -69,6 +69,7 @@ pub struct JobProgress {
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
     pub missing_chunks: i32,
+    pub end_error: Option<String>,
 }
 
 /// A row of view `process`.

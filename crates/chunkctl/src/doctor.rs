@@ -30,6 +30,7 @@ impl Session {
             self.check_schema().await,
             self.check_rights().await,
             self.check_processes().await,
+            self.check_jobs().await,
             self.check_blob().await,
             self.check_queue().await,
             self.check_storage_clock().await,
@@ -126,6 +127,19 @@ impl Session {
             result,
             remedy: "mend what each of them names; they go on by themselves",
         }
+    }
+
+    /// Whether jobs that are over can be ended.
+    async fn check_jobs(&self) -> Check {
+        let result = match self.database.stuck_ends().await {
+            Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
+            Ok(stuck) => {
+                let each = stuck.iter().map(|(id, why)| format!("job {id} cannot end: {why}"));
+                Err(each.collect::<Vec<_>>().join("; "))
+            }
+            Err(error) => Err(cause_chain(&error)),
+        };
+        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below" }
     }
 
     async fn check_blob(&self) -> Check {

@@ -265,6 +265,12 @@ impl Session {
             );
             self.say(&serde_json::to_value(&job)?, &line);
         }
+        if let Some(cause) = &job.unsent {
+            eprintln!(
+                "warning: no message was sent: {cause}\n  the job is registered, and a handler that \
+                 may send starts it; `chunkctl doctor` says what is missing"
+            );
+        }
         if submit.watch {
             return self.status(Some(job.job_id), true).await;
         }
@@ -299,7 +305,7 @@ impl Session {
         if matches!(applied, Applied::NotReopened { .. }) {
             bail!("nothing was changed; put the blob back, or submit the list under a new number");
         }
-        if matches!(applied, Applied::NotOver { .. }) {
+        if matches!(applied, Applied::NotOver { .. } | Applied::NotFailed { .. }) {
             bail!("nothing was changed; `chunkctl status` shows what is known");
         }
         Ok(ExitCode::SUCCESS)

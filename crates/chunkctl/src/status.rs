@@ -51,11 +51,22 @@ impl Session {
         for job in jobs.iter().filter(|job| job.failed_chunks > 0) {
             failed.extend(self.database.failed_chunks(job.job_id, SHOWN_FAILURES).await?);
         }
+        let mut lost = Vec::new();
+        for job in &jobs {
+            let chunks = self.database.lost_duplicates(job.job_id, SHOWN_FAILURES).await?;
+            lost.extend(chunks.into_iter().map(|chunk| (job.job_id, chunk)));
+        }
         if self.json {
+            let lost: Vec<_> = lost
+                .iter()
+                .map(|(job_id, LostDuplicates { chunk_index, n })| {
+                    json!({"job_id": job_id, "chunk_index": chunk_index, "duplicates": n})
+                })
+                .collect();
             out(format_args!(
                 "{}",
                 json!({"capacity": capacity, "degraded_processes": degraded, "jobs": jobs,
-                    "failed_chunks": failed})
+                    "failed_chunks": failed, "lost_duplicates": lost})
             ));
             return Ok(());
         }
@@ -65,6 +76,9 @@ impl Session {
         }
         for job in &jobs {
             out(format_args!("{}", job_line(job)));
+            if let Some(cause) = &job.end_error {
+                out(format_args!("{}", end_error_line(cause)));
+            }
             if is_waiting(job) {
                 let missing = self.database.missing_chunks(job.job_id, SHOWN_MISSING).await?;
                 out(format_args!("{}", missing_line(job, &missing)));
@@ -73,10 +87,11 @@ impl Session {
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
         }
-        for job in &jobs {
-            for chunk in self.database.lost_duplicates(job.job_id, SHOWN_FAILURES).await? {
-                out(format_args!("{}", lost_line(job.job_id, chunk)));
-            }
+        for job in jobs.iter().filter(|job| i64::from(job.failed_chunks) > SHOWN_FAILURES) {
+            out(format_args!("{}", more_failures_line(job)));
+        }
+        for (job_id, chunk) in lost {
+            out(format_args!("{}", lost_line(job_id, chunk)));
         }
         Ok(())
     }
@@ -223,6 +238,22 @@ fn missing_line(job: &JobProgress, first: &[i32]) -> String {
     )
 }
 
+/// Why a job whose chunks are all over does not end.
+fn end_error_line(cause: &str) -> String {
+    format!(
+        "  cannot end: {cause}\n    free the named blob, or run `chunkctl doctor`; it ends by itself then"
+    )
+}
+
+/// What becomes of failed chunks that are not shown.
+fn more_failures_line(job: &JobProgress) -> String {
+    let JobProgress { job_id, failed_chunks, .. } = job;
+    format!(
+        "  job {job_id}: {failed_chunks} failed chunks, of which {SHOWN_FAILURES} are shown\n    all of \
+         them run again with `chunkctl control retry --job-id {job_id}`"
+    )
+}
+
 fn failure_line(chunk: &ChunkStatus) -> String {
     let code = chunk.error_code.as_deref().unwrap_or("unknown");
     let advice = ErrorCode::parse(code).map_or("see the message, then `retry`", ErrorCode::advice);
@@ -285,6 +316,7 @@ mod tests {
             created_at: datetime!(2026-11-26 10:00 UTC),
             updated_at: datetime!(2026-11-26 11:00 UTC),
             missing_chunks: 0,
+            end_error: None,
         }
     }
 
@@ -320,6 +352,8 @@ mod tests {
             capacity_line(&capacity()),
             job_line(&job()),
             missing_line(&waiting, &[1, 4]),
+            end_error_line("job_7/dataset.json cannot be overwritten"),
+            more_failures_line(&JobProgress { failed_chunks: 14, ..job() }),
             failure_line(&failed("source_missing")),
             failure_line(&failed("a_word_of_another_release")),
             lost_line(7, LostDuplicates { chunk_index: 3, n: 2 }),

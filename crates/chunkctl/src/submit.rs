@@ -4,6 +4,7 @@ use crate::list::{self, format_of, read_items};
 use chunk_handler::{
     chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Source, hex, job_folder},
     process::Error,
+    redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
     storage::Storage,
     wake::top_up,
@@ -43,6 +44,9 @@ pub(crate) struct SubmittedJob {
     pub(crate) images: usize,
     /// False when the same was submitted before: nothing changed.
     pub(crate) is_new: bool,
+    /// Why no message could be sent for it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsent: Option<String>,
 }
 
 /// Why a job was not submitted.
@@ -107,8 +111,10 @@ pub(crate) async fn submit(
         Some(known) => same_submission(job_id, known, &source_sha256, submission)?,
         None => submission,
     };
-    top_up(database, storage).await?;
-    Ok(SubmittedJob { job_id, chunks: registered.chunks, images: registered.images, is_new })
+    // The job is registered: handlers send what could not be sent here.
+    let unsent = top_up(database, storage).await.err().map(|error| cause_chain(&error));
+    let Submission { chunks, images, .. } = registered;
+    Ok(SubmittedJob { job_id, chunks, images, is_new, unsent })
 }
 
 /// What is kept of the request.

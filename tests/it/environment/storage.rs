@@ -140,11 +140,39 @@ async fn a_leased_document_is_named_and_the_job_ends_later() {
     message["total_chunks"] = 1.into();
     handler.deliver("one", &message).await;
     handler.line("blob job_1/dataset.json cannot be overwritten").await;
+    rig.until("select end_error is not null from chunk_handler.job_progress").await;
+    let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
+    assert!(status.contains("cannot end: storage failed: blob job_1/dataset.json"), "{status}");
+    let doctor = rig.chunkctl(&["doctor"]);
+    assert!(doctor.stdout.contains("FAILED  jobs: job 1 cannot end: storage"), "{}", doctor.stdout);
+    assert_eq!(doctor.code, Some(1));
     rig.blobs.break_lease(DATASETS, DATASET).await.unwrap();
     rig.until("select status = 'completed' from chunk_handler.job_progress").await;
     let dataset: Value =
         serde_json::from_slice(&rig.blobs.read(DATASETS, DATASET).await.unwrap()).unwrap();
     assert_eq!(dataset["totals"]["images_valid"], 2);
+    let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
+    assert!(!status.contains("cannot end"), "{status}");
+}
+
+/// A submit of somebody who may not send registers the job all the same, and says so; a handler that
+/// may send starts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_may_not_send_registers_the_job() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    world.calls.restart(|call| {
+        let is_send = call.proxy == "queue" && call.what.starts_with("POST");
+        if is_send { Fate::Answer(NO_RIGHT) } else { Fate::Pass }
+    });
+    let list = rig.list("a.txt", &rig.pictures(3)).display().to_string();
+    let submitted = rig.chunkctl_with(&behind, &["submit", "--job-id", "1", "--urls", &list]);
+    assert_eq!(submitted.code, Some(0), "{submitted:?}");
+    assert!(submitted.stdout.contains("job 1 submitted: 3 images in 1 chunks"), "{submitted:?}");
+    assert!(submitted.stderr.contains("the job is registered"), "{submitted:?}");
+    let _handler = rig.handler().await;
+    rig.until("select woken_at is not null from chunk_handler.chunk").await;
 }
 
 /// I13: who may not send leaves the waker's turn to a process that may.

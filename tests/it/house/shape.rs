@@ -26,7 +26,7 @@ const MODULES: &[(&str, &[&str])] = &[
     // Everything that acts stands above the process.
     ("process", &["redact", "circuit", "settings", "spool", "state", "storage", "telemetry"]),
     ("wake", &["chunk", "state", "storage", "process"]),
-    ("jobs", &["chunk", "state", "storage", "process", "wake"]),
+    ("jobs", &["redact", "chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/shard", &["chunk"]),

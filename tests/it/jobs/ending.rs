@@ -76,6 +76,8 @@ async fn a_closed_job_registers_nothing_more() {
     assert_eq!(recorded(&rig, &[of(9, inline(1, 1, &rig.pictures(1)))]).await, ["job_closed"]);
     let said = say(&handler, &of(9, inline(1, 1, &rig.pictures(1)))).await;
     assert!(said.contains("job_closed"), "{said}");
+    let total = "select total_chunks from chunk_handler.job_progress";
+    assert_eq!(rig.value::<i32>(total).await, 1, "it has as many chunks as it has");
     let known = say(&handler, &of(9, inline(1, 0, &rig.pictures(1)))).await;
     assert!(known.contains("paused"), "{known}");
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.chunk").await, 1);
@@ -152,4 +154,37 @@ async fn sources_are_compared_by_what_they_say() {
         let answer: bool = ask.fetch_one(&sql.pool).await.unwrap();
         assert_eq!(answer, is_other, "{known:?} and {message:?}");
     }
+}
+
+/// I9: a message that registers nothing, since it has no source and nobody knows its chunk, changes
+/// nothing of its job: one that names a large total would keep it open for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_rejected_leaves_the_total_alone() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.origin.set_delay(std::time::Duration::from_secs(2));
+    let first = of(1, inline(1, 0, &rig.pictures(1)));
+    let (_, said) = tokio::join!(say(&handler, &first), async {
+        rig.until("select exists (select from chunk_handler.chunk)").await;
+        say(&handler, &of(90_000, wake_up(1, 77))).await
+    });
+    assert!(said.contains("no source"), "{said}");
+    rig.until(ENDED).await;
+    assert_eq!(rig.value::<String>(PROGRESS).await, "completed 100");
+    // One that its job knows may still say how many there are.
+    assert!(say(&handler, &of(2, wake_up(1, 0))).await.contains("completed"));
+}
+
+/// A command for a chunk that did not fail changes nothing, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_a_chunk_that_did_not_fail_is_told() {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(1), 1);
+    for index in ["0", "88"] {
+        let retry = ["control", "retry", "--job-id", "1", "--chunk-index", index];
+        let told = rig.chunkctl(&retry);
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(told.stdout.contains("is unknown or did not fail"), "{told:?}");
+    }
+    assert_eq!(rig.chunkctl(&["control", "retry", "--job-id", "1"]).code, Some(0));
 }
