@@ -53,7 +53,8 @@ async fn job_and_stop(instance: &str, connection: &str) -> Rig {
         LONG,
         (CONNECTION, connection),
         ("WEBSITE_SITE_NAME", "pixcrawler"),
-        ("HOSTNAME", instance),
+        // It comes before HOSTNAME, and a machine that runs tests may be a container that has one.
+        ("CONTAINER_NAME", instance),
         ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "3"),
     ];
     let host = rigged::host_of(&rig, "app", Path::new(&programs::handler()), &extra).await;
