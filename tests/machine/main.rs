@@ -12,6 +12,7 @@
     reason = "test code"
 )]
 
+mod alerts;
 mod condition;
 mod control;
 mod database;
@@ -40,6 +41,11 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         };
     }
     trials![
+        alerts::temp_fires_for_the_instance_whose_disk_is_full needs kql;
+        alerts::failed_fires_for_six_chunks_and_not_for_five needs kql;
+        alerts::rejected_fires_for_a_bad_message_and_for_poison needs kql;
+        alerts::active_saturated_and_silent_follow_the_timer needs kql;
+        alerts::nothing_fires_for_a_fleet_at_rest needs kql;
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
