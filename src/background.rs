@@ -1,6 +1,8 @@
-//! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep.
+//! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep,
+//! flush of metrics.
 
 mod check_in;
+mod flush;
 mod probe;
 mod rounds;
 mod shutdown;
@@ -8,12 +10,13 @@ mod shutdown;
 pub use shutdown::{Ending, until_shutdown};
 
 use crate::{
-    process::Process,
+    process::{Invocations, Process},
     state::Keeper,
     telemetry::Export,
     upkeep::{self, Upkeep},
 };
 use check_in::check_in_until_stopped;
+use flush::flush_until_drained;
 use futures_util::future::OptionFuture;
 use probe::probe_until_stopped;
 use rounds::{Rounds, UPKEEP_PERIOD};
@@ -33,20 +36,15 @@ pub fn start(
     process: &Arc<Process>,
     keeper: Arc<Keeper>,
     upkeep: Arc<Upkeep>,
+    invocations: &Invocations,
     export: Option<Export>,
 ) -> io::Result<JoinSet<()>> {
     start_keeper(keeper, Arc::clone(process))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(Arc::clone(process), Arc::clone(&upkeep)));
     if let Some(export) = export.clone() {
-        let shutdown = process.shutdown.clone();
-        tasks.spawn(async move {
-            // A host kills a drained process soon, and an interval of metrics with it.
-            shutdown.intake_stopped().await;
-            export.flush();
-            shutdown.drain_over().await;
-            export.flush();
-        });
+        let (shutdown, invocations) = (process.shutdown.clone(), invocations.clone());
+        tasks.spawn(flush_until_drained(shutdown, invocations, export));
     }
     tasks.spawn(probe_until_stopped(Arc::clone(process)));
     tasks.spawn(check_in_until_stopped(Arc::clone(process), Arc::clone(&upkeep)));

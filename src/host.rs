@@ -9,7 +9,7 @@ use crate::{
     chunk::{ChunkMessage, ClaimToken},
     health::Health,
     jobs::{Applied, Command},
-    process::{self, Process},
+    process::{self, Invocations, Process},
     redact::{cause_chain, refusal},
     run::{Disposition, Runner},
     state,
@@ -27,7 +27,7 @@ use axum::{
 use envelope::{Reply, queue_text};
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 /// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
@@ -39,8 +39,7 @@ pub struct Handler {
     process: Arc<Process>,
     runner: Arc<Runner>,
     health: Health,
-    /// Invocations outlive their connection: the host may go away, the work is then released.
-    invocations: TaskTracker,
+    invocations: Invocations,
     /// Cancelled by the first request.
     asked: CancellationToken,
 }
@@ -52,7 +51,7 @@ impl Handler {
             process,
             runner: Arc::new(runner),
             health,
-            invocations: TaskTracker::new(),
+            invocations: Invocations::default(),
             asked: CancellationToken::new(),
         }
     }
@@ -63,7 +62,7 @@ impl Handler {
     }
 
     /// The invocations under way.
-    pub fn invocations(&self) -> &TaskTracker {
+    pub fn invocations(&self) -> &Invocations {
         &self.invocations
     }
 
@@ -78,6 +77,19 @@ impl Handler {
             .with_state(self.clone())
     }
 
+    /// Work whose end is told of: its metrics are to be sent. A health check sends them itself.
+    fn tell_end<W>(&self, work: W) -> impl Future<Output = Reply> + Send + use<W>
+    where
+        W: Future<Output = Reply> + Send + 'static,
+    {
+        let ended = Arc::clone(&self.invocations.ended);
+        async move {
+            let reply = work.await;
+            ended.notify_one();
+            reply
+        }
+    }
+
     /// Runs an invocation to its end, whatever becomes of its connection. While the process
     /// drains nothing new is answered (rule H2).
     async fn invoke(
@@ -88,7 +100,7 @@ impl Handler {
         if self.process.shutdown.is_intake_stopped() {
             return std::future::pending().await;
         }
-        match self.invocations.spawn(work.instrument(span)).await {
+        match self.invocations.open.spawn(work.instrument(span)).await {
             Ok(reply) => reply.into_response(),
             // A defect outside a chunk's own guard: the host delivers the message again.
             Err(error) => Reply::Failed(format!("the invocation broke: {error}")).into_response(),
@@ -116,7 +128,7 @@ async fn process_chunk(
     }
     let invocation = invocation(&headers);
     let span = span("process_chunk", &invocation, &headers);
-    let work = Box::pin(chunk_reply(handler.clone(), invocation, body));
+    let work = handler.tell_end(Box::pin(chunk_reply(handler.clone(), invocation, body)));
     handler.invoke(span, work).await
 }
 
@@ -126,7 +138,7 @@ async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes
     }
     let invocation = invocation(&headers);
     let span = span("control", &invocation, &headers);
-    let work = Box::pin(control_reply(handler.clone(), invocation, body));
+    let work = handler.tell_end(Box::pin(control_reply(handler.clone(), invocation, body)));
     handler.invoke(span, work).await
 }
 
@@ -229,11 +241,14 @@ async fn record(
 ) -> Reply {
     let queue = queue.name();
     tracing::warn!(task_id = %invocation.id, queue, reason, "Message rejected");
-    process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || process.database.reject(&source_key, queue, body, reason);
     match invocation.hold(process, record).await {
-        Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
+        // Also when it is not new: the answer to the first try was lost, the invocation is the same.
+        Ok(_) => {
+            process.metrics.rejected();
+            Reply::Done(format!("rejected and recorded: {reason}"))
+        }
         Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }
 }

@@ -30,7 +30,7 @@ pub struct Metrics {
     bytes_out: Counter<u64>,
     rejected_messages: Counter<u64>,
     fleet: Fleet,
-    /// Read when they are exported.
+    /// Read when they are exported, by the thread of the export: it may walk directories.
     _instance: [ObservableGauge<f64>; 4],
 }
 
@@ -53,7 +53,7 @@ fn float(n: u64) -> f64 {
 }
 
 impl Metrics {
-    /// The instruments of this process; its budget is read at each export.
+    /// The instruments of this process; its budget and its temp root are read at each export.
     pub fn new(budget: &Arc<Budget>) -> Self {
         let meter = global::meter("chunk_handler");
         let counter = |name, unit| meter.u64_counter(name).with_unit(unit).build();
@@ -87,7 +87,7 @@ impl Metrics {
             },
             _instance: [
                 read("instance_active_chunks", "{chunk}", |b| float(b.n_admitted())),
-                read("temp_storage_mb", "MB", |b| float(b.temp_used_bytes()) / float(MIB)),
+                read("temp_storage_mb", "MB", |b| float(b.temp_on_disk_bytes()) / float(MIB)),
                 read("temp_high_water_mb", "MB", |b| float(b.temp_peak_bytes()) / float(MIB)),
                 read("body_memory_mb", "MB", |b| float(b.memory_used_bytes()) / float(MIB)),
             ],

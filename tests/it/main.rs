@@ -119,6 +119,7 @@ mod health {
 /// What arrives at Application Insights.
 mod telemetry {
     mod ingestion;
+    mod stops;
 }
 
 /// The command line.
