@@ -137,7 +137,7 @@ pub async fn temp_fires_for_the_instance_whose_disk_is_full() {
     });
     let found = rows(&seen, "300 MB on both", |rows| of_each(rows, 300.0) == [true, true]).await;
     assert_quiet("temp", &found);
-    leave_behind(&rig, "first", 160).await;
+    leave_behind(&rig, "first", 460).await;
     let found = rows(&seen, "460 MB on one", |rows| of_each(rows, 460.0) == [true, false]).await;
     assert_fires("temp", &found, &["first"]);
     drop(handlers);
