@@ -121,8 +121,8 @@ fn last_of(rows: &[Row], name: &str, instance: &str) -> Row {
     last(&of, name).clone()
 }
 
-/// A2 A7 X19 M2: 460 MB that a dead process left fire for that instance only, and page when they stay; 300
-/// MB on each of two instances are no reason.
+/// A2 A7 X19 M2: 460 MB that a dead process left fire for that instance only, and page when they stay;
+/// 300 MB on each of two instances are no reason.
 pub async fn temp_fires_for_the_instance_whose_disk_is_full() {
     let rig = Rig::new().await;
     let seen = Arc::new(Ingestion::default());
@@ -132,21 +132,30 @@ pub async fn temp_fires_for_the_instance_whose_disk_is_full() {
     for name in names {
         leave_behind(&rig, name, 300).await;
     }
-    let of_each = |rows: &[Row], mb: f64| names.map(|name| {
-        rows.iter().any(|row| row.name == "temp_storage_mb" && row.role_instance == name && row.value >= mb)
-    });
+    let of_each = |rows: &[Row], mb: f64| {
+        names.map(|name| {
+            rows.iter().any(|row| {
+                row.name == "temp_storage_mb" && row.role_instance == name && row.value >= mb
+            })
+        })
+    };
     let found = rows(&seen, "300 MB on both", |rows| of_each(rows, 300.0) == [true, true]).await;
     assert_quiet("temp", &found);
     leave_behind(&rig, "first", 460).await;
     let found = rows(&seen, "460 MB on one", |rows| of_each(rows, 460.0) == [true, false]).await;
-    assert_fires("temp", &found, &["first"]);
     drop(handlers);
-    // One report a minute.
+    // Those of a moment are missed by some phases, which see them neither in time nor later. There is
+    // one report a minute: what stays for two minutes is seen by all.
+    let told: Fired = rule("temp").fires(&found).into_iter().flatten().collect();
+    assert_eq!(told, Fired::from([vec!["first".to_owned()]]));
     let reports = names.map(|name| last_of(&found, "temp_storage_mb", name));
+    assert_fires("temp", &repeated(&reports, MINUTE, 3), &["first"]);
     assert_quiet("temp-lasting", &repeated(&reports, MINUTE, 6));
     assert_fires("temp-lasting", &repeated(&reports, MINUTE, 26), &["first"]);
     // The control: a gauge has no maximum of its own.
-    let other = changed("temp", |rule| rule["criteria"]["allOf"][0]["metricMeasureColumn"] = "valueMax".into());
+    let other = changed("temp", |rule| {
+        rule["criteria"]["allOf"][0]["metricMeasureColumn"] = "valueMax".into()
+    });
     assert_each_phase("valueMax", &other.fires(&found), None);
     let calm = reports.each_ref().map(|report| report.with(300.0));
     assert_quiet("temp", &repeated(&calm, MINUTE, 30));
@@ -259,10 +268,9 @@ pub async fn nothing_fires_for_a_fleet_at_rest() {
     let seen = Arc::new(Ingestion::default());
     let handler = handler(&rig, &serve(&seen).await, "one").await;
     let checked = checked(&handler, &seen, 0.0).await;
-    let own = rows(&seen, "its own gauges", |rows| {
-        rows.iter().any(|row| row.name == "temp_storage_mb")
-    })
-    .await;
+    let own =
+        rows(&seen, "its own gauges", |rows| rows.iter().any(|row| row.name == "temp_storage_mb"))
+            .await;
     drop(handler);
     let mut hour = repeated(&checked, TIMER, 12);
     hour.extend(repeated(&[last(&own, "temp_storage_mb").clone()], MINUTE, 60));

@@ -30,6 +30,8 @@ fn messages(condition: &str) -> Vec<String> {
             && resource["properties"]["parameters"].get("queueUri").is_some()
     };
     let found = resources.iter().find(cures).expect("the workflow of the remediation");
+    let queue = &found["properties"]["parameters"]["queueUri"]["value"];
+    assert!(queue.as_str().unwrap().contains("/chunk-control'"), "{queue}");
     // What an alert sends by the common schema, as far as a workflow may look at it.
     let alert = json!({"schemaId": "azureMonitorCommonAlertSchema", "data": {"essentials": {
         "alertRule": "temp", "severity": "Sev1", "signalType": "Log",

@@ -51,7 +51,10 @@ impl Rule {
         let [criterion] = &properties["criteria"]["allOf"].as_array().unwrap()[..] else {
             panic!("one criterion: {resource}")
         };
-        assert_eq!((&properties["enabled"], &criterion["operator"]), (&true.into(), &"GreaterThan".into()));
+        assert_eq!(
+            (&properties["enabled"], &criterion["operator"]),
+            (&true.into(), &"GreaterThan".into())
+        );
         let failing = &criterion["failingPeriods"];
         Self {
             name: text(&resource["name"]),
@@ -68,7 +71,11 @@ impl Rule {
             dimensions: dimensions(&criterion["dimensions"]),
             threshold: criterion["threshold"].as_f64().unwrap(),
             n_periods: failing["numberOfEvaluationPeriods"].as_i64().unwrap_or(1),
-            n_failing: failing["minFailingPeriodsToAlert"].as_u64().unwrap_or(1).try_into().unwrap(),
+            n_failing: failing["minFailingPeriodsToAlert"]
+                .as_u64()
+                .unwrap_or(1)
+                .try_into()
+                .unwrap(),
         }
     }
 
@@ -99,7 +106,8 @@ impl Rule {
         let mut periods: BTreeMap<Vec<String>, BTreeMap<i64, Vec<&Value>>> = BTreeMap::new();
         for row in found {
             let who = self.dimensions.iter().map(|name| row[name].as_str().unwrap().to_owned());
-            let age = row.get("timestamp").map_or(0, |time| (at - time.as_i64().unwrap()) / self.window);
+            let age =
+                row.get("timestamp").map_or(0, |time| (at - time.as_i64().unwrap()) / self.window);
             periods.entry(who.collect()).or_default().entry(age).or_default().push(row);
         }
         let is_over = |rows: &&Vec<&Value>| self.aggregate(rows) > self.threshold;
@@ -109,7 +117,8 @@ impl Rule {
     }
 
     fn aggregate(&self, rows: &[&Value]) -> f64 {
-        let values = || rows.iter().filter_map(|row| row[self.measure.as_deref().unwrap()].as_f64());
+        let values =
+            || rows.iter().filter_map(|row| row[self.measure.as_deref().unwrap()].as_f64());
         match self.aggregation {
             Aggregation::Count => rows.len() as f64,
             Aggregation::Maximum => values().fold(f64::NEG_INFINITY, f64::max),
