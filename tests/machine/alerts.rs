@@ -4,8 +4,8 @@
 //! A handler really sends each kind of row. What takes minutes, rows that come again or lie apart, is
 //! made of such rows at other times.
 
-mod kql;
-mod row;
+pub mod kql;
+pub mod row;
 mod rule;
 
 use functions_host::storage::Account;
@@ -24,20 +24,24 @@ const SECOND: i64 = 1000;
 /// Between two health checks.
 const TIMER: i64 = 5 * MINUTE;
 
-/// The resources of the log alerts, as they are deployed with profile `azure_functions`.
-fn resources() -> Vec<Value> {
+/// The resources of this type, as they are deployed with profile `azure_functions`.
+pub fn resources(kind: &str) -> Vec<Value> {
     let text = fs::read(root().join("infra/snapshots/azure_functions-public-all.json")).unwrap();
     let snapshot: Value = serde_json::from_slice(&text).unwrap();
     let resources = snapshot["predictedResources"].as_array().unwrap();
-    let is_rule = |resource: &&Value| resource["type"] == "Microsoft.Insights/scheduledQueryRules";
-    let rules: Vec<Value> = resources.iter().filter(is_rule).cloned().collect();
+    resources.iter().filter(|resource| resource["type"] == kind).cloned().collect()
+}
+
+/// The resources of the log alerts.
+fn rules() -> Vec<Value> {
+    let rules = resources("Microsoft.Insights/scheduledQueryRules");
     assert_eq!(rules.len(), 8, "{rules:?}");
     rules
 }
 
 /// A rule, once something of its properties and its criterion was changed.
 fn changed(name: &str, change: impl Fn(&mut Value)) -> Rule {
-    let found = resources().into_iter().find(|resource| resource["name"] == name);
+    let found = rules().into_iter().find(|resource| resource["name"] == name);
     let mut resource = found.unwrap_or_else(|| panic!("no rule {name}"));
     change(&mut resource["properties"]);
     Rule::of(&resource)
@@ -66,7 +70,7 @@ fn assert_each_phase(rule: &str, phases: &[Fired], who: Option<&[&str]>) {
 }
 
 /// A handler that sends metrics twice a second under the name of an instance, with a temp root of its own.
-async fn handler(rig: &Rig, connection: &str, instance: &str) -> Handler {
+pub async fn handler(rig: &Rig, connection: &str, instance: &str) -> Handler {
     let temp = rig.temp.path().join(instance);
     fs::create_dir_all(&temp).unwrap();
     rig.handler_with(&[
@@ -93,7 +97,7 @@ async fn leave_behind(rig: &Rig, instance: &str, megabytes: u64) {
 }
 
 /// Waits until rows hold, and gives all there are then.
-async fn rows(seen: &Ingestion, what: &str, holds: impl Fn(&[Row]) -> bool) -> Vec<Row> {
+pub async fn rows(seen: &Ingestion, what: &str, holds: impl Fn(&[Row]) -> bool) -> Vec<Row> {
     let mut rows = Vec::new();
     wait_for(what, async || {
         rows = Row::all(seen);
@@ -274,7 +278,7 @@ pub async fn nothing_fires_for_a_fleet_at_rest() {
     drop(handler);
     let mut hour = repeated(&checked, TIMER, 12);
     hour.extend(repeated(&[last(&own, "temp_storage_mb").clone()], MINUTE, 60));
-    for rule in resources().iter().map(Rule::of) {
+    for rule in rules().iter().map(Rule::of) {
         assert_each_phase(&rule.name, &rule.fires_between(&hour, 15 * MINUTE, 56 * MINUTE), None);
     }
 }

@@ -21,6 +21,7 @@ mod loopback;
 mod mounted;
 mod pooler;
 mod python;
+mod workbook;
 
 use condition::Condition;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -57,6 +58,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::both_loaders_read_every_format_unchanged needs loaders;
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;
         loaders::an_empty_shard_is_passed_over needs loaders;
+        workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }
 
