@@ -10,7 +10,7 @@ mod shutdown;
 pub use shutdown::{Ending, until_shutdown};
 
 use crate::{
-    process::{Invocations, Process},
+    process::Process,
     state::Keeper,
     telemetry::Export,
     upkeep::{self, Upkeep},
@@ -22,6 +22,7 @@ use probe::probe_until_stopped;
 use rounds::{Rounds, UPKEEP_PERIOD};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
+use tokio_util::task::TaskTracker;
 
 /// Between two sweeps of the temp root.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
@@ -36,15 +37,14 @@ pub fn start(
     process: &Arc<Process>,
     keeper: Arc<Keeper>,
     upkeep: Arc<Upkeep>,
-    invocations: &Invocations,
+    invocations: &TaskTracker,
     export: Option<Export>,
 ) -> io::Result<JoinSet<()>> {
     start_keeper(keeper, Arc::clone(process))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(Arc::clone(process), Arc::clone(&upkeep)));
     if let Some(export) = export.clone() {
-        let (shutdown, invocations) = (process.shutdown.clone(), invocations.clone());
-        tasks.spawn(flush_until_drained(shutdown, invocations, export));
+        tasks.spawn(flush_until_drained(Arc::clone(process), invocations.clone(), export));
     }
     tasks.spawn(probe_until_stopped(Arc::clone(process)));
     tasks.spawn(check_in_until_stopped(Arc::clone(process), Arc::clone(&upkeep)));

@@ -9,7 +9,7 @@ use crate::{
     chunk::{ChunkMessage, ClaimToken},
     health::Health,
     jobs::{Applied, Command},
-    process::{self, Invocations, Process},
+    process::{self, Process},
     redact::{cause_chain, refusal},
     run::{Disposition, Runner},
     state,
@@ -27,7 +27,7 @@ use axum::{
 use envelope::{Reply, queue_text};
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
 /// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
@@ -39,7 +39,8 @@ pub struct Handler {
     process: Arc<Process>,
     runner: Arc<Runner>,
     health: Health,
-    invocations: Invocations,
+    /// Invocations outlive their connection: the host may go away, the work is then released.
+    invocations: TaskTracker,
     /// Cancelled by the first request.
     asked: CancellationToken,
 }
@@ -51,7 +52,7 @@ impl Handler {
             process,
             runner: Arc::new(runner),
             health,
-            invocations: Invocations::default(),
+            invocations: TaskTracker::new(),
             asked: CancellationToken::new(),
         }
     }
@@ -62,7 +63,7 @@ impl Handler {
     }
 
     /// The invocations under way.
-    pub fn invocations(&self) -> &Invocations {
+    pub fn invocations(&self) -> &TaskTracker {
         &self.invocations
     }
 
@@ -77,19 +78,6 @@ impl Handler {
             .with_state(self.clone())
     }
 
-    /// Work whose end is told of: its metrics are to be sent. A health check sends them itself.
-    fn tell_end<W>(&self, work: W) -> impl Future<Output = Reply> + Send + use<W>
-    where
-        W: Future<Output = Reply> + Send + 'static,
-    {
-        let ended = Arc::clone(&self.invocations.ended);
-        async move {
-            let reply = work.await;
-            ended.notify_one();
-            reply
-        }
-    }
-
     /// Runs an invocation to its end, whatever becomes of its connection. While the process
     /// drains nothing new is answered (rule H2).
     async fn invoke(
@@ -100,7 +88,7 @@ impl Handler {
         if self.process.shutdown.is_intake_stopped() {
             return std::future::pending().await;
         }
-        match self.invocations.open.spawn(work.instrument(span)).await {
+        match self.invocations.spawn(work.instrument(span)).await {
             Ok(reply) => reply.into_response(),
             // A defect outside a chunk's own guard: the host delivers the message again.
             Err(error) => Reply::Failed(format!("the invocation broke: {error}")).into_response(),
@@ -128,7 +116,7 @@ async fn process_chunk(
     }
     let invocation = invocation(&headers);
     let span = span("process_chunk", &invocation, &headers);
-    let work = handler.tell_end(Box::pin(chunk_reply(handler.clone(), invocation, body)));
+    let work = Box::pin(chunk_reply(handler.clone(), invocation, body));
     handler.invoke(span, work).await
 }
 
@@ -138,7 +126,7 @@ async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes
     }
     let invocation = invocation(&headers);
     let span = span("control", &invocation, &headers);
-    let work = handler.tell_end(Box::pin(control_reply(handler.clone(), invocation, body)));
+    let work = Box::pin(control_reply(handler.clone(), invocation, body));
     handler.invoke(span, work).await
 }
 

@@ -99,7 +99,7 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
     let ending = tokio::select! {
         ending = background::until_shutdown(
             &process,
-            &handler.invocations().open,
+            handler.invocations(),
             parent,
             handler.asked(),
         ) => ending?,

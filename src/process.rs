@@ -12,8 +12,8 @@ use crate::{
     telemetry::Metrics,
 };
 use std::sync::Arc;
-use tokio::{sync::Notify, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// What everything in the process shares, once.
 #[derive(Debug)]
@@ -99,15 +99,6 @@ impl Shutdown {
     pub(crate) async fn drain_over(&self) {
         self.drain_over.cancelled().await;
     }
-}
-
-/// The invocations under way.
-#[derive(Debug, Clone, Default)]
-pub struct Invocations {
-    /// They outlive their connection: the host may go away, the work is then released.
-    pub open: TaskTracker,
-    /// One has ended that may have counted something.
-    pub(crate) ended: Arc<Notify>,
 }
 
 /// Why something that needs database and storage was not done.

@@ -1,27 +1,31 @@
 //! The flush: metrics leave while the process is there. A host kills an idle process without a signal,
 //! and what waits for the next minute goes with it.
 
-use crate::{
-    process::{Invocations, Shutdown},
-    telemetry::Export,
+use crate::{process::Process, telemetry::Export};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
 };
-use std::{convert::Infallible, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
-/// A pause between two messages of a job is shorter: the flush is for the last of them.
+/// A pause between two messages of a job is mostly shorter: the flush is for the last of them.
 const QUIET: Duration = Duration::from_secs(1);
-/// From the end of one flush to the next; what ends meanwhile is in that one.
+/// From the end of one flush to the next; what is counted meanwhile is in that one.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Sends metrics whenever the process falls idle, and at each moment of its shutdown.
 pub(super) async fn flush_until_drained(
-    shutdown: Shutdown,
-    invocations: Invocations,
+    process: Arc<Process>,
+    invocations: TaskTracker,
     export: Export,
 ) {
-    tokio::select! {
-        () = shutdown.intake_stopped() => {}
-        never = flush_when_idle(&invocations, &export) => match never {},
+    let Process { metrics, shutdown, .. } = &*process;
+    while !shutdown.is_intake_stopped() {
+        tokio::select! {
+            () = shutdown.intake_stopped() => {}
+            () = flush_when_idle(&metrics.counted, &invocations, &export) => {}
+        }
     }
     // A host kills a drained process soon, and an interval of metrics with it.
     export.flush();
@@ -29,20 +33,18 @@ pub(super) async fn flush_until_drained(
     export.flush();
 }
 
-async fn flush_when_idle(invocations: &Invocations, export: &Export) -> Infallible {
-    loop {
-        fall_idle(invocations).await;
-        export.flush_metrics().await;
-        sleep(PERIOD).await;
-    }
+async fn flush_when_idle(counted: &Notify, invocations: &TaskTracker, export: &Export) {
+    fall_idle(counted, invocations).await;
+    export.flush_metrics().await;
+    sleep(PERIOD).await;
 }
 
-/// Waits until an invocation has ended, none is open, and none has ended for a moment.
-async fn fall_idle(invocations: &Invocations) {
-    invocations.ended.notified().await;
+/// Waits until something was counted, nothing more is for a moment, and no invocation is open.
+async fn fall_idle(counted: &Notify, invocations: &TaskTracker) {
+    counted.notified().await;
     loop {
-        let has_more_ended = timeout(QUIET, invocations.ended.notified()).await.is_ok();
-        if !has_more_ended && invocations.open.is_empty() {
+        let is_quiet = timeout(QUIET, counted.notified()).await.is_err();
+        if is_quiet && invocations.is_empty() {
             return;
         }
     }
@@ -52,23 +54,22 @@ async fn fall_idle(invocations: &Invocations) {
 mod tests {
     use super::*;
 
-    /// The last end of a burst is what counts, and no end is forgotten that comes while nobody waits.
+    /// The end of the last invocation is what counts, and nothing is forgotten that is counted while
+    /// nobody waits.
     #[tokio::test]
-    async fn a_process_falls_idle_after_its_last_end_and_once() {
-        let invocations = Invocations::default();
-        let Invocations { open, ended } = invocations.clone();
-        let second = open.token();
-        ended.notify_one();
-        let waits = async { fall_idle(&invocations).await };
-        let early = tokio::select! {
-            () = waits => true,
+    async fn a_process_falls_idle_when_its_last_invocation_has_ended_and_once() {
+        let (counted, invocations) = (Notify::new(), TaskTracker::new());
+        counted.notify_one();
+        let second = invocations.token();
+        let is_early = tokio::select! {
+            () = fall_idle(&counted, &invocations) => true,
             () = sleep(QUIET * 3) => false,
         };
-        assert!(!early, "one is still open");
-        ended.notify_one();
+        assert!(!is_early, "one is still open");
+        counted.notify_one();
         drop(second);
-        fall_idle(&invocations).await;
-        let again = timeout(QUIET * 3, fall_idle(&invocations)).await;
-        assert!(again.is_err(), "each end is told once");
+        fall_idle(&counted, &invocations).await;
+        let again = timeout(QUIET * 3, fall_idle(&counted, &invocations)).await;
+        assert!(again.is_err(), "nothing new was counted");
     }
 }
