@@ -158,7 +158,7 @@ pub async fn temp_fires_for_the_instance_whose_disk_is_full() {
     assert_fires("temp-lasting", &repeated(&reports, MINUTE, 26), &["first"]);
     // The control: a gauge has no maximum of its own.
     let other = changed("temp", |rule| {
-        rule["criteria"]["allOf"][0]["metricMeasureColumn"] = "valueMax".into()
+        rule["criteria"]["allOf"][0]["metricMeasureColumn"] = "valueMax".into();
     });
     assert_each_phase("valueMax", &other.fires(&found), None);
     let calm = reports.each_ref().map(|report| report.with(300.0));

@@ -120,7 +120,7 @@ impl Rule {
         let values =
             || rows.iter().filter_map(|row| row[self.measure.as_deref().unwrap()].as_f64());
         match self.aggregation {
-            Aggregation::Count => rows.len() as f64,
+            Aggregation::Count => rows.iter().map(|_| 1.0).sum(),
             Aggregation::Maximum => values().fold(f64::NEG_INFINITY, f64::max),
             Aggregation::Total => values().sum(),
         }
