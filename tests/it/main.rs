@@ -107,6 +107,8 @@ mod jobs {
     mod touched;
     mod forgets;
     mod keep;
+    mod remediation;
+    mod workflow;
 }
 
 /// The health row, and what Azure Monitor adds to it.
