@@ -11,11 +11,7 @@ use crate::{
     settings::{HostFacts, Settings},
 };
 use azure_core::credentials::AccessToken;
-use sqlx::{
-    PgPool, Postgres,
-    pool::PoolConnection,
-    postgres::PgConnectOptions,
-};
+use sqlx::{PgPool, Postgres, pool::PoolConnection, postgres::PgConnectOptions};
 use std::{fmt, io, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio::{

@@ -40,10 +40,16 @@ struct Azure {
     refused: Mutex<Vec<String>>,
 }
 
-async fn azure(State(azure): State<Arc<Azure>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn azure(
+    State(azure): State<Arc<Azure>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let is_upload = uri.path().ends_with("/track");
-    let resource =
-        if is_upload { "https://monitor.azure.com" } else { "https://management.azure.com" };
+    // Resource Manager is asked with its own address.
+    let own = format!("http://{}", headers["host"].to_str().unwrap());
+    let resource = if is_upload { "https://monitor.azure.com" } else { &own };
     let Some(token) = azure.identity.valid(resource, &headers) else {
         azure.refused.lock().unwrap().push(uri.path().to_owned());
         return StatusCode::UNAUTHORIZED.into_response();
@@ -59,9 +65,9 @@ async fn azure(State(azure): State<Arc<Azure>>, uri: Uri, headers: HeaderMap, bo
     // Metrics without a point: what matters is that it was not refused.
     let asked = reqwest::Url::parse(&format!("http://azure{uri}")).unwrap();
     let (_, names) = asked.query_pairs().find(|(name, _)| name == "metricnames").unwrap();
-    let metrics = names.split(',').map(|name| {
-        json!({"name": {"value": name}, "errorCode": "Success", "timeseries": []})
-    });
+    let metrics = names
+        .split(',')
+        .map(|name| json!({"name": {"value": name}, "errorCode": "Success", "timeseries": []}));
     Json(json!({"value": metrics.collect::<Vec<_>>()})).into_response()
 }
 
@@ -143,6 +149,7 @@ pub async fn tokens_that_end_lose_and_charge_nothing() {
     let first = host.handler_pid();
     rig.until("select to_regclass('chunk_handler.job_progress') is not null").await;
     job::submit(&rig);
+    rig.origin.set_delay(Duration::from_secs(2));
     job::in_the_middle(&rig).await;
     for _ in 0..3 {
         changes(&rig, &identity).await;
@@ -155,6 +162,7 @@ pub async fn tokens_that_end_lose_and_charge_nothing() {
     tokio::time::sleep(LIFE + Duration::from_secs(1)).await;
     assert!(!rig.value::<bool>(COMPLETED).await, "the job ended before the endpoint was back");
     identity.set_away(false);
+    rig.origin.set_delay(Duration::from_millis(200));
     changes(&rig, &identity).await;
     rig.until(COMPLETED).await;
     wait_for("uploads with several tokens", async || azure.uploads.lock().unwrap().len() > 2).await;

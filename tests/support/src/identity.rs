@@ -50,7 +50,8 @@ impl Identity {
         let endpoint = format!("http://{}/msi/token", listener.local_addr().unwrap());
         let (issued, is_away) = (Mutex::default(), AtomicBool::default());
         let identity = Arc::new(Self { endpoint, life, role, issued, is_away });
-        let routes = Router::new().route("/msi/token", get(token)).with_state(Arc::clone(&identity));
+        let routes =
+            Router::new().route("/msi/token", get(token)).with_state(Arc::clone(&identity));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         identity
     }

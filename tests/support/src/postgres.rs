@@ -190,7 +190,8 @@ impl Postgres {
     /// Makes a private server ask everybody but its own user for a password.
     pub async fn ask_for_passwords(&self) -> Result<()> {
         let private = self.private.as_ref().context("the server was not started here")?;
-        let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let rules =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         fs::write(private.data.join("pg_hba.conf"), rules)?;
         self.execute("select pg_reload_conf()".into()).await
     }

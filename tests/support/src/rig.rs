@@ -122,9 +122,8 @@ impl Rig {
         let file = std::fs::read_to_string(file).unwrap();
         let (_, statements) = file.split_once("-- Any server:").unwrap();
         let name = |name: &str| format!("\"{name}\"");
-        let statements = statements
-            .replace(":\"role\"", &name(&role))
-            .replace(":\"database\"", &name(database));
+        let statements =
+            statements.replace(":\"role\"", &name(&role)).replace(":\"database\"", &name(database));
         let all = format!("create role {} login; {statements}", name(&role));
         sqlx::raw_sql(sqlx::AssertSqlSafe(all)).execute(&self.pool).await.unwrap();
         let (_, server) = self.database_url.rsplit_once('@').unwrap();
