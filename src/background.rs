@@ -69,7 +69,7 @@ fn start_keeper(keeper: Arc<Keeper>, process: Arc<Process>) -> io::Result<()> {
             tokio::select! {
                 () = keeper.renew_until(process.shutdown.drain_over()) => {}
                 // A renewal may need a new connection, and that one a login.
-                () = process.database.keep_login() => {}
+                never = process.database.keep_login() => match never {},
             }
         });
     })?;

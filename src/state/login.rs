@@ -12,7 +12,7 @@ use crate::{
 };
 use azure_core::credentials::AccessToken;
 use sqlx::{PgPool, Postgres, pool::PoolConnection, postgres::PgConnectOptions};
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, watch},
@@ -122,7 +122,7 @@ impl Login {
     }
 
     /// Gives the pools new tokens, for ever.
-    async fn renew(&self, pools: [&PgPool; 2]) {
+    async fn renew(&self, pools: [&PgPool; 2]) -> Infallible {
         let mut known = Known::default();
         let mut is_failing = false;
         let mut may_be_refused_in = Duration::ZERO;
@@ -192,7 +192,7 @@ impl Known {
 impl Database {
     /// Keeps the token of new connections valid, until this is dropped. With a password there is
     /// nothing to do.
-    pub async fn keep_login(&self) {
+    pub async fn keep_login(&self) -> Infallible {
         match &self.pool.login {
             Some(login) => login.renew([&self.pool.connections, &self.renewals.connections]).await,
             None => std::future::pending().await,

@@ -172,7 +172,8 @@ pub async fn tokens_that_end_lose_and_charge_nothing() {
     let lost = "select count(*) from chunk_handler.attempt_log where outcome <> 'completed'";
     assert_eq!(rig.value::<i64>(lost).await, 0, "a lease was lost");
     assert_eq!(*azure.refused.lock().unwrap(), Vec::<String>::new());
-    for text in [host.lines().join("\n"), azure.text.lock().unwrap().clone()] {
+    let uploaded = azure.text.lock().unwrap().clone();
+    for text in [host.lines().join("\n"), uploaded] {
         assert!(text.contains("chunk"), "nothing was written");
         assert_eq!(identity.shown_in(&text), Vec::<String>::new());
     }
