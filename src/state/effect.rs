@@ -1,8 +1,8 @@
 //! What a claim does to its chunk: renew, complete, give up; and the reclaim of what nobody renews.
 
+use super::login::Pool;
 use super::{Database, Error, Lease, lease::Renewal, until_answered};
 use crate::chunk::{Completion, ErrorCode};
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 /// How long a chunk that was given up waits at least; it doubles with each time in a row.
@@ -90,7 +90,7 @@ impl Database {
     }
 
     /// Renews leases; true when every one of them was.
-    async fn renew(&self, pool: &PgPool, leases: &[Renewal]) -> Result<bool, Error> {
+    async fn renew(&self, pool: &Pool, leases: &[Renewal]) -> Result<bool, Error> {
         if leases.is_empty() {
             return Ok(true);
         }

@@ -13,7 +13,7 @@ use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command},
     settings::{Program, Settings},
-    state::{Database, LeaseTerms},
+    state::Database,
     storage::Storage,
     telemetry,
 };
@@ -200,19 +200,30 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
-    let database = Database::open(settings.database_url.expose(), LeaseTerms::new(settings.lease))?;
+    let database = Database::of_settings(&settings)?;
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
-    match cli.action {
-        Action::Migrate => session.migrate().await,
-        Action::Submit(submit) => session.submit(submit).await,
-        Action::Status { job_id, watch } => session.status(job_id, watch).await,
-        Action::Doctor => session.doctor().await,
-        Action::Control(control) => session.control(control).await,
+    let login = session.database.clone();
+    tokio::select! {
+        never = login.keep_login() => match never {},
+        done = session.act(cli.action) => done,
     }
 }
 
 impl Session {
+    async fn act(&self, action: Action) -> anyhow::Result<ExitCode> {
+        // The developer's own tools may take longer than a call to the database may; without a token
+        // each call says why.
+        self.database.token().await.unwrap_or_default();
+        match action {
+            Action::Migrate => self.migrate().await,
+            Action::Submit(submit) => self.submit(submit).await,
+            Action::Status { job_id, watch } => self.status(job_id, watch).await,
+            Action::Doctor => self.doctor().await,
+            Action::Control(control) => self.control(control).await,
+        }
+    }
+
     async fn migrate(&self) -> anyhow::Result<ExitCode> {
         self.database.prepare().await?;
         self.storage.create_containers_and_queues().await?;

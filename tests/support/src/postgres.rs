@@ -194,6 +194,15 @@ impl Postgres {
         self.start_again(private, &mut child).await
     }
 
+    /// Makes a private server ask everybody but its own user for a password.
+    pub async fn ask_for_passwords(&self) -> Result<()> {
+        let private = self.private.as_ref().context("the server was not started here")?;
+        let rules =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(private.data.join("pg_hba.conf"), rules)?;
+        self.execute("select pg_reload_conf()".into()).await
+    }
+
     async fn while_down(&self, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let (private, mut child) = self.crash().await?;
         tokio::task::block_in_place(|| work(&private.data))?;
