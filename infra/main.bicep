@@ -30,7 +30,7 @@ param principalId string = ''
 @description('What that principal is.')
 param principalType deployerType = 'User'
 
-@description('Name of that principal, its user name in the database; empty: no login for a person.')
+@description('Name of that principal, its user name in the database; empty: it has no login there.')
 param principalName string = ''
 
 @description('Preset of limits.')
@@ -95,8 +95,8 @@ var fleet = fleetMaxChunks ?? limits.max_chunks
 var wantedInstances = maximumInstanceCount ?? (fleet + limits.max_chunks - 1) / limits.max_chunks
 var userConnections = postgresTable[postgresSku].userConnections
 
-// Five for each process. Chunks have an instance group of their own, and so have the control function
-// and the timer, of which there is one each; an update doubles those two for a while.
+// Five for each process. Chunks, control messages and the timer have instances of their own; the latter
+// two need one each, and twice as many while an update is rolled out.
 var connections = 5 * (wantedInstances + 4)
 var instances = connections <= userConnections
   ? wantedInstances

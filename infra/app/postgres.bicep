@@ -30,13 +30,14 @@ param appPrincipalId string
 @description('User name of the person who deploys; empty: no login for a person.')
 param personName string
 
-@description('Principal of the person.')
+@description('Principal of the person; empty: no login for a person.')
 param personPrincipalId string
 
 @description('What the person is.')
 param personType deployerType
 
 var private = subnetId != null
+var hasPerson = !empty(personName) && !empty(personPrincipalId)
 
 resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
   name: name
@@ -93,9 +94,10 @@ resource app 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2025-08-0
   dependsOn: [database]
 }
 
-resource person 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2025-08-01' = if (!empty(personName)) {
+resource person 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2025-08-01' = if (hasPerson) {
   parent: server
-  name: empty(personPrincipalId) ? 'none' : personPrincipalId
+  // A name is asked for even where there is no such resource.
+  name: hasPerson ? personPrincipalId : 'none'
   properties: {
     principalName: personName
     principalType: personType

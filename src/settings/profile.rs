@@ -1,16 +1,17 @@
 //! The three profiles and the limits that follow from them, in integers.
 
 use super::{MIB, reader::Reader};
-use std::fmt;
+use serde::Deserialize;
+use std::{fmt, sync::LazyLock};
 
-/// A preset of limits (rows P1-P3).
+/// A preset of limits (rows P1-P3); `infra/profiles.json` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// 35 chunks, 20000 MB.
+    /// A developer's machine.
     Local,
-    /// 35 chunks, 8000 of 10000 MB.
+    /// A plan of Azure with a disk of its own.
     Azure,
-    /// 10 chunks, 400 of 500 MB.
+    /// Flex Consumption, whose instances have little temp space.
     AzureFunctions,
 }
 
@@ -33,30 +34,50 @@ impl Profile {
 
     /// Chunks at once, of one instance.
     pub fn max_chunks(self) -> u64 {
-        match self {
-            Self::Local | Self::Azure => 35,
-            Self::AzureFunctions => 10,
-        }
+        self.row().max_chunks
     }
 
     /// Temp space we may use, in MB.
     pub fn temp_mb(self) -> u64 {
-        match self {
-            Self::Local => 20_000,
-            Self::Azure => 8_000,
-            Self::AzureFunctions => 400,
-        }
+        self.row().temp_mb
     }
 
     /// Temp space the platform gives, in MB.
     pub fn quota_mb(self) -> u64 {
+        self.row().quota_mb
+    }
+
+    fn row(self) -> &'static Row {
         match self {
-            Self::Local => 20_000,
-            Self::Azure => 10_000,
-            Self::AzureFunctions => 500,
+            Self::Local => &TABLE.local,
+            Self::Azure => &TABLE.azure,
+            Self::AzureFunctions => &TABLE.azure_functions,
         }
     }
 }
+
+/// What a profile stands for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    max_chunks: u64,
+    temp_mb: u64,
+    quota_mb: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    local: Row,
+    azure: Row,
+    azure_functions: Row,
+}
+
+/// The file that the deployment reads, too: thresholds of alerts and limits are one table. If it could
+/// not be read, every limit would be 0, and settings with such limits are refused.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../infra/profiles.json")).unwrap_or_default()
+});
 
 /// How many chunks may run here and how many bytes they may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
