@@ -142,12 +142,16 @@ impl Rules {
     }
 }
 
-/// Every query once: the files' own, and those of the rules where a file's text was changed.
+/// Every query of the rules and of the workbook, once, by the name of its file where it is one.
 fn queries(infra: &Path, snapshots: &[Snapshot]) -> Result<Vec<(String, String)>> {
-    let mut found: BTreeMap<String, String> = kql::files(infra)?.into_iter().map(|(name, query)| (query, name)).collect();
-    for rule in snapshots.iter().flat_map(|one| one.of("Microsoft.Insights/scheduledQueryRules")) {
-        let query = text(rule, "/properties/criteria/allOf/0/query").to_owned();
-        found.entry(query).or_insert_with(|| text(rule, "/name").to_owned());
+    let files = kql::files(infra)?.into_iter().filter(|(_, query)| !query.contains("__"));
+    let mut found: BTreeMap<String, String> = files.map(|(name, query)| (query, name)).collect();
+    for snapshot in snapshots {
+        let rules = snapshot.of("Microsoft.Insights/scheduledQueryRules");
+        let of_rules = rules.map(|rule| text(rule, "/properties/criteria/allOf/0/query").to_owned());
+        for query in of_rules.chain(notify::workbook_queries(snapshot)) {
+            found.entry(query).or_insert_with(|| snapshot.variant.name());
+        }
     }
     Ok(found.into_iter().map(|(query, name)| (name, query)).collect())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::app::profile;
 use super::alerts::{named, query_problems};
 use super::expression::resolve;
 use super::facts::Facts;
@@ -192,13 +193,23 @@ fn workbook(snapshot: &Snapshot, facts: &Facts, kql: &BTreeSet<String>) -> Resul
     if queries.len() < 5 {
         findings.push(format!("{} queries", queries.len()));
     }
+    let profile = profile(snapshot);
+    let (temp, quota) = (profile.temp_mb().to_string(), profile.quota_mb().to_string());
+    let filled = |text: &String| text.replace("__TEMP_LIMIT_MB__", &temp).replace("__TEMP_QUOTA_MB__", &quota);
+    let kql: BTreeSet<String> = kql.iter().map(filled).collect();
     for query in queries {
         if !kql.contains(query.trim()) {
-            findings.push(format!("a query is of no file below kql: {query}"));
+            findings.push(format!("a query is of no file below kql: {query:?}"));
         }
         findings.extend(query_problems(&query, facts, false)?);
     }
     Ok(findings.into_iter().map(|finding| format!("workbook: {finding}")).collect())
+}
+
+/// The queries of the workbook of a snapshot.
+pub(super) fn workbook_queries(snapshot: &Snapshot) -> Vec<String> {
+    let shown = snapshot.of("Microsoft.Insights/workbooks").find_map(shown);
+    shown.map(|shown| queries(&shown)).unwrap_or_default()
 }
 
 /// What a workbook shows: JSON in a text, or, where a reference is inside, an expression that makes one.

@@ -7,7 +7,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use support::checkout::root;
-use support::tool::works;
 
 use super::variant::{LOCATION, SUBSCRIPTION, TENANT};
 
@@ -26,21 +25,29 @@ pub(super) struct Compiler {
 /// The compiler on the PATH, or beside the checkout; none: there is none that runs.
 pub(super) fn find() -> Option<PathBuf> {
     let beside = root().join("../shared/tools/bicep");
-    let runs = |program: &PathBuf| works(&program.to_string_lossy(), &["--version"]);
+    let runs = |program: &PathBuf| {
+        let mut version = command(program);
+        version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    };
     ["bicep".into(), beside].into_iter().find(runs)
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    // It unpacks a library of its own below HOME, and else needs ICU for texts it never shows.
+    command.env("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1");
+    if std::env::var_os("HOME").is_none() {
+        command.env("HOME", std::env::temp_dir());
+    }
+    command
 }
 
 impl Compiler {
     /// Starts it.
     pub(super) fn start(program: &Path) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(["jsonrpc", "--stdio"]);
-        // It unpacks a library of its own below HOME, and else needs ICU for texts it never shows.
-        command.env("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1");
-        if std::env::var_os("HOME").is_none() {
-            command.env("HOME", std::env::temp_dir());
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = command(program);
+        command.args(["jsonrpc", "--stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let input = child.stdin.take();
         let output = child.stdout.take().context("the compiler has an output")?;
@@ -53,21 +60,16 @@ impl Compiler {
         Ok(compiler)
     }
 
-    /// Every diagnostic of a file and of what it uses, one line each: exit codes hide the warnings.
-    pub(super) fn diagnostics(&mut self, bicep: &Path) -> Result<Vec<String>> {
-        Ok(diagnostics(&self.call("compile", &json!({ "path": bicep }))?))
-    }
-
-    /// The compiled template of a file.
-    pub(super) fn template(&mut self, bicep: &Path) -> Result<Value> {
+    /// The compiled template of a file, none if it has errors, and every diagnostic of it and of what it
+    /// uses, one line each: exit codes hide the warnings.
+    pub(super) fn compile(&mut self, bicep: &Path) -> Result<(Option<Value>, Vec<String>)> {
         let compiled = self.call("compile", &json!({ "path": bicep }))?;
-        contents(&compiled, "contents")
+        Ok((contents(&compiled, "contents").ok(), diagnostics(&compiled)))
     }
 
-    /// The parameters that a parameters file gives, some of them replaced; diagnostics are an error.
-    pub(super) fn parameters(&mut self, file: &Path, replaced: &Value) -> Result<Value> {
-        let given = json!({ "path": file, "parameterOverrides": replaced });
-        let compiled = self.call("compileParams", &given)?;
+    /// The parameters that a parameters file gives; a diagnostic is an error.
+    pub(super) fn parameters(&mut self, file: &Path) -> Result<Value> {
+        let compiled = self.call("compileParams", &json!({ "path": file, "parameterOverrides": {} }))?;
         let wrong = diagnostics(&compiled);
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::workdir::WorkDir;
 
 use super::rpc::Compiler;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, text};
 use super::variant::{Variant, parameters_file};
 
 /// The linter's rules that are switched on: the compiler passes over a name that it does not know.
@@ -64,15 +64,13 @@ pub(super) fn check_text(infra: &Path) -> Result<Vec<String>> {
 /// Diagnostics and form of every file, and what only the compiled template shows.
 pub(super) fn check_compiled(compiler: &mut Compiler, infra: &Path) -> Result<Vec<String>> {
     let main = infra.join("main.bicep");
-    let mut findings = compiler.diagnostics(&main)?;
+    let (template, mut findings) = compiler.compile(&main)?;
     for file in files(infra)? {
         if compiler.format(&file)? != fs::read_to_string(&file)? {
             findings.push(format!("{}: not in canonical format (bicep format)", name(&file)));
         }
     }
-    if findings.is_empty() {
-        findings.extend(order(&compiler.template(&main)?));
-    }
+    findings.extend(template.iter().flat_map(order));
     Ok(findings)
 }
 
@@ -80,32 +78,40 @@ pub(super) fn check_compiled(compiler: &mut Compiler, infra: &Path) -> Result<Ve
 pub(super) fn snapshots(compiler: &mut Compiler, infra: &Path, variants: &[Variant]) -> Result<Vec<Snapshot>> {
     let copy = WorkDir::create("infra")?;
     copy_below(infra, copy.path())?;
+    let own = compiler.parameters(&copy.join("main.bicepparam"))?;
     let mut found = Vec::new();
     for variant in variants {
-        let given = compiler.parameters(&copy.path().join("main.bicepparam"), &variant.parameters())?;
-        let file = copy.path().join(variant.name() + ".bicepparam");
-        fs::write(&file, parameters_file(&given))?;
+        let file = copy.join(&(variant.name() + ".bicepparam"));
+        fs::write(&file, parameters_file(&own, &variant.parameters()))?;
         let answer = compiler.snapshot(&file).with_context(|| format!("the snapshot {}", variant.name()))?;
         found.push(Snapshot::new(*variant, &answer));
     }
     Ok(found)
 }
 
-/// The app comes after its roles, and the database's parts one after the other.
+/// The app comes after its roles, and of the database's parts, which change one at a time, each but the
+/// database itself after another one.
 fn order(template: &Value) -> Vec<String> {
+    const SERVER: &str = "Microsoft.DBforPostgreSQL/flexibleServers";
     let mut findings = Vec::new();
-    let text = template.to_string();
-    let depends = |module: &str| {
-        let pointer = format!("/resources/{module}/dependsOn");
-        template.pointer(&pointer).map(Value::to_string).unwrap_or_default()
-    };
-    if !depends("function").contains("rbac") && !depends("app").contains("rbac") {
+    let after = |resource: &Value| resource["dependsOn"].to_string();
+    if !after(&template["resources"]["app"]).contains("\"rbac\"") {
         findings.push("main.bicep: the app is deployed before its roles".to_owned());
     }
-    for forbidden in ["listKeys(", "listAccountSas(", "listServiceSas("] {
-        if text.contains(forbidden) {
-            findings.push(format!("the compiled template uses {forbidden})"));
+    let parts = template.pointer("/resources/postgres/properties/template/resources");
+    let parts = parts.and_then(Value::as_object);
+    let child = |one: &Value| text(one, "/type").strip_prefix(SERVER).map(str::to_owned);
+    for (name, part) in parts.into_iter().flatten() {
+        let follows = parts.into_iter().flatten().any(|(other, of)| {
+            child(of).is_some_and(|kind| !kind.is_empty()) && after(part).contains(&format!("\"{other}\""))
+        });
+        let first = child(part).is_none_or(|kind| kind.is_empty() || kind == "/databases");
+        if !first && !follows {
+            findings.push(format!("postgres.bicep: {name} does not wait for another part"));
         }
+    }
+    if parts.is_none() {
+        findings.push("main.bicep: no module postgres".to_owned());
     }
     findings
 }

@@ -65,11 +65,12 @@ impl Variant {
     }
 }
 
-/// A parameters file for `main.bicep` beside it, from the values that the compiler gives as JSON.
-pub(super) fn parameters_file(parameters: &Value) -> String {
+/// A parameters file for the `main.bicep` beside it: the values of its own file, some of them replaced.
+pub(super) fn parameters_file(own: &Value, replaced: &Value) -> String {
     let mut file = "using './main.bicep'\n".to_owned();
-    for (name, parameter) in parameters["parameters"].as_object().into_iter().flatten() {
-        let _ = writeln!(file, "param {name} = {}", literal(&parameter["value"]));
+    for (name, parameter) in own["parameters"].as_object().into_iter().flatten() {
+        let value = replaced.get(name).unwrap_or(&parameter["value"]);
+        let _ = writeln!(file, "param {name} = {}", literal(value));
     }
     file
 }
