@@ -38,7 +38,7 @@ Examples:
   cargo xtask infra --write    write the snapshots anew, after the Bicep has changed";
 
 /// Check the infrastructure: Bicep, its evaluated snapshots, queries.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Write infra/snapshots from the Bicep, then check them
@@ -64,15 +64,21 @@ fn gate(options: &Options, parser: bool) -> Result<(BTreeSet<String>, String)> {
     let variants: Vec<Variant> = Variant::all().collect();
     let mut findings: BTreeSet<String> = source::check_text(&infra)?.into_iter().collect();
     let (snapshots, mut what) = match rpc::find() {
-        Some(program) => (compiled(&program, options.write, &variants, &mut findings)?, "checked with the compiler".to_owned()),
-        None if options.write => bail!("the Bicep compiler is neither on the PATH nor at ../shared/tools/bicep"),
+        Some(program) => (
+            compiled(&program, options.write, &variants, &mut findings)?,
+            "checked with the compiler".to_owned(),
+        ),
+        None if options.write => {
+            bail!("the Bicep compiler is neither on the PATH nor at ../shared/tools/bicep")
+        }
         None => {
             eprintln!(
                 "infra: not checked: diagnostics, format and evaluation of the Bicep, and whether the snapshots \
                  are its; no Bicep {} on the PATH or at ../shared/tools/bicep",
                 rpc::VERSION
             );
-            let committed = variants.iter().copied().map(Snapshot::committed).collect::<Result<_>>()?;
+            let committed =
+                variants.iter().copied().map(Snapshot::committed).collect::<Result<_>>()?;
             (committed, "checked the committed snapshots".to_owned())
         }
     };
@@ -100,11 +106,15 @@ fn compiled(
     let infra = root().join("infra");
     let mut compiler = Compiler::start(program)?;
     findings.extend(source::check_compiled(&mut compiler, &infra)?);
-    let snapshots = source::snapshots(&mut compiler, &infra, variants)?;
+    let copy = source::Copy::of(&mut compiler, &infra)?;
+    let snapshots = variants.iter().map(|variant| copy.snapshot(&mut compiler, *variant));
+    let snapshots: Vec<Snapshot> = snapshots.collect::<Result<_>>()?;
     for snapshot in &snapshots {
         if write {
             snapshot.write()?;
-        } else if !Snapshot::committed(snapshot.variant).is_ok_and(|committed| committed == *snapshot) {
+        } else if !Snapshot::committed(snapshot.variant)
+            .is_ok_and(|committed| committed == *snapshot)
+        {
             let name = snapshot.variant.name();
             findings.insert(format!("infra/snapshots/{name}.json is not what the Bicep makes (cargo xtask infra --write)"));
         }
@@ -148,7 +158,8 @@ fn queries(infra: &Path, snapshots: &[Snapshot]) -> Result<Vec<(String, String)>
     let mut found: BTreeMap<String, String> = files.map(|(name, query)| (query, name)).collect();
     for snapshot in snapshots {
         let rules = snapshot.of("Microsoft.Insights/scheduledQueryRules");
-        let of_rules = rules.map(|rule| text(rule, "/properties/criteria/allOf/0/query").to_owned());
+        let of_rules =
+            rules.map(|rule| text(rule, "/properties/criteria/allOf/0/query").to_owned());
         for query in of_rules.chain(notify::workbook_queries(snapshot)) {
             found.entry(query).or_insert_with(|| snapshot.variant.name());
         }

@@ -24,19 +24,50 @@ struct Rule {
 }
 
 const fn rule(name: &'static str, measured: Option<&'static str>) -> Rule {
-    Rule { name, measured, window: 15, periods: 1, aggregation: "Count", threshold: |_| 0, groups: &["notify"], severity: 1 }
+    Rule {
+        name,
+        measured,
+        window: 15,
+        periods: 1,
+        aggregation: "Count",
+        threshold: |_| 0,
+        groups: &["notify"],
+        severity: 1,
+    }
 }
 
 fn rules() -> [Rule; 8] {
     let quota = |snapshot: &Snapshot| profile(snapshot).quota_mb() * 9 / 10;
     let temp = Some("temp_storage_mb");
-    let failed = Rule { window: 10, aggregation: "Total", threshold: |_| 5, ..rule("failed", Some("failed_chunks")) };
+    let failed = Rule {
+        window: 10,
+        aggregation: "Total",
+        threshold: |_| 5,
+        ..rule("failed", Some("failed_chunks"))
+    };
     [
-        Rule { window: 10, aggregation: "Maximum", threshold: fleet, severity: 2, ..rule("active", Some("active_chunks")) },
-        Rule { severity: 3, ..rule("saturated", None) },
-        Rule { window: 5, aggregation: "Maximum", threshold: quota, groups: &["storage", "notify"], ..rule("temp", temp) },
         Rule {
-            window: 5, periods: 3, aggregation: "Maximum", threshold: quota, groups: &["oncall"], severity: 0,
+            window: 10,
+            aggregation: "Maximum",
+            threshold: fleet,
+            severity: 2,
+            ..rule("active", Some("active_chunks"))
+        },
+        Rule { severity: 3, ..rule("saturated", None) },
+        Rule {
+            window: 5,
+            aggregation: "Maximum",
+            threshold: quota,
+            groups: &["storage", "notify"],
+            ..rule("temp", temp)
+        },
+        Rule {
+            window: 5,
+            periods: 3,
+            aggregation: "Maximum",
+            threshold: quota,
+            groups: &["oncall"],
+            severity: 0,
             ..rule("temp-lasting", temp)
         },
         Rule { groups: &["oncall"], ..failed },
@@ -74,7 +105,12 @@ pub(super) fn named(name: &str, wanted: &str) -> bool {
     name.strip_suffix(wanted).is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
 }
 
-fn log_rule(snapshot: &Snapshot, facts: &Facts, wanted: &Rule, found: &Value) -> Result<Vec<String>> {
+fn log_rule(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    wanted: &Rule,
+    found: &Value,
+) -> Result<Vec<String>> {
     let properties = &found["properties"];
     let criteria = &properties["criteria"]["allOf"][0];
     let periods = json!({ "numberOfEvaluationPeriods": wanted.periods, "minFailingPeriodsToAlert": wanted.periods });
@@ -92,7 +128,11 @@ fn log_rule(snapshot: &Snapshot, facts: &Facts, wanted: &Rule, found: &Value) ->
     let measure = if wanted.measured.is_some() { "valueSum".into() } else { Value::Null };
     is("metricMeasureColumn", &criteria["metricMeasureColumn"], measure);
     is("autoMitigate", &properties["autoMitigate"], true.into());
-    is("scope", &properties["scopes"][0], snapshot.one("Microsoft.Insights/components")["id"].clone());
+    is(
+        "scope",
+        &properties["scopes"][0],
+        snapshot.one("Microsoft.Insights/components")["id"].clone(),
+    );
     is("failingPeriods", &criteria["failingPeriods"], periods);
     let dimension = criteria["dimensions"][0]["name"].as_str().unwrap_or_default();
     let by = if wanted.measured == Some("temp_storage_mb") { "cloud_RoleInstance" } else { "" };
@@ -111,10 +151,19 @@ fn log_rule(snapshot: &Snapshot, facts: &Facts, wanted: &Rule, found: &Value) ->
     Ok(findings.into_iter().map(|finding| format!("alert {}: {finding}", wanted.name)).collect())
 }
 
-fn common(snapshot: &Snapshot, name: &str, found: &Value, groups: &[&str], severity: u32) -> Vec<String> {
+fn common(
+    snapshot: &Snapshot,
+    name: &str,
+    found: &Value,
+    groups: &[&str],
+    severity: u32,
+) -> Vec<String> {
     let mut findings = Vec::new();
     if found["properties"]["severity"] != severity {
-        findings.push(format!("severity is {}, and must be {severity}", found["properties"]["severity"]));
+        findings.push(format!(
+            "severity is {}, and must be {severity}",
+            found["properties"]["severity"]
+        ));
     }
     if found["properties"]["enabled"] == false {
         findings.push("is not enabled".to_owned());
@@ -126,7 +175,11 @@ fn common(snapshot: &Snapshot, name: &str, found: &Value, groups: &[&str], sever
         .flatten()
         .filter_map(|one| one.as_str().or_else(|| one["actionGroupId"].as_str()))
         .collect();
-    let made = |id: &&str| snapshot.of("Microsoft.Insights/actionGroups").any(|one| text(one, "/id").eq_ignore_ascii_case(id));
+    let made = |id: &&str| {
+        snapshot
+            .of("Microsoft.Insights/actionGroups")
+            .any(|one| text(one, "/id").eq_ignore_ascii_case(id))
+    };
     let as_wanted = groups.iter().all(|group| called.iter().any(|id| named(id, group)));
     if called.len() != groups.len() || !as_wanted || !called.iter().all(made) {
         findings.push(format!("calls {called:?}, and must call {groups:?} (rule {name})"));
@@ -145,7 +198,8 @@ pub(super) fn query_problems(query: &str, facts: &Facts, measured: bool) -> Resu
     if let Some(column) = columns.find(query)
         && !all(Kind::Histogram)
     {
-        findings.push(format!("{} is empty for a counter and no measure of a gauge", column.as_str()));
+        findings
+            .push(format!("{} is empty for a counter and no measure of a gauge", column.as_str()));
     }
     let cuts = Regex::new(r"\b(bin|summarize|project)\b")?;
     if measured && let Some(cut) = cuts.find(query) {
@@ -164,7 +218,10 @@ pub(super) fn metrics_of(query: &str) -> Result<Vec<String>> {
     let mut names: Vec<String> = compared
         .captures_iter(query)
         .flat_map(|found| {
-            quoted.captures_iter(found.get(2).map_or("", |list| list.as_str())).map(|name| name[1].to_owned()).collect::<Vec<_>>()
+            quoted
+                .captures_iter(found.get(2).map_or("", |list| list.as_str()))
+                .map(|name| name[1].to_owned())
+                .collect::<Vec<_>>()
         })
         .collect();
     names.sort();
@@ -183,9 +240,15 @@ fn metric_rules(snapshot: &Snapshot) -> Vec<String> {
             return findings;
         }
     };
-    let wanted = [("database-storage", "storage_percent", 80), ("database-connections", "active_connections", connections)];
+    let wanted = [
+        ("database-storage", "storage_percent", 80),
+        ("database-connections", "active_connections", connections),
+    ];
     for (name, metric, threshold) in wanted {
-        let Some(found) = snapshot.of("Microsoft.Insights/metricAlerts").find(|one| named(text(one, "/name"), name)) else {
+        let Some(found) = snapshot
+            .of("Microsoft.Insights/metricAlerts")
+            .find(|one| named(text(one, "/name"), name))
+        else {
             findings.push(format!("alert {name}: missing"));
             continue;
         };

@@ -48,7 +48,8 @@ pub(super) fn fleet(snapshot: &Snapshot) -> u64 {
 
 /// What is wrong with the app of a snapshot.
 pub(super) fn check(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
-    [plan(snapshot), settings(snapshot), parsed(snapshot), storage(snapshot, facts), host(facts)].concat()
+    [plan(snapshot), settings(snapshot), parsed(snapshot), storage(snapshot, facts), host(facts)]
+        .concat()
 }
 
 fn plan(snapshot: &Snapshot) -> Vec<String> {
@@ -71,7 +72,11 @@ fn plan(snapshot: &Snapshot) -> Vec<String> {
     is(site, &format!("{config}/runtime/name"), "custom".into());
     is(site, &format!("{config}/runtime/version"), "1.0".into());
     is(site, &format!("{config}/deployment/storage/type"), "blobContainer".into());
-    is(site, &format!("{config}/deployment/storage/authentication/type"), "UserAssignedIdentity".into());
+    is(
+        site,
+        &format!("{config}/deployment/storage/authentication/type"),
+        "UserAssignedIdentity".into(),
+    );
     for policy in ["ftp", "scm"] {
         let of = "Microsoft.Web/sites/basicPublishingCredentialsPolicies";
         let found = snapshot.of(of).find(|one| last(text(one, "/name")) == policy);
@@ -80,11 +85,16 @@ fn plan(snapshot: &Snapshot) -> Vec<String> {
     let scale = &site["properties"]["functionAppConfig"]["scaleAndConcurrency"];
     let memory = scale["instanceMemoryMB"].as_u64().unwrap_or_default();
     if ![512, 2048, 4096].contains(&memory) {
-        findings.push(format!("function app: instanceMemoryMB is {memory}, and may be 512, 2048, 4096"));
+        findings.push(format!(
+            "function app: instanceMemoryMB is {memory}, and may be 512, 2048, 4096"
+        ));
     }
-    let setting = snapshot.app_settings().get("PIXCRAWLER_INSTANCE_MEMORY_MB").cloned().unwrap_or_default();
+    let setting =
+        snapshot.app_settings().get("PIXCRAWLER_INSTANCE_MEMORY_MB").cloned().unwrap_or_default();
     if setting.as_str() != Some(&memory.to_string()) {
-        findings.push(format!("PIXCRAWLER_INSTANCE_MEMORY_MB is {setting}, and instanceMemoryMB {memory}"));
+        findings.push(format!(
+            "PIXCRAWLER_INSTANCE_MEMORY_MB is {setting}, and instanceMemoryMB {memory}"
+        ));
     }
     let instances = scale["maximumInstanceCount"].as_u64().unwrap_or_default();
     let needed = fleet(snapshot).div_ceil(profile(snapshot).max_chunks());
@@ -101,7 +111,8 @@ fn settings(snapshot: &Snapshot) -> Vec<String> {
     let found: BTreeSet<String> = snapshot.app_settings().into_keys().collect();
     let wanted: BTreeSet<String> = SETTINGS.map(str::to_owned).into();
     let missing = wanted.difference(&found).map(|name| format!("app setting {name} is missing"));
-    let unknown = found.difference(&wanted).map(|name| format!("app setting {name} does not belong there"));
+    let unknown =
+        found.difference(&wanted).map(|name| format!("app setting {name} does not belong there"));
     missing.chain(unknown).collect()
 }
 
@@ -120,23 +131,31 @@ fn parsed(snapshot: &Snapshot) -> Vec<String> {
     environment.extend(of_the_platform.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let settings = match Settings::parse(Program::Handler, environment, BTreeMap::new()) {
         Ok(settings) => settings,
-        Err(violations) => return violations.iter().map(|one| format!("app setting {one}")).collect(),
+        Err(violations) => {
+            return violations.iter().map(|one| format!("app setting {one}")).collect();
+        }
     };
     let mut findings = settings.warnings.clone();
     let read = |name: &String| {
         let from = Provenance::Environment(name.clone());
-        name.starts_with("AzureWebJobsStorage__") || settings.table.iter().any(|one| one.provenance == from)
+        name.starts_with("AzureWebJobsStorage__")
+            || settings.table.iter().any(|one| one.provenance == from)
     };
     let unread = given.keys().filter(|name| !read(name));
     findings.extend(unread.map(|name| format!("app setting {name} is unknown to the handler")));
     let profile = profile(snapshot);
     let mut is = |what: &str, found: String, wanted: String| {
         if found != wanted {
-            findings.push(format!("the handler reads {what} {found}, and the profile says {wanted}"));
+            findings
+                .push(format!("the handler reads {what} {found}, and the profile says {wanted}"));
         }
     };
     is("profile", settings.profile.to_string(), profile.to_string());
-    is("chunks", settings.limits.max_concurrent_chunks.to_string(), profile.max_chunks().to_string());
+    is(
+        "chunks",
+        settings.limits.max_concurrent_chunks.to_string(),
+        profile.max_chunks().to_string(),
+    );
     is("temp storage", settings.limits.temp_storage_mb.to_string(), profile.temp_mb().to_string());
     is("fleet", settings.fleet_max_chunks.to_string(), profile.max_chunks().to_string());
     is("database", database_problem(&settings), String::new());
@@ -145,7 +164,8 @@ fn parsed(snapshot: &Snapshot) -> Vec<String> {
 
 fn database_problem(settings: &Settings) -> String {
     let url = settings.database_url.expose();
-    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let authority =
+        url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let (user, host) = authority.split_once('@').unwrap_or_default();
     let problems = [
         (!host.ends_with(":5432"), "a port other than 5432"),
@@ -153,7 +173,8 @@ fn database_problem(settings: &Settings) -> String {
         (user.contains(':'), "a password"),
         (!url.ends_with("/pixcrawler?sslmode=verify-full"), "another database or sslmode"),
     ];
-    let found: Vec<_> = problems.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
+    let found: Vec<_> =
+        problems.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
     found.join(", ")
 }
 
@@ -166,7 +187,8 @@ fn storage(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
         of.map(|one| last(text(one, "/name")).to_owned()).collect()
     };
     let (data, host) = (snapshot.data_account(), snapshot.host_account());
-    let wanted = facts.queues.iter().flat_map(|queue| [queue.clone(), format!("{queue}-poison")]).collect();
+    let wanted =
+        facts.queues.iter().flat_map(|queue| [queue.clone(), format!("{queue}-poison")]).collect();
     let queues = names("Microsoft.Storage/storageAccounts/queueServices/queues", data);
     if queues != wanted {
         findings.push(format!("the queues are {queues:?}, and the functions need {wanted:?}"));
@@ -180,7 +202,9 @@ fn storage(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
     let site = snapshot.one("Microsoft.Web/sites");
     let place = text(site, "/properties/functionAppConfig/deployment/storage/value");
     if package.len() != 1 || !package.iter().all(|name| place.contains(name.as_str())) {
-        findings.push(format!("the package lies at {place}, and the host's containers are {package:?}"));
+        findings.push(format!(
+            "the package lies at {place}, and the host's containers are {package:?}"
+        ));
     }
     let settings = snapshot.app_settings();
     for (prefix, account) in [("AzureWebJobsStorage__", host), ("ChunkStorage__", data)] {
@@ -189,7 +213,9 @@ fn storage(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
             let value = value.as_str().unwrap_or_default();
             let points = !setting.ends_with("ServiceUri") || value.contains(name);
             if !points || (setting.ends_with("credential") && value != "managedidentity") {
-                findings.push(format!("app setting {setting} is {value}, which is not of account {name}"));
+                findings.push(format!(
+                    "app setting {setting} is {value}, which is not of account {name}"
+                ));
             }
             if setting.ends_with("clientId") && !is_expression(value) {
                 findings.push(format!("app setting {setting} is no reference to the identity"));
@@ -206,5 +232,10 @@ fn host(facts: &Facts) -> Vec<String> {
     let at_once = number("batchSize") + number("newBatchThreshold");
     let wanted = Profile::AzureFunctions.max_chunks();
     let wrong = number("batchSize") != 1 || at_once != wanted;
-    wrong.then(|| format!("host.json takes {at_once} messages at once, and the profile {wanted} chunks")).into_iter().collect()
+    wrong
+        .then(|| {
+            format!("host.json takes {at_once} messages at once, and the profile {wanted} chunks")
+        })
+        .into_iter()
+        .collect()
 }

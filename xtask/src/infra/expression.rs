@@ -8,7 +8,11 @@ pub(super) const CLIENT: &str = "44444444-4444-4444-8444-444444444444";
 /// A text with every reference replaced by an example of what Azure would say.
 pub(super) fn resolve(text: &str) -> String {
     if !is_expression(text) {
-        return text.strip_prefix('[').filter(|rest| rest.starts_with('[')).unwrap_or(text).to_owned();
+        return text
+            .strip_prefix('[')
+            .filter(|rest| rest.starts_with('['))
+            .unwrap_or(text)
+            .to_owned();
     }
     evaluate(text.trim_start_matches('[').trim_end_matches(']'))
 }
@@ -33,7 +37,9 @@ fn evaluate(expression: &str) -> String {
     if let Some(parts) = call("format")
         && let Some((template, values)) = parts.split_first()
     {
-        let fill = |text: String, (index, value): (usize, &String)| text.replace(&format!("{{{index}}}"), value);
+        let fill = |text: String, (index, value): (usize, &String)| {
+            text.replace(&format!("{{{index}}}"), value)
+        };
         return values.iter().enumerate().fold(template.clone(), fill);
     }
     example(expression)
@@ -86,7 +92,10 @@ mod tests {
     #[test]
     fn references_become_examples() {
         let url = "[format('postgresql://{0}@{1}:5432/pixcrawler', 'id-x', reference(resourceId('a', 'b'), '1').fullyQualifiedDomainName)]";
-        assert_eq!(resolve(url), "postgresql://id-x@psql-example.postgres.database.azure.com:5432/pixcrawler");
+        assert_eq!(
+            resolve(url),
+            "postgresql://id-x@psql-example.postgres.database.azure.com:5432/pixcrawler"
+        );
         assert_eq!(resolve("[reference('identity').clientId]"), CLIENT);
         assert_eq!(resolve("[[escaped]"), "[escaped]");
         assert_eq!(resolve("plain"), "plain");

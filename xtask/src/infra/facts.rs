@@ -36,7 +36,8 @@ impl Facts {
     /// Reads them.
     pub(super) fn read() -> Result<Self> {
         let json = |path: &str| -> Result<Value> {
-            let text = fs::read_to_string(root().join(path)).with_context(|| format!("reading {path}"))?;
+            let text =
+                fs::read_to_string(root().join(path)).with_context(|| format!("reading {path}"))?;
             serde_json::from_str(&text).with_context(|| path.to_owned())
         };
         let mut queues = Vec::new();
@@ -46,13 +47,15 @@ impl Facts {
             queues.push(queue.with_context(|| format!("{function} has a queue"))?.to_owned());
         }
         let timer = json("health_check/function.json")?;
-        let schedule = timer.pointer("/bindings/0/schedule").and_then(Value::as_str).unwrap_or_default();
+        let schedule =
+            timer.pointer("/bindings/0/schedule").and_then(Value::as_str).unwrap_or_default();
         let minutes = schedule.strip_prefix("0 */").and_then(|rest| rest.split(' ').next());
         let minutes = minutes.and_then(|minutes| minutes.parse().ok());
         Ok(Self {
             host: json("host.json")?,
             queues,
-            timer_minutes: minutes.with_context(|| format!("the period of the schedule {schedule}"))?,
+            timer_minutes: minutes
+                .with_context(|| format!("the period of the schedule {schedule}"))?,
             metrics: metrics(&fs::read_to_string(root().join("src/telemetry/metric.rs"))?)?,
         })
     }

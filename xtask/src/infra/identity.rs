@@ -54,7 +54,8 @@ fn roles(snapshot: &Snapshot) -> Vec<String> {
         if !ids.insert(id.to_owned()) {
             findings.push(format!("two role assignments are {id}"));
         }
-        let role = last(text(assignment, "/properties/roleDefinitionId")).trim_end_matches(['\'', ')', ']']);
+        let role = last(text(assignment, "/properties/roleDefinitionId"))
+            .trim_end_matches(['\'', ')', ']']);
         let name = ROLES.iter().find(|(_, id)| *id == role).map(|(name, _)| *name);
         let principal = text(assignment, "/properties/principalId");
         let kind = text(assignment, "/properties/principalType");
@@ -82,7 +83,11 @@ fn roles(snapshot: &Snapshot) -> Vec<String> {
             None => findings.push(format!("role missing: {who} as {role} on {scope}")),
         }
     }
-    findings.extend(granted.iter().map(|(who, role, scope)| format!("role too many: {who} as {role} on {scope}")));
+    findings.extend(
+        granted
+            .iter()
+            .map(|(who, role, scope)| format!("role too many: {who} as {role} on {scope}")),
+    );
     findings
 }
 
@@ -114,7 +119,11 @@ fn closed(snapshot: &Snapshot) -> Vec<String> {
         ("Microsoft.Insights/components", "DisableLocalAuth", true.into()),
         ("Microsoft.OperationalInsights/workspaces", "features/disableLocalAuth", true.into()),
         ("Microsoft.DBforPostgreSQL/flexibleServers", "authConfig/passwordAuth", "Disabled".into()),
-        ("Microsoft.DBforPostgreSQL/flexibleServers", "authConfig/activeDirectoryAuth", "Enabled".into()),
+        (
+            "Microsoft.DBforPostgreSQL/flexibleServers",
+            "authConfig/activeDirectoryAuth",
+            "Enabled".into(),
+        ),
         ("Microsoft.DBforPostgreSQL/flexibleServers", "administratorLogin", Value::Null),
         ("Microsoft.DBforPostgreSQL/flexibleServers", "administratorLoginPassword", Value::Null),
         ("Microsoft.Insights/components", "CustomMetricsOptedInType", Value::Null),
@@ -123,7 +132,8 @@ fn closed(snapshot: &Snapshot) -> Vec<String> {
     let mut findings = Vec::new();
     for (kind, property, wanted) in wanted {
         for resource in snapshot.of(kind) {
-            let found = resource.pointer(&format!("/properties/{property}")).unwrap_or(&Value::Null);
+            let found =
+                resource.pointer(&format!("/properties/{property}")).unwrap_or(&Value::Null);
             if *found != wanted {
                 findings.push(format!("{kind}: {property} is {found}, and must be {wanted}"));
             }
@@ -158,8 +168,12 @@ fn secrets(value: &Value) -> Result<Vec<String>> {
 pub(super) fn walk(value: &Value, path: &str, see: &mut dyn FnMut(&str, &str)) {
     match value {
         Value::String(text) => see(path, text),
-        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| walk(item, &format!("{path}/{at}"), see)),
-        Value::Object(fields) => fields.iter().for_each(|(name, field)| walk(field, &format!("{path}/{name}"), see)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| walk(item, &format!("{path}/{at}"), see))
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| walk(field, &format!("{path}/{name}"), see))
+        }
         _ => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -36,12 +36,16 @@ pub(super) fn texts(infra: &Path) -> Result<BTreeSet<String>> {
     Ok(files(infra)?.into_iter().map(|(_, text)| text.trim().to_owned()).collect())
 }
 
+fn place() -> PathBuf {
+    tools().join("kusto")
+}
+
 /// Whether the parser can be had on this machine; it is installed where it is not yet.
 pub(super) async fn ready() -> bool {
     if !works("node", &["--version"]) || !works("npm", &["--version"]) {
         return false;
     }
-    match npm_ci("xtask/kql", &tools().join("kql")).await {
+    match npm_ci("xtask/kql", &place()).await {
         Ok(_) => true,
         Err(error) => {
             eprintln!("{error:#}");
@@ -55,8 +59,9 @@ pub(super) fn check(queries: &[(String, String)]) -> Result<Vec<String>> {
     let asked: Vec<Value> =
         queries.iter().map(|(name, query)| json!({ "name": name, "query": query })).collect();
     let mut node = Command::new("node");
-    node.arg(root().join("xtask/kql/check.js")).env("NODE_PATH", tools().join("kql/node_modules"));
-    let mut node = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting node")?;
+    node.arg(root().join("xtask/kql/check.js")).env("NODE_PATH", place().join("node_modules"));
+    let mut node =
+        node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting node")?;
     let mut input = node.stdin.take().context("node has an input")?;
     input.write_all(Value::from(asked).to_string().as_bytes())?;
     drop(input);

@@ -6,8 +6,8 @@ use anyhow::Result;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::app::profile;
 use super::alerts::{named, query_problems};
+use super::app::profile;
 use super::expression::resolve;
 use super::facts::Facts;
 use super::identity::walk;
@@ -22,14 +22,19 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// What is wrong with the groups, workflows and workbook of a snapshot; `kql` are the query files' texts.
-pub(super) fn check(snapshot: &Snapshot, facts: &Facts, kql: &BTreeSet<String>) -> Result<Vec<String>> {
+pub(super) fn check(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    kql: &BTreeSet<String>,
+) -> Result<Vec<String>> {
     Ok([groups(snapshot), workflows(snapshot)?, workbook(snapshot, facts, kql)?].concat())
 }
 
 fn groups(snapshot: &Snapshot) -> Vec<String> {
     let mut findings = Vec::new();
     let found: Vec<&Value> = snapshot.of("Microsoft.Insights/actionGroups").collect();
-    let short: BTreeSet<&str> = found.iter().map(|one| text(one, "/properties/groupShortName")).collect();
+    let short: BTreeSet<&str> =
+        found.iter().map(|one| text(one, "/properties/groupShortName")).collect();
     if found.len() != GROUPS.len() || short.len() != GROUPS.len() {
         findings.push(format!("{} action groups with the short names {short:?}", found.len()));
     }
@@ -46,7 +51,8 @@ fn groups(snapshot: &Snapshot) -> Vec<String> {
         for (list, receivers) in lists.filter(|(list, _)| list.ends_with("Receivers")) {
             for receiver in receivers.as_array().into_iter().flatten() {
                 has.insert(list);
-                let takes_schema = !["smsReceivers", "azureAppPushReceivers"].contains(&list.as_str());
+                let takes_schema =
+                    !["smsReceivers", "azureAppPushReceivers"].contains(&list.as_str());
                 if takes_schema && receiver["useCommonAlertSchema"] != true {
                     findings.push(format!("action group {name}: {list} without the common schema"));
                 }
@@ -131,13 +137,17 @@ fn remediation(workflow: &Value, http: &[&Value]) -> Vec<String> {
     let top = workflow["properties"]["definition"]["actions"].as_object();
     let on_fired = |action: &Value| {
         let condition = action["expression"].to_string();
-        text(action, "/type") == "If" && condition.contains("monitorCondition") && condition.contains("Fired")
+        text(action, "/type") == "If"
+            && condition.contains("monitorCondition")
+            && condition.contains("Fired")
     };
     if !top.is_some_and(|actions| actions.values().all(on_fired)) {
         findings.push("acts on more than monitorCondition Fired".to_owned());
     }
-    let sent: BTreeSet<String> = http.iter().map(|one| message(text(one, "/inputs/body"))).collect();
-    let wanted = [r#"{"version":1,"action":"sweep"}"#, r#"{"version":1,"action":"pause","minutes":15}"#];
+    let sent: BTreeSet<String> =
+        http.iter().map(|one| message(text(one, "/inputs/body"))).collect();
+    let wanted =
+        [r#"{"version":1,"action":"sweep"}"#, r#"{"version":1,"action":"pause","minutes":15}"#];
     if sent != wanted.map(str::to_owned).into() {
         findings.push(format!("sends {sent:?}"));
     }
@@ -147,7 +157,10 @@ fn remediation(workflow: &Value, http: &[&Value]) -> Vec<String> {
             && text(action, "/inputs/authentication/audience") == "https://storage.azure.com/"
             && !text(action, "/inputs/headers/x-ms-version").is_empty();
         if !right {
-            findings.push("method, authentication, audience or x-ms-version of a message are not right".to_owned());
+            findings.push(
+                "method, authentication, audience or x-ms-version of a message are not right"
+                    .to_owned(),
+            );
         }
     }
     let queue = text(workflow, "/properties/parameters/queueUri/value");
@@ -195,7 +208,9 @@ fn workbook(snapshot: &Snapshot, facts: &Facts, kql: &BTreeSet<String>) -> Resul
     }
     let profile = profile(snapshot);
     let (temp, quota) = (profile.temp_mb().to_string(), profile.quota_mb().to_string());
-    let filled = |text: &String| text.replace("__TEMP_LIMIT_MB__", &temp).replace("__TEMP_QUOTA_MB__", &quota);
+    let filled = |text: &String| {
+        text.replace("__TEMP_LIMIT_MB__", &temp).replace("__TEMP_QUOTA_MB__", &quota)
+    };
     let kql: BTreeSet<String> = kql.iter().map(filled).collect();
     for query in queries {
         if !kql.contains(query.trim()) {

@@ -44,7 +44,8 @@ fn database(snapshot: &Snapshot) -> Vec<String> {
     }
     // Five connections of each process, and four processes that are no chunks'.
     let site = snapshot.one("Microsoft.Web/sites");
-    let instances = &site["properties"]["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"];
+    let instances =
+        &site["properties"]["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"];
     if 5 * (instances.as_u64().unwrap_or(1000) + 4) > 35 {
         findings.push(format!("database: {instances} instances open more connections than it has"));
     }
@@ -68,9 +69,14 @@ fn network(snapshot: &Snapshot) -> Vec<String> {
         let count = |list: &str| rules[list].as_array().map_or(0, Vec::len);
         let denied = text(rules, "/defaultAction") == "Deny";
         if denied != snapshot.variant.network {
-            findings.push(format!("network: defaultAction of the {name} account is {}", rules["defaultAction"]));
+            findings.push(format!(
+                "network: defaultAction of the {name} account is {}",
+                rules["defaultAction"]
+            ));
         }
-        if snapshot.variant.network && (count("virtualNetworkRules") != 1 || count("resourceAccessRules") != workflows) {
+        if snapshot.variant.network
+            && (count("virtualNetworkRules") != 1 || count("resourceAccessRules") != workflows)
+        {
             findings.push(format!("network: the rules of the {name} account are {rules}"));
         }
     }
@@ -84,7 +90,8 @@ fn subnets(snapshot: &Snapshot) -> Vec<String> {
     let mut findings = Vec::new();
     let network = snapshot.one("Microsoft.Network/virtualNetworks");
     let inline = network["properties"]["subnets"].as_array().into_iter().flatten();
-    let subnets: Vec<&Value> = inline.chain(snapshot.of("Microsoft.Network/virtualNetworks/subnets")).collect();
+    let subnets: Vec<&Value> =
+        inline.chain(snapshot.of("Microsoft.Network/virtualNetworks/subnets")).collect();
     let delegated = |service: &str| {
         subnets.iter().find(|one| {
             let all = one["properties"]["delegations"].as_array().into_iter().flatten();
@@ -94,13 +101,15 @@ fn subnets(snapshot: &Snapshot) -> Vec<String> {
     let app = delegated("Microsoft.App/environments");
     let database = delegated("Microsoft.DBforPostgreSQL/flexibleServers");
     if app.is_none() || database.is_none() || subnets.len() != 2 {
-        findings.push("network: not two subnets, one for the app and one for the database".to_owned());
+        findings
+            .push("network: not two subnets, one for the app and one for the database".to_owned());
     }
     let endpoint = app.map_or("", |one| text(one, "/properties/serviceEndpoints/0/service"));
     if endpoint != "Microsoft.Storage" {
         findings.push(format!("network: the service endpoint of the app's subnet is {endpoint:?}"));
     }
-    let ranges: Vec<Option<(u32, u32)>> = subnets.iter().map(|one| range(text(one, "/properties/addressPrefix"))).collect();
+    let ranges: Vec<Option<(u32, u32)>> =
+        subnets.iter().map(|one| range(text(one, "/properties/addressPrefix"))).collect();
     match ranges.as_slice() {
         [Some(one), Some(other)] if one.1 < other.0 || other.1 < one.0 => {}
         _ => findings.push("network: the subnets overlap, or are none".to_owned()),
@@ -126,9 +135,15 @@ fn range(cidr: &str) -> Option<(u32, u32)> {
 
 /// azd keeps them as environment variables.
 fn outputs(snapshot: &Snapshot) -> Vec<String> {
-    let upper = |name: &str| name.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_');
+    let upper = |name: &str| {
+        name.chars()
+            .all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_')
+    };
     let names = snapshot.value["outputs"].as_object().into_iter().flatten().map(|(name, _)| name);
-    names.filter(|name| !upper(name)).map(|name| format!("output {name} is no environment variable's name")).collect()
+    names
+        .filter(|name| !upper(name))
+        .map(|name| format!("output {name} is no environment variable's name"))
+        .collect()
 }
 
 /// What is wrong with `azure.yaml`: the few lines that must agree with the rest.
@@ -137,7 +152,13 @@ pub(super) fn azure_yaml() -> Vec<String> {
         return vec!["azure.yaml: missing".to_owned()];
     };
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let wanted = ["api:", "project: .", "host: function", "language: custom", "dist: ./target/package/handler.zip"];
+    let wanted = [
+        "api:",
+        "project: .",
+        "host: function",
+        "language: custom",
+        "dist: ./target/package/handler.zip",
+    ];
     let missing = wanted.into_iter().filter(|wanted| !lines.contains(wanted));
     missing.map(|wanted| format!("azure.yaml: no line {wanted:?}")).collect()
 }

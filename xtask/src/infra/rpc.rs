@@ -48,7 +48,8 @@ impl Compiler {
     pub(super) fn start(program: &Path) -> Result<Self> {
         let mut command = command(program);
         command.args(["jsonrpc", "--stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let input = child.stdin.take();
         let output = child.stdout.take().context("the compiler has an output")?;
         let mut compiler = Self { child, input, output: BufReader::new(output), calls: 0 };
@@ -67,14 +68,11 @@ impl Compiler {
         Ok((contents(&compiled, "contents").ok(), diagnostics(&compiled)))
     }
 
-    /// The parameters that a parameters file gives; a diagnostic is an error.
-    pub(super) fn parameters(&mut self, file: &Path) -> Result<Value> {
-        let compiled = self.call("compileParams", &json!({ "path": file, "parameterOverrides": {} }))?;
-        let wrong = diagnostics(&compiled);
-        if !wrong.is_empty() {
-            bail!("{}", wrong.join("\n"));
-        }
-        contents(&compiled, "parameters")
+    /// The parameters that a parameters file gives, and every diagnostic, as with [`Self::compile`].
+    pub(super) fn parameters(&mut self, file: &Path) -> Result<(Option<Value>, Vec<String>)> {
+        let compiled =
+            self.call("compileParams", &json!({ "path": file, "parameterOverrides": {} }))?;
+        Ok((contents(&compiled, "parameters").ok(), diagnostics(&compiled)))
     }
 
     /// What a deployment with a parameters file would make, evaluated as far as it can be without Azure.

@@ -51,7 +51,8 @@ impl Schema {
     pub(super) fn check(&self, snapshot: &Snapshot) -> Vec<String> {
         let mut findings = Vec::new();
         for resource in snapshot.resources() {
-            let [kind, version] = ["type", "apiVersion"].map(|name| resource[name].as_str().unwrap_or_default());
+            let [kind, version] =
+                ["type", "apiVersion"].map(|name| resource[name].as_str().unwrap_or_default());
             let key = format!("{}@{version}", kind.to_lowercase());
             let place = format!("{kind} {}", resource["name"].as_str().unwrap_or_default());
             match self.types.get(&key) {
@@ -74,7 +75,14 @@ impl Schema {
         findings
     }
 
-    fn value(&self, definition: &Value, value: &Value, place: &str, path: &str, findings: &mut Vec<String>) {
+    fn value(
+        &self,
+        definition: &Value,
+        value: &Value,
+        place: &str,
+        path: &str,
+        findings: &mut Vec<String>,
+    ) {
         if value.is_null() || value.as_str().is_some_and(is_expression) {
             return;
         }
@@ -89,7 +97,13 @@ impl Schema {
             (Some("o"), Value::Object(_)) => self.object(definition, value, place, path, findings),
             (Some("a"), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.value(&definition["items"], item, place, &format!("{path}[{index}]"), findings);
+                    self.value(
+                        &definition["items"],
+                        item,
+                        place,
+                        &format!("{path}[{index}]"),
+                        findings,
+                    );
                 }
             }
             (Some("d"), Value::Object(_)) => {
@@ -119,11 +133,19 @@ impl Schema {
         }
     }
 
-    fn object(&self, definition: &Value, value: &Value, place: &str, path: &str, findings: &mut Vec<String>) {
+    fn object(
+        &self,
+        definition: &Value,
+        value: &Value,
+        place: &str,
+        path: &str,
+        findings: &mut Vec<String>,
+    ) {
         let names = |list: &Value, name: &str| {
             list.as_array().into_iter().flatten().any(|listed| listed.as_str() == Some(name))
         };
-        for required in definition["req"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for required in definition["req"].as_array().into_iter().flatten().filter_map(Value::as_str)
+        {
             if value.get(required).is_none() {
                 findings.push(format!("{place}: {path} lacks {required}"));
             }
@@ -141,7 +163,8 @@ impl Schema {
             let text = field.as_str().filter(|text| !is_expression(text) && !text.is_empty());
             for (_, format) in self.formats.iter().filter(|(of, _)| of == name) {
                 if text.is_some_and(|text| !format.is_match(text)) {
-                    findings.push(format!("{place}: {inner} is {field}, which is not of its format"));
+                    findings
+                        .push(format!("{place}: {inner} is {field}, which is not of its format"));
                 }
             }
         }
@@ -150,8 +173,11 @@ impl Schema {
 
 fn text_problem(definition: &Value, text: &str) -> Option<String> {
     let length = text.chars().count();
-    let bound = |name: &str| definition[name].as_u64().and_then(|bound| usize::try_from(bound).ok());
-    if bound("minLength").is_some_and(|min| length < min) || bound("maxLength").is_some_and(|max| length > max) {
+    let bound =
+        |name: &str| definition[name].as_u64().and_then(|bound| usize::try_from(bound).ok());
+    if bound("minLength").is_some_and(|min| length < min)
+        || bound("maxLength").is_some_and(|max| length > max)
+    {
         return Some(format!("is {text:?}, which is too short or too long"));
     }
     let pattern = definition["pattern"].as_str()?;

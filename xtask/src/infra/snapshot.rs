@@ -36,7 +36,8 @@ impl Snapshot {
     /// The committed one.
     pub(super) fn committed(variant: Variant) -> Result<Self> {
         let place = Self::place(variant);
-        let text = fs::read_to_string(&place).with_context(|| format!("reading {}", place.display()))?;
+        let text =
+            fs::read_to_string(&place).with_context(|| format!("reading {}", place.display()))?;
         Ok(Self { variant, value: serde_json::from_str(&text)? })
     }
 
@@ -69,14 +70,17 @@ impl Snapshot {
     /// The account that has the queues.
     pub(super) fn data_account(&self) -> &Value {
         let queues = self.one("Microsoft.Storage/storageAccounts/queueServices/queues");
-        let of_queues = |one: &&Value| text(queues, "/id").starts_with(&format!("{}/", text(one, "/id")));
+        let of_queues =
+            |one: &&Value| text(queues, "/id").starts_with(&format!("{}/", text(one, "/id")));
         self.of("Microsoft.Storage/storageAccounts").find(of_queues).unwrap_or(&Value::Null)
     }
 
     /// The account that the host keeps its own things in.
     pub(super) fn host_account(&self) -> &Value {
         let data = self.data_account();
-        self.of("Microsoft.Storage/storageAccounts").find(|one| *one != data).unwrap_or(&Value::Null)
+        self.of("Microsoft.Storage/storageAccounts")
+            .find(|one| *one != data)
+            .unwrap_or(&Value::Null)
     }
 
     /// The app's settings, expressions as they are.

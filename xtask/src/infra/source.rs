@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use support::workdir::WorkDir;
 
@@ -27,9 +27,14 @@ const LINTS: [&str; 8] = [
 fn files(infra: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for folder in [infra.to_path_buf(), infra.join("app")] {
-        for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?
+        {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "bicep" || extension == "bicepparam") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "bicep" || extension == "bicepparam")
+            {
                 found.push(path);
             }
         }
@@ -43,7 +48,9 @@ pub(super) fn check_text(infra: &Path) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files(infra)? {
         let text = fs::read_to_string(&file)?;
-        let silenced = |line: &str| ["#disable-next-line", "#disable-diagnostics"].iter().any(|word| line.contains(word));
+        let silenced = |line: &str| {
+            ["#disable-next-line", "#disable-diagnostics"].iter().any(|word| line.contains(word))
+        };
         for (number, _) in text.lines().enumerate().filter(|(_, line)| silenced(line)) {
             findings.push(format!("{}:{}: a #disable line", name(&file), number + 1));
         }
@@ -52,7 +59,9 @@ pub(super) fn check_text(infra: &Path) -> Result<Vec<String>> {
     let rules = config["analyzers"]["core"]["rules"].as_object();
     for (rule, of) in rules.into_iter().flatten() {
         if !LINTS.contains(&rule.as_str()) || of["level"] != "warning" {
-            findings.push(format!("bicepconfig.json: {rule} is not known, or its level is not warning"));
+            findings.push(format!(
+                "bicepconfig.json: {rule} is not known, or its level is not warning"
+            ));
         }
     }
     if rules.map_or(0, serde_json::Map::len) != LINTS.len() {
@@ -65,6 +74,7 @@ pub(super) fn check_text(infra: &Path) -> Result<Vec<String>> {
 pub(super) fn check_compiled(compiler: &mut Compiler, infra: &Path) -> Result<Vec<String>> {
     let main = infra.join("main.bicep");
     let (template, mut findings) = compiler.compile(&main)?;
+    findings.extend(compiler.parameters(&infra.join("main.bicepparam"))?.1);
     for file in files(infra)? {
         if compiler.format(&file)? != fs::read_to_string(&file)? {
             findings.push(format!("{}: not in canonical format (bicep format)", name(&file)));
@@ -74,19 +84,37 @@ pub(super) fn check_compiled(compiler: &mut Compiler, infra: &Path) -> Result<Ve
     Ok(findings)
 }
 
-/// The snapshots of all variants, from a copy of the folder that has room for their parameters.
-pub(super) fn snapshots(compiler: &mut Compiler, infra: &Path, variants: &[Variant]) -> Result<Vec<Snapshot>> {
-    let copy = WorkDir::create("infra")?;
-    copy_below(infra, copy.path())?;
-    let own = compiler.parameters(&copy.join("main.bicepparam"))?;
-    let mut found = Vec::new();
-    for variant in variants {
-        let file = copy.join(&(variant.name() + ".bicepparam"));
-        fs::write(&file, parameters_file(&own, &variant.parameters()))?;
-        let answer = compiler.snapshot(&file).with_context(|| format!("the snapshot {}", variant.name()))?;
-        found.push(Snapshot::new(*variant, &answer));
+/// A copy of the folder that has room for parameters files, and the parameters that its own file gives.
+#[derive(Debug)]
+pub(super) struct Copy {
+    folder: WorkDir,
+    own: Value,
+}
+
+impl Copy {
+    /// Copies the folder.
+    pub(super) fn of(compiler: &mut Compiler, infra: &Path) -> Result<Self> {
+        let (own, said) = compiler.parameters(&infra.join("main.bicepparam"))?;
+        let Some(own) = own else { bail!("main.bicepparam: {}", said.join("\n")) };
+        let folder = WorkDir::create("infra")?;
+        copy_below(infra, folder.path())?;
+        Ok(Self { folder, own })
     }
-    Ok(found)
+
+    /// Where something in it is.
+    #[cfg(test)]
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The snapshot of one deployment.
+    pub(super) fn snapshot(&self, compiler: &mut Compiler, variant: Variant) -> Result<Snapshot> {
+        let file = self.folder.join(&(variant.name() + ".bicepparam"));
+        fs::write(&file, parameters_file(&self.own, &variant.parameters()))?;
+        let answer =
+            compiler.snapshot(&file).with_context(|| format!("the snapshot {}", variant.name()))?;
+        Ok(Snapshot::new(variant, &answer))
+    }
 }
 
 /// The app comes after its roles, and of the database's parts, which change one at a time, each but the
@@ -103,7 +131,8 @@ fn order(template: &Value) -> Vec<String> {
     let child = |one: &Value| text(one, "/type").strip_prefix(SERVER).map(str::to_owned);
     for (name, part) in parts.into_iter().flatten() {
         let follows = parts.into_iter().flatten().any(|(other, of)| {
-            child(of).is_some_and(|kind| !kind.is_empty()) && after(part).contains(&format!("\"{other}\""))
+            child(of).is_some_and(|kind| !kind.is_empty())
+                && after(part).contains(&format!("\"{other}\""))
         });
         let first = child(part).is_none_or(|kind| kind.is_empty() || kind == "/databases");
         if !first && !follows {
@@ -117,7 +146,7 @@ fn order(template: &Value) -> Vec<String> {
 }
 
 /// Copies the files of a folder and of the folders in it.
-pub(super) fn copy_below(from: &Path, to: &Path) -> Result<()> {
+fn copy_below(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;

@@ -87,7 +87,8 @@ fn literal(value: &Value) -> String {
             format!("[\n{}]", items.concat())
         }
         Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| format!("'{name}': {}\n", literal(value));
+            let field =
+                |(name, value): (&String, &Value)| format!("'{name}': {}\n", literal(value));
             format!("{{\n{}}}", fields.iter().map(field).collect::<String>())
         }
         other => other.to_string(),
