@@ -64,7 +64,15 @@ pub fn start(
 fn start_keeper(keeper: Arc<Keeper>, process: Arc<Process>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("keeper".into());
-    thread.spawn(move || runtime.block_on(keeper.renew_until(process.shutdown.drain_over())))?;
+    thread.spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = keeper.renew_until(process.shutdown.drain_over()) => {}
+                // A renewal may need a new connection, and that one a login.
+                () = process.database.keep_login() => {}
+            }
+        });
+    })?;
     Ok(())
 }
 

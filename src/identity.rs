@@ -1,6 +1,6 @@
 //! The process's identity in Azure: the credential that gets tokens.
 
-use crate::settings::{Settings, StorageConnection};
+use crate::settings::{HostFacts, Settings, StorageConnection};
 use azure_core::credentials::TokenCredential;
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
@@ -8,7 +8,8 @@ use azure_identity::{
 };
 use std::sync::Arc;
 
-/// The client id of the storage connection's identity, which Azure Monitor is asked with too.
+/// The client id of the storage connection's identity, which Azure Monitor is asked with and the
+/// database logged in to.
 pub(crate) fn storage_client_id(settings: &Settings) -> Option<String> {
     match &settings.storage {
         StorageConnection::Identity { client_id, .. } => client_id.clone(),
@@ -22,10 +23,10 @@ pub(crate) fn storage_client_id(settings: &Settings) -> Option<String> {
 ///
 /// When the environment names an identity that cannot be used.
 pub(crate) fn credential(
-    settings: &Settings,
+    host: &HostFacts,
     client_id: Option<String>,
 ) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    if settings.host.identity_endpoint.is_some() || settings.host.on_azure {
+    if host.identity_endpoint.is_some() || host.on_azure {
         let options = ManagedIdentityCredentialOptions {
             user_assigned_id: client_id.map(UserAssignedId::ClientId),
             ..ManagedIdentityCredentialOptions::default()

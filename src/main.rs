@@ -10,7 +10,7 @@ use chunk_handler::{
     run::Runner,
     settings::{Program, Settings},
     spool::{Budget, TempDir},
-    state::{Database, Keeper, LeaseTerms},
+    state::{Database, Keeper},
     storage::Storage,
     telemetry::{self, Export},
     upkeep::Upkeep,
@@ -78,7 +78,7 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
     let directory = TempDir::create(&settings.temp_root)
         .with_context(|| format!("making a temp directory in {}", settings.temp_root.display()))?;
     let budget = Budget::new(&settings.limits, directory);
-    let database = Database::open(settings.database_url.expose(), LeaseTerms::new(settings.lease))?;
+    let database = Database::of_settings(&settings)?;
     let storage = Storage::open(&settings)?;
     let stages = Stages::new(&settings).context("setting up the download client")?;
     tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");

@@ -3,11 +3,13 @@
 //! The only reader of environment variables. All violations are reported at once.
 
 mod connection;
+mod database;
 mod profile;
 mod reader;
 mod setting;
 
 pub use connection::{StorageConnection, StorageEndpoints};
+pub use database::DatabaseCredential;
 pub use profile::{Limits, Profile};
 pub use setting::{Provenance, Setting, Violation};
 
@@ -123,6 +125,8 @@ pub struct Settings {
     pub temp_root: PathBuf,
     /// The database.
     pub database_url: Secret,
+    /// What a login to it shows.
+    pub database_credential: DatabaseCredential,
     /// Blob and queue.
     pub storage: StorageConnection,
     /// Container of URL lists.
@@ -205,12 +209,14 @@ impl Settings {
         let profile = Profile::read(&mut reader, host.on_azure);
         let limits = Limits::read(&mut reader, profile);
         let fleet = u64::from(limits.max_concurrent_chunks);
+        let (database_url, database_credential) = database::read(&mut reader);
         let settings = Self {
             profile,
             fleet_max_chunks: reader.number("FLEET_MAX_CHUNKS", fleet, 1, 10_000),
             limits,
             temp_root: reader.temp_root(),
-            database_url: reader.database_url(),
+            database_url,
+            database_credential,
             storage: connection::read(&mut reader, program),
             source_container: reader.container("SOURCE_CONTAINER", "chunk-sources"),
             dataset_container: reader.container("DATASET_CONTAINER", "pixcrawler-datasets"),

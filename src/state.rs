@@ -48,6 +48,7 @@ mod job;
 mod keep;
 mod keeper;
 mod lease;
+mod login;
 mod record;
 mod view;
 mod wait;
@@ -70,19 +71,21 @@ pub use view::{Capacity, ChunkStatus, Description, Gauges, JobProgress, LiveProc
 pub use wait::until_answered;
 pub(crate) use wake::WAKE_AGAIN;
 
+use crate::settings::{DatabaseCredential, Settings};
+use login::{Login, Pool};
 use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool,
+    AssertSqlSafe, PgConnection,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{future::Future, str::FromStr, time::Duration};
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 /// The database as this process uses it.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    pool: Pool,
     /// Renewals have a connection of their own: a busy pool must not cost a lease.
-    renewals: PgPool,
+    renewals: Pool,
     terms: LeaseTerms,
     /// Connecting ends within this, and so does each call.
     cap: Duration,
@@ -105,13 +108,29 @@ impl Database {
     ///
     /// [`Error::Refused`] when the URL is not one of Postgres.
     pub fn open(url: &str, terms: LeaseTerms) -> Result<Self, Error> {
+        Ok(Self::with(options(url)?, None, terms))
+    }
+
+    /// The same as the settings say. Where a token is the password, somebody must poll
+    /// [`Self::keep_login`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn of_settings(settings: &Settings) -> Result<Self, Error> {
+        let options = options(settings.database_url.expose())?;
+        let login = match settings.database_credential {
+            DatabaseCredential::Password => None,
+            DatabaseCredential::Entra => Some(Arc::new(Login::new(options.clone(), settings))),
+        };
+        Ok(Self::with(options, login, LeaseTerms::new(settings.lease)))
+    }
+
+    fn with(options: PgConnectOptions, login: Option<Arc<Login>>, terms: LeaseTerms) -> Self {
         let cap = terms.longest_call().min(LONGEST_CALL);
         let lock_ms = terms.longest_call().min(LONGEST_LOCK_WAIT).as_millis();
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|source| Error::Refused { doing: "the connection URL", source })?
-            .application_name("chunk-handler");
-        let pool = |size, options: PgConnectOptions| {
-            PgPoolOptions::new()
+        let pool = |size, options: PgConnectOptions| Pool {
+            connections: PgPoolOptions::new()
                 .max_connections(size)
                 .acquire_timeout(cap)
                 // A connection that broke while it was idle fails its next call, which the caller
@@ -120,9 +139,10 @@ impl Database {
                 .idle_timeout(Duration::from_secs(60))
                 .max_lifetime(Duration::from_secs(1800))
                 .after_connect(move |session, _| Box::pin(set_up(session, lock_ms, cap)))
-                .connect_lazy_with(options)
+                .connect_lazy_with(options),
+            login: login.clone(),
         };
-        Ok(Self { pool: pool(4, options.clone()), renewals: pool(1, options), terms, cap })
+        Self { pool: pool(4, options.clone()), renewals: pool(1, options), terms, cap }
     }
 
     /// The arithmetic of its leases.
@@ -217,6 +237,12 @@ impl Database {
         };
         self.capped(doing, connect).await
     }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, Error> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|source| Error::Refused { doing: "the connection URL", source })?;
+    Ok(options.application_name("chunk-handler"))
 }
 
 /// Which session of the server answers; not prepared, as [`set_up`].

@@ -147,7 +147,7 @@ impl Storage {
             }
             StorageConnection::Signature { signature, .. } => (Some(signature.clone()), None),
             StorageConnection::Identity { client_id, .. } => {
-                let credential = identity::credential(settings, client_id.clone());
+                let credential = identity::credential(&settings.host, client_id.clone());
                 (None, Some(credential.map_err(|e| refused(e.to_string()))?))
             }
         };

@@ -198,7 +198,7 @@ impl Monitor {
         let calls = Calls { hour_began: Instant::now(), n: 0, throttled_until: None };
         Ok(Some(Self {
             http,
-            credential: identity::credential(settings, identity::storage_client_id(settings))
+            credential: identity::credential(&settings.host, identity::storage_client_id(settings))
                 .map_err(|error| error.to_string()),
             endpoint: monitor.endpoint.trim_end_matches('/').to_owned(),
             resources,

@@ -96,7 +96,7 @@ impl Reader {
     }
 
     /// Looks up and parses; a bad value is a violation and yields the default.
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &str,
         default: (T, String, Provenance),

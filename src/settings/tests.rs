@@ -148,3 +148,18 @@ fn likely_typos_warn() {
     assert_eq!(settings.warnings.len(), 1);
     assert!(settings.warnings[0].contains("did you mean PIXCRAWLER_LEASE_SECONDS"));
 }
+
+/// X14 I11: with a token as the password, one in the URL is a violation, wherever it stands.
+#[test]
+fn a_password_beside_a_token_is_a_violation() {
+    let entra = ("PIXCRAWLER_DATABASE_CREDENTIAL", "Entra");
+    for url in ["postgres://u:secret@h/db", "postgres://u@h/db?sslmode=require&password=secret"] {
+        let violations = parse(&[entra, ("DATABASE_URL", url)]).unwrap_err();
+        let [violation] = violations.as_slice() else { panic!("{violations:?}") };
+        assert_eq!((violation.name.as_str(), violation.value.as_str()), ("DATABASE_URL", "***"));
+        assert!(violation.problem.contains("remove it"), "{violation}");
+    }
+    let url = ("DATABASE_URL", "postgres://u@h/db?sslmode=verify-full");
+    assert_eq!(parse(&[entra, url]).unwrap().database_credential, DatabaseCredential::Entra);
+    assert_eq!(parse(&[]).unwrap().database_credential, DatabaseCredential::Password);
+}

@@ -2,7 +2,7 @@
 
 use super::{Database, Error, Lease, lease::Renewal, until_answered};
 use crate::chunk::{Completion, ErrorCode};
-use sqlx::PgPool;
+use super::login::Pool;
 use tokio::time::Instant;
 
 /// How long a chunk that was given up waits at least; it doubles with each time in a row.
@@ -90,7 +90,7 @@ impl Database {
     }
 
     /// Renews leases; true when every one of them was.
-    async fn renew(&self, pool: &PgPool, leases: &[Renewal]) -> Result<bool, Error> {
+    async fn renew(&self, pool: &Pool, leases: &[Renewal]) -> Result<bool, Error> {
         if leases.is_empty() {
             return Ok(true);
         }

@@ -154,7 +154,7 @@ impl Upload {
         let authentication = settings.monitor.telemetry_authentication.as_deref();
         let credential = match authentication.map(authentication_client_id) {
             None | Some(None) => None,
-            Some(Some(client_id)) => Some(identity::credential(settings, client_id)?),
+            Some(Some(client_id)) => Some(identity::credential(&settings.host, client_id)?),
         };
         let connection = settings.monitor.telemetry.as_ref().map_or("", |c| c.expose());
         let is_plain = connection.to_ascii_lowercase().contains("ingestionendpoint=http://");

@@ -20,6 +20,7 @@ mod loopback;
 mod mounted;
 mod pooler;
 mod python;
+mod token;
 
 use condition::Condition;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -42,6 +43,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
     trials![
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
+        token::tokens_that_end_lose_and_charge_nothing needs own_postgres;
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
         mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;
         mounted::doctor_names_a_full_temp_directory needs mount_namespace;

@@ -1,11 +1,13 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
+mod database;
+
 use super::{Session, kept, out};
 use chunk_handler::{
     redact::cause_chain,
     settings::{MIB, Setting},
     spool::TempDir,
-    state::{Database, Description, TableSize},
+    state::{Database, TableSize},
     storage::Queue,
     telemetry::Export,
 };
@@ -46,32 +48,6 @@ impl Session {
             out(format_args!("{}", self.as_text(&checks, &sizes)));
         }
         Ok(ExitCode::from(u8::from(failed)))
-    }
-
-    async fn check_database(&self) -> Check {
-        let what = "Postgres";
-        match self.database.describe().await {
-            Ok(Description { version, bytes, clock }) => {
-                let mb = u64::try_from(bytes).unwrap_or(0) / MIB;
-                Check {
-                    what,
-                    result: on_time(clock, format!("version {version}, {mb} MB")),
-                    remedy: "set the clock of this machine: leases are shown by it",
-                }
-            }
-            Err(error) => {
-                let problem = cause_chain(&error);
-                let remedy = if problem.contains("authentication failed") {
-                    "user or password in DATABASE_URL is wrong"
-                } else if problem.contains("does not exist") {
-                    "create the database that DATABASE_URL names, or correct its name"
-                } else {
-                    "is the server up, does DATABASE_URL name its host and port, and does a \
-                     firewall let port 5432 through?"
-                };
-                Check { what, result: Err(problem), remedy }
-            }
-        }
     }
 
     async fn check_schema(&self) -> Check {

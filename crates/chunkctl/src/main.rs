@@ -12,7 +12,7 @@ use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command},
     settings::{Program, Settings},
-    state::{Database, LeaseTerms},
+    state::Database,
     storage::Storage,
     telemetry,
 };
@@ -199,7 +199,12 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
-    let database = Database::open(settings.database_url.expose(), LeaseTerms::new(settings.lease))?;
+    let database = Database::of_settings(&settings)?;
+    let login = database.clone();
+    tokio::spawn(async move { login.keep_login().await });
+    // The developer's own tools may take longer than a call to the database may; without a token each
+    // call says why.
+    database.token().await.unwrap_or_default();
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
     match cli.action {

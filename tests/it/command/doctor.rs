@@ -1,7 +1,9 @@
 //! `chunkctl doctor` names the one thing that is broken in a set-up, and what to do.
 
+use std::time::Duration;
 use support::{
     doctor::{doctor, failures, names},
+    identity::Identity,
     rig::Rig,
 };
 
@@ -56,4 +58,25 @@ async fn doctor_says_when_alerts_would_see_nothing() {
     let replaced = [("APPLICATIONINSIGHTS_CONNECTION_STRING", connection.as_str())];
     let answer = tokio::task::block_in_place(|| doctor(&rig, &replaced, &["--json"]));
     names(&answer, "telemetry", &["401", "Monitoring Metrics Publisher"]);
+}
+
+/// I11 PR8: where a token is the password, "no token" and "login refused" are told apart, each with its
+/// remedy, and no token is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_a_missing_token_from_a_refused_login() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let identity = Identity::serve(Duration::from_secs(3600), None).await;
+    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
+    let url = format!("postgres://nobody-of-that-name@{server}");
+    let entra = [("PIXCRAWLER_DATABASE_CREDENTIAL", "entra"), ("DATABASE_URL", &url)];
+    let all = [entra, identity.environment()].concat();
+    let refused = tokio::task::block_in_place(|| doctor(&rig, &all, &["--json"]));
+    names(&refused, "Postgres", &["nobody-of-that-name", "login was refused", "least-privilege"]);
+    assert_eq!(identity.shown_in(&format!("{refused:?}")), Vec::<String>::new());
+    assert!(identity.logins() > 0, "no token was asked for");
+    // A header that the endpoint does not know.
+    let unknown = [entra.as_slice(), &[identity.environment()[0], ("IDENTITY_HEADER", "other")]];
+    let without = tokio::task::block_in_place(|| doctor(&rig, &unknown.concat(), &["--json"]));
+    names(&without, "Postgres", &["no token", "ChunkStorage__clientId"]);
 }

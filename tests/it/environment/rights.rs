@@ -37,6 +37,28 @@ async fn a_role_that_may_not_create_anything_does_the_work() {
     rig.until("select status = 'completed' from chunk_handler.job_progress").await;
 }
 
+/// I13: a role that may connect to the database and create a schema there, and nothing else, makes the
+/// schema and does a whole job.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_connect_and_create_migrates_and_does_a_whole_job() {
+    let mut rig = Rig::new().await;
+    let url = rig.least_privileged_role().await;
+    let limited = "select not exists (select from pg_roles where rolname like 'id-%'
+            and (rolsuper or rolcreatedb or rolcreaterole or rolbypassrls or rolreplication))
+        and not has_database_privilege('public', current_database(), 'connect, temporary, create')";
+    assert!(rig.value::<bool>(limited).await);
+    rig.database_url = url;
+    let rig = rig;
+    let mut host = functions_host::rigged::host(&rig, &[]).await;
+    support::job::submit(&rig);
+    rig.until(support::job::COMPLETED).await;
+    host.stop().await.unwrap();
+    let owner = "select nspowner::regrole::text like '%id-%' from pg_namespace
+        where nspname = 'chunk_handler'";
+    assert!(rig.value::<bool>(owner).await);
+    support::job::is_whole(&rig).await;
+}
+
 /// I13: a chunk whose completion is refused is held with its work done, and completed once the right
 /// is there; meanwhile the process says what it lacks and starts nothing.
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ const MODULES: &[(&str, &[&str])] = &[
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
-    ("state", &["redact", "chunk", "settings"]),
+    ("state", &["redact", "chunk", "settings", "identity"]),
     ("storage", &["redact", "settings", "identity"]),
     // Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["chunk", "settings", "spool", "identity", "state"]),

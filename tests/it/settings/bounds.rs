@@ -94,6 +94,7 @@ async fn words_names_and_addresses_have_bounds() {
     for (name, bad, good) in [
         ("ENVIRONMENT", ["azure_function", "prod"], ["azure", "AZURE_FUNCTIONS"]),
         ("KEEP_QUERY", ["maybe", "2"], ["off", "Yes"]),
+        ("DATABASE_CREDENTIAL", ["token", "entra id"], ["password", "Password"]),
         ("RESPECT_OPT_OUT", ["maybe", "truee"], ["0", "on"]),
         ("SOURCE_CONTAINER", ["UPPER", "ab"], ["abc", "a-b-1"]),
         ("DATASET_CONTAINER", ["a--b", "-ab"], ["0ab", "with-63-characters"]),
@@ -129,6 +130,7 @@ async fn the_resource_prefix_wins() {
         ("DATASET_CONTAINER", "other-datasets"),
         ("USER_AGENT", "other/1"),
         ("KEEP_QUERY", "false"),
+        ("DATABASE_CREDENTIAL", "password"),
         ("RESPECT_OPT_OUT", "false"),
         ("ALLOWED_ORIGINS", "127.0.0.1:81"),
     ] {

@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 32] = [
+pub const DEFAULTS: [(&str, &str); 33] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -56,6 +56,7 @@ pub const DEFAULTS: [(&str, &str); 32] = [
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("RUST_LOG", "info"),
     ("DATABASE_URL", ""),
+    ("PIXCRAWLER_DATABASE_CREDENTIAL", "password"),
     ("ChunkStorage", "***"),
 ];
 

@@ -9,6 +9,7 @@ pub mod child;
 pub mod doctor;
 pub mod env;
 pub mod gate;
+pub mod identity;
 pub mod ingestion;
 pub mod invariants;
 pub mod job;

@@ -187,6 +187,14 @@ impl Postgres {
         .await
     }
 
+    /// Makes a private server ask everybody but its own user for a password.
+    pub async fn ask_for_passwords(&self) -> Result<()> {
+        let private = self.private.as_ref().context("the server was not started here")?;
+        let rules = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(private.data.join("pg_hba.conf"), rules)?;
+        self.execute("select pg_reload_conf()".into()).await
+    }
+
     async fn while_down(&self, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let private = self.private.as_ref().context("the server was not started here")?;
         let mut child = private.child.lock().await;

@@ -3,7 +3,7 @@
 use crate::{
     azurite,
     blob::Blobs,
-    env,
+    checkout, env,
     origin::{Origin, OriginOptions},
     postgres::free_port,
     programs::{self, Output},
@@ -112,6 +112,23 @@ impl Rig {
         }
         let (_, server) = self.database_url.rsplit_once('@').unwrap();
         format!("postgres://{role}:limited@{server}")
+    }
+
+    /// The database's URL for a role made as `infra/least-privilege.sql` says for any server.
+    pub async fn least_privileged_role(&self) -> String {
+        let database = self.database_url.rsplit('/').next().unwrap();
+        let role = format!("id-{database}");
+        let file = checkout::root().join("infra/least-privilege.sql");
+        let file = std::fs::read_to_string(file).unwrap();
+        let (_, statements) = file.split_once("-- Any server:").unwrap();
+        let name = |name: &str| format!("\"{name}\"");
+        let statements = statements
+            .replace(":\"role\"", &name(&role))
+            .replace(":\"database\"", &name(database));
+        let all = format!("create role {} login; {statements}", name(&role));
+        sqlx::raw_sql(sqlx::AssertSqlSafe(all)).execute(&self.pool).await.unwrap();
+        let (_, server) = self.database_url.rsplit_once('@').unwrap();
+        format!("postgres://{role}@{server}")
     }
 
     /// Writes a list of URLs and returns its path.
