@@ -1,6 +1,8 @@
-//! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep.
+//! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep,
+//! flush of metrics.
 
 mod check_in;
+mod flush;
 mod probe;
 mod rounds;
 mod shutdown;
@@ -14,11 +16,13 @@ use crate::{
     upkeep::{self, Upkeep},
 };
 use check_in::check_in_until_stopped;
+use flush::flush_until_drained;
 use futures_util::future::OptionFuture;
 use probe::probe_until_stopped;
 use rounds::{Rounds, UPKEEP_PERIOD};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
+use tokio_util::task::TaskTracker;
 
 /// Between two sweeps of the temp root.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
@@ -33,20 +37,14 @@ pub fn start(
     process: &Arc<Process>,
     keeper: Arc<Keeper>,
     upkeep: Arc<Upkeep>,
+    invocations: &TaskTracker,
     export: Option<Export>,
 ) -> io::Result<JoinSet<()>> {
     start_keeper(keeper, Arc::clone(process))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(Arc::clone(process), Arc::clone(&upkeep)));
     if let Some(export) = export.clone() {
-        let shutdown = process.shutdown.clone();
-        tasks.spawn(async move {
-            // A host kills a drained process soon, and an interval of metrics with it.
-            shutdown.intake_stopped().await;
-            export.flush();
-            shutdown.drain_over().await;
-            export.flush();
-        });
+        tasks.spawn(flush_until_drained(Arc::clone(process), invocations.clone(), export));
     }
     tasks.spawn(probe_until_stopped(Arc::clone(process)));
     tasks.spawn(check_in_until_stopped(Arc::clone(process), Arc::clone(&upkeep)));

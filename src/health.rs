@@ -11,6 +11,7 @@ use crate::{
     settings::MIB,
     state::{Gauges, HealthRow},
     storage::Queue,
+    telemetry::Export,
     upkeep::{Duty, Upkeep},
 };
 use monitor::{Monitor, Reading};
@@ -23,6 +24,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const LIMIT: Duration = Duration::from_secs(22);
 /// One step, so that one that hangs leaves time for the others.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
+/// How long an invocation waits for its metrics to arrive.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The health check with what it asks.
 #[derive(Debug, Clone)]
@@ -30,6 +33,7 @@ pub struct Health {
     process: Arc<Process>,
     upkeep: Arc<Upkeep>,
     monitor: Option<Arc<Monitor>>,
+    export: Option<Export>,
 }
 
 impl Health {
@@ -38,9 +42,13 @@ impl Health {
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub fn open(process: Arc<Process>, upkeep: Arc<Upkeep>) -> reqwest::Result<Self> {
+    pub fn open(
+        process: Arc<Process>,
+        upkeep: Arc<Upkeep>,
+        export: Option<Export>,
+    ) -> reqwest::Result<Self> {
         let monitor = Monitor::open(&process.settings)?.map(Arc::new);
-        Ok(Self { process, upkeep, monitor })
+        Ok(Self { process, upkeep, monitor, export })
     }
 
     /// Runs a health check; returns a line for the host. Never fails: a dependency that is away is
@@ -54,7 +62,13 @@ impl Health {
         };
         // Side by side: Azure may be slow, and the row waits for all of it.
         let (own, azure) = tokio::join!(self.own_steps(), azure);
-        self.record(own, azure).await
+        let summary = self.record(own, azure).await;
+        if let Some(export) = &self.export {
+            // What alerts wait for must not wait for the next minute: the host may end us before. No
+            // answer in time is an answer: the upload goes on.
+            timeout(FLUSH_LIMIT, export.flush_metrics()).await.unwrap_or_default();
+        }
+        summary
     }
 
     /// Duties and gauges: nothing here waits for Azure.

@@ -229,11 +229,14 @@ async fn record(
 ) -> Reply {
     let queue = queue.name();
     tracing::warn!(task_id = %invocation.id, queue, reason, "Message rejected");
-    process.metrics.rejected();
     let source_key = format!("invocation:{}", invocation.id);
     let record = || process.database.reject(&source_key, queue, body, reason);
     match invocation.hold(process, record).await {
-        Ok(()) => Reply::Done(format!("rejected and recorded: {reason}")),
+        // Also when it is not new: the answer to the first try was lost, the invocation is the same.
+        Ok(_) => {
+            process.metrics.rejected();
+            Reply::Done(format!("rejected and recorded: {reason}"))
+        }
         Err(error) => Reply::NoAnswer(cause_chain(&error)),
     }
 }

@@ -86,10 +86,11 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
     let process = Arc::new(Process::new(settings, database, storage, budget));
     let upkeep = Arc::new(Upkeep::new(Arc::clone(&process)));
     let runner = Runner::new(Arc::clone(&process), stages, Arc::clone(&keeper));
-    let health = Health::open(Arc::clone(&process), Arc::clone(&upkeep))
+    let health = Health::open(Arc::clone(&process), Arc::clone(&upkeep), export.clone())
         .context("setting up the client of Azure Monitor")?;
     let handler = Handler::new(Arc::clone(&process), runner, health);
-    let mut background = background::start(&process, keeper, upkeep, export)?;
+    let mut background =
+        background::start(&process, keeper, upkeep, handler.invocations(), export)?;
     let stop_serving = CancellationToken::new();
     let serve = axum::serve(listener, handler.routes())
         .with_graceful_shutdown(stop_serving.clone().cancelled_owned())

@@ -183,6 +183,15 @@ impl Budget {
         locked(&self.temp).used
     }
 
+    /// Temp bytes that are gone from the platform's quota: what this process reserved or what lies in its
+    /// directory, whichever is more, and what other processes hold under the same temp root, dead ones
+    /// too. For people and alerts: nothing is decided by it.
+    ///
+    /// Walks the directories, so it is not for a thread that runs tasks.
+    pub(crate) fn temp_on_disk_bytes(&self) -> u64 {
+        self.temp_used_bytes().max(self.directory.walk_bytes()) + self.directory.others_bytes()
+    }
+
     /// The most temp bytes ever reserved at once.
     pub fn temp_peak_bytes(&self) -> u64 {
         locked(&self.temp).peak

@@ -86,7 +86,7 @@ impl TempDir {
         self.path.join(format!("{}.body", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Bytes of the files in it, by walking it: only to compare with the ledger.
+    /// Bytes of the files in it, by walking it: to show and to compare, the ledger decides.
     pub(crate) fn walk_bytes(&self) -> u64 {
         directory_bytes(&self.path)
     }
@@ -205,6 +205,8 @@ fn same_file(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Lengths, as the ledger counts. A quota counts blocks, but a body is written from its start to its
+/// end without holes, so the two differ by less than a block for each file.
 fn directory_bytes(path: &Path) -> u64 {
     // A file that vanishes during the walk counts nothing; the others still count (X7).
     let entries = fs::read_dir(path).into_iter().flatten().flatten();

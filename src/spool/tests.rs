@@ -53,6 +53,7 @@ async fn bodies_grow_in_memory_then_in_files_within_the_budget() {
     let second = write(&allowance, 90, Some(9_000_000)).await;
     assert_eq!(budget.temp_used_bytes(), 9_000_000);
     assert_eq!(budget.directory().walk_bytes(), 9_000_000);
+    assert_eq!(budget.temp_on_disk_bytes(), 9_000_000, "on the disk and in the ledger: once");
     let mut pieces = second.into_pieces();
     let mut n = 0;
     while let Some(piece) = pieces.next().await.unwrap() {
@@ -121,4 +122,32 @@ async fn the_bytes_of_another_process_come_off_the_budget() {
     let growing = first.reserve_nothing();
     growing.grow_temp(30 * MIB).await;
     assert_eq!(budget.temp_used_bytes(), 30 * MIB);
+}
+
+/// M2: the gauge counts what takes the platform's quota: what the ledger does not know of, and what
+/// the dead left. The high water stays the ledger's.
+#[tokio::test]
+async fn the_temp_gauge_shows_the_disk_and_not_only_the_ledger() {
+    let root = tempfile::tempdir().unwrap();
+    let budget = budget(root.path());
+    assert_eq!(budget.temp_on_disk_bytes(), 0);
+    let dead = root.path().join("pixcrawler-chunks/4194305-dead");
+    std::fs::create_dir(&dead).unwrap();
+    std::fs::write(dead.with_extension("lock"), []).unwrap();
+    let left = std::fs::File::create(dead.join("0.body")).unwrap();
+    // More than the budget of 80 MiB, and than the limit of 100 MB.
+    left.set_len(460 * MIB).unwrap();
+    assert_eq!(budget.temp_on_disk_bytes(), 460 * MIB);
+    let allowance = budget.admit(Duration::ZERO).await;
+    assert!(allowance.is_none(), "it comes off the budget, too");
+    let own = budget.directory().new_path();
+    std::fs::write(&own, vec![0; 3_000]).unwrap();
+    assert_eq!(budget.temp_on_disk_bytes(), 460 * MIB + 3_000, "nobody reserved them");
+    TempDir::sweep(root.path()).unwrap();
+    assert_eq!(budget.temp_on_disk_bytes(), 3_000);
+    let allowance = budget.admit(Duration::ZERO).await.unwrap();
+    let reserved = allowance.reserve_nothing();
+    reserved.grow_temp(MIB).await;
+    assert_eq!(budget.temp_on_disk_bytes(), MIB, "reserved and not written yet");
+    assert_eq!(budget.temp_peak_bytes(), MIB);
 }

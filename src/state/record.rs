@@ -20,14 +20,15 @@ pub struct HealthRow {
 }
 
 impl Database {
-    /// Records a message that can never work; a second record of the same source is ignored.
+    /// Records a message that can never work; a second record of the same source is ignored. Returns
+    /// whether this one is new.
     pub(crate) async fn reject(
         &self,
         source_key: &str,
         queue: &str,
         body: &str,
         reason: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         // Postgres text holds no NUL.
         let clean = |text: &str| text.replace('\0', "\u{fffd}");
         let statement = sqlx::query(
@@ -39,7 +40,8 @@ impl Database {
         .bind(queue)
         .bind(clean(body))
         .bind(clean(reason));
-        ask!(self.pool, self.cap, "reject", statement.execute).map(drop)
+        let done = ask!(self.pool, self.cap, "reject", statement.execute)?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// Writes a health row.

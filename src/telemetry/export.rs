@@ -1,5 +1,5 @@
-//! OpenTelemetry to Application Insights: batched, bounded and lossy. Only counters that must arrive are
-//! waited for, by the background.
+//! OpenTelemetry to Application Insights: batched, bounded and lossy. No chunk waits for it; the background
+//! waits for counters that must arrive, a health check for its metrics, for a moment.
 //!
 //! The exporter's threads have no runtime: each upload hops onto the process's own. What does not
 //! fit the queues while the endpoint is away is dropped.
@@ -23,7 +23,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, oneshot},
+};
 
 /// One upload; the exporter tries again, with pauses of half a minute in all.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
@@ -42,6 +45,8 @@ pub struct Export {
     /// For what is sent by itself.
     exporter: Exporter<Upload>,
     resource: Resource,
+    /// Held by the flush of metrics that is under way.
+    flushing: Arc<Mutex<()>>,
 }
 
 /// Why telemetry stays off although it was asked for.
@@ -77,7 +82,7 @@ impl Export {
             .with_resource(resource.clone())
             .with_periodic_exporter(exporter.clone())
             .build();
-        Ok(Some(Self { traces, metrics, exporter, resource }))
+        Ok(Some(Self { traces, metrics, exporter, resource, flushing: Arc::default() }))
     }
 
     /// Sends one metric now, for `doctor`.
@@ -104,7 +109,7 @@ impl Export {
             .with_resource(self.resource.clone())
             .with_reader(reader)
             .build();
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         // A thread that is never joined: the exporter has no time limit, and waiting for it would block.
         std::thread::spawn(move || {
             provider.meter("chunk_handler").u64_counter(name).build().add(n, &[]);
@@ -112,6 +117,29 @@ impl Export {
         });
         let flushed = receiver.await.map_err(|error| error.to_string())?;
         flushed.map_err(|error| error.to_string())
+    }
+
+    /// Sends the metrics of this moment, and waits until they arrived or were given up, up to 135 s.
+    ///
+    /// The thread of the reader does it, as it does the export of each minute: what it has taken is in
+    /// no later export, so that no delta goes twice.
+    ///
+    /// # Cancel safety
+    ///
+    /// Whoever stops waiting stops nothing that has begun.
+    pub(crate) async fn flush_metrics(&self) {
+        // One after the other: each is an upload, and while the endpoint hangs they would stand in a
+        // line before the last one of the process.
+        let turn = Arc::clone(&self.flushing).lock_owned().await;
+        let metrics = self.metrics.clone();
+        let (sender, receiver) = oneshot::channel();
+        std::thread::spawn(move || {
+            // The upload logs why it failed.
+            drop(metrics.force_flush());
+            drop(turn);
+            sender.send(())
+        });
+        receiver.await.unwrap_or_default();
     }
 
     /// Sends what there is now; waits for nothing.

@@ -10,6 +10,7 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, ObservableGauge},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// Chunks that ended as failed, for good until somebody retries them; cancelled ones do not count. Not
 /// a process's own: it is derived from the database and sent by itself.
@@ -30,7 +31,9 @@ pub struct Metrics {
     bytes_out: Counter<u64>,
     rejected_messages: Counter<u64>,
     fleet: Fleet,
-    /// Read when they are exported.
+    /// Something was counted; whoever sends metrics early waits for it.
+    pub(crate) counted: Notify,
+    /// Read when they are exported, by the thread of the export: it may walk directories.
     _instance: [ObservableGauge<f64>; 4],
 }
 
@@ -53,7 +56,7 @@ fn float(n: u64) -> f64 {
 }
 
 impl Metrics {
-    /// The instruments of this process; its budget is read at each export.
+    /// The instruments of this process; its budget and its temp root are read at each export.
     pub fn new(budget: &Arc<Budget>) -> Self {
         let meter = global::meter("chunk_handler");
         let counter = |name, unit| meter.u64_counter(name).with_unit(unit).build();
@@ -85,48 +88,55 @@ impl Metrics {
                 azure_cpu: gauge("azure_cpu", "%"),
                 azure_memory: gauge("azure_memory", "%"),
             },
+            counted: Notify::new(),
             _instance: [
                 read("instance_active_chunks", "{chunk}", |b| float(b.n_admitted())),
-                read("temp_storage_mb", "MB", |b| float(b.temp_used_bytes()) / float(MIB)),
+                read("temp_storage_mb", "MB", |b| float(b.temp_on_disk_bytes()) / float(MIB)),
                 read("temp_high_water_mb", "MB", |b| float(b.temp_peak_bytes()) / float(MIB)),
                 read("body_memory_mb", "MB", |b| float(b.memory_used_bytes()) / float(MIB)),
             ],
         }
     }
 
+    fn add(&self, counter: &Counter<u64>, n: u64) {
+        counter.add(n, &[]);
+        self.counted.notify_one();
+    }
+
     /// A claim was answered.
     pub fn claimed(&self, took: Duration) {
         self.claim_ms.record(took.as_secs_f64() * 1000.0, &[]);
+        self.counted.notify_one();
     }
 
     /// A chunk began here.
     pub fn started(&self) {
-        self.started_chunks.add(1, &[]);
+        self.add(&self.started_chunks, 1);
     }
 
     /// A chunk completed here.
     pub fn completed(&self, totals: &crate::chunk::Totals, took: Duration) {
-        self.completed_chunks.add(1, &[]);
+        self.add(&self.completed_chunks, 1);
         self.chunk_seconds.record(took.as_secs_f64(), &[]);
-        self.images_downloaded.add(totals.images_downloaded, &[]);
-        self.images_valid.add(totals.images_valid, &[]);
-        self.bytes_in.add(totals.bytes_in, &[]);
-        self.bytes_out.add(totals.bytes_out, &[]);
+        self.add(&self.images_downloaded, totals.images_downloaded);
+        self.add(&self.images_valid, totals.images_valid);
+        self.add(&self.bytes_in, totals.bytes_in);
+        self.add(&self.bytes_out, totals.bytes_out);
     }
 
     /// A chunk was given back and will run again.
     pub fn released(&self) {
-        self.released_chunks.add(1, &[]);
+        self.add(&self.released_chunks, 1);
     }
 
     /// Leases ran out and were reclaimed.
     pub fn reclaimed(&self, n: i32) {
-        self.reclaimed_chunks.add(u64::try_from(n).unwrap_or(0), &[]);
+        self.add(&self.reclaimed_chunks, u64::try_from(n).unwrap_or(0));
     }
 
     /// A message was recorded that can never work.
     pub fn rejected(&self) {
-        self.rejected_messages.add(1, &[]);
+        self.add(&self.rejected_messages, 1);
     }
 
     /// A health check saw the fleet.

@@ -86,5 +86,9 @@ async fn record(
     let (name, poison_name) = (queue.name(), queue.poison_name());
     tracing::warn!(queue = poison_name, message_id = %poison.id, reason, "poison message recorded");
     let source_key = format!("{poison_name}:{}", poison.id);
-    Ok(process.database.reject(&source_key, name, &poison.text, reason).await?)
+    // One that could not be deleted comes back, and is counted once.
+    if process.database.reject(&source_key, name, &poison.text, reason).await? {
+        process.metrics.rejected();
+    }
+    Ok(())
 }

@@ -107,6 +107,8 @@ mod jobs {
     mod touched;
     mod forgets;
     mod keep;
+    mod remediation;
+    mod workflow;
 }
 
 /// The health row, and what Azure Monitor adds to it.
@@ -117,6 +119,7 @@ mod health {
 /// What arrives at Application Insights.
 mod telemetry {
     mod ingestion;
+    mod stops;
 }
 
 /// The command line.

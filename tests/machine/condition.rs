@@ -65,3 +65,18 @@ pub fn python_with_loaders() -> &'static Result<PathBuf, String> {
         })
     })
 }
+
+pub fn kql() -> Result<(), String> {
+    python_with_kql().as_ref().map(drop).map_err(Clone::clone)
+}
+
+/// The Python that runs the queries of the alerts, which is installed when it is missing.
+pub fn python_with_kql() -> &'static Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        crate::block_on(installed::kql()).map_err(|error| {
+            eprintln!("duckdb-kql cannot be installed: {error:#}");
+            "no duckdb-kql".into()
+        })
+    })
+}

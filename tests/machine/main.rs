@@ -12,6 +12,7 @@
     reason = "test code"
 )]
 
+mod alerts;
 mod condition;
 mod control;
 mod database;
@@ -21,6 +22,7 @@ mod mounted;
 mod pooler;
 mod python;
 mod token;
+mod workbook;
 
 use condition::Condition;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -41,6 +43,11 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         };
     }
     trials![
+        alerts::temp_fires_for_the_instance_whose_disk_is_full needs kql;
+        alerts::failed_fires_for_six_chunks_and_not_for_five needs kql;
+        alerts::rejected_fires_for_a_bad_message_and_for_poison needs kql;
+        alerts::active_saturated_and_silent_follow_the_timer needs kql;
+        alerts::nothing_fires_for_a_fleet_at_rest needs kql;
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         token::tokens_that_end_lose_and_charge_nothing needs own_postgres;
@@ -53,6 +60,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::both_loaders_read_every_format_unchanged needs loaders;
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;
         loaders::an_empty_shard_is_passed_over needs loaders;
+        workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }
 

@@ -121,7 +121,7 @@ async fn every_answer_is_a_json_object_without_outputs() {
     }
 }
 
-/// H5 B5: the timer's answer does not need the database, nor storage, nor their patience.
+/// H5 B5: the timer's answer does not need the database, nor storage, nor telemetry, nor their patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timer_ends_when_everything_hangs() {
     let rig = Rig::new().await;
@@ -136,6 +136,8 @@ async fn the_timer_ends_when_everything_hangs() {
     let mut environment = rig.environment();
     environment.insert("DATABASE_URL".into(), database);
     environment.insert("ChunkStorage".into(), storage);
+    let telemetry = format!("InstrumentationKey=k;IngestionEndpoint=http://127.0.0.1:{port}/");
+    environment.insert("APPLICATIONINSIGHTS_CONNECTION_STRING".into(), telemetry);
     let handler = Handler::spawn(environment, &[]);
     handler.answers().await;
     let check = handler.post("/health_check", "t", TIMER.into());

@@ -95,7 +95,10 @@ const MODULES: &[(&str, &[&str])] = &[
             "jobs",
         ],
     ),
-    ("health", &["redact", "settings", "identity", "state", "storage", "process", "upkeep"]),
+    (
+        "health",
+        &["redact", "settings", "identity", "state", "storage", "telemetry", "process", "upkeep"],
+    ),
     ("background", &["redact", "circuit", "state", "storage", "telemetry", "process", "upkeep"]),
     (
         "host",

@@ -20,6 +20,11 @@ pub async fn loaders() -> Result<PathBuf> {
     environment("loaders", "tests/machine/loaders/requirements.txt").await
 }
 
+/// A Python with what runs the queries of the alerts over rows.
+pub async fn kql() -> Result<PathBuf> {
+    environment("kql", "tests/machine/alerts/requirements.txt").await
+}
+
 /// A Python with `img2dataset`.
 pub async fn img2dataset() -> Result<PathBuf> {
     environment("img2dataset", "tests/bench/img2dataset/requirements.txt").await
