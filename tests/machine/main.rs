@@ -21,8 +21,8 @@ mod loopback;
 mod mounted;
 mod pooler;
 mod python;
-mod workbook;
 mod token;
+mod workbook;
 
 use condition::Condition;
 use libtest_mimic::{Arguments, Failed, Trial};

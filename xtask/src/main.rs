@@ -8,6 +8,7 @@ mod demo;
 mod dev;
 mod fuzz;
 mod host;
+mod infra;
 mod signals;
 mod test;
 mod tools;
@@ -25,6 +26,7 @@ Examples:
   cargo xtask chaos --seed 7       random faults, then the invariants
   cargo xtask fuzz --seconds 60    changed pictures against the checks of images
   cargo xtask bench --quick        every benchmark that fits 15 minutes
+  cargo xtask infra                the infrastructure, without a subscription
   cargo xtask build && func start  the handler under the Functions host";
 
 /// Developer commands of the chunk handler.
@@ -45,6 +47,7 @@ enum Command {
     Bench(bench::Options),
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
+    Infra(infra::Options),
 }
 
 impl Command {
@@ -58,6 +61,7 @@ impl Command {
             Self::Bench(options) => bench::run(options).await,
             Self::Chaos(options) => chaos::run(options).await,
             Self::Fuzz(options) => fuzz::run(options).await,
+            Self::Infra(options) => infra::run(options).await,
         }
     }
 

@@ -9,6 +9,7 @@ use support::postgres::{Postgres, PostgresOptions};
 
 use crate::build::{self, cargo};
 use crate::check::{self, step};
+use crate::infra;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +38,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     }
     if code != 0 {
         return Ok(ExitCode::from(code));
+    }
+    let infrastructure = infra::run(infra::Options::default()).await?;
+    if infrastructure != ExitCode::SUCCESS {
+        return Ok(infrastructure);
     }
     let (postgres, azurite) = tokio::try_join!(
         Postgres::given_or_start(PostgresOptions::default()),

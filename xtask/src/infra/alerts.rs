@@ -1,0 +1,275 @@
+//! The alert rules: the table of what fires when, for whom.
+
+use anyhow::Result;
+use regex_lite::Regex;
+use serde_json::{Value, json};
+
+use super::app::{fleet, profile};
+use super::facts::{Facts, Kind};
+use super::snapshot::{Snapshot, last, text};
+
+/// A log rule as it must be.
+struct Rule {
+    name: &'static str,
+    /// The metric it measures; none: its query returns a row when the alert is due.
+    measured: Option<&'static str>,
+    /// Minutes of one period.
+    window: u32,
+    /// Periods that must all fail.
+    periods: u32,
+    aggregation: &'static str,
+    threshold: fn(&Snapshot) -> u64,
+    groups: &'static [&'static str],
+    severity: u32,
+}
+
+const fn rule(name: &'static str, measured: Option<&'static str>) -> Rule {
+    Rule {
+        name,
+        measured,
+        window: 15,
+        periods: 1,
+        aggregation: "Count",
+        threshold: |_| 0,
+        groups: &["notify"],
+        severity: 1,
+    }
+}
+
+fn rules() -> [Rule; 8] {
+    let quota = |snapshot: &Snapshot| profile(snapshot).quota_mb() * 9 / 10;
+    let temp = Some("temp_storage_mb");
+    let failed = Rule {
+        window: 10,
+        aggregation: "Total",
+        threshold: |_| 5,
+        ..rule("failed", Some("failed_chunks"))
+    };
+    [
+        Rule {
+            window: 10,
+            aggregation: "Maximum",
+            threshold: fleet,
+            severity: 2,
+            ..rule("active", Some("active_chunks"))
+        },
+        Rule { severity: 3, ..rule("saturated", None) },
+        Rule {
+            window: 5,
+            aggregation: "Maximum",
+            threshold: quota,
+            groups: &["storage", "notify"],
+            ..rule("temp", temp)
+        },
+        Rule {
+            window: 5,
+            periods: 3,
+            aggregation: "Maximum",
+            threshold: quota,
+            groups: &["oncall"],
+            severity: 0,
+            ..rule("temp-lasting", temp)
+        },
+        Rule { groups: &["oncall"], ..failed },
+        Rule { name: "failed-lasting", periods: 2, groups: &["manager"], severity: 0, ..failed },
+        Rule { groups: &["oncall"], ..rule("silent", None) },
+        Rule { aggregation: "Total", severity: 2, ..rule("rejected", Some("rejected_messages")) },
+    ]
+}
+
+/// Only the timer sends these, so a window has to hold two of its points.
+const OF_THE_TIMER: [&str; 4] = ["active_chunks", "max_chunks", "pending_chunks", "queue_depth"];
+
+/// What is wrong with the alert rules of a snapshot.
+pub(super) fn check(snapshot: &Snapshot, facts: &Facts) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let found: Vec<&Value> = snapshot.of("Microsoft.Insights/scheduledQueryRules").collect();
+    let wanted = rules();
+    if found.len() != wanted.len() {
+        findings.push(format!("{} log rules, and {} are wanted", found.len(), wanted.len()));
+    }
+    for wanted in &wanted {
+        let named = |one: &&&Value| named(text(one, "/name"), wanted.name);
+        match found.iter().find(named) {
+            None => findings.push(format!("alert {}: missing", wanted.name)),
+            Some(found) => findings.extend(log_rule(snapshot, facts, wanted, found)?),
+        }
+    }
+    findings.extend(metric_rules(snapshot));
+    Ok(findings)
+}
+
+/// Whether a resource has this name, alone or after a dash.
+pub(super) fn named(name: &str, wanted: &str) -> bool {
+    let name = last(name);
+    name.strip_suffix(wanted).is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
+}
+
+fn log_rule(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    wanted: &Rule,
+    found: &Value,
+) -> Result<Vec<String>> {
+    let properties = &found["properties"];
+    let criteria = &properties["criteria"]["allOf"][0];
+    let periods = json!({ "numberOfEvaluationPeriods": wanted.periods, "minFailingPeriodsToAlert": wanted.periods });
+    let mut findings = common(snapshot, wanted.name, found, wanted.groups, wanted.severity);
+    let mut is = |what: &str, found: &Value, wanted: Value| {
+        if *found != wanted {
+            findings.push(format!("{what} is {found}, and must be {wanted}"));
+        }
+    };
+    is("windowSize", &properties["windowSize"], format!("PT{}M", wanted.window).into());
+    is("evaluationFrequency", &properties["evaluationFrequency"], "PT5M".into());
+    is("timeAggregation", &criteria["timeAggregation"], wanted.aggregation.into());
+    is("operator", &criteria["operator"], "GreaterThan".into());
+    is("threshold", &criteria["threshold"], (wanted.threshold)(snapshot).into());
+    let measure = if wanted.measured.is_some() { "valueSum".into() } else { Value::Null };
+    is("metricMeasureColumn", &criteria["metricMeasureColumn"], measure);
+    is("autoMitigate", &properties["autoMitigate"], true.into());
+    is(
+        "scope",
+        &properties["scopes"][0],
+        snapshot.one("Microsoft.Insights/components")["id"].clone(),
+    );
+    is("failingPeriods", &criteria["failingPeriods"], periods);
+    let dimension = criteria["dimensions"][0]["name"].as_str().unwrap_or_default();
+    let by = if wanted.measured == Some("temp_storage_mb") { "cloud_RoleInstance" } else { "" };
+    is("dimension", &dimension.into(), by.into());
+    let query = text(criteria, "/query");
+    let names = metrics_of(query)?;
+    let of_the_timer = names.iter().any(|name| OF_THE_TIMER.contains(&name.as_str()));
+    let minutes = text(properties, "/windowSize").trim_start_matches("PT").trim_end_matches('M');
+    if of_the_timer && minutes.parse().unwrap_or(0) < 2 * facts.timer_minutes {
+        findings.push(format!("window of {minutes} min: shorter than twice the timer's period"));
+    }
+    findings.extend(query_problems(query, facts, wanted.measured.is_some())?);
+    if wanted.measured.is_some_and(|measured| names != [measured]) {
+        findings.push(format!("measures {names:?}, and {:?} is wanted", wanted.measured));
+    }
+    Ok(findings.into_iter().map(|finding| format!("alert {}: {finding}", wanted.name)).collect())
+}
+
+fn common(
+    snapshot: &Snapshot,
+    name: &str,
+    found: &Value,
+    groups: &[&str],
+    severity: u32,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    if found["properties"]["severity"] != severity {
+        findings.push(format!(
+            "severity is {}, and must be {severity}",
+            found["properties"]["severity"]
+        ));
+    }
+    if found["properties"]["enabled"] == false {
+        findings.push("is not enabled".to_owned());
+    }
+    let actions = &found["properties"]["actions"];
+    let called = actions.get("actionGroups").unwrap_or(actions).as_array();
+    let called: Vec<&str> = called
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.as_str().or_else(|| one["actionGroupId"].as_str()))
+        .collect();
+    let made = |id: &&str| {
+        snapshot
+            .of("Microsoft.Insights/actionGroups")
+            .any(|one| text(one, "/id").eq_ignore_ascii_case(id))
+    };
+    let as_wanted = groups.iter().all(|group| called.iter().any(|id| named(id, group)));
+    if called.len() != groups.len() || !as_wanted || !called.iter().all(made) {
+        findings.push(format!("calls {called:?}, and must call {groups:?} (rule {name})"));
+    }
+    findings
+}
+
+/// What is wrong with a query, whoever asks it.
+pub(super) fn query_problems(query: &str, facts: &Facts, measured: bool) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let names = metrics_of(query)?;
+    let unknown = names.iter().filter(|name| !facts.metrics.contains_key(*name));
+    findings.extend(unknown.map(|name| format!("no metric is named {name}")));
+    let all = |kind: Kind| names.iter().all(|name| facts.metrics.get(name) == Some(&kind));
+    let columns = Regex::new(r"\bvalue(Max|Min|Count)\b")?;
+    if let Some(column) = columns.find(query)
+        && !all(Kind::Histogram)
+    {
+        findings
+            .push(format!("{} is empty for a counter and no measure of a gauge", column.as_str()));
+    }
+    let cuts = Regex::new(r"\b(bin|summarize|project)\b")?;
+    if measured && let Some(cut) = cuts.find(query) {
+        findings.push(format!("{} in a measured query", cut.as_str()));
+    }
+    if query.contains("__") || query.contains("{0}") || query.contains('\r') {
+        findings.push("something is left to be filled in".to_owned());
+    }
+    Ok(findings)
+}
+
+/// The names of metrics that a query asks for: the texts it compares `name` with.
+pub(super) fn metrics_of(query: &str) -> Result<Vec<String>> {
+    let compared = Regex::new(r#"\bname\s*(==|in)\s*(\([^)]*\)|"[^"]*")"#)?;
+    let quoted = Regex::new(r#""([^"]*)""#)?;
+    let mut names: Vec<String> = compared
+        .captures_iter(query)
+        .flat_map(|found| {
+            quoted
+                .captures_iter(found.get(2).map_or("", |list| list.as_str()))
+                .map(|name| name[1].to_owned())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn metric_rules(snapshot: &Snapshot) -> Vec<String> {
+    let mut findings = Vec::new();
+    let server = snapshot.one("Microsoft.DBforPostgreSQL/flexibleServers");
+    // 80 % of the user connections of the smallest server: a count, for the metric is one.
+    let connections = match text(server, "/sku/name") {
+        "Standard_B1ms" => 28,
+        other => {
+            findings.push(format!("the snapshots are of Standard_B1ms, and this is {other}"));
+            return findings;
+        }
+    };
+    let wanted = [
+        ("database-storage", "storage_percent", 80),
+        ("database-connections", "active_connections", connections),
+    ];
+    for (name, metric, threshold) in wanted {
+        let Some(found) = snapshot
+            .of("Microsoft.Insights/metricAlerts")
+            .find(|one| named(text(one, "/name"), name))
+        else {
+            findings.push(format!("alert {name}: missing"));
+            continue;
+        };
+        let properties = &found["properties"];
+        let criteria = &properties["criteria"]["allOf"][0];
+        let mut wrong = common(snapshot, name, found, &["notify"], 2);
+        let pairs = [
+            ("metricName", &criteria["metricName"], metric.into()),
+            ("threshold", &criteria["threshold"], threshold.into()),
+            ("operator", &criteria["operator"], "GreaterThan".into()),
+            ("timeAggregation", &criteria["timeAggregation"], "Maximum".into()),
+            ("windowSize", &properties["windowSize"], "PT15M".into()),
+            ("scope", &properties["scopes"][0], server["id"].clone()),
+            ("autoMitigate", &properties["autoMitigate"], true.into()),
+        ];
+        for (what, found, wanted) in pairs {
+            if *found != wanted {
+                wrong.push(format!("{what} is {found}, and must be {wanted}"));
+            }
+        }
+        findings.extend(wrong.into_iter().map(|finding| format!("alert {name}: {finding}")));
+    }
+    findings
+}
