@@ -46,10 +46,13 @@ impl Platform {
 mod tests {
     use super::*;
 
+    /// Variables, whether they are Azure's, and the instance's name.
+    type Case = (&'static [(&'static str, &'static str)], bool, &'static str);
+
     /// S14 X10: what each combination says, and who names the instance.
     #[test]
     fn azure_is_where_it_says_so() {
-        let cases: [(&[(&str, &str)], bool, &str); 9] = [
+        let cases: [Case; 9] = [
             (&[], false, "local"),
             (&[("HOSTNAME", "laptop")], false, "laptop"),
             (&[("WEBSITE_INSTANCE_ID", ""), ("WEBSITE_POD_NAME", " ")], false, "local"),

@@ -9,6 +9,7 @@ mod dev;
 mod fuzz;
 mod host;
 mod infra;
+mod package;
 mod signals;
 mod test;
 mod tools;
@@ -27,6 +28,7 @@ Examples:
   cargo xtask fuzz --seconds 60    changed pictures against the checks of images
   cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask infra                the infrastructure, without a subscription
+  cargo xtask package              what is deployed: one zip
   cargo xtask build && func start  the handler under the Functions host";
 
 /// Developer commands of the chunk handler.
@@ -48,6 +50,7 @@ enum Command {
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
     Infra(infra::Options),
+    Package(package::Options),
 }
 
 impl Command {
@@ -61,6 +64,7 @@ impl Command {
             Self::Bench(options) => bench::run(options).await,
             Self::Chaos(options) => chaos::run(options).await,
             Self::Fuzz(options) => fuzz::run(options).await,
+            Self::Package(options) => package::run(options).await,
             Self::Infra(options) => infra::run(options).await,
         }
     }
