@@ -106,7 +106,9 @@ mod jobs {
     mod ending;
     mod touched;
     mod forgets;
+    mod gone;
     mod keep;
+    mod kept;
 }
 
 /// The health row, and what Azure Monitor adds to it.
