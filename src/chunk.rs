@@ -13,6 +13,7 @@ pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, MessageError, Mode, Output,
     OutputExtension, Source, Validation,
 };
+pub(crate) use report::from_hex;
 pub use report::{
     Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
     hex,

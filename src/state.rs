@@ -63,6 +63,7 @@ pub use failure_export::UnconfirmedFailures;
 pub use fleet::CheckIn;
 pub(crate) use job::TOUCHES_AT_ONCE;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
+pub(crate) use keep::ReferringChunk;
 pub use keep::{Hashes, Kept, KeptShard, TableSize};
 pub use keeper::Keeper;
 pub use lease::{Lease, LeaseTerms, NotHeld};

@@ -176,6 +176,11 @@ impl Command {
             }
             Self::RunAgain { id } => {
                 let ChunkId { job_id, chunk_index } = id;
+                match database.is_over(id).await? {
+                    None => return Ok(Applied::UnknownJob { job_id }),
+                    Some(false) => return Ok(Applied::NotOver { id }),
+                    Some(true) => {}
+                }
                 let mut others = match reopened(database, storage, job_id, true).await? {
                     Ok(lost) => lost,
                     Err(reason) => return Ok(Applied::NotReopened { job_id, reason }),

@@ -6,14 +6,14 @@ use crate::{
     chunk::{ChunkId, hex},
     process::Error,
     state::{Database, LostDuplicates, OverJob},
-    storage::Storage,
+    storage::{self, Storage},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use std::collections::HashSet;
 
-/// Key and hash, in hex, of samples that are gone.
-type Gone = HashSet<(String, String)>;
+/// Hashes, in hex, of images that the job has no more, under whatever key.
+type Gone = HashSet<String>;
 
 /// What is read of a manifest: another release may have written the rest in words of its own.
 #[derive(Deserialize)]
@@ -21,10 +21,12 @@ struct Dropped {
     items: Vec<DroppedItem>,
 }
 
+/// An item of a manifest, as far as it says which sample has a picture.
 #[derive(Deserialize)]
-struct DroppedItem {
-    duplicate_of: Option<String>,
-    sha256: Option<String>,
+pub(super) struct DroppedItem {
+    pub(super) key: Option<String>,
+    pub(super) duplicate_of: Option<String>,
+    pub(super) sha256: Option<String>,
 }
 
 /// Manifests that are read at once.
@@ -46,7 +48,7 @@ pub(super) async fn name_lost(
     if gone.is_empty() {
         return Ok(());
     }
-    let gone: Gone = gone.into_iter().map(|sample| (sample.key, hex(&sample.sha256))).collect();
+    let gone: Gone = gone.iter().map(|sha256| hex(sha256)).collect();
     let chunks = database.chunks_with_duplicates(job.job_id).await?;
     let lost: Vec<LostDuplicates> = stream::iter(chunks)
         .map(|chunk_index| lost_of(storage, ChunkId { job_id: job.job_id, chunk_index }, &gone))
@@ -72,14 +74,20 @@ pub(super) async fn name_lost(
 
 /// How many pictures a chunk dropped for samples that are gone.
 async fn lost_of(storage: &Storage, id: ChunkId, gone: &Gone) -> Result<LostDuplicates, Error> {
+    let items = items_of(storage, id).await?;
+    let dropped = items.into_iter().filter(|item| item.duplicate_of.is_some());
+    let n = dropped.filter_map(|item| item.sha256).filter(|sha256| gone.contains(sha256)).count();
+    let n = i32::try_from(n).unwrap_or(i32::MAX);
+    Ok(LostDuplicates { chunk_index: id.chunk_index, n })
+}
+
+/// The items of a chunk's manifest; none when it is not there or cannot be understood.
+pub(super) async fn items_of(
+    storage: &Storage,
+    id: ChunkId,
+) -> Result<Vec<DroppedItem>, storage::Error> {
     // Boxed: the SDK's futures are large.
     let read = Box::pin(storage.read_dataset(&id.manifest_blob())).await?;
     let manifest = read.and_then(|(_, bytes)| serde_json::from_slice::<Dropped>(&bytes).ok());
-    let items = manifest.map(|manifest| manifest.items).unwrap_or_default();
-    let is_lost = |item: DroppedItem| {
-        item.duplicate_of.zip(item.sha256).is_some_and(|sample| gone.contains(&sample))
-    };
-    let n = items.into_iter().map(is_lost).filter(|is_lost| *is_lost).count();
-    let n = i32::try_from(n).unwrap_or(i32::MAX);
-    Ok(LostDuplicates { chunk_index: id.chunk_index, n })
+    Ok(manifest.map(|manifest| manifest.items).unwrap_or_default())
 }

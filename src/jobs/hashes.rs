@@ -1,11 +1,13 @@
 //! The hashes of a job that is reopened: they may be gone, and its manifests have them.
 
+use super::duplicates;
 use crate::{
-    chunk::{ChunkId, Completion, Manifest},
-    state::{self, Database, Hashes, KeptShard},
+    chunk::{ChunkId, Completion, Manifest, from_hex},
+    state::{self, Database, Hashes, KeptShard, ReferringChunk},
     storage::{self, Storage},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::HashMap;
 
 /// Manifests that are read at once; one may have 32 MiB.
 const READS_AT_ONCE: usize = 4;
@@ -61,11 +63,54 @@ pub(super) async fn bring_back(
         .buffer_unordered(READS_AT_ONCE)
         .try_collect()
         .await?;
-    database.hashes_are_back(job_id).await?;
-    tracing::info!(job_id, manifests = n, "the hashes of a reopened job are back");
     let mut lost: Vec<i32> = lost.into_iter().flatten().collect();
     lost.sort_unstable();
+    if !lost.is_empty() {
+        let referring = database.referring_chunks(job_id, &lost).await?;
+        stream::iter(referring.into_iter().map(Ok))
+            .try_for_each_concurrent(READS_AT_ONCE, |chunk| {
+                bring_back_referred(database, storage, job_id, &lost, chunk)
+            })
+            .await?;
+    }
+    database.hashes_are_back(job_id).await?;
+    tracing::info!(job_id, manifests = n, "the hashes of a reopened job are back");
     Ok(lost)
+}
+
+/// Brings hashes of chunks without manifest back as far as another manifest names their samples: who
+/// dropped a picture for one of them is to be named if it is gone afterwards.
+async fn bring_back_referred(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+    lost: &[i32],
+    chunk: ReferringChunk,
+) -> Result<(), Error> {
+    let id = ChunkId { job_id, chunk_index: chunk.chunk_index };
+    let read = duplicates::items_of(storage, id).await;
+    let items = read.map_err(|error| Error::Unread(id.manifest_blob(), error))?;
+    let mut late: HashMap<String, String> =
+        chunk.late.0.into_iter().map(|late| (late.key, late.duplicate_of)).collect();
+    let mut found: HashMap<i32, Vec<(Vec<u8>, String)>> = HashMap::new();
+    for item in items {
+        let sample = item.duplicate_of.or_else(|| late.remove(item.key.as_deref()?));
+        let Some((sample, sha256)) = sample.zip(item.sha256.and_then(|hex| from_hex(&hex))) else {
+            continue;
+        };
+        if let Some(index) = chunk_of(&sample).filter(|index| lost.contains(index)) {
+            found.entry(index).or_default().push((sha256, sample));
+        }
+    }
+    for (chunk_index, hashes) in found {
+        database.return_hashes(ChunkId { job_id, chunk_index }, &hashes).await?;
+    }
+    Ok(())
+}
+
+/// The chunk whose sample has this key.
+fn chunk_of(key: &str) -> Option<i32> {
+    key.split_once('_')?.0.parse().ok()
 }
 
 async fn bring_back_chunk(

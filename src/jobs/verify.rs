@@ -8,7 +8,7 @@ use crate::{
     chunk::{ChunkId, ClaimToken, job_folder},
     process::Error,
     state::{CompletedShard, Database, OverJob},
-    storage::{BlobHead, ListedBlob, Storage},
+    storage::{self, BlobHead, ListedBlob, Storage},
     wake::top_up,
 };
 use std::collections::HashMap;
@@ -24,6 +24,8 @@ struct Wanted {
 struct Seen {
     /// Completed chunks without their shard or manifest.
     lost: Vec<CompletedShard>,
+    /// Completed chunks that ran again since, and did not complete.
+    ran_in_vain: Vec<CompletedShard>,
     /// Manifests of chunks that are not completed.
     stray_manifests: Vec<ListedBlob>,
 }
@@ -40,6 +42,12 @@ pub(super) async fn is_whole(
     if !seen.lost.is_empty() {
         run_again(database, storage, job.job_id, &seen.lost).await?;
         return Ok(false);
+    }
+    for row in &seen.ran_in_vain {
+        // If not, it is looked at again, like every job that is over and does not end.
+        if !Box::pin(seal(storage, job.job_id, row)).await? {
+            return Ok(false);
+        }
     }
     if is_cancelled {
         for blob in seen.stray_manifests {
@@ -83,8 +91,27 @@ async fn look(
         };
         storage.list_dataset(prefix, note).await?;
     }
-    let lost = wanted.into_values().filter(|wanted| !(wanted.shard && wanted.manifest));
-    Ok(Seen { lost: lost.map(|wanted| wanted.row).collect(), stray_manifests })
+    let (there, lost): (Vec<_>, Vec<_>) =
+        wanted.into_values().partition(|wanted| wanted.shard && wanted.manifest);
+    Ok(Seen {
+        lost: lost.into_iter().map(|wanted| wanted.row).collect(),
+        ran_in_vain: there.into_iter().map(|w| w.row).filter(|row| row.ran_in_vain).collect(),
+        stray_manifests,
+    })
+}
+
+/// Keeps the shard of a chunk that ran again in vain from a writer that does not know of its end yet, as
+/// after a cancel: it commits over the version that it saw. False: another one is there now.
+async fn seal(storage: &Storage, job_id: i64, row: &CompletedShard) -> Result<bool, Error> {
+    let name = ChunkId { job_id, chunk_index: row.chunk_index }.shard_blob();
+    let head = storage.head_dataset(&name).await?;
+    let Some(head) = head.filter(|head| row.is_of_claim(head)) else { return Ok(false) };
+    match storage.seal_dataset(&name, &head).await {
+        // What cannot be changed needs no seal.
+        Ok(()) | Err(storage::Error::Blocked { .. }) => Ok(true),
+        Err(storage::Error::Conflict { .. } | storage::Error::Missing { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The chunk that a blob of its job seems to belong to.
@@ -176,6 +203,7 @@ mod tests {
             shard_claim: Some("c7".into()),
             shard_bytes: 1024,
             shard_sha256: "aa".into(),
+            ran_in_vain: false,
         };
         let ours = [("claim", "c7"), ("sha256", "aa")];
         assert!(row.is_shard(&listed(1024, &ours)));

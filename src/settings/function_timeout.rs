@@ -88,7 +88,7 @@ impl fmt::Display for FunctionTimeout {
 
 /// Where the app is: what the host says, else where it starts its handler.
 fn root(reader: &Reader) -> PathBuf {
-    reader.found("AzureWebJobsScriptRoot").map_or_else(PathBuf::new, |(root, _)| root.into())
+    reader.found("FUNCTIONS_APP_ROOT_PATH").map_or_else(PathBuf::new, |(root, _)| root.into())
 }
 
 /// The text in `host.json`. The host takes comments and a byte order mark there.
@@ -156,7 +156,7 @@ mod tests {
         if let Some(text) = host_json {
             std::fs::write(root.path().join("host.json"), text).unwrap();
         }
-        let root = ("AzureWebJobsScriptRoot", root.path().to_str().unwrap());
+        let root = ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap());
         let all = variables.iter().chain([&root]);
         let environment = all.map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut reader = Reader::new(environment, [].into());

@@ -16,15 +16,8 @@ pub(crate) struct CompletedShard {
     pub shard_bytes: i64,
     /// Of the shard, in hex.
     pub shard_sha256: String,
-}
-
-/// A sample that a chunk had before it ran again, and has no more.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::FromRow)]
-pub(crate) struct GoneSample {
-    /// Its key.
-    pub key: String,
-    /// Of its image.
-    pub sha256: Vec<u8>,
+    /// Whether it has run again since, and did not complete: that claim may not know it yet.
+    pub ran_in_vain: bool,
 }
 
 /// A chunk, and how many pictures it dropped as duplicates of samples that are gone.
@@ -37,8 +30,21 @@ pub struct LostDuplicates {
 }
 
 impl Database {
+    /// Whether a chunk is there and over; none when there is no such job.
+    pub async fn is_over(&self, id: ChunkId) -> Result<Option<bool>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- is_over
+            select exists (select from chunk where job_id = j.job_id and chunk_index = $2
+                and state in ('completed', 'failed'))
+            from job j where job_id = $1",
+        )
+        .bind(id.job_id)
+        .bind(id.chunk_index);
+        ask!(self.pool, self.cap, "is_over", statement.fetch_optional)
+    }
+
     /// Runs chunks that are over again, although they completed, and reopens their job; how many were
-    /// over. None when there is no such job.
+    /// over. None when there is no such job. What they completed with counts until they do so again.
     pub async fn run_again(&self, job_id: i64, indexes: &[i32]) -> Result<Option<i32>, Error> {
         self.ask_run_again(job_id, indexes, None).await
     }
@@ -106,8 +112,9 @@ impl Database {
     pub(crate) async fn completed_shards(&self, job_id: i64) -> Result<Vec<CompletedShard>, Error> {
         let statement = sqlx::query_as(
             "-- completed_shards
-            select chunk_index, shard_fence, shard_claim, shard_bytes, shard_sha256 from chunk
-            where job_id = $1 and state = 'completed'",
+            select chunk_index, shard_fence, shard_claim, shard_bytes, shard_sha256,
+                again_fence >= shard_fence as ran_in_vain
+            from chunk where job_id = $1 and state = 'completed'",
         )
         .bind(job_id);
         ask!(self.pool, self.cap, "completed_shards", statement.fetch_all)
@@ -124,11 +131,13 @@ impl Database {
         ask!(self.pool, self.cap, "has_earlier_samples", statement.fetch_one)
     }
 
-    /// Takes the hashes of chunks away that failed when they ran again; the samples that are gone.
-    pub(crate) async fn settle_samples(&self, job_id: i64) -> Result<Vec<GoneSample>, Error> {
+    /// Takes the hashes of chunks away that were lost and failed when they ran again; those of images
+    /// that a chunk had before it ran again and that the job has no more.
+    pub(crate) async fn settle_samples(&self, job_id: i64) -> Result<Vec<Vec<u8>>, Error> {
         let mut connection = self.patient("settle_samples").await?;
         let statement =
-            sqlx::query_as("-- settle_samples\nselect * from settle_samples($1)").bind(job_id);
+            sqlx::query_scalar("-- settle_samples\nselect sha256 from settle_samples($1)")
+                .bind(job_id);
         patiently("settle_samples", statement.fetch_all(&mut connection)).await
     }
 

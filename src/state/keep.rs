@@ -5,7 +5,8 @@
 
 use super::{Database, Error, patiently};
 use crate::chunk::{ChunkId, Fence};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 
 /// What is removed when it is old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,24 @@ pub struct KeptShard {
     pub shard_sha256: String,
     /// Samples that another chunk completed first: that one's hash counts.
     pub late_keys: Vec<String>,
+}
+
+/// A completed chunk whose pictures other chunks have, as far as its manifest says.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct ReferringChunk {
+    /// Its place in the job.
+    pub chunk_index: i32,
+    /// Samples that another chunk completed first.
+    pub late: Json<Vec<LateDuplicate>>,
+}
+
+/// A sample that another chunk has too.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LateDuplicate {
+    /// Its key.
+    pub key: String,
+    /// The key of the one that counts.
+    pub duplicate_of: String,
 }
 
 /// Whether a job has the hashes of its images.
@@ -255,6 +274,25 @@ impl Database {
         )
         .bind(job_id);
         patiently("kept_shards", statement.fetch_all(&mut connection)).await
+    }
+
+    /// The completed chunks of a job that dropped pictures, or have some that others have; without some.
+    pub(crate) async fn referring_chunks(
+        &self,
+        job_id: i64,
+        without: &[i32],
+    ) -> Result<Vec<ReferringChunk>, Error> {
+        let mut connection = self.patient("referring_chunks").await?;
+        let statement = sqlx::query_as(
+            "-- referring_chunks
+            select chunk_index, late_duplicates as late from chunk
+            where job_id = $1 and state = 'completed' and chunk_index <> all($2)
+                and (late_duplicates <> '[]' or (totals ->> 'duplicates_removed')::bigint > 0)
+            order by chunk_index",
+        )
+        .bind(job_id)
+        .bind(without);
+        patiently("referring_chunks", statement.fetch_all(&mut connection)).await
     }
 
     /// Puts the hashes of a completed chunk back. Nothing happens once the job has all of its own: it

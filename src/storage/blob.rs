@@ -6,9 +6,9 @@ use azure_storage_blob::{
     BlobClient, BlobContainerClient,
     models::{
         BlobClientDeleteOptions, BlobClientDownloadOptions,
-        BlobClientGetPropertiesResultHeaders as _, BlobContainerClientListBlobsOptions, BlobItem,
-        BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
-        LeaseStatus, ListBlobsIncludeItem,
+        BlobClientGetPropertiesResultHeaders as _, BlobClientSetMetadataOptions,
+        BlobContainerClientListBlobsOptions, BlobItem, BlockBlobClientCommitBlockListOptions,
+        BlockBlobClientUploadOptions, BlockLookupList, LeaseStatus, ListBlobsIncludeItem,
     },
 };
 use bytes::Bytes;
@@ -233,6 +233,23 @@ impl Storage {
             Ok(_) | Err(Error::Missing { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the version of a blob of the dataset container that was seen another name, with the same
+    /// bytes and metadata: a write that is conditional on the one that was seen changes nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when another one is there.
+    pub(crate) async fn seal_dataset(&self, name: &str, seen: &BlobHead) -> Result<(), Error> {
+        let blob = self.blob(&self.dataset_container, name)?;
+        let options = BlobClientSetMetadataOptions {
+            if_match: Some(seen.etag.clone()),
+            ..Default::default()
+        };
+        let seal = blob.set_metadata(&seen.metadata, Some(options));
+        let done = call("seal shard", CALL_DEADLINE, seal).await;
+        done.map(drop).map_err(|error| error.about(name))
     }
 
     /// Whether blobs can be listed, without which no job ends.

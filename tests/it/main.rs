@@ -106,9 +106,11 @@ mod jobs {
     mod ending;
     mod touched;
     mod forgets;
+    mod gone;
     mod keep;
     mod remediation;
     mod workflow;
+    mod kept;
 }
 
 /// The health row, and what Azure Monitor adds to it.

@@ -38,7 +38,8 @@ const SLOTS: &str = "
         on c.job_id = s.job_id and c.chunk_index = s.chunk_index and c.slot_no = s.slot_no
     where c.slot_no is null or s.slot_no is null";
 
-/// I5: each claim has its number; one claim at most completes a chunk.
+/// I5: each claim has its number; one claim at most completes a chunk. One that ran again in vain has what
+/// it completed with before.
 const FENCES: &str = "
     select format('I5: chunk %s/%s has fence %s after %s claims up to %s', c.job_id,
         c.chunk_index, c.fence, count(a), max(a.fence))
@@ -51,7 +52,8 @@ const FENCES: &str = "
         on a.job_id = c.job_id and a.chunk_index = c.chunk_index and a.outcome = 'completed'
             and a.fence > c.again_fence
     group by c.job_id, c.chunk_index
-    having count(a) <> case when c.state = 'completed' then 1 else 0 end
+    having count(a) <> case when c.state = 'completed' and c.shard_fence > c.again_fence
+        then 1 else 0 end
     union all
     select format('I5: the shard of chunk %s/%s has fence %s, which no claim had', c.job_id,
         c.chunk_index, c.shard_fence)
@@ -334,16 +336,18 @@ fn samples(chunks: &[Chunk]) -> BTreeMap<(i64, &str), &Value> {
     valid.collect()
 }
 
-/// I3: what a dropped image is said to be a duplicate of is there, with the same bytes; else the row
-/// says how many are not.
+/// I3: of a dropped image a completed chunk has the same bytes, if not under the key that was named,
+/// since that one ran again; else the row says of how many none has.
 fn duplicates(chunks: &[Chunk]) -> Vec<String> {
-    let samples = samples(chunks);
+    let samples = samples(chunks).into_iter();
+    let kept: BTreeSet<(i64, &str)> =
+        samples.filter_map(|((job, _), sha256)| Some((job, sha256.as_str()?))).collect();
     let mut found = Vec::new();
     for chunk in chunks {
         let dropped = items(&chunk.manifest).iter().filter(|item| item["status"] == "duplicate");
         let lost = dropped.filter(|item| {
-            let of = item["duplicate_of"].as_str().unwrap_or_default();
-            samples.get(&(chunk.row.job_id, of)) != Some(&&item["sha256"])
+            let sha256 = item["sha256"].as_str().unwrap_or_default();
+            !kept.contains(&(chunk.row.job_id, sha256))
         });
         let lost: Vec<String> = lost
             .map(|item| {
