@@ -99,10 +99,10 @@ async fn a_commit_after_the_cancel_changes_nothing() {
         rig.until(ENDED).await;
         gate.open();
     });
-    assert!(said.contains("lease_lost"), "{said}");
     assert_eq!(rig.value::<String>(ROW).await, "completed cancelled shard of 1");
     is_listed(&rig).await;
     holds(&rig).await;
+    assert!(said.contains("lease_lost"), "{said}");
 }
 
 /// I2: what the new attempt has overwritten before the cancel is lost, and nothing says otherwise.
