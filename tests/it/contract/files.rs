@@ -93,7 +93,34 @@ async fn every_function_has_a_route_that_finds_its_message() {
     assert_eq!(rig.value::<i64>(rejected).await, 0);
 }
 
-/// H6: host.json has the values of the interface, and hands out no more than the profile takes.
+/// C3: the top level holds what a tool or a reader looks for there, and nothing else.
+#[test]
+fn the_top_level_holds_what_is_looked_for() {
+    let functions = ["control", "health_check", "process_chunk"];
+    let code = ["src", "crates", "tests", "xtask", "infra", "doc"];
+    let files = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "deny.toml",
+        "host.json",
+        "local.settings.json",
+        "azure.yaml",
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+    ];
+    // Made here, and ignored by git.
+    let made = ["target", "handler"];
+    let known = [&functions[..], &code, &files, &made].concat();
+    let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let other: Vec<String> =
+        names.filter(|name| !name.starts_with('.') && !known.contains(&&**name)).collect();
+    assert_eq!(other, Vec::<String>::new());
+}
+
+/// H6 H13: host.json has the values of the interface, and hands out no more than the profile takes.
 #[test]
 fn host_json_fits_the_interface_and_the_profile() {
     let host = read_json("host.json");

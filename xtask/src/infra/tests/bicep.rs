@@ -121,6 +121,7 @@ const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 19] = [
     ),
 ];
 
+/// A4 F14: the same for the Bicep itself, where its compiler is.
 #[test]
 fn broken_bicep_is_named() -> Result<()> {
     let Some(program) = rpc::find() else {
