@@ -70,17 +70,27 @@ async fn static_handler(target: &Path) -> Result<PathBuf> {
     let mut build = cargo(&["build", "--release", "--locked", "--bin", "handler"]);
     build.args(["--package", "pixcrawler-chunk-handler", "--target", TARGET, "--target-dir"]);
     build.arg(target);
-    // Paths of this machine say nothing to anybody, and would make two builds differ.
-    let here = root().display().to_string();
+    // Paths of this machine say nothing to anybody, and would make two builds differ. Of several that
+    // match, rustc takes the last.
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=registry", registry()?.display()),
+        format!("--remap-path-prefix={}=.", root().display()),
         format!("--remap-path-prefix={}=target", target.display()),
-        format!("--remap-path-prefix={here}=."),
     ];
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     build.env("CARGO_PROFILE_RELEASE_DEBUG", "none").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     run_ok("cargo build", build).await?;
     Ok(target.join(TARGET).join("release/handler"))
+}
+
+/// Where cargo keeps the sources of dependencies, which messages of panics name.
+fn registry() -> Result<PathBuf> {
+    let home = match std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    Ok(home.join("registry/src"))
 }
 
 /// Names what the machine lacks, before minutes of building.

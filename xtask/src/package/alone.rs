@@ -95,13 +95,16 @@ impl Alone {
         let port = free_port()?;
         let mut command = Command::new("chroot");
         command.arg(place).arg("/handler").env_clear().envs(rig.environment());
+        // Where `chroot` is; what it starts has its whole path.
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("PIXCRAWLER_TEMP_DIR", "/tmp").envs(extra.iter().copied());
         command.env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        // Made before the clock runs: it reads the certificates of this machine.
+        let client = reqwest::Client::new();
         let begin = Instant::now();
         let process = command.spawn().context("starting chroot")?;
         let mut alone = Self { process, port, started_in: Duration::ZERO };
-        let client = reqwest::Client::new();
         while client.get(alone.url("/")).send().await.is_err() {
             if let Some(status) = alone.process.try_wait()? {
                 bail!("the handler ended: {status}");
