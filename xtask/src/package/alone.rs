@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
+use serde_json::Value;
+use support::checkout::root;
 use support::child::run_ok;
 use support::postgres::free_port;
 use support::raw::{Act, Raw, answer, tls_fixture};
@@ -43,25 +45,39 @@ pub(super) async fn runs(app: &Path) -> Result<()> {
     works(place, &rig).await
 }
 
-/// A chunk of two pictures: one by a name, one over TLS.
+/// A chunk of three URLs: a picture over TLS, a name that DNS knows, and one that it does not. What the
+/// first name leads to is loopback, which the address guard refuses: that is how it is seen that the
+/// answer was understood.
 async fn works(place: &Path, rig: &Rig) -> Result<()> {
     let names = UdpSocket::bind((DNS, 53)).with_context(|| format!("listening on {DNS}:53"))?;
     std::thread::spawn(move || serve_names(&names));
-    let picture =
-        fs::read(support::checkout::root().join("tests/fixtures/images/03-gray-16-bit.png"))?;
+    let picture = fs::read(root().join("tests/fixtures/images/01-photo.jpg"))?;
     let secure = Raw::tls("good.pem", move |_, _| {
-        Act::Send(answer(200, "Content-Type: image/png\r\n", &picture))
+        Act::Send(answer(200, "Content-Type: image/jpeg\r\n", &picture))
     });
-    let port = rig.origin.address().port();
-    let origins = format!("127.0.0.1:{port},{}", secure.address);
+    let origins = secure.address.to_string();
     let alone = Alone::start(place, rig, &[("PIXCRAWLER_ALLOWED_ORIGINS", &origins)]).await?;
-    let urls = [format!("http://{NAME}:{port}/img/1"), secure.url("/picture.png")];
+    let urls = [
+        secure.url("/picture.jpg"),
+        format!("http://{NAME}/picture.jpg"),
+        "http://nobody.test/picture.jpg".to_owned(),
+    ];
     let body = envelope(&inline(1, 0, &urls).to_string());
     let post = reqwest::Client::new().post(alone.url("/process_chunk")).body(body);
     let post = post.header("content-type", "application/json");
     let said = post.header("x-azure-functions-invocationid", "alone").send().await?.text().await?;
-    ensure!(said.contains("2 of 2 images valid"), "the chunk was not done: {said}");
-    eprintln!("  a chunk: one picture by a name of DNS, one over TLS by the bundle");
+    ensure!(said.contains("completed"), "the chunk was not done: {said}");
+    let manifest = rig.manifest(1, 0).await;
+    let items = manifest["items"].as_array().context("a manifest has items")?;
+    let verdict = |item: &Value| item["reason"].as_str().unwrap_or("valid").to_owned();
+    let verdicts: Vec<String> = items.iter().map(verdict).collect();
+    ensure!(
+        verdicts == ["valid", "url_refused", "name_not_resolved"],
+        "the URLs ended as {verdicts:?}"
+    );
+    eprintln!(
+        "  a chunk: a picture over TLS by the bundle, a name by DNS, and one that DNS denies"
+    );
     Ok(())
 }
 
@@ -128,22 +144,33 @@ impl Drop for Alone {
     }
 }
 
-/// Answers every question for an IPv4 address with 127.0.0.1, and any other with nothing (RFC 1035).
+/// Says that the name is 127.0.0.1, and that there is no other (RFC 1035).
 fn serve_names(socket: &UdpSocket) {
+    let known: Vec<u8> = NAME.split('.').flat_map(label).chain([0]).collect();
     let mut buffer = [0; 512];
     while let Ok((n, client)) = socket.recv_from(&mut buffer) {
-        let Some(question) = buffer.get(..n).filter(|bytes| bytes.len() > 16) else { continue };
-        // Id; a response, recursion available; one question.
-        let mut reply = [&question[..2], &[0x81, 0x80, 0, 1]].concat();
-        let name = question[12..].iter().position(|byte| *byte == 0).unwrap_or(0);
-        let end = (12 + name + 5).min(n);
-        let is_v4 = question[12 + name + 1..end].starts_with(&[0, 1]);
-        reply.extend([0, u8::from(is_v4), 0, 0, 0, 0]);
-        reply.extend(&question[12..end]);
-        if is_v4 {
+        let Some((head, question)) = buffer.get(..n).and_then(|bytes| bytes.split_at_checked(12))
+        else {
+            continue;
+        };
+        let Some(name_len) = question.iter().position(|byte| *byte == 0) else { continue };
+        let Some(question) = question.get(..name_len + 5) else { continue };
+        let is_known = question.starts_with(&known);
+        let is_v4 = question.get(name_len + 1..).is_some_and(|rest| rest.starts_with(&[0, 1]));
+        let n_answers = u8::from(is_known && is_v4);
+        // A response, recursion available; "no such name" for all others. One question.
+        let code = if is_known { 0x80 } else { 0x83 };
+        let mut reply =
+            [&head[..2], &[0x81, code, 0, 1, 0, n_answers, 0, 0, 0, 0], question].concat();
+        if n_answers == 1 {
             // The name of the question, type A, class IN, 60 s, four bytes.
             reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
         }
         let _sent = socket.send_to(&reply, client);
     }
+}
+
+/// Its length, then its letters.
+fn label(text: &str) -> Vec<u8> {
+    u8::try_from(text.len()).into_iter().chain(text.bytes()).collect()
 }
