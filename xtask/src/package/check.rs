@@ -67,3 +67,38 @@ pub(super) fn is_equal(one: &[u8], other: &[u8]) -> Result<()> {
 pub(super) fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1_048_576.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    use super::*;
+
+    fn zipped(entries: &[(&str, u32)]) -> Result<Vec<u8>> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, mode) in entries {
+            zip.start_file(*name, SimpleFileOptions::default().unix_permissions(*mode))?;
+            zip.write_all(b"x")?;
+        }
+        Ok(zip.finish()?.into_inner())
+    }
+
+    /// H13: content, modes and order are checked, and so is that the program needs no loader.
+    #[test]
+    fn what_is_not_as_it_must_be_is_named() -> Result<()> {
+        content(&zipped(&CONTENT)?)?;
+        let mut other = CONTENT;
+        other[2].1 = 0o644;
+        assert!(content(&zipped(&other)?).is_err(), "a program that cannot be run");
+        other = CONTENT;
+        other.swap(0, 1);
+        assert!(content(&zipped(&other)?).is_err(), "another order");
+        assert!(content(&zipped(&CONTENT[1..])?).is_err(), "something is missing");
+        // This very test asks for a loader.
+        assert!(is_static(&std::env::current_exe()?).is_err());
+        assert!(is_equal(b"one", b"two").is_err());
+        Ok(())
+    }
+}
