@@ -22,6 +22,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::time::Instant;
 
 /// One thing that is to be done again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,12 +63,27 @@ pub struct Upkeep {
     process: Arc<Process>,
     /// Processes that died on this machine and whose leases nobody has reclaimed yet.
     dead: Mutex<BTreeSet<String>>,
+    /// Whether the database was there of late.
+    reach: Mutex<Reach>,
+}
+
+/// Whether the database was there when it was last asked.
+///
+/// All leases run out while it is away, and all processes hear from it again at the same time. Who
+/// reclaimed at once would take chunks from workers that stood still and are about to renew.
+#[derive(Debug, Clone, Copy, Default)]
+enum Reach {
+    #[default]
+    Steady,
+    Away,
+    /// Since then.
+    Back(Instant),
 }
 
 impl Upkeep {
     /// The upkeep of a process.
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, dead: Mutex::default() }
+        Self { process, dead: Mutex::default(), reach: Mutex::default() }
     }
 
     /// Does one duty; returns how many things it did. One that this process cannot do while it is
@@ -89,6 +105,7 @@ impl Upkeep {
             Duty::EndJobs => {
                 let ended = Box::pin(jobs::end_touched_jobs(database, storage)).await;
                 self.notice(&ended);
+                self.note_reach(duty, &ended);
                 return ended;
             }
             Duty::Wake => {
@@ -103,7 +120,30 @@ impl Upkeep {
             circuits.open(Part::Queues, &cause_chain(error));
         }
         self.notice(&done);
+        self.note_reach(duty, &done);
         done
+    }
+
+    /// Notes whether the database was there. The poison queue may be empty without asking it.
+    fn note_reach(&self, duty: Duty, done: &Result<u64, Error>) {
+        let mut reach = self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        match done {
+            Err(Error::State(error)) if error.is_away() => *reach = Reach::Away,
+            Ok(_) if matches!(*reach, Reach::Away) && duty != Duty::Poison => {
+                *reach = Reach::Back(Instant::now());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether workers that stood still have not had the time to renew yet: a renewal that failed is
+    /// tried again four times in this.
+    fn lets_others_renew(&self) -> bool {
+        match *self.reach.lock().unwrap_or_else(PoisonError::into_inner) {
+            Reach::Steady => false,
+            Reach::Away => true,
+            Reach::Back(since) => since.elapsed() < self.process.settings.lease / 4,
+        }
     }
 
     /// A statement that the database refuses concerns more than this duty.
@@ -132,6 +172,11 @@ impl Upkeep {
         for process in &dead {
             n += self.reclaim_of(Some(process)).await?;
             self.dead().remove(process);
+        }
+        if self.lets_others_renew() {
+            // Asked all the same: the answer says that the database is there again.
+            self.process.database.obstacle().await?;
+            return Ok(n);
         }
         Ok(n + self.reclaim_of(None).await?)
     }
