@@ -139,7 +139,8 @@ impl Upkeep {
     /// Whether workers that stood still have not had the time to renew yet: a renewal that failed is
     /// tried again four times in this.
     fn lets_others_renew(&self) -> bool {
-        match *self.reach.lock().unwrap_or_else(PoisonError::into_inner) {
+        let reach = *self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        match reach {
             Reach::Steady => false,
             Reach::Away => true,
             Reach::Back(since) => since.elapsed() < self.process.settings.lease / 4,
