@@ -17,6 +17,7 @@ use crate::{
     storage::{self, Storage},
 };
 use collect::Collector;
+pub use fetch::SetupError;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
 use imagecheck::{ImageInfo, Level, inspect};
@@ -62,8 +63,8 @@ impl Stages {
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
-    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
+    /// [`SetupError`].
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             fetcher: Fetcher::new(settings)?,
@@ -236,7 +237,11 @@ impl Downloads {
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
         };
         let validation = &self.validation;
-        let level = validation.level;
+        // Where HTTP does not prove that the body is whole, the picture has to, also at level fast.
+        let level = match validation.level {
+            Level::Fast if fetched.is_end_open => Level::Medium,
+            level => level,
+        };
         let since = StdInstant::now();
         let (body, checked) = match level {
             Level::Fast | Level::Medium => {

@@ -2,27 +2,31 @@
 
 mod address;
 mod answer;
+mod body;
+mod client;
+mod head;
 mod origin;
 mod reach;
 
 use crate::{
     chunk::Reason,
     settings::{DownloadSettings, Settings},
-    spool::{Allowance, Body, BodyWriter},
+    spool::{Allowance, Body},
 };
 use address::{Guard, Resolver};
+use body::Received;
+use client::Client;
+pub use client::SetupError;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
-use reqwest::{Response, StatusCode, header};
 use std::{
     io,
-    pin::{Pin, pin},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use url::Url;
 
@@ -37,13 +41,15 @@ pub(super) enum Error {
     Spool(#[source] io::Error),
 }
 
-/// A whole body.
+/// A body that is whole, as far as can be said without its picture.
 #[derive(Debug)]
 pub(super) struct Fetched<'a> {
     /// Its bytes.
     pub body: Body,
     /// Of its bytes.
     pub sha256: Vec<u8>,
+    /// HTTP does not prove that it is whole: the picture's own container has to.
+    pub is_end_open: bool,
     /// Held until the body is in the shard's queue: else bodies would pile up before a slow shard.
     pub download: SemaphorePermit<'a>,
 }
@@ -51,7 +57,7 @@ pub(super) struct Fetched<'a> {
 /// Downloads for the whole process: one client, one set of origins.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    client: reqwest::Client,
+    client: Client,
     guard: Guard,
     origins: Origins,
     settings: DownloadSettings,
@@ -124,7 +130,7 @@ impl TryError {
 
 /// One hop's end.
 enum Hop {
-    Body(Body, Vec<u8>),
+    Body(Received),
     Redirect(Url),
 }
 
@@ -132,33 +138,17 @@ enum Hop {
 const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Over which the minimum rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl Fetcher {
     /// Builds the client, once for each process.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
-    pub(super) fn new(settings: &Settings) -> reqwest::Result<Self> {
-        let accept = "image/jpeg,image/png,image/gif,image/webp,image/bmp,image/tiff,*/*;q=0.5";
-        let mut headers = header::HeaderMap::new();
-        headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
-        let identity = header::HeaderValue::from_static("identity");
-        headers.insert(header::ACCEPT_ENCODING, identity);
-        let client = reqwest::Client::builder()
-            .user_agent(&settings.download.user_agent)
-            .default_headers(headers)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Resolver::default())
-            // Streams of one HTTP/2 connection share a window: one body that waits for room would
-            // starve the others, and what the window holds is in no ledger.
-            .http1_only()
-            .connect_timeout(settings.download.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
+    /// [`SetupError`].
+    pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let download = &settings.download;
+        let client =
+            Client::new(&download.user_agent, Resolver::default(), download.connect_timeout)?;
         Ok(Self {
             client,
             guard: Guard::new(settings),
@@ -224,7 +214,9 @@ impl Fetcher {
             // Boxed only now, so that a URL that waits costs little.
             let hop = Box::pin(self.hop(&url, &origin, &permit, chunk, &mut remaining)).await?;
             match hop {
-                Hop::Body(body, sha256) => return Ok(Fetched { body, sha256, download }),
+                Hop::Body(Received { body, sha256, is_end_open }) => {
+                    return Ok(Fetched { body, sha256, is_end_open, download });
+                }
                 Hop::Redirect(next) => url = next,
             }
         }
@@ -239,9 +231,12 @@ impl Fetcher {
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
+        if !client::can_be_named(url) {
+            return Err(TryError::Final(Reason::UrlRefused));
+        }
         let limit = self.settings.first_byte_timeout;
         let since = Instant::now();
-        let answer = timeout(limit.min(*remaining), self.client.get(url.clone()).send()).await;
+        let answer = timeout(limit.min(*remaining), self.client.get(url)).await;
         *remaining = remaining.saturating_sub(since.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
@@ -264,125 +259,14 @@ impl Fetcher {
         let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
-            Ok(()) | Err(_) => permit.answered(),
+            Ok(_) | Err(_) => permit.answered(),
         }
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {
             self.guard.check(&next).map_err(TryError::Final)?;
             return Ok(Hop::Redirect(next));
         }
-        checked?;
-        self.body(response, chunk, *remaining).await
+        let doubts = checked?;
+        body::receive(response, doubts, chunk, &self.settings, *remaining).await.map(Hop::Body)
     }
-
-    /// Reads the body frame by frame. Time in which we make it wait counts against nothing.
-    async fn body(
-        &self,
-        mut response: Response,
-        chunk: &ChunkFetch,
-        mut remaining: Duration,
-    ) -> Result<Hop, TryError> {
-        let expected = response.content_length();
-        let mut writer = BodyWriter::new(&chunk.allowance, expected);
-        let mut rate = Rate::new(self.settings.min_rate_bytes_per_second);
-        // One timer for all frames: a new one for each would cost more than the frame.
-        let mut alarm = pin!(sleep(remaining.min(rate.remaining())));
-        loop {
-            let since = Instant::now();
-            let due = since + remaining.min(rate.remaining());
-            let frame = next_frame(&mut response, alarm.as_mut(), due).await;
-            let spent = since.elapsed();
-            remaining = remaining.saturating_sub(spent);
-            let frame = match frame {
-                Some(Ok(Some(frame))) => frame,
-                Some(Ok(None)) => break,
-                Some(Err(error)) => return Err(answer::classify_body(&error)),
-                None if remaining.is_zero() => {
-                    return Err(TryError::Transient(Reason::Timeout));
-                }
-                None => bytes::Bytes::new(),
-            };
-            let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-            rate.check(n, spent)?;
-            chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
-            if writer.len() + n > chunk.max_bytes {
-                return Err(TryError::Final(Reason::TooLarge));
-            }
-            writer.push(frame).await.map_err(TryError::Spool)?;
-        }
-        match expected {
-            Some(expected) if writer.len() < expected => {
-                Err(TryError::Transient(Reason::BodyTruncated))
-            }
-            _ if writer.is_empty() => Err(TryError::Final(Reason::Empty)),
-            _ => {
-                let (body, sha256) = writer.finish();
-                Ok(Hop::Body(body, sha256))
-            }
-        }
-    }
-}
-
-/// The next frame; none when it is not there when it is due.
-///
-/// The timer may be older than `due`: it was set for an earlier frame, and since then we may have
-/// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
-/// is the frame late. The frame is asked first: one that is there is never late.
-async fn next_frame(
-    response: &mut Response,
-    mut alarm: Pin<&mut Sleep>,
-    due: Instant,
-) -> Option<reqwest::Result<Option<bytes::Bytes>>> {
-    loop {
-        tokio::select! {
-            biased;
-            frame = response.chunk() => return Some(frame),
-            () = &mut alarm => {
-                if Instant::now() >= due {
-                    return None;
-                }
-                alarm.as_mut().reset(due);
-            }
-        }
-    }
-}
-
-/// The minimum rate over windows of [`RATE_WINDOW`].
-struct Rate {
-    min_bytes: u64,
-    bytes: u64,
-    spent: Duration,
-}
-
-impl Rate {
-    fn new(min_bytes_per_second: u64) -> Self {
-        Self {
-            min_bytes: min_bytes_per_second.saturating_mul(RATE_WINDOW.as_secs()),
-            bytes: 0,
-            spent: Duration::ZERO,
-        }
-    }
-
-    fn remaining(&self) -> Duration {
-        RATE_WINDOW.saturating_sub(self.spent)
-    }
-
-    fn check(&mut self, bytes: u64, spent: Duration) -> Result<(), TryError> {
-        self.bytes += bytes;
-        self.spent += spent;
-        if self.spent < RATE_WINDOW {
-            return Ok(());
-        }
-        if self.bytes < self.min_bytes {
-            // No further try helps against an origin that drips.
-            return Err(TryError::Final(Reason::Timeout));
-        }
-        (self.bytes, self.spent) = (0, Duration::ZERO);
-        Ok(())
-    }
-}
-
-/// True for answers that another try may mend.
-fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }

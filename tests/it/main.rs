@@ -51,6 +51,7 @@ mod message {
 mod download {
     mod answers;
     mod hops;
+    mod odd;
     mod origins;
     mod urls;
 }

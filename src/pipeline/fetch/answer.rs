@@ -1,23 +1,42 @@
 //! What an HTTP answer, or its absence, means for the image.
 
-use super::{TryError, address::AddressRefused, is_transient};
+use super::{
+    TryError,
+    address::AddressRefused,
+    client::{self, Response},
+};
 use crate::{chunk::Reason, settings::DownloadSettings};
-use reqwest::{Response, StatusCode, header};
+use hyper::{
+    StatusCode,
+    body::Body as _,
+    header::{self, HeaderValue},
+};
+use percent_encoding::{AsciiSet, percent_encode};
 use std::{
-    error::Error,
     io::ErrorKind,
     time::{Duration, SystemTime},
 };
 use url::Url;
 
-/// The next hop of a redirect; none for other answers.
+/// What about a body only its bytes can tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doubts {
+    /// The head says that it is compressed.
+    pub is_coded: bool,
+    /// The head does not say that it is all of the picture.
+    pub may_be_part: bool,
+}
+
+/// The next hop of a redirect; none for other answers. Also 300 may name one (RFC 9110, section
+/// 15.4.1), which curl follows.
 pub(super) fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, TryError> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return Ok(None);
+    let location = response.headers().get(header::LOCATION).map(HeaderValue::as_bytes);
+    match response.status().as_u16() {
+        300 if location.is_none() => return Ok(None),
+        300 | 301 | 302 | 303 | 307 | 308 => {}
+        _ => return Ok(None),
     }
-    let location = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok());
-    let next = location.and_then(|text| from.join(text).ok());
-    match next {
+    match location.and_then(|location| target(from, location)) {
         Some(next) if from.scheme() == "https" && next.scheme() == "http" => {
             Err(TryError::Final(Reason::BadRedirect))
         }
@@ -26,14 +45,23 @@ pub(super) fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, T
     }
 }
 
+/// Where a `Location` leads, as browsers read it: bytes that are not ASCII stay what they are, be they
+/// UTF-8 or Latin-1 (<https://github.com/whatwg/fetch/issues/883>), and blanks are escaped by the
+/// parser of URLs. One without anything leads nowhere.
+fn target(from: &Url, location: &[u8]) -> Option<Url> {
+    let location = location.trim_ascii();
+    let escaped = percent_encode(location, &AsciiSet::EMPTY).to_string();
+    if location.is_empty() { None } else { from.join(&escaped).ok() }
+}
+
 /// Refuses by status and headers, before any byte of the body is read.
 pub(super) fn check_head(
     response: &Response,
     settings: &DownloadSettings,
     max_bytes: u64,
-) -> Result<(), TryError> {
+) -> Result<Doubts, TryError> {
     let status = response.status();
-    if status != StatusCode::OK {
+    let Some(range) = success(response) else {
         let reason = match status.as_u16() {
             429 => Reason::RateLimited,
             other => Reason::Http(other),
@@ -43,18 +71,69 @@ pub(super) fn check_head(
             (true, None) if reason != Reason::RateLimited => TryError::Transient(reason),
             (true, asked) => TryError::Throttled(reason, asked),
         });
-    }
+    };
     if settings.respect_opt_out && opts_out(response) {
         return Err(TryError::Final(Reason::OptOut));
     }
-    let encoding = response.headers().get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(TryError::Final(Reason::EncodingRefused));
-    }
-    if response.content_length().is_some_and(|length| length > max_bytes) {
+    if response.body().size_hint().exact().is_some_and(|length| length > max_bytes) {
         return Err(TryError::Final(Reason::TooLarge));
     }
-    Ok(())
+    let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
+    let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
+    Ok(Doubts { is_coded, may_be_part: range == Range::Unsaid })
+}
+
+/// True for answers that another try may mend: the ones of RFC 9110, of hosts that sell bandwidth
+/// (509), of Cloudflare in place of an origin that it cannot reach (520-530,
+/// <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/>),
+/// and older words for 429 (420, 430).
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 420 | 425 | 429 | 430 | 500 | 502 | 503 | 504 | 509 | 520..=530)
+}
+
+/// What an answer with a body says about which part of the picture it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    Unsaid,
+}
+
+/// Answers whose body is the picture: success of any kind, but no content (204, 205) and no part of it
+/// (206 whose Content-Range, RFC 9110 section 14.4, says that bytes are missing).
+fn success(response: &Response) -> Option<Range> {
+    match response.status().as_u16() {
+        206 => {
+            let range = response.headers().get(header::CONTENT_RANGE);
+            let Some((first, last, size)) = range.and_then(|value| parts(value.as_bytes())) else {
+                return Some(Range::Unsaid);
+            };
+            match (first, size) {
+                (0, Some(size)) if last.checked_add(1) == Some(size) => Some(Range::Whole),
+                (0, None) => Some(Range::Unsaid),
+                _ => None,
+            }
+        }
+        200..=203 | 207..=299 => Some(Range::Whole),
+        _ => None,
+    }
+}
+
+/// First and last byte and size of `bytes 0-5690/5691`; the size may be `*`.
+fn parts(range: &[u8]) -> Option<(u64, u64, Option<u64>)> {
+    let (unit, range) = str::from_utf8(range).ok()?.trim().split_at_checked("bytes".len())?;
+    let (bytes, size) = range.split_once('/')?;
+    let (first, last) = bytes.trim_start_matches([' ', '=', ':']).split_once('-')?;
+    let number = |text: &str| text.trim().parse().ok();
+    let is_bytes = unit.eq_ignore_ascii_case("bytes");
+    let parts = (number(first)?, number(last)?, number(size));
+    is_bytes.then_some(parts)
+}
+
+/// Codings that exist, and that a body may really have. Servers also say `none`, `utf-8`, `binary`, a
+/// media type: that means nothing.
+fn is_coding(name: &[u8]) -> bool {
+    let known = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
+    known.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Retry-After as seconds or a date (RFC 9110, section 10.2.3,
@@ -96,8 +175,8 @@ fn is_agent(text: &str) -> bool {
 }
 
 /// Sorts the failure of a request that got no answer; true when no connection ever stood.
-pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
-    if causes(error).any(|cause| cause.is::<AddressRefused>()) {
+pub(super) fn classify_request(error: &client::Error) -> (TryError, bool) {
+    if error.causes().any(|cause| cause.is::<AddressRefused>()) {
         return (TryError::Final(Reason::UrlRefused), false);
     }
     if let Some(limit) = own_limit(error) {
@@ -122,56 +201,42 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
 /// What this process ran out of, if that is why the request failed: descriptors or memory of the
 /// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
 /// one is tried for.
-fn own_limit(error: &reqwest::Error) -> Option<std::io::Error> {
+fn own_limit(error: &client::Error) -> Option<std::io::Error> {
     use nix::errno::Errno;
     let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
-    let codes = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
-    let code = codes.filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
+    let code = error.io().filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
     let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
     code.map(std::io::Error::from_raw_os_error)
 }
 
 /// Sorts a failure inside a body.
-pub(super) fn classify_body(error: &reqwest::Error) -> TryError {
-    let ends_early = text_of(error).contains("end of file")
-        || text_of(error).contains("before message length")
-        || text_of(error).contains("connection closed before message completed");
+pub(super) fn classify_body(error: &client::Error) -> TryError {
+    let ends_early = error.io().any(|io| io.kind() == ErrorKind::UnexpectedEof);
     let reason = if ends_early { Reason::BodyTruncated } else { Reason::ConnectFailed };
     interrupted(error, reason)
 }
 
 /// A connection that ended may serve another try; an answer against the rules of HTTP will not.
-fn interrupted(error: &reqwest::Error, reason: Reason) -> TryError {
+fn interrupted(error: &client::Error, reason: Reason) -> TryError {
     if error.is_timeout() {
         return TryError::Transient(Reason::Timeout);
     }
-    let ended = causes(error).any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
-            matches!(
-                io.kind(),
-                ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
-                    | ErrorKind::UnexpectedEof
-            )
-        })
-    });
-    // The HTTP library's own error type is private to it; its words are all there is.
-    let text = text_of(error);
-    let broken = ["invalid", "parse", "too large", "protocol error"];
-    if !ended && broken.iter().any(|word| text.contains(word)) {
+    // What is wrong with a chunk or a head comes as invalid input or data; so does what went wrong
+    // under TLS, which says nothing about the origin.
+    let is_invalid = |io: &std::io::Error| {
+        let is_tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        !is_tls && matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData)
+    };
+    let parsed = error.causes().filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    if error.io().any(is_invalid) || parsed.into_iter().any(hyper::Error::is_parse) {
         return TryError::Final(Reason::BadResponse);
     }
     TryError::Transient(reason)
 }
 
-fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (*cause).source())
-}
-
 /// The causes' words, without the URL that the outermost one names.
-fn text_of(error: &reqwest::Error) -> String {
-    causes(error).map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ")
+fn text_of(error: &client::Error) -> String {
+    error.causes().map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ")
 }

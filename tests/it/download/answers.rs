@@ -34,7 +34,7 @@ const BY_ORIGIN: [(&str, u64, &str); 26] = [
     ("/html", 1, "invalid not_image"),
     ("/empty", 1, "invalid empty"),
     ("/status/204", 1, "failed http_204"),
-    ("/status/206", 1, "failed http_206"),
+    ("/status/206", 1, "invalid not_image"),
     ("/status/304", 1, "failed http_304"),
     ("/status/400", 1, "failed http_400"),
     ("/status/401", 1, "failed http_401"),
@@ -51,10 +51,12 @@ const BY_ORIGIN: [(&str, u64, &str); 26] = [
 ];
 
 /// The same of the raw server.
-const BY_RAW: [(&str, u64, &str); 33] = [
+const BY_RAW: [(&str, u64, &str); 36] = [
     ("/hang-in-head", 4, "failed timeout"),
     ("/hang-in-body", 4, "failed timeout"),
-    ("/interim-answers-without-end", 4, "failed timeout"),
+    ("/interim-answers-without-end", 1, "failed bad_response"),
+    ("/extension-without-end", 1, "failed bad_response"),
+    ("/trailers-without-end", 1, "failed bad_response"),
     ("/longer-than-announced", 1, "valid"),
     ("/length-20-gb-then-silence", 1, "invalid too_large"),
     ("/bad-chunk-size", 1, "failed bad_response"),
@@ -63,6 +65,7 @@ const BY_RAW: [(&str, u64, &str); 33] = [
     ("/negative-length", 1, "failed bad_response"),
     ("/no-http", 1, "failed bad_response"),
     ("/10k-headers", 1, "failed bad_response"),
+    ("/1k-headers", 1, "valid"),
     ("/header-without-end", 1, "failed bad_response"),
     ("/64-kb-header", 1, "valid"),
     ("/interim-answer", 1, "valid"),
@@ -109,6 +112,16 @@ fn misbehave(path: &str, earlier: u64) -> Act {
         "/two-lengths" => bare("Content-Length: 10\r\nContent-Length: 20\r\n"),
         "/negative-length" => bare("Content-Length: -1\r\n"),
         "/no-http" => Act::Close(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
+        "/extension-without-end" => {
+            Act::Endless(head(200, "Transfer-Encoding: chunked\r\n", b"9;"), vec![b'a'; 4096])
+        }
+        "/trailers-without-end" => {
+            let mut start = head(200, "Transfer-Encoding: chunked\r\n", b"");
+            start
+                .extend([format!("{:x}\r\n", good.len()).as_bytes(), &good, b"\r\n0\r\n"].concat());
+            Act::Endless(start, b"X-A: b\r\n".repeat(100))
+        }
+        "/1k-headers" => ok(&"X-A: b\r\n".repeat(1000)),
         "/10k-headers" => ok(&"X-A: b\r\n".repeat(10_000)),
         "/header-without-end" => {
             Act::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; 65_536])
