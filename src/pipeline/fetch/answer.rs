@@ -4,6 +4,7 @@ use super::{
     TryError,
     address::AddressRefused,
     client::{self, Response},
+    head::NO_LENGTH,
 };
 use crate::{chunk::Reason, settings::DownloadSettings};
 use hyper::{
@@ -25,6 +26,8 @@ pub(super) struct Doubts {
     pub is_coded: bool,
     /// The head does not say that it is all of the picture.
     pub may_be_part: bool,
+    /// Its length is nonsense.
+    pub has_no_length: bool,
 }
 
 /// The next hop of a redirect; none for other answers. Also 300 may name one (RFC 9110, section
@@ -80,7 +83,8 @@ pub(super) fn check_head(
     }
     let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
     let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
-    Ok(Doubts { is_coded, may_be_part: range == Range::Unsaid })
+    let has_no_length = response.headers().contains_key(NO_LENGTH);
+    Ok(Doubts { is_coded, may_be_part: range == Range::Unsaid, has_no_length })
 }
 
 /// True for answers that another try may mend: the ones of RFC 9110, of hosts that sell bandwidth

@@ -43,7 +43,7 @@ enum End {
     Proven,
     /// With the connection, as far as HTTP can tell.
     Open,
-    /// Too early, for this reason.
+    /// Too early or without any sense, for this reason.
     Early(TryError),
 }
 
@@ -73,7 +73,12 @@ pub(super) async fn receive(
         let frame = match frames.next(alarm.as_mut()).await {
             Ok(Some(frame)) => frame,
             Ok(None) if is_proven => break End::Proven,
+            Ok(None) if doubts.has_no_length => {
+                break End::Early(TryError::Final(Reason::BadResponse));
+            }
             Ok(None) => break End::Open,
+            // An answer that breaks off may be whole; one that goes wrong is not read on.
+            Err(failure @ TryError::Final(Reason::BadResponse)) => return Err(failure),
             Err(failure) => break End::Early(failure),
         };
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
@@ -92,9 +97,8 @@ pub(super) async fn receive(
 
 /// What the end says about the body.
 async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
-    let is_broken = matches!(&end, End::Early(TryError::Final(Reason::BadResponse)));
     match end {
-        End::Early(failure) if is_broken || writer.is_empty() => return Err(failure),
+        End::Early(failure) if writer.is_empty() => return Err(failure),
         End::Proven | End::Open if writer.is_empty() => {
             return Err(TryError::Final(Reason::Empty));
         }

@@ -15,9 +15,11 @@ pub(super) enum Broken {
     TooLarge,
     #[error("invalid answer: too many interim answers")]
     TooManyInterim,
-    #[error("invalid answer: its length is no number, or there are two")]
-    Length,
 }
+
+/// Stands in the head when its lengths are no numbers, or differ: the body goes on until the connection
+/// ends, and is nothing unless the picture in it is whole.
+pub(super) const NO_LENGTH: &str = "no-length";
 
 /// The fields that are looked at. What a server says besides (cookies, policies, warnings of PHP)
 /// goes no further.
@@ -81,6 +83,8 @@ enum Framing {
     Chunked,
     Length(u64),
     UntilClose,
+    /// What is said of it makes no sense.
+    Nonsense,
 }
 
 impl HeadReader {
@@ -145,7 +149,7 @@ impl HeadReader {
                 self.goes_on = GoesOn::Nothing;
                 Ok(None)
             }
-            [] => self.fields.head(status).map(Some),
+            [] => Ok(Some(self.fields.head(status))),
             [b' ' | b'\t', ..] if self.goes_on != GoesOn::Nothing => {
                 if self.goes_on == GoesOn::Kept {
                     self.fields.go_on(line);
@@ -216,7 +220,7 @@ impl Fields {
     /// `chunked` in any spelling counts also beside a length, in HTTP/1.0 and among other codings, as
     /// for curl; a coding of which nobody knows anything counts as none. A length that is stated
     /// several times counts when all of them agree. What follows the digits is ignored, as curl does.
-    fn framing(&self) -> Result<Framing, Broken> {
+    fn framing(&self) -> Framing {
         let is_chunked = |coding: &[u8]| {
             let coding = coding.split(|byte| *byte == b';').next().unwrap_or_default();
             let coding = coding.trim_ascii();
@@ -224,35 +228,30 @@ impl Fields {
             bare.unwrap_or(coding).eq_ignore_ascii_case(b"chunked")
         };
         if self.list("transfer-encoding").any(is_chunked) {
-            return Ok(Framing::Chunked);
+            return Framing::Chunked;
         }
-        let mut framing = Framing::UntilClose;
-        for text in self.list("content-length") {
-            let this = Framing::Length(length(text).ok_or(Broken::Length)?);
-            if framing != Framing::UntilClose && framing != this {
-                return Err(Broken::Length);
-            }
-            framing = this;
-        }
-        Ok(framing)
+        let lengths = self.list("content-length").map(length).map(|n| n.map(Framing::Length));
+        let agreed = lengths.reduce(|one, other| one.filter(|_| one == other));
+        agreed.map_or(Framing::UntilClose, |agreed| agreed.unwrap_or(Framing::Nonsense))
     }
 
-    fn head(&self, status: Status) -> Result<Vec<u8>, Broken> {
+    fn head(&self, status: Status) -> Vec<u8> {
         let says = |word: &[u8]| self.list("connection").any(|it| it.eq_ignore_ascii_case(word));
         let closes = says(b"close") || (status.is_old && !says(b"keep-alive"));
         let mut head = format!("HTTP/1.1 {}\r\n", status.code).into_bytes();
         head.extend_from_slice(if closes { b"connection: close\r\n" } else { b"" });
-        match self.framing()? {
+        match self.framing() {
             Framing::Chunked => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             Framing::Length(n) => head.extend(format!("content-length: {n}\r\n").into_bytes()),
             Framing::UntilClose => {}
+            Framing::Nonsense => head.extend([NO_LENGTH.as_bytes(), b": 1\r\n"].concat()),
         }
         let framing = ["connection", "content-length", "transfer-encoding"];
         for (name, value) in self.0.iter().filter(|(name, _)| !framing.contains(name)) {
             head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         head.extend_from_slice(b"\r\n");
-        Ok(head)
+        head
     }
 }
 
@@ -271,13 +270,12 @@ fn plain(value: &[u8]) -> Vec<u8> {
     value.iter().map(blank).collect::<Vec<u8>>().trim_ascii().to_vec()
 }
 
-/// The number that a length begins with. One beyond any body is a large one.
+/// The number that a length begins with; none for one that no body has.
 fn length(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let digits = text.get(..digits).and_then(|digits| str::from_utf8(digits).ok())?;
     // The HTTP library keeps the largest numbers for itself.
-    let longest = u64::MAX / 2;
-    (!digits.is_empty()).then(|| digits.parse().map_or(longest, |n: u64| n.min(longest)))
+    digits.parse().ok().filter(|n| *n < u64::MAX / 2)
 }
 
 #[cfg(test)]

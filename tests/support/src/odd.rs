@@ -1,11 +1,12 @@
 //! The answers of `tests/cases/answers.tsv`, as a server sends them.
 
 use crate::{
-    cases::rows,
+    cases::{Row, rows},
     checkout::root,
     origin::picture,
     raw::{Act, Raw, answer},
 };
+use axum::body::Bytes;
 use std::sync::Arc;
 
 /// An answer of the table.
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub struct Odd {
     /// Where it is served.
     pub path: String,
+    /// Its number in `doc/cases.md`.
+    pub case: String,
     /// As the table has it, for people.
     pub text: String,
     pub requests: u64,
@@ -24,15 +27,12 @@ pub struct Odd {
 
 /// All of them.
 pub fn answers() -> Vec<Odd> {
-    rows("answers")
-        .into_iter()
-        .enumerate()
-        .map(|(n, row)| Odd::new(n, &row.input, &row.outcome))
-        .collect()
+    rows("answers").iter().enumerate().map(|(n, row)| Odd::new(n, row)).collect()
 }
 
 impl Odd {
-    fn new(n: usize, input: &str, outcome: &str) -> Self {
+    fn new(n: usize, row: &Row) -> Self {
+        let (input, outcome) = (row.input.as_str(), row.outcome.as_str());
         let (requests, verdict) = outcome.split_once(' ').expect("requests and verdict");
         let tagged = input.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         let (manner, text) = tagged.unwrap_or(("", input));
@@ -40,6 +40,7 @@ impl Odd {
         Self {
             bytes: filled(text, &picture::jpeg(n as u64, &path)),
             path,
+            case: row.case.clone(),
             text: input.escape_debug().to_string(),
             requests: requests.parse().expect("a number of requests"),
             verdict: verdict.to_owned(),
@@ -48,14 +49,18 @@ impl Odd {
         }
     }
 
+    /// The whole pictures that it may lead to.
+    pub fn pictures(&self) -> [Bytes; 2] {
+        let n = self.path.trim_start_matches('/').parse().expect("its number");
+        [picture::jpeg(n, &self.path), picture::jpeg(1, &format!("again {}", self.path))]
+    }
+
     fn act(&self, earlier: u64) -> Act {
         let bytes = self.bytes.clone();
         match self.manner.as_str() {
             "reset" => Act::Reset(bytes),
             "hang" => Act::Hang(bytes),
-            "once" if earlier > 0 => {
-                Act::Send(answer(200, "", &picture::jpeg(1, &format!("again {}", self.path))))
-            }
+            "once" if earlier > 0 => Act::Send(answer(200, "", &self.pictures()[1])),
             "" | "tls" | "once" => Act::Close(bytes),
             other => panic!("[{other}] is no manner"),
         }
