@@ -1,6 +1,6 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, ClaimToken, Fence, ImageRange, Reason, Status};
+use super::{ChunkId, ClaimToken, Detail, Fence, ImageRange, Reason, Rejection, Status};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -15,10 +15,16 @@ pub struct ItemReport {
     pub idx: usize,
     /// As given, without its query and user info when the settings say so.
     pub url: String,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The verdict.
     pub status: Status,
     /// Null only for valid.
     pub reason: Option<Reason>,
+    /// What more is known of the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
     /// The sample's key, for valid.
     pub key: Option<String>,
     /// By content.
@@ -49,12 +55,20 @@ pub struct ItemReport {
 
 impl ItemReport {
     /// A URL that is not in the shard.
-    pub fn rejected(idx: usize, url: String, reason: Reason) -> Self {
+    pub fn rejected(
+        idx: usize,
+        url: String,
+        label: Option<String>,
+        rejection: impl Into<Rejection>,
+    ) -> Self {
+        let Rejection { reason, detail } = rejection.into();
         Self {
             idx,
             url,
+            label,
             status: reason.status(),
             reason: Some(reason),
+            detail,
             key: None,
             format: None,
             width: None,

@@ -1,6 +1,10 @@
 //! Which addresses may be connected to (pure), and the resolver that enforces it.
 
-use crate::{chunk::Reason, settings::Settings};
+use super::failure::NotResolved;
+use crate::{
+    chunk::{Detail, Reason, Rejection},
+    settings::Settings,
+};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
     fmt,
@@ -11,7 +15,7 @@ use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// The longest URL that is fetched, in bytes.
-const MAX_URL_BYTES: usize = 2048;
+const MAX_URL_BYTES: usize = 8192;
 /// Ports of web servers; everything else is somebody's internal service.
 const PORTS: [u16; 4] = [80, 443, 8080, 8443];
 
@@ -47,16 +51,19 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what is no URL or may not be connected to.
-    pub(super) fn parse(&self, text: &str) -> Result<Url, Reason> {
+    pub(super) fn parse(&self, text: &str) -> Result<Url, Rejection> {
+        if text.len() > MAX_URL_BYTES {
+            return Err(refused(Detail::TooLong));
+        }
         // The URL standard drops tabs and newlines and takes backslashes for slashes, so that
         // other parsers see another host.
         let is_odd = text.chars().any(|c| c.is_control() || c == '\\');
         // It also takes http:x and http:///x for http://x.
         let has_host = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
-        if text.len() > MAX_URL_BYTES || is_odd || !has_host {
-            return Err(Reason::UrlRefused);
+        if is_odd || !has_host {
+            return Err(refused(Detail::NotAUrl));
         }
-        let url = Url::parse(text).map_err(|_| Reason::UrlRefused)?;
+        let url = Url::parse(text).map_err(|_| refused(Detail::NotAUrl))?;
         self.check(&url)?;
         Ok(url)
     }
@@ -66,32 +73,43 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what may not be connected to.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Reason> {
-        let allowed = url.as_str().len() <= MAX_URL_BYTES
-            && matches!(url.scheme(), "http" | "https")
-            && url.username().is_empty()
-            && url.password().is_none()
-            && self.allows_host(url);
-        if allowed { Ok(()) } else { Err(Reason::UrlRefused) }
+    pub(super) fn check(&self, url: &Url) -> Result<(), Rejection> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refused(Detail::Scheme));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused(Detail::UserInfo));
+        }
+        if url.as_str().len() > MAX_URL_BYTES {
+            return Err(refused(Detail::TooLong));
+        }
+        self.check_host(url).map_err(refused)
     }
 
-    fn allows_host(&self, url: &Url) -> bool {
-        let Some(port) = url.port_or_known_default() else { return false };
+    fn check_host(&self, url: &Url) -> Result<(), Detail> {
+        let port = url.port_or_known_default().ok_or(Detail::Port)?;
         // On Url::host(), never on strings: decimal, hex and octal forms are addresses too.
         let ip = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-            Some(Host::Domain(name)) if is_local_name(name) => return false,
+            Some(Host::Domain(name)) if is_local_name(name) => return Err(Detail::Address),
             Some(Host::Domain(_)) => None,
-            None => return false,
+            None => return Err(Detail::NotAUrl),
         };
         if ip.is_some_and(|ip| self.allowed.contains(&SocketAddr::new(ip, port))) {
-            return true;
+            return Ok(());
         }
         let host = url.host_str().map(|host| host.trim_end_matches('.'));
         let is_identity = self.identity.is_some() && self.identity.as_deref() == host;
-        !is_identity && PORTS.contains(&port) && !ip.is_some_and(is_forbidden)
+        if is_identity || ip.is_some_and(is_forbidden) {
+            return Err(Detail::Address);
+        }
+        if PORTS.contains(&port) { Ok(()) } else { Err(Detail::Port) }
     }
+}
+
+fn refused(detail: Detail) -> Rejection {
+    Reason::UrlRefused.because(detail)
 }
 
 fn is_local_name(name: &str) -> bool {
@@ -190,7 +208,8 @@ impl Resolve for Resolver {
                 let _permit = permit;
                 (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
             });
-            let checked = check_answer(found.await??)?;
+            let found = found.await?.map_err(|e| NotResolved { detail: None, source: e.into() })?;
+            let checked = check_answer(found)?;
             let addresses: Addrs = Box::new(checked.into_iter());
             Ok(addresses)
         })
@@ -233,7 +252,8 @@ mod tests {
             "http://127.0.0.1:9998/",
         ];
         for url in of_table.iter().map(String::as_str).chain(of_this_guard) {
-            assert_eq!(guard().parse(url), Err(Reason::UrlRefused), "{url:.60}");
+            let refused = guard().parse(url).err().map(|refused| refused.reason);
+            assert_eq!(refused, Some(Reason::UrlRefused), "{url:.60}");
         }
     }
 

@@ -1,13 +1,9 @@
-//! What an HTTP answer, or its absence, means for the image.
+//! What the head of an HTTP answer means for the image.
 
-use super::{TryError, address::AddressRefused, is_transient};
+use super::{TryError, is_transient};
 use crate::{chunk::Reason, settings::DownloadSettings};
 use reqwest::{Response, StatusCode, header};
-use std::{
-    error::Error,
-    io::ErrorKind,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 use url::Url;
 
 /// The next hop of a redirect; none for other answers.
@@ -19,10 +15,10 @@ pub(super) fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, T
     let next = location.and_then(|text| from.join(text).ok());
     match next {
         Some(next) if from.scheme() == "https" && next.scheme() == "http" => {
-            Err(TryError::Final(Reason::BadRedirect))
+            Err(TryError::Final(Reason::BadRedirect.into()))
         }
         Some(next) => Ok(Some(next)),
-        None => Err(TryError::Final(Reason::BadRedirect)),
+        None => Err(TryError::Final(Reason::BadRedirect.into())),
     }
 }
 
@@ -39,20 +35,20 @@ pub(super) fn check_head(
             other => Reason::Http(other),
         };
         return Err(match (is_transient(status), retry_after(response)) {
-            (false, _) => TryError::Final(reason),
-            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason),
-            (true, asked) => TryError::Throttled(reason, asked),
+            (false, _) => TryError::Final(reason.into()),
+            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason.into()),
+            (true, asked) => TryError::Throttled(reason.into(), asked),
         });
     }
     if settings.respect_opt_out && opts_out(response) {
-        return Err(TryError::Final(Reason::OptOut));
+        return Err(TryError::Final(Reason::OptOut.into()));
     }
     let encoding = response.headers().get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(TryError::Final(Reason::EncodingRefused));
+        return Err(TryError::Final(Reason::EncodingRefused.into()));
     }
     if response.content_length().is_some_and(|length| length > max_bytes) {
-        return Err(TryError::Final(Reason::TooLarge));
+        return Err(TryError::Final(Reason::TooLarge.into()));
     }
     Ok(())
 }
@@ -93,85 +89,4 @@ fn opts_out(response: &Response) -> bool {
 fn is_agent(text: &str) -> bool {
     let text = text.trim().to_ascii_lowercase();
     !text.contains(',') && !text.starts_with("max-") && text != "unavailable_after"
-}
-
-/// Sorts the failure of a request that got no answer; true when no connection ever stood.
-pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
-    if causes(error).any(|cause| cause.is::<AddressRefused>()) {
-        return (TryError::Final(Reason::UrlRefused), false);
-    }
-    if let Some(limit) = own_limit(error) {
-        return (TryError::Spool(limit), false);
-    }
-    if error.is_connect() {
-        let text = text_of(error);
-        let tls = ["certificate", "tls", "handshake", "corrupt message", "fatal alert", "peer "];
-        if tls.iter().any(|word| text.contains(word)) {
-            return (TryError::Final(Reason::Tls), false);
-        }
-        let reason = match text.contains("dns error") || text.contains("lookup") {
-            true => Reason::NameNotResolved,
-            false if error.is_timeout() => Reason::Timeout,
-            false => Reason::ConnectFailed,
-        };
-        return (TryError::Transient(reason), true);
-    }
-    (interrupted(error, Reason::ConnectFailed), false)
-}
-
-/// What this process ran out of, if that is why the request failed: descriptors or memory of the
-/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
-/// one is tried for.
-fn own_limit(error: &reqwest::Error) -> Option<std::io::Error> {
-    use nix::errno::Errno;
-    let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
-    let codes = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
-    let code = codes.filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
-    let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
-    code.map(std::io::Error::from_raw_os_error)
-}
-
-/// Sorts a failure inside a body.
-pub(super) fn classify_body(error: &reqwest::Error) -> TryError {
-    let ends_early = text_of(error).contains("end of file")
-        || text_of(error).contains("before message length")
-        || text_of(error).contains("connection closed before message completed");
-    let reason = if ends_early { Reason::BodyTruncated } else { Reason::ConnectFailed };
-    interrupted(error, reason)
-}
-
-/// A connection that ended may serve another try; an answer against the rules of HTTP will not.
-fn interrupted(error: &reqwest::Error, reason: Reason) -> TryError {
-    if error.is_timeout() {
-        return TryError::Transient(Reason::Timeout);
-    }
-    let ended = causes(error).any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
-            matches!(
-                io.kind(),
-                ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
-                    | ErrorKind::UnexpectedEof
-            )
-        })
-    });
-    // The HTTP library's own error type is private to it; its words are all there is.
-    let text = text_of(error);
-    let broken = ["invalid", "parse", "too large", "protocol error"];
-    if !ended && broken.iter().any(|word| text.contains(word)) {
-        return TryError::Final(Reason::BadResponse);
-    }
-    TryError::Transient(reason)
-}
-
-fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (*cause).source())
-}
-
-/// The causes' words, without the URL that the outermost one names.
-fn text_of(error: &reqwest::Error) -> String {
-    causes(error).map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ")
 }
