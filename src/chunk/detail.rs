@@ -10,78 +10,81 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
-    /// No URL with a scheme and a host.
+    /// `not_a_url`: no URL with a scheme and a host.
     NotAUrl,
-    /// Another scheme than http and https.
+    /// `scheme`: another scheme than http and https.
     Scheme,
-    /// A user name or a password.
+    /// `user_info`: a user name or a password.
     UserInfo,
-    /// A port that is none of a web server.
+    /// `port`: a port that is none of a web server.
     Port,
-    /// A host that is, or resolves to, an address that may not be connected to.
+    /// `address`: a host that is, or resolves to, an address that may not be connected to.
     Address,
-    /// More bytes than a URL may have.
+    /// `too_long`: more bytes than a URL may have.
     TooLong,
 
-    /// The name is not there, or has no address.
+    /// `not_found`: the name is not there, or has no address.
     NotFound,
-    /// The name servers answered that they cannot tell.
+    /// `server_failed`: the name servers answered that they cannot tell.
     ServerFailed,
 
-    /// Nobody listens at the port.
+    /// `refused`: nobody listens at the port.
     Refused,
-    /// The connection was reset or broke.
+    /// `reset`: the connection was reset or broke.
     Reset,
-    /// The network did not answer in time: the kernel's limit, or that of the name servers.
+    /// `timeout`: the network did not answer in time; the kernel's limit, or that of name servers.
     Timeout,
-    /// No way leads to the address.
+    /// `no_route`: no way leads to the address.
     NoRoute,
-    /// The origin closed the connection before it had answered.
+    /// `closed`: the origin closed the connection before it had answered.
     Closed,
 
-    /// The limit of connecting, the handshake included.
+    /// `connect`: the limit of connecting, the handshake included.
     Connect,
-    /// The limit from the request to the first byte.
+    /// `first_byte`: the limit from the request to the first byte.
     FirstByte,
-    /// The limit of the image with its redirects.
+    /// `total`: the limit of the image with its redirects.
     Total,
-    /// Fewer bytes a second than the minimum rate.
+    /// `rate`: fewer bytes a second than the minimum rate.
     Rate,
 
-    /// The certificate is no longer valid.
+    /// `expired`: the certificate is no longer valid.
     Expired,
-    /// The certificate is not valid yet.
+    /// `not_yet_valid`: the certificate is not valid yet.
     NotYetValid,
-    /// No authority that is trusted here issued the certificate; it may be self-signed, or an
-    /// intermediate certificate is not sent.
+    /// `unknown_issuer`: no authority that is trusted here issued the certificate; it may be
+    /// self-signed, or an intermediate certificate is not sent.
     UnknownIssuer,
-    /// The certificate is for other names.
+    /// `self_signed`: the server's own certificate is that of an authority, as `openssl req -x509`
+    /// makes it.
+    SelfSigned,
+    /// `name_mismatch`: the certificate is for other names.
     NameMismatch,
-    /// The certificate was revoked.
+    /// `revoked`: the certificate was revoked.
     Revoked,
-    /// The certificate is refused for something else, its signature or its purpose.
+    /// `bad_certificate`: the certificate is refused for something else, its signature or purpose.
     BadCertificate,
-    /// The host's name cannot stand in a handshake.
+    /// `bad_name`: the host's name cannot stand in a handshake.
     BadName,
-    /// What came is not TLS.
+    /// `not_tls`: what came is not TLS.
     NotTls,
-    /// No protocol version or cipher that both sides speak.
+    /// `incompatible`: no protocol version or cipher that both sides speak.
     Incompatible,
-    /// The origin ended the handshake with an alert.
+    /// `alert`: the origin ended the handshake with an alert.
     Alert,
-    /// The handshake failed otherwise.
+    /// `handshake`: the handshake failed otherwise.
     Handshake,
 
-    /// Fewer bytes than `Content-Length` says.
+    /// `length`: fewer bytes than `Content-Length` says.
     Length,
-    /// The last chunk did not come.
+    /// `chunks`: the last chunk did not come.
     Chunks,
-    /// The connection that ends the body was not closed as its protocol wants.
+    /// `close`: the connection that ends the body was not closed as its protocol wants.
     Close,
 
-    /// The header `X-Robots-Tag`.
+    /// `x_robots_tag`: the header `X-Robots-Tag`.
     XRobotsTag,
-    /// The header `tdm-reservation`.
+    /// `tdm_reservation`: the header `tdm-reservation`.
     TdmReservation,
 }
 

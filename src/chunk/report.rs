@@ -3,6 +3,7 @@
 use super::{ChunkId, ClaimToken, Detail, Fence, ImageRange, Reason, Rejection, Status};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The schema word of every manifest.
@@ -41,6 +42,9 @@ pub struct ItemReport {
     pub phash: Option<String>,
     /// The kept sample's key, for duplicates.
     pub duplicate_of: Option<String>,
+    /// A duplicate's, which no sidecar has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
     /// Where the image's bytes start in the shard.
     pub offset: Option<u64>,
     /// How many bytes of the shard they are.
@@ -77,6 +81,7 @@ impl ItemReport {
             sha256: None,
             phash: None,
             duplicate_of: None,
+            meta: None,
             offset: None,
             length: None,
             violations: Vec::new(),

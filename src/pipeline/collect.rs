@@ -131,7 +131,9 @@ impl<'a> Collector<'a> {
         report.phash = image.info.phash.map(|phash| phash.to_string());
         let first = known.get(&image.sha256).cloned();
         report.duplicate_of = first.or_else(|| self.kept.keep(&image.sha256, &key));
-        if report.duplicate_of.is_none() {
+        if report.duplicate_of.is_some() {
+            report.meta.clone_from(&item.meta);
+        } else {
             report.status = Status::Valid;
             report.reason = None;
             report.violations.clone_from(&image.violations);

@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod consent;
 mod failure;
 mod origin;
 mod reach;
@@ -251,7 +252,8 @@ impl Fetcher {
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let (failure, never_connected) = failure::classify_request(&error);
+                let (failure, never_connected) =
+                    failure::classify_request(&error, error.is_connect());
                 if never_connected {
                     chunk.origins.failed(origin);
                 }
@@ -302,7 +304,7 @@ impl Fetcher {
             let frame = match frame {
                 Some(Ok(Some(frame))) => frame,
                 Some(Ok(None)) => break,
-                Some(Err(error)) => return Err(failure::classify_body(&error, framing)),
+                Some(Err(error)) => return Err(failure::classify_interrupted(&error, framing)),
                 None if remaining.is_zero() => {
                     return Err(TryError::Transient(Reason::Timeout.because(Detail::Total)));
                 }

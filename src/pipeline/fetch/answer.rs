@@ -1,6 +1,6 @@
 //! What the head of an HTTP answer means for the image.
 
-use super::{TryError, is_transient};
+use super::{TryError, consent::opt_out, is_transient};
 use crate::{chunk::Reason, settings::DownloadSettings};
 use reqwest::{Response, StatusCode, header};
 use std::time::{Duration, SystemTime};
@@ -40,8 +40,10 @@ pub(super) fn check_head(
             (true, asked) => TryError::Throttled(reason.into(), asked),
         });
     }
-    if settings.respect_opt_out && opts_out(response) {
-        return Err(TryError::Final(Reason::OptOut.into()));
+    if settings.respect_opt_out
+        && let Some(header) = opt_out(response.headers(), &settings.user_agent)
+    {
+        return Err(TryError::Final(Reason::OptOut.because(header)));
     }
     let encoding = response.headers().get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -63,30 +65,4 @@ fn retry_after(response: &Response) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// `X-Robots-Tag: [agent:] directive, …` with a directive that keeps images out of datasets:
-/// <https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag> for the form and
-/// `noindex`, `noimageindex`; `noai` and `noimageai` are the convention
-/// that img2dataset respects too.
-fn opts_out(response: &Response) -> bool {
-    let values = response.headers().get_all("x-robots-tag");
-    values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        let (agent, directives) = match value.split_once(':') {
-            Some((agent, rest)) if is_agent(agent) => (agent.trim(), rest),
-            _ => ("", value),
-        };
-        let concerns_us = matches!(agent.to_ascii_lowercase().as_str(), "" | "*" | "pixcrawler");
-        concerns_us
-            && directives.split(',').any(|directive| {
-                let directive = directive.trim().to_ascii_lowercase();
-                matches!(directive.as_str(), "noai" | "noimageai" | "noindex" | "noimageindex")
-            })
-    })
-}
-
-/// Directives may hold a colon too: `max-snippet:-1`, `unavailable_after: 25 Jun 2030 15:00`.
-fn is_agent(text: &str) -> bool {
-    let text = text.trim().to_ascii_lowercase();
-    !text.contains(',') && !text.starts_with("max-") && text != "unavailable_after"
 }

@@ -4,7 +4,7 @@ use super::{TryError, address::AddressRefused};
 use crate::chunk::{Detail, Reason, Rejection};
 use nix::errno::Errno;
 use reqwest::{Response, header};
-use rustls::{CertificateError, InvalidMessage, pki_types::InvalidDnsNameError};
+use rustls::{CertificateError, InvalidMessage, OtherError, pki_types::InvalidDnsNameError};
 use std::{
     error::Error,
     io::{self, ErrorKind},
@@ -19,37 +19,36 @@ pub(super) struct NotResolved {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// Sorts the failure of a request that got no answer; true when no connection ever stood.
-pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
+/// What a client says of a failure; the causes below it are looked at.
+type Failure = dyn Error + 'static;
+
+/// Sorts the failure of a request that got no answer, of `is_connect` when no connection came to be;
+/// true when that is the origin's or its network's fault.
+pub(super) fn classify_request(error: &Failure, is_connect: bool) -> (TryError, bool) {
     if find::<AddressRefused>(error).is_some() {
         return (TryError::Final(Reason::UrlRefused.because(Detail::Address)), false);
     }
-    if let Some(limit) = own_limit(error) {
+    if let Some(limit) = own_limit(error, is_connect) {
         return (TryError::Spool(limit), false);
     }
-    if error.is_builder() {
-        return (TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)), false);
-    }
-    if !error.is_connect() {
-        return (interrupted(error, Detail::Closed), false);
+    if !is_connect {
+        return (classify_interrupted(error, Detail::Closed), false);
     }
     // Asked for before anything else: nothing was connected to.
     if find::<InvalidDnsNameError>(error).is_some() {
         return (TryError::Final(Reason::Tls.because(Detail::BadName)), false);
     }
-    match tls(error) {
+    let ended = io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
+    match tls(error).or(ended.then_some(Detail::Handshake)) {
         Some(detail) => (TryError::Final(Reason::Tls.because(detail)), false),
         None => (TryError::Transient(not_connected(error)), true),
     }
 }
 
 /// Why there is no connection, when TLS is not the reason.
-fn not_connected(error: &reqwest::Error) -> Rejection {
+fn not_connected(error: &Failure) -> Rejection {
     if let Some(NotResolved { detail, .. }) = find(error) {
         return Rejection { reason: Reason::NameNotResolved, detail: *detail };
-    }
-    if error.is_dns() {
-        return Reason::NameNotResolved.into();
     }
     broken(error).unwrap_or(Reason::ConnectFailed.into())
 }
@@ -57,12 +56,12 @@ fn not_connected(error: &reqwest::Error) -> Rejection {
 /// What this process ran out of, if that is why the request failed: descriptors or memory of the
 /// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
 /// one is tried for.
-fn own_limit(error: &reqwest::Error) -> Option<io::Error> {
+fn own_limit(error: &Failure, is_connect: bool) -> Option<io::Error> {
     let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
     let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
     let code = io_errors(error).filter_map(io::Error::raw_os_error).find(|code| is_limit(*code));
-    let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
+    let code = code.or_else(|| is_connect.then(tried).flatten().filter(|c| is_limit(*c)));
     code.map(io::Error::from_raw_os_error)
 }
 
@@ -76,14 +75,10 @@ pub(super) fn framing(response: &Response) -> Detail {
     }
 }
 
-/// Sorts a failure inside a body whose end is known by its `framing`.
-pub(super) fn classify_body(error: &reqwest::Error, framing: Detail) -> TryError {
-    interrupted(error, framing)
-}
-
-/// A connection that ended may serve another try; an answer against the rules of HTTP will not. Of
-/// one that ended in an orderly way, `at_end` says what was missing.
-fn interrupted(error: &reqwest::Error, at_end: Detail) -> TryError {
+/// Sorts the failure of a connection that stood: one that ended may serve another try; an answer
+/// against the rules of HTTP will not. Of one that ended in an orderly way, `at_end` says what was
+/// missing: the answer, or the end of a body of this [`framing`].
+pub(super) fn classify_interrupted(error: &Failure, at_end: Detail) -> TryError {
     let of_http = find::<hyper::Error>(error);
     let ended = of_http.is_some_and(hyper::Error::is_incomplete_message)
         || io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
@@ -110,7 +105,7 @@ fn interrupted(error: &reqwest::Error, at_end: Detail) -> TryError {
 }
 
 /// What the kernel, or our own clock, says of a connection that broke or never was.
-fn broken(error: &reqwest::Error) -> Option<Rejection> {
+fn broken(error: &Failure) -> Option<Rejection> {
     let of_kernel = io_errors(error).find_map(|io| match io.kind() {
         ErrorKind::ConnectionRefused => Some(Detail::Refused),
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
@@ -127,24 +122,25 @@ fn broken(error: &reqwest::Error) -> Option<Rejection> {
     });
     match of_kernel {
         Some(detail) => Some(Reason::ConnectFailed.because(detail)),
-        None => error.is_timeout().then(|| Reason::Timeout.because(Detail::Connect)),
+        None => {
+            // Its type for a limit of its own is private.
+            let timed_out = find(error).is_some_and(reqwest::Error::is_timeout)
+                || io_errors(error).any(|io| io.kind() == ErrorKind::TimedOut);
+            timed_out.then(|| Reason::Timeout.because(Detail::Connect))
+        }
     }
 }
 
-/// Why a handshake failed; none: it did not.
-fn tls(error: &reqwest::Error) -> Option<Detail> {
+/// What TLS says of the failure, if it is one of its own.
+fn tls(error: &Failure) -> Option<Detail> {
     use rustls::Error as Tls;
-    if let Some(error) = find::<Tls>(error) {
-        return Some(match error {
-            Tls::InvalidCertificate(error) => certificate(error),
-            Tls::AlertReceived(_) => Detail::Alert,
-            Tls::PeerIncompatible(_) => Detail::Incompatible,
-            Tls::InvalidMessage(InvalidMessage::InvalidContentType) => Detail::NotTls,
-            _ => Detail::Handshake,
-        });
-    }
-    let ended = io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
-    (error.is_connect() && ended).then_some(Detail::Handshake)
+    Some(match find(error)? {
+        Tls::InvalidCertificate(error) => certificate(error),
+        Tls::AlertReceived(_) => Detail::Alert,
+        Tls::PeerIncompatible(_) => Detail::Incompatible,
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => Detail::NotTls,
+        _ => Detail::Handshake,
+    })
 }
 
 fn certificate(error: &CertificateError) -> Detail {
@@ -158,23 +154,29 @@ fn certificate(error: &CertificateError) -> Detail {
             Detail::NameMismatch
         }
         CertificateError::Revoked => Detail::Revoked,
+        CertificateError::Other(OtherError(error))
+            if matches!(error.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            Detail::SelfSigned
+        }
         _ => Detail::BadCertificate,
     }
 }
 
 /// The first cause of a type.
-fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+fn find<T: Error + 'static>(error: &Failure) -> Option<&T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-fn io_errors(error: &reqwest::Error) -> impl Iterator<Item = &io::Error> {
+fn io_errors(error: &Failure) -> impl Iterator<Item = &io::Error> {
     causes(error).filter_map(|cause| cause.downcast_ref())
 }
 
-/// The causes, those that an IO error wraps too: its `source` is theirs, and skips them.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&cause| {
+/// The failure and its causes, those that an IO error wraps too: its `source` is theirs, and skips
+/// them.
+fn causes(error: &Failure) -> impl Iterator<Item = &Failure> {
+    std::iter::successors(Some(error), |&cause| {
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        wrapped.map(|inner| -> &(dyn Error + 'static) { inner }).or_else(move || cause.source())
+        wrapped.map(|inner| -> &Failure { inner }).or_else(|| cause.source())
     })
 }
