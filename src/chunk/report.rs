@@ -277,3 +277,29 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
         .collect::<Option<Vec<u8>>>()?;
     (bytes.len() == 32).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Manifests of earlier releases have no label, detail and meta; where there is nothing to say they
+    /// are absent, so that a manifest without them has the bytes that it had.
+    #[test]
+    fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
+        let earlier = "{\"idx\":0,\"url\":\"http://a/1\",\"status\":\"failed\",\"reason\":\"tls\",\
+            \"key\":null,\"format\":null,\"width\":null,\"height\":null,\"file_size\":null,\
+            \"sha256\":null,\"phash\":null,\"duplicate_of\":null,\"offset\":null,\"length\":null}";
+        let item: ItemReport = serde_json::from_str(earlier).unwrap();
+        assert_eq!(item, ItemReport::rejected(0, "http://a/1".into(), None, Reason::Tls));
+        assert_eq!(serde_json::to_string(&item).unwrap(), earlier);
+
+        let label = Some("a brown dog".to_owned());
+        let why = Reason::Tls.because(Detail::NotYetValid);
+        let item = ItemReport::rejected(0, "http://a/1".into(), label, why);
+        let written = serde_json::to_value(&item).unwrap();
+        let said = (&written["label"], &written["reason"], &written["detail"]);
+        assert_eq!(said, (&json!("a brown dog"), &json!("tls"), &json!("not_yet_valid")));
+        assert_eq!(serde_json::from_value::<ItemReport>(written).unwrap(), item);
+    }
+}

@@ -11,7 +11,7 @@ use crate::chunk::Detail;
 use reqwest::header::HeaderMap;
 
 /// `noindex`, `noimageindex` and `none`, which includes the first, are Google's; `noai` and `noimageai`
-/// DeviantArt's, as img2dataset reads them; `noml` is <https://noml.info>'s.
+/// `DeviantArt`'s, as img2dataset reads them; `noml` is <https://noml.info>'s.
 const OPT_OUTS: [&str; 6] = ["noindex", "noimageindex", "none", "noai", "noimageai", "noml"];
 /// Names that mean every agent.
 const EVERYBODY: [&str; 3] = ["*", "robots", "all"];

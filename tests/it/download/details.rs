@@ -171,6 +171,22 @@ async fn a_body_that_ends_early_says_how() {
     each_says(&rig, &allowed.each_ref().map(String::as_str), &cases).await;
 }
 
+/// Case 182: a redirect may lead to a URL as long as any, and says why to no longer one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_to_a_url_that_is_too_long_says_so() {
+    let rig = Rig::new().await;
+    let raw = Raw::start(|path, _| match path.trim_start_matches('/').parse::<usize>() {
+        Ok(n) => {
+            let to = format!("Location: /picture?token={}\r\n", "a".repeat(n));
+            Act::Send(answer(302, &to, b""))
+        }
+        Err(_) => Act::Send(answer(200, "", &picture::jpeg(1, path))),
+    });
+    let cases =
+        [(raw.url("/8100"), "valid", ""), (raw.url("/8200"), "failed url_refused", "too_long")];
+    each_says(&rig, &[&raw.address.to_string()], &cases).await;
+}
+
 /// Case 187: the label of each item is in the manifest, and a duplicate's meta, which no sidecar has.
 #[tokio::test(flavor = "multi_thread")]
 async fn captions_of_duplicates_are_kept() {
