@@ -1,11 +1,59 @@
 //! What the gate must name: each mistake once, in a snapshot and in the Bicep, and what else it looks at.
+//!
+//! Where the compiler or Node.js is missing a test is ignored, with the reason before its name.
 
 use std::fs;
+use std::path::PathBuf;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use anyhow::Context as _;
 
 use super::*;
 
 mod bicep;
 mod snapshot;
+
+/// Runs the tests of this library.
+pub fn run() -> ExitCode {
+    let compiler = rpc::find().map(drop).ok_or("no Bicep compiler");
+    // Finding out may mean to install the parser, which a mere list of the tests must not.
+    let arguments = Arguments::from_args();
+    let is_ready = !arguments.list && block_on(kql::ready());
+    let parser = if is_ready { Ok(()) } else { Err("no Node.js") };
+    let trials = vec![
+        trial("a_broken_snapshot_is_named", Ok(()), snapshot::a_broken_snapshot_is_named),
+        trial("broken_bicep_is_named", compiler, bicep::broken_bicep_is_named),
+        trial("form_and_age_are_named", compiler, form_and_age_are_named),
+        trial("kql_is_judged", parser, kql_is_judged),
+        trial(
+            "metrics_are_found_in_their_source",
+            Ok(()),
+            facts::tests::metrics_are_found_in_their_source,
+        ),
+        trial("references_become_examples", Ok(()), expression::tests::references_become_examples),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(name: &str, condition: Result<(), &str>, run: fn() -> Result<()>) -> Trial {
+    let test = move || run().map_err(|error| Failed::from(format!("{error:#}")));
+    let missing = condition.err();
+    Trial::test(name, test)
+        .with_ignored_flag(missing.is_some())
+        .with_kind(missing.unwrap_or_default())
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
+}
+
+/// The compiler, of which the runner knows that it is there.
+fn compiler() -> Result<Compiler> {
+    let program: PathBuf = rpc::find().context("the Bicep compiler")?;
+    Compiler::start(&program)
+}
 
 /// The role that the remediation has.
 const SENDER: &str = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a";
@@ -14,13 +62,8 @@ const SENDER: &str = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a";
 const VARIANT: Variant = Variant { profile: "azure_functions", network: false, receivers: true };
 
 /// A file that is not in canonical form, and one that is newer than its snapshot, are named.
-#[test]
 fn form_and_age_are_named() -> Result<()> {
-    let Some(program) = rpc::find() else {
-        eprintln!("not run: form and age of the Bicep; there is no compiler");
-        return Ok(());
-    };
-    let mut compiler = Compiler::start(&program)?;
+    let mut compiler = compiler()?;
     let copy = source::Copy::of(&mut compiler, &root().join("infra"))?;
     let file = copy.join("workbook.bicep");
     let changed = fs::read_to_string(&file)?.replace("displayName: '", "displayName:    'New ");
@@ -33,12 +76,7 @@ fn form_and_age_are_named() -> Result<()> {
 }
 
 /// The parser of KQL names an unknown column, and passes the files.
-#[tokio::test]
-async fn kql_is_judged() -> Result<()> {
-    if !kql::ready().await {
-        eprintln!("not run: KQL by Microsoft's parser; node and npm are needed");
-        return Ok(());
-    }
+fn kql_is_judged() -> Result<()> {
     let queries = ["customMetrics | where nme == 'a'", "customMetrics | where name == 'a'"];
     let findings = kql::check(&queries.map(|query| ("query".to_owned(), query.to_owned())))?;
     assert_eq!(findings.len(), 1, "{findings:?}");
