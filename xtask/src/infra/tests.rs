@@ -16,32 +16,35 @@ mod snapshot;
 
 /// Runs the tests of this library.
 pub fn run() -> ExitCode {
-    let compiler = rpc::find().map(drop).ok_or("no Bicep compiler");
-    // Finding out may mean to install the parser, which a mere list of the tests must not.
     let arguments = Arguments::from_args();
-    let is_ready = !arguments.list && block_on(kql::ready());
-    let parser = if is_ready { Ok(()) } else { Err("no Node.js") };
-    let trials = vec![
-        trial("a_broken_snapshot_is_named", Ok(()), snapshot::a_broken_snapshot_is_named),
-        trial("broken_bicep_is_named", compiler, bicep::broken_bicep_is_named),
-        trial("form_and_age_are_named", compiler, form_and_age_are_named),
-        trial("kql_is_judged", parser, kql_is_judged),
-        trial(
-            "metrics_are_found_in_their_source",
-            Ok(()),
-            facts::tests::metrics_are_found_in_their_source,
-        ),
-        trial("references_become_examples", Ok(()), expression::tests::references_become_examples),
+    // Finding out may mean to install the parser, which a mere list of the tests must not.
+    let parser = arguments.list || block_on(kql::ready());
+    let (nothing, compiler, parser) = (
+        Ok(()),
+        rpc::find().map(drop).ok_or("no Bicep compiler"),
+        parser.then_some(()).ok_or("no Node.js"),
+    );
+    macro_rules! trials {
+        ($($($module:ident)::+ needs $condition:ident;)*) => {
+            vec![$(trial(stringify!($($module)::+), $condition, $($module)::+)),*]
+        };
+    }
+    let trials = trials![
+        expression::tests::references_become_examples needs nothing;
+        facts::tests::metrics_are_found_in_their_source needs nothing;
+        bicep::broken_bicep_is_named needs compiler;
+        snapshot::a_broken_snapshot_is_named needs nothing;
+        self::form_and_age_are_named needs compiler;
+        self::kql_is_judged needs parser;
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trial(name: &str, condition: Result<(), &str>, run: fn() -> Result<()>) -> Trial {
     let test = move || run().map_err(|error| Failed::from(format!("{error:#}")));
-    let missing = condition.err();
-    Trial::test(name, test)
-        .with_ignored_flag(missing.is_some())
-        .with_kind(missing.unwrap_or_default())
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let trial = Trial::test(name.trim(), test).with_ignored_flag(condition.is_err());
+    trial.with_kind(condition.err().unwrap_or_default())
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
