@@ -4,12 +4,14 @@ mod address;
 mod answer;
 mod body;
 mod client;
+mod consent;
+mod failure;
 mod head;
 mod origin;
 mod reach;
 
 use crate::{
-    chunk::Reason,
+    chunk::{Detail, Reason, Rejection},
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body},
 };
@@ -35,7 +37,7 @@ use url::Url;
 pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
-    Rejected(Reason),
+    Rejected(Rejection),
     /// The chunk cannot go on: its temporary files cannot be written.
     #[error("the spool failed")]
     Spool(#[source] io::Error),
@@ -110,11 +112,11 @@ impl ChunkFetch {
 #[derive(Debug)]
 enum TryError {
     /// No further try helps.
-    Final(Reason),
+    Final(Rejection),
     /// Another try may help.
-    Transient(Reason),
+    Transient(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
-    Throttled(Reason, Option<Duration>),
+    Throttled(Rejection, Option<Duration>),
     Spool(io::Error),
 }
 
@@ -177,19 +179,19 @@ impl Fetcher {
             match self.one_try(url.clone(), chunk).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
-                Err(TryError::Final(reason)) => return Err(Error::Rejected(reason)),
-                Err(TryError::Transient(reason) | TryError::Throttled(reason, _))
+                Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
+                Err(TryError::Transient(why) | TryError::Throttled(why, _))
                     if tries == MAX_TRIES =>
                 {
-                    return Err(Error::Rejected(reason));
+                    return Err(Error::Rejected(why));
                 }
-                Err(failure @ (TryError::Transient(reason) | TryError::Throttled(reason, _))) => {
+                Err(failure @ (TryError::Transient(why) | TryError::Throttled(why, _))) => {
                     let asked = failure.asked();
                     let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
                     if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
                         let asked_too_long = asked.is_some();
-                        let reason = if asked_too_long { Reason::RateLimited } else { reason };
-                        return Err(Error::Rejected(reason));
+                        let why = if asked_too_long { Reason::RateLimited.into() } else { why };
+                        return Err(Error::Rejected(why));
                     }
                     sleep(pause).await;
                     tries += 1;
@@ -207,9 +209,9 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             let origin = origin::key(&url);
             let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
-            let (permit, download) = entered.map_err(TryError::Final)?;
+            let (permit, download) = entered.map_err(|reason| TryError::Final(reason.into()))?;
             if chunk.origins.is_unreachable(&origin) {
-                return Err(TryError::Final(Reason::HostUnreachable));
+                return Err(TryError::Final(Reason::HostUnreachable.into()));
             }
             // Boxed only now, so that a URL that waits costs little.
             let hop = Box::pin(self.hop(&url, &origin, &permit, chunk, &mut remaining)).await?;
@@ -220,7 +222,7 @@ impl Fetcher {
                 Hop::Redirect(next) => url = next,
             }
         }
-        Err(TryError::Final(Reason::TooManyRedirects))
+        Err(TryError::Final(Reason::TooManyRedirects.into()))
     }
 
     async fn hop(
@@ -231,17 +233,19 @@ impl Fetcher {
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
-        if !client::can_be_named(url) {
-            return Err(TryError::Final(Reason::UrlRefused));
-        }
-        let limit = self.settings.first_byte_timeout;
+        let (limit, why) = match self.settings.first_byte_timeout {
+            limit if limit < *remaining => (limit, Detail::FirstByte),
+            _ => (*remaining, Detail::Total),
+        };
+        let why = Reason::Timeout.because(why);
         let since = Instant::now();
-        let answer = timeout(limit.min(*remaining), self.client.get(url)).await;
+        let answer = timeout(limit, self.client.get(url)).await;
         *remaining = remaining.saturating_sub(since.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let (failure, never_connected) = answer::classify_request(&error);
+                let (failure, never_connected) =
+                    failure::classify_request(&error, error.is_connect());
                 if never_connected {
                     chunk.origins.failed(origin);
                 }
@@ -250,9 +254,9 @@ impl Fetcher {
             // An origin that never answered costs one timeout: the next try would wait as long again.
             Err(_) if chunk.origins.is_silent(origin) => {
                 chunk.origins.failed(origin);
-                return Err(TryError::Final(Reason::Timeout));
+                return Err(TryError::Final(why));
             }
-            Err(_) => return Err(TryError::Transient(Reason::Timeout)),
+            Err(_) => return Err(TryError::Transient(why)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);

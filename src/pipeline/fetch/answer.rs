@@ -1,11 +1,6 @@
-//! What an HTTP answer, or its absence, means for the image.
+//! What the head of an HTTP answer means for the image.
 
-use super::{
-    TryError,
-    address::AddressRefused,
-    client::{self, Response},
-    head::NO_LENGTH,
-};
+use super::{TryError, client::Response, consent::opt_out, head::NO_LENGTH};
 use crate::{chunk::Reason, settings::DownloadSettings};
 use hyper::{
     StatusCode,
@@ -13,10 +8,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use percent_encoding::{AsciiSet, percent_encode};
-use std::{
-    io::ErrorKind,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 use url::Url;
 
 /// What about a body only its bytes can tell.
@@ -41,10 +33,10 @@ pub(super) fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, T
     }
     match location.and_then(|location| target(from, location)) {
         Some(next) if from.scheme() == "https" && next.scheme() == "http" => {
-            Err(TryError::Final(Reason::BadRedirect))
+            Err(TryError::Final(Reason::BadRedirect.into()))
         }
         Some(next) => Ok(Some(next)),
-        None => Err(TryError::Final(Reason::BadRedirect)),
+        None => Err(TryError::Final(Reason::BadRedirect.into())),
     }
 }
 
@@ -70,16 +62,18 @@ pub(super) fn check_head(
             other => Reason::Http(other),
         };
         return Err(match (is_transient(status), retry_after(response)) {
-            (false, _) => TryError::Final(reason),
-            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason),
-            (true, asked) => TryError::Throttled(reason, asked),
+            (false, _) => TryError::Final(reason.into()),
+            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason.into()),
+            (true, asked) => TryError::Throttled(reason.into(), asked),
         });
     };
-    if settings.respect_opt_out && opts_out(response) {
-        return Err(TryError::Final(Reason::OptOut));
+    if settings.respect_opt_out
+        && let Some(header) = opt_out(response.headers(), &settings.user_agent)
+    {
+        return Err(TryError::Final(Reason::OptOut.because(header)));
     }
     if response.body().size_hint().exact().is_some_and(|length| length > max_bytes) {
-        return Err(TryError::Final(Reason::TooLarge));
+        return Err(TryError::Final(Reason::TooLarge.into()));
     }
     let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
     let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
@@ -150,97 +144,4 @@ fn retry_after(response: &Response) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// `X-Robots-Tag: [agent:] directive, …` with a directive that keeps images out of datasets:
-/// <https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag> for the form and
-/// `noindex`, `noimageindex`; `noai` and `noimageai` are the convention
-/// that img2dataset respects too.
-fn opts_out(response: &Response) -> bool {
-    let values = response.headers().get_all("x-robots-tag");
-    values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        let (agent, directives) = match value.split_once(':') {
-            Some((agent, rest)) if is_agent(agent) => (agent.trim(), rest),
-            _ => ("", value),
-        };
-        let concerns_us = matches!(agent.to_ascii_lowercase().as_str(), "" | "*" | "pixcrawler");
-        concerns_us
-            && directives.split(',').any(|directive| {
-                let directive = directive.trim().to_ascii_lowercase();
-                matches!(directive.as_str(), "noai" | "noimageai" | "noindex" | "noimageindex")
-            })
-    })
-}
-
-/// Directives may hold a colon too: `max-snippet:-1`, `unavailable_after: 25 Jun 2030 15:00`.
-fn is_agent(text: &str) -> bool {
-    let text = text.trim().to_ascii_lowercase();
-    !text.contains(',') && !text.starts_with("max-") && text != "unavailable_after"
-}
-
-/// Sorts the failure of a request that got no answer; true when no connection ever stood.
-pub(super) fn classify_request(error: &client::Error) -> (TryError, bool) {
-    if error.causes().any(|cause| cause.is::<AddressRefused>()) {
-        return (TryError::Final(Reason::UrlRefused), false);
-    }
-    if let Some(limit) = own_limit(error) {
-        return (TryError::Spool(limit), false);
-    }
-    if error.is_connect() {
-        let text = text_of(error);
-        let tls = ["certificate", "tls", "handshake", "corrupt message", "fatal alert", "peer "];
-        if tls.iter().any(|word| text.contains(word)) {
-            return (TryError::Final(Reason::Tls), false);
-        }
-        let reason = match text.contains("dns error") || text.contains("lookup") {
-            true => Reason::NameNotResolved,
-            false if error.is_timeout() => Reason::Timeout,
-            false => Reason::ConnectFailed,
-        };
-        return (TryError::Transient(reason), true);
-    }
-    (interrupted(error, Reason::ConnectFailed), false)
-}
-
-/// What this process ran out of, if that is why the request failed: descriptors or memory of the
-/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
-/// one is tried for.
-fn own_limit(error: &client::Error) -> Option<std::io::Error> {
-    use nix::errno::Errno;
-    let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
-    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
-    let code = error.io().filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
-    let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
-    code.map(std::io::Error::from_raw_os_error)
-}
-
-/// Sorts a failure inside a body.
-pub(super) fn classify_body(error: &client::Error) -> TryError {
-    let ends_early = error.io().any(|io| io.kind() == ErrorKind::UnexpectedEof);
-    let reason = if ends_early { Reason::BodyTruncated } else { Reason::ConnectFailed };
-    interrupted(error, reason)
-}
-
-/// A connection that ended may serve another try; an answer against the rules of HTTP will not.
-fn interrupted(error: &client::Error, reason: Reason) -> TryError {
-    if error.is_timeout() {
-        return TryError::Transient(Reason::Timeout);
-    }
-    // What is wrong with a chunk or a head comes as invalid input or data; so does what went wrong
-    // under TLS, which says nothing about the origin.
-    let is_invalid = |io: &std::io::Error| {
-        let is_tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        !is_tls && matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData)
-    };
-    let parsed = error.causes().filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-    if error.io().any(is_invalid) || parsed.into_iter().any(hyper::Error::is_parse) {
-        return TryError::Final(Reason::BadResponse);
-    }
-    TryError::Transient(reason)
-}
-
-/// The causes' words, without the URL that the outermost one names.
-fn text_of(error: &client::Error) -> String {
-    error.causes().map(|cause| cause.to_string().to_lowercase()).collect::<Vec<_>>().join(": ")
 }

@@ -4,22 +4,15 @@
 //! connection, or breaks off, the picture's own container decides: what is proven complete is taken,
 //! as curl and browsers take it; everything else is asked for again.
 
-use super::{
-    ChunkFetch, TryError,
-    answer::{self, Doubts},
-    client::{self, Response},
-};
+use super::{ChunkFetch, TryError, answer::Doubts, client::Response, failure};
 use crate::{
-    chunk::Reason,
+    chunk::{Detail, Reason, Rejection},
     settings::DownloadSettings,
     spool::{Body, BodyWriter},
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::{
-    body::{Body as _, Incoming},
-    header,
-};
+use hyper::body::{Body as _, Incoming};
 use imagecheck::{Level, Refusal, inspect};
 use std::{
     io::Cursor,
@@ -60,13 +53,13 @@ pub(super) async fn receive(
     settings: &DownloadSettings,
     remaining: Duration,
 ) -> Result<Received, TryError> {
-    let has_chunks = response.headers().contains_key(header::TRANSFER_ENCODING);
+    let framing = failure::framing(&response);
     let expected = response.body().size_hint().exact();
-    let is_proven = (has_chunks || expected.is_some()) && !doubts.may_be_part;
+    let is_proven = framing != Detail::Close && !doubts.may_be_part;
     let mut writer = BodyWriter::new(&chunk.allowance, expected);
     let mut start = Start::new(doubts);
     let rate = Rate::new(settings.min_rate_bytes_per_second);
-    let mut frames = Frames { body: response.into_body(), rate, remaining };
+    let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
     // One timer for all frames: a new one for each would cost more than the frame.
     let mut alarm = pin!(sleep(remaining.min(frames.rate.remaining())));
     let end = loop {
@@ -74,17 +67,19 @@ pub(super) async fn receive(
             Ok(Some(frame)) => frame,
             Ok(None) if is_proven => break End::Proven,
             Ok(None) if doubts.has_no_length => {
-                break End::Early(TryError::Final(Reason::BadResponse));
+                break End::Early(TryError::Final(Reason::BadResponse.into()));
             }
             Ok(None) => break End::Open,
             // An answer that breaks off may be whole; one that goes wrong is not read on.
-            Err(failure @ TryError::Final(Reason::BadResponse)) => return Err(failure),
+            Err(failure @ TryError::Final(Rejection { reason: Reason::BadResponse, .. })) => {
+                return Err(failure);
+            }
             Err(failure) => break End::Early(failure),
         };
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
         if writer.len() + n > chunk.max_bytes {
-            return Err(TryError::Final(Reason::TooLarge));
+            return Err(TryError::Final(Reason::TooLarge.into()));
         }
         start.check(&frame)?;
         writer.push(frame).await.map_err(TryError::Spool)?;
@@ -92,15 +87,15 @@ pub(super) async fn receive(
     if !matches!(end, End::Early(_)) {
         start.end()?;
     }
-    concluded(writer, end).await
+    concluded(writer, end, framing).await
 }
 
 /// What the end says about the body.
-async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
+async fn concluded(writer: BodyWriter, end: End, framing: Detail) -> Result<Received, TryError> {
     match end {
         End::Early(failure) if writer.is_empty() => return Err(failure),
         End::Proven | End::Open if writer.is_empty() => {
-            return Err(TryError::Final(Reason::Empty));
+            return Err(TryError::Final(Reason::Empty.into()));
         }
         End::Proven | End::Open | End::Early(_) => {}
     }
@@ -112,7 +107,9 @@ async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
     let (body, walked) = walk.await.map_err(TryError::Spool)?;
     match (end, walked) {
         (End::Early(failure), Err(_)) => Err(failure),
-        (_, Err(Refusal::Truncated)) => Err(TryError::Transient(Reason::BodyTruncated)),
+        (_, Err(Refusal::Truncated)) => {
+            Err(TryError::Transient(Reason::BodyTruncated.because(framing)))
+        }
         (_, Ok(_) | Err(_)) => Ok(Received { body, sha256, is_end_open: true }),
     }
 }
@@ -144,7 +141,7 @@ impl Start {
         }
         let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
         match inspect(&mut Cursor::new(&self.bytes), len, Level::Fast) {
-            Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused)),
+            Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused.into())),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -153,6 +150,8 @@ impl Start {
 /// The frames of a body. Time in which we make it wait counts against nothing.
 struct Frames {
     body: Incoming,
+    /// How its end is known.
+    framing: Detail,
     rate: Rate,
     /// Of the limit for the whole image.
     remaining: Duration,
@@ -171,12 +170,13 @@ impl Frames {
                 Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Some(None) => return Ok(None),
                 Some(Some(Err(error))) => {
-                    let error = client::Error::Body(error);
-                    let failure = answer::classify_body(&error);
-                    return if error.is_of_trailer() { Ok(None) } else { Err(failure) };
+                    if failure::is_of_trailer(&error) {
+                        return Ok(None);
+                    }
+                    return Err(failure::classify_interrupted(&error, self.framing));
                 }
                 None if self.remaining.is_zero() => {
-                    return Err(TryError::Transient(Reason::Timeout));
+                    return Err(TryError::Transient(Reason::Timeout.because(Detail::Total)));
                 }
                 None => Bytes::new(),
             };
@@ -240,7 +240,7 @@ impl Rate {
         }
         if self.bytes < self.min_bytes {
             // No further try helps against an origin that drips.
-            return Err(TryError::Final(Reason::Timeout));
+            return Err(TryError::Final(Reason::Timeout.because(Detail::Rate)));
         }
         (self.bytes, self.spent) = (0, Duration::ZERO);
         Ok(())

@@ -23,7 +23,7 @@ use hyper_util::{
 };
 use mended::Mended;
 use reqwest::dns::{Addrs, Resolve as _, Resolving};
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::{
     error,
@@ -54,45 +54,19 @@ pub enum SetupError {
     UserAgent(#[from] header::InvalidHeaderValue),
 }
 
-/// Why a request got no answer, or a body no end.
+/// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("the URL cannot stand in a request")]
     Url(#[source] hyper::http::uri::InvalidUri),
     #[error("the request got no answer")]
     Request(#[source] legacy::Error),
-    #[error("the body has no end")]
-    Body(#[source] hyper::Error),
 }
 
 impl Error {
     /// No connection came to be.
     pub(super) fn is_connect(&self) -> bool {
         matches!(self, Self::Request(error) if error.is_connect())
-    }
-
-    /// A time limit passed.
-    pub(super) fn is_timeout(&self) -> bool {
-        self.io().any(|error| error.kind() == io::ErrorKind::TimedOut)
-    }
-
-    /// The fields behind the last chunk cannot be read, which nobody needs to. Other than with chunks,
-    /// the library says so in the words of its parser; too many of them are another failure.
-    pub(super) fn is_of_trailer(&self) -> bool {
-        let is_invalid = |io: &io::Error| {
-            io.kind() == io::ErrorKind::InvalidInput && !io.to_string().contains("chunk")
-        };
-        matches!(self, Self::Body(_)) && self.io().any(is_invalid)
-    }
-
-    /// Failures of connections among the causes.
-    pub(super) fn io(&self) -> impl Iterator<Item = &io::Error> {
-        self.causes().filter_map(|cause| cause.downcast_ref())
-    }
-
-    /// The causes, the nearest first.
-    pub(super) fn causes(&self) -> impl Iterator<Item = &(dyn error::Error + 'static)> {
-        std::iter::successors(error::Error::source(self), |cause| (*cause).source())
     }
 }
 
@@ -148,13 +122,6 @@ impl Client {
         request.headers_mut().clone_from(&self.headers);
         self.pool.request(request).await.map_err(Error::Request)
     }
-}
-
-/// Whether the URL's host can be named to a server in a TLS handshake. The library takes no name with
-/// a hyphen at an end of a label (RFC 952 forbids them), which name servers and browsers take.
-pub(super) fn can_be_named(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    url.scheme() != "https" || ServerName::try_from(host).is_ok()
 }
 
 /// The certificates that the machine trusts; `SSL_CERT_FILE` names others.

@@ -124,7 +124,7 @@ async fn names_that_tls_cannot_carry_are_refused_at_once() {
         (0..10).map(|n| format!("https://blog-.pics.invalid/{n}.jpg")).collect();
     urls.extend((0..10).map(|n| format!("https://-blog.pics.invalid/{n}.jpg")));
     let refused = verdicts(&rig, &handler, 1, &urls).await;
-    assert!(refused.iter().all(|verdict| verdict == "failed url_refused"), "{refused:?}");
+    assert!(refused.iter().all(|verdict| verdict == "failed tls"), "{refused:?}");
     let took = rig.manifest(1, 0).await["duration_sec"].as_f64().unwrap();
     println!("{took} s for twenty names without a single look-up");
 }

@@ -117,7 +117,7 @@ async fn a_health_check_is_answered_when_its_metrics_have_arrived() {
     let connection = serve(&seen).await;
     let handler = rig.handler_with(&[LONG, (CONNECTION, &connection)]).await;
     // After the first sweep; the next one is a minute away. No process has this number.
-    let dead = rig.temp.path().join("pixcrawler-chunks/4194305-dead");
+    let dead = rig.temp.path().join("pixcrawler-chunks/4194305-dddddddddddddddddddddddddddddddd");
     fs::create_dir(&dead).unwrap();
     fs::File::create(dead.join("0.body")).unwrap().set_len(460 << 20).unwrap();
     let (status, _) =
