@@ -1,8 +1,9 @@
 //! The bytes of an answer, within limits of size, rate and time, and whether they are all of it.
 //!
-//! A body is whole when HTTP proves it: its length arrived, or its last chunk. Where it ends with the
-//! connection, or breaks off, the picture's own container decides: what is proven complete is taken,
-//! as curl and browsers take it; everything else is asked for again.
+//! A body is whole when HTTP proves it: its length arrived, or its last chunk. One that ends with the
+//! connection is handed on, for the picture's own container to say so. Where a body breaks off (before
+//! its length, with a reset, in silence, over TLS without a word) and the container is whole
+//! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
 use super::{ChunkFetch, TryError, answer::Doubts, client::Response, failure};
 use crate::{
@@ -87,11 +88,11 @@ pub(super) async fn receive(
     if !matches!(end, End::Early(_)) {
         start.end()?;
     }
-    concluded(writer, end, framing).await
+    concluded(writer, end).await
 }
 
 /// What the end says about the body.
-async fn concluded(writer: BodyWriter, end: End, framing: Detail) -> Result<Received, TryError> {
+async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
     match end {
         End::Early(failure) if writer.is_empty() => return Err(failure),
         End::Proven | End::Open if writer.is_empty() => {
@@ -100,18 +101,12 @@ async fn concluded(writer: BodyWriter, end: End, framing: Detail) -> Result<Rece
         End::Proven | End::Open | End::Early(_) => {}
     }
     let (body, sha256) = writer.finish();
-    if matches!(end, End::Proven) {
-        return Ok(Received { body, sha256, is_end_open: false });
-    }
+    let End::Early(failure) = end else {
+        return Ok(Received { body, sha256, is_end_open: matches!(end, End::Open) });
+    };
     let walk = body.examine(false, |reader, len| inspect(reader, len, Level::Medium));
     let (body, walked) = walk.await.map_err(TryError::Spool)?;
-    match (end, walked) {
-        (End::Early(failure), Err(_)) => Err(failure),
-        (_, Err(Refusal::Truncated)) => {
-            Err(TryError::Transient(Reason::BodyTruncated.because(framing)))
-        }
-        (_, Ok(_) | Err(_)) => Ok(Received { body, sha256, is_end_open: true }),
-    }
+    walked.map(|_| Received { body, sha256, is_end_open: true }).map_err(|_| failure)
 }
 
 /// The first bytes of a body that is said to be compressed: many a server says so of a plain picture.

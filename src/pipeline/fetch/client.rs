@@ -3,6 +3,7 @@
 //! Not `reqwest`: its connections cannot be wrapped, and what servers send has to be mended below
 //! HTTP (see [`mended`]). It is made of the same parts.
 
+mod chunks;
 mod mended;
 
 use super::address::Resolver;

@@ -53,6 +53,8 @@ pub(super) struct HeadReader {
     interim: u32,
     status: Option<Status>,
     fields: Fields,
+    /// Lines end with LF alone.
+    is_bare: bool,
     /// Whether a line that begins with a blank goes on with a field that is kept, or with nothing.
     goes_on: GoesOn,
 }
@@ -101,6 +103,7 @@ impl HeadReader {
             rest = after;
             self.take(line)?;
             let mut line = std::mem::take(&mut self.line);
+            self.is_bare = !line.ends_with(b"\r\n");
             while matches!(line.last(), Some(b'\n' | b'\r')) {
                 line.pop();
             }
@@ -111,6 +114,11 @@ impl HeadReader {
         self.take(rest)?;
         let is_http = b"HTTP/1.".iter().zip(self.start()).all(|(a, b)| a.eq_ignore_ascii_case(b));
         if self.status.is_none() && !is_http { Err(Broken::NotHttp) } else { Ok(None) }
+    }
+
+    /// Whether the body is in chunks, and the head's last line ended with LF alone.
+    pub(super) fn has_bare_chunks(&self) -> bool {
+        self.is_bare && self.fields.framing() == Framing::Chunked
     }
 
     /// Of a first line under way, without empty lines before it.

@@ -96,6 +96,9 @@ fn filled(text: &str, jpeg: &[u8]) -> Vec<u8> {
             "more" => bytes.extend((n + 10).to_string().bytes()),
             "last" => bytes.extend((n - 1).to_string().bytes()),
             "chunk" => bytes.extend(chunk("", jpeg)),
+            "chunklf" => {
+                bytes.extend([format!("{n:x}\n").as_bytes(), jpeg, b"\n"].concat());
+            }
             "chunkext" => bytes.extend(chunk(" ;a=b;c=\"d\"", jpeg)),
             "halfchunk" => bytes.extend(chunk("", half)),
             "gzip" => {

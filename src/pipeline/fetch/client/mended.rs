@@ -1,6 +1,6 @@
-//! A connection whose answers begin with a head as the rules want it, and end as connections end.
+//! A connection whose answers are as the rules want them, whatever the server sends.
 
-use super::super::head::HeadReader;
+use super::{super::head::HeadReader, chunks::ChunkMender};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use std::{
@@ -9,8 +9,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Bytes asked for at once while a head is awaited.
-const HEAD_PIECE: usize = 8 * 1024;
+/// Bytes asked for at once while they are mended.
+const PIECE: usize = 8 * 1024;
 
 /// A connection that reads heads with [`HeadReader`].
 #[derive(Debug)]
@@ -23,11 +23,12 @@ pub(super) struct Mended<S> {
 enum State {
     /// A request is under way: the next bytes are a head.
     Head(Box<HeadReader>),
-    /// The head, and what of the body came with it, on the way to the HTTP library.
-    Passing(Vec<u8>, usize),
-    /// Everything passes as it is.
-    Body,
+    /// The body: bytes that were read already, from a place on, then what comes.
+    Body { read: Vec<u8>, at: usize, chunks: Option<Box<ChunkMender>> },
 }
+
+/// Everything passes as it is.
+const PLAIN: State = State::Body { read: Vec::new(), at: 0, chunks: None };
 
 impl<S> Mended<S> {
     pub(super) fn new(inner: S) -> Self {
@@ -37,30 +38,56 @@ impl<S> Mended<S> {
     /// Requests have no body and are sent one after another, so bytes written after an answer are
     /// the next request.
     fn requested(&mut self) {
-        if matches!(self.state, State::Body) {
+        if matches!(self.state, State::Body { .. }) {
             self.state = State::Head(Box::default());
         }
     }
 }
 
 impl<S: Read + Unpin> Mended<S> {
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let State::Head(reader) = &mut self.state {
-            let mut piece = [0; HEAD_PIECE];
+    /// Reads until there are bytes for the HTTP library, or may be passed to it unread.
+    fn poll_mended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_to_read() {
+            let mut piece = [0; PIECE];
             let mut piece = ReadBuf::new(&mut piece);
-            ready!(ended(Pin::new(&mut self.inner).poll_read(cx, piece.unfilled())))?;
+            ready!(Pin::new(&mut self.inner).poll_read(cx, piece.unfilled()))?;
             let piece = piece.filled();
             if piece.is_empty() {
-                self.state = State::Body;
-                return Poll::Ready(Ok(()));
+                self.state = PLAIN;
             }
-            let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-            if let Some((mut head, used)) = reader.push(piece).map_err(broken)? {
-                head.extend_from_slice(piece.get(used..).unwrap_or_default());
-                self.state = State::Passing(head, 0);
-            }
+            self.mend(piece)?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn has_to_read(&self) -> bool {
+        match &self.state {
+            State::Head(_) => true,
+            State::Body { read, at, chunks } => chunks.is_some() && read.len() == *at,
+        }
+    }
+
+    fn mend(&mut self, piece: &[u8]) -> io::Result<()> {
+        match &mut self.state {
+            State::Head(reader) => {
+                let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                let Some((mut read, used)) = reader.push(piece).map_err(broken)? else {
+                    return Ok(());
+                };
+                let mut chunks = reader.has_bare_chunks().then(|| Box::new(ChunkMender::new()));
+                let body = piece.get(used..).unwrap_or_default();
+                match &mut chunks {
+                    Some(chunks) => read.extend(chunks.push(body)?),
+                    None => read.extend_from_slice(body),
+                }
+                self.state = State::Body { read, at: 0, chunks };
+            }
+            State::Body { read, at, chunks: Some(chunks) } => {
+                (*read, *at) = (chunks.push(piece)?, 0);
+            }
+            State::Body { chunks: None, .. } => {}
+        }
+        Ok(())
     }
 }
 
@@ -70,29 +97,20 @@ impl<S: Read + Unpin> Read for Mended<S> {
         cx: &mut Context<'_>,
         mut to: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_head(cx))?;
-        if let State::Passing(bytes, at) = &mut self.state {
-            let rest = bytes.get(*at..).unwrap_or_default();
+        ready!(self.poll_mended(cx))?;
+        if let State::Body { read, at, chunks } = &mut self.state
+            && let Some(rest @ [_, ..]) = read.get(*at..)
+        {
             let (now, later) = rest.split_at(rest.len().min(to.remaining()));
             to.put_slice(now);
-            let is_done = later.is_empty();
             *at += now.len();
-            if is_done {
-                self.state = State::Body;
+            if later.is_empty() && chunks.is_none() {
+                self.state = PLAIN;
             }
             return Poll::Ready(Ok(()));
         }
-        ended(Pin::new(&mut self.inner).poll_read(cx, to))
+        Pin::new(&mut self.inner).poll_read(cx, to)
     }
-}
-
-/// Many servers end TLS without saying so. What the library then takes for a failure is an end like
-/// that of a plain connection: whether the body is whole is decided by its length, or by the picture.
-fn ended(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-    read.map(|result| match result {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        other => other,
-    })
 }
 
 impl<S: Write + Unpin> Write for Mended<S> {
