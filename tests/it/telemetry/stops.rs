@@ -1,10 +1,11 @@
 //! Metrics have left before a process can be taken away without a signal.
 
 use functions_host::{rigged, storage::Account};
+use nix::sys::signal::Signal;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 use support::{
     ingestion::{Ingestion, serve},
-    job::COMPLETED,
+    job::{COMPLETED, PROCESSING},
     programs,
     rig::{Rig, all, inline, wait_for},
 };
@@ -89,6 +90,31 @@ async fn ten_idle_stops_lose_no_metric_and_send_none_twice() {
             assert!(arrived.contains_key(gauge), "{gauge} of {name}");
         }
     }
+}
+
+/// M7: what a drain releases is counted by what is sent before a host ends the drained process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_at_the_end_of_the_drain_is_sent_at_once() {
+    let rig = Rig::new().await;
+    let seen = Arc::new(Ingestion::default());
+    let extra = [
+        LONG,
+        (CONNECTION, &serve(&seen).await),
+        ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "one"),
+        ("PIXCRAWLER_DRAIN_SECONDS", "0.5"),
+    ];
+    let handler = rig.handler_with(&extra).await;
+    let message = inline(1, 0, &[rig.origin.url("/hang")]);
+    let (_, ()) = tokio::join!(handler.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        handler.signal(Signal::SIGTERM);
+        rig.until("select outcome = 'released' from chunk_handler.attempt_log").await;
+    });
+    // It stays for twelve seconds and would send it then.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(handler.exit(), None);
+    handler.kill9();
+    assert_eq!(seen.sum("released_chunks"), Some(1.0));
 }
 
 /// M7: a process that has just sent its metrics sends them again for what ends next, once.
