@@ -176,7 +176,7 @@ async fn a_new_record_of_poison_is_counted_once() {
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.rejected_message").await, 3);
     // No invocation ever came: what the background counts leaves soon, too.
     wait_for("they are counted", async || seen.sum("rejected_messages").is_some()).await;
-    handler.signal(nix::sys::signal::Signal::SIGTERM);
+    handler.signal(Signal::SIGTERM);
     handler.ended().await;
     assert_eq!(seen.sum("rejected_messages"), Some(2.0));
 }
