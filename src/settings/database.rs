@@ -1,7 +1,6 @@
 //! The database: where it is, and what a login to it shows.
 
 use super::{Provenance, Secret, reader::Reader};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::net::IpAddr;
 use url::Url;
 
@@ -39,13 +38,14 @@ pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
 
 /// Whether whoever answers at this address could be somebody else, who would get the token.
 fn may_leak(url: &str) -> bool {
-    let Ok(options) = url.parse::<PgConnectOptions>() else { return false };
+    use sqlx::postgres::PgSslMode::{VerifyCa, VerifyFull};
+    let Ok(options) = url.parse::<sqlx::postgres::PgConnectOptions>() else { return false };
     let host = options.get_host();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     let is_here = options.get_socket().is_some()
         || host == "localhost"
         || address.is_ok_and(|address| address.is_loopback());
-    !is_here && !matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull)
+    !is_here && !matches!(options.get_ssl_mode(), VerifyCa | VerifyFull)
 }
 
 /// The driver takes one in front of the host, and as a parameter.
