@@ -2,7 +2,10 @@
 
 mod address;
 mod answer;
+mod name_servers;
+mod names;
 mod origin;
+mod rate;
 mod reach;
 
 use crate::{
@@ -10,8 +13,10 @@ use crate::{
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body, BodyWriter},
 };
-use address::{Guard, Resolver};
+use address::Guard;
+use names::Names;
 use origin::{OriginPermit, Origins};
+use rate::Rate;
 use reach::ReachableOrigins;
 use reqwest::{Response, StatusCode, header};
 use std::{
@@ -24,7 +29,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, Sleep, sleep, timeout},
 };
-use url::Url;
+use url::{Host, Url};
 
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,9 @@ pub(super) enum Error {
     /// The chunk cannot go on: its temporary files cannot be written.
     #[error("the spool failed")]
     Spool(#[source] io::Error),
+    /// The chunk cannot go on: nobody tells the addresses of its names.
+    #[error("no name server answers")]
+    NamesAway,
 }
 
 /// A whole body.
@@ -53,6 +61,7 @@ pub(super) struct Fetched<'a> {
 pub(super) struct Fetcher {
     client: reqwest::Client,
     guard: Guard,
+    names: Names,
     origins: Origins,
     settings: DownloadSettings,
 }
@@ -64,6 +73,8 @@ pub(super) struct ChunkFetch {
     max_bytes: u64,
     /// No retry waits beyond it.
     deadline: Instant,
+    /// Its share of the look-ups of the process.
+    lookups: Semaphore,
     downloads: Semaphore,
     origins: ReachableOrigins,
     answered: AtomicBool,
@@ -76,13 +87,14 @@ impl ChunkFetch {
         allowance: Allowance,
         max_bytes: u64,
         deadline: Instant,
-        settings: &DownloadSettings,
+        settings: &Settings,
     ) -> Self {
         Self {
             allowance,
             max_bytes,
             deadline,
-            downloads: Semaphore::new(settings.concurrency),
+            lookups: names::share(&settings.limits),
+            downloads: Semaphore::new(settings.download.concurrency),
             origins: ReachableOrigins::default(),
             answered: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
@@ -109,6 +121,8 @@ enum TryError {
     Transient(Reason),
     /// The origin asks for a wait, of its own choice or ours.
     Throttled(Reason, Option<Duration>),
+    /// No name server answers anything, which is not the image's fault.
+    NamesAway,
     Spool(io::Error),
 }
 
@@ -117,7 +131,7 @@ impl TryError {
     fn asked(&self) -> Option<Duration> {
         match self {
             Self::Throttled(_, asked) => *asked,
-            Self::Final(_) | Self::Transient(_) | Self::Spool(_) => None,
+            Self::Final(_) | Self::Transient(_) | Self::NamesAway | Self::Spool(_) => None,
         }
     }
 }
@@ -132,8 +146,6 @@ enum Hop {
 const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Over which the minimum rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl Fetcher {
     /// Builds the client, once for each process.
@@ -147,12 +159,13 @@ impl Fetcher {
         headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
         let identity = header::HeaderValue::from_static("identity");
         headers.insert(header::ACCEPT_ENCODING, identity);
+        let names = Names::new(&settings.download.name_servers);
         let client = reqwest::Client::builder()
             .user_agent(&settings.download.user_agent)
             .default_headers(headers)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Resolver::default())
+            .dns_resolver(names.clone())
             // Streams of one HTTP/2 connection share a window: one body that waits for room would
             // starve the others, and what the window holds is in no ledger.
             .http1_only()
@@ -162,6 +175,7 @@ impl Fetcher {
         Ok(Self {
             client,
             guard: Guard::new(settings),
+            names,
             origins: Origins::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
         })
@@ -187,6 +201,7 @@ impl Fetcher {
             match self.one_try(url.clone(), chunk).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
+                Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(reason)) => return Err(Error::Rejected(reason)),
                 Err(TryError::Transient(reason) | TryError::Throttled(reason, _))
                     if tries == MAX_TRIES =>
@@ -215,6 +230,11 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
+            // Before a permit is held: a dead name costs no other download its turn. The address that
+            // is connected to is checked again by the client's resolver.
+            if let Some(Host::Domain(name)) = url.host() {
+                self.names.look_up(name, &chunk.lookups).await?;
+            }
             let origin = origin::key(&url);
             let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
             let (permit, download) = entered.map_err(TryError::Final)?;
@@ -344,41 +364,6 @@ async fn next_frame(
                 alarm.as_mut().reset(due);
             }
         }
-    }
-}
-
-/// The minimum rate over windows of [`RATE_WINDOW`].
-struct Rate {
-    min_bytes: u64,
-    bytes: u64,
-    spent: Duration,
-}
-
-impl Rate {
-    fn new(min_bytes_per_second: u64) -> Self {
-        Self {
-            min_bytes: min_bytes_per_second.saturating_mul(RATE_WINDOW.as_secs()),
-            bytes: 0,
-            spent: Duration::ZERO,
-        }
-    }
-
-    fn remaining(&self) -> Duration {
-        RATE_WINDOW.saturating_sub(self.spent)
-    }
-
-    fn check(&mut self, bytes: u64, spent: Duration) -> Result<(), TryError> {
-        self.bytes += bytes;
-        self.spent += spent;
-        if self.spent < RATE_WINDOW {
-            return Ok(());
-        }
-        if self.bytes < self.min_bytes {
-            // No further try helps against an origin that drips.
-            return Err(TryError::Final(Reason::Timeout));
-        }
-        (self.bytes, self.spent) = (0, Duration::ZERO);
-        Ok(())
     }
 }
 

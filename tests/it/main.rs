@@ -51,6 +51,7 @@ mod message {
 mod download {
     mod answers;
     mod hops;
+    mod names;
     mod origins;
     mod urls;
 }

@@ -1,6 +1,6 @@
 //! What an HTTP answer, or its absence, means for the image.
 
-use super::{TryError, address::AddressRefused, is_transient};
+use super::{TryError, is_transient, name_servers::LookupError};
 use crate::{chunk::Reason, settings::DownloadSettings};
 use reqwest::{Response, StatusCode, header};
 use std::{
@@ -97,8 +97,8 @@ fn is_agent(text: &str) -> bool {
 
 /// Sorts the failure of a request that got no answer; true when no connection ever stood.
 pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
-    if causes(error).any(|cause| cause.is::<AddressRefused>()) {
-        return (TryError::Final(Reason::UrlRefused), false);
+    if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<LookupError>()) {
+        return ((*error).into(), false);
     }
     if let Some(limit) = own_limit(error) {
         return (TryError::Spool(limit), false);
@@ -109,28 +109,39 @@ pub(super) fn classify_request(error: &reqwest::Error) -> (TryError, bool) {
         if tls.iter().any(|word| text.contains(word)) {
             return (TryError::Final(Reason::Tls), false);
         }
-        let reason = match text.contains("dns error") || text.contains("lookup") {
-            true => Reason::NameNotResolved,
-            false if error.is_timeout() => Reason::Timeout,
-            false => Reason::ConnectFailed,
-        };
+        let reason = if error.is_timeout() { Reason::Timeout } else { Reason::ConnectFailed };
         return (TryError::Transient(reason), true);
     }
     (interrupted(error, Reason::ConnectFailed), false)
 }
 
+impl From<LookupError> for TryError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Refused => Self::Final(Reason::UrlRefused),
+            LookupError::NotFound => Self::Final(Reason::NameNotResolved),
+            LookupError::ServerFailed | LookupError::Timeout => {
+                Self::Transient(Reason::NameNotResolved)
+            }
+            LookupError::Away => Self::NamesAway,
+            LookupError::Own(code) => Self::Spool(std::io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
 /// What this process ran out of, if that is why the request failed: descriptors or memory of the
-/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
-/// one is tried for.
+/// kernel. It says nothing about the origin.
 fn own_limit(error: &reqwest::Error) -> Option<std::io::Error> {
+    let codes = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let code = codes.filter_map(std::io::Error::raw_os_error).find(|code| is_own_limit(*code));
+    code.map(std::io::Error::from_raw_os_error)
+}
+
+/// Whether a code of the operating system says that this process or its machine ran out of something.
+pub(super) fn is_own_limit(code: i32) -> bool {
     use nix::errno::Errno;
     let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
-    let codes = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
-    let code = codes.filter_map(std::io::Error::raw_os_error).find(|code| is_limit(*code));
-    let code = code.or_else(|| error.is_connect().then(tried).flatten().filter(|c| is_limit(*c)));
-    code.map(std::io::Error::from_raw_os_error)
+    limits.contains(&Errno::from_raw(code))
 }
 
 /// Sorts a failure inside a body.
