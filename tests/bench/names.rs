@@ -20,6 +20,7 @@ use std::{
 use support::{
     names::{Act, NameServer, Question},
     rig::Handler,
+    tool::works,
 };
 
 const LATENCY: Duration = Duration::from_millis(30);
@@ -45,6 +46,10 @@ enum Hosts {
 
 /// Runs this in its own network; without the right to make one nothing is measured.
 pub fn run(bench: &Bench) -> Result<Vec<Measured>> {
+    if !works("unshare", &["--mount", "--net", "ip", "link", "set", "lo", "up"]) {
+        eprintln!("  not run: it takes unshare, ip, and the right to make a network");
+        return Ok(Vec::new());
+    }
     let resolv = tempfile::NamedTempFile::new()?;
     fs::write(&resolv, "nameserver 127.0.0.1\n")?;
     let script = "mount --bind \"$1\" /etc/resolv.conf && ip link set lo up \
@@ -55,14 +60,12 @@ pub fn run(bench: &Bench) -> Result<Vec<Measured>> {
     alone.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = alone.output();
     let output = output.context("unshare")?;
+    ensure!(output.status.success(), "in its own network: {}", output.status);
     let said = String::from_utf8_lossy(&output.stdout);
-    let Some(figures) = said.lines().last().and_then(|line| line.parse::<Value>().ok()) else {
-        eprintln!("  not run: it takes unshare, ip, and the right to make a network");
-        return Ok(Vec::new());
-    };
-    ensure!(output.status.success(), "{figures}");
+    let figures: Value = said.lines().last().context("no figures")?.parse()?;
     let cases = ["names_live", "names_mixed", "names_beside"];
-    Ok(cases.iter().map(|case| Measured::new(case, figures[case].as_f64().unwrap())).collect())
+    let figure = |case: &&'static str| figures[*case].as_f64().map(|it| Measured::new(case, it));
+    Ok(cases.iter().filter_map(figure).collect())
 }
 
 /// The bench in its own network.
@@ -77,7 +80,8 @@ pub fn main(arguments: &[String]) -> ExitCode {
 async fn measure(n_urls: usize) -> Result<Value> {
     let _names = NameServer::start_at(53, say)?;
     origin::start_on_port_80()?;
-    let world = World::new(&Bench::new(true), "names", 0).await?;
+    let bench = Bench::new(true);
+    let world = World::new(&bench, "names", 0).await?;
     let mut walls = Vec::new();
     for hosts in [Hosts::Addresses, Hosts::Live, Hosts::Mixed] {
         let wall = list(&world, hosts, n_urls).await?;
@@ -171,8 +175,9 @@ async fn live(world: &World, handler: &Handler, sample: usize) -> Result<f64> {
 async fn beside_silent(world: &World, handler: &Handler, sample: usize) -> Result<f64> {
     let silent = (0..SILENT).map(|n| format!("http://s{sample}-{n}.silent/{n}"));
     let silent = world.message_of(&silent.collect::<Vec<_>>()).await?;
+    let id = format!("silent-{sample}");
     tokio::select! {
-        _ = handler.deliver(&format!("silent-{sample}"), &silent) => {
+        _ = handler.deliver(&id, &silent) => {
             anyhow::bail!("names that nobody answers for were done first");
         }
         wall = async {
