@@ -41,6 +41,8 @@ pub enum ErrorCode {
     StorageBlocked,
     /// Not charged: Postgres did not answer.
     DatabaseAway,
+    /// Not charged: no name server answers anything.
+    NamesAway,
     /// Not charged: the temp space is full.
     DiskFull,
     /// Not charged: the lease could not be renewed in time, or a newer claim was there.
@@ -93,6 +95,9 @@ impl ErrorCode {
             }
             Self::SpoolFailed => {
                 "check PIXCRAWLER_TEMP_DIR with `chunkctl doctor`; it runs again by itself"
+            }
+            Self::NamesAway => {
+                "check the network and /etc/resolv.conf of the app, or set PIXCRAWLER_NAME_SERVERS; it runs again by itself"
             }
             Self::StorageBlocked => {
                 "break the lease of the named blob, lift its hold, or move it away; it runs again by itself"

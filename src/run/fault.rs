@@ -24,6 +24,8 @@ pub(super) enum Fault {
     Hindered,
     #[error("no URL got any HTTP answer")]
     NothingReachable,
+    #[error("no name server answers")]
+    NamesAway,
     #[error("the source blob is missing")]
     SourceMissing,
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
@@ -47,6 +49,7 @@ impl From<pipeline::Error> for Fault {
             pipeline::Error::Storage(error) => Self::Storage(error),
             pipeline::Error::State(error) => Self::State(error),
             pipeline::Error::NothingReachable => Self::NothingReachable,
+            pipeline::Error::NamesAway => Self::NamesAway,
         }
     }
 }
@@ -89,6 +92,8 @@ impl Fault {
             | Self::Overran
             | Self::Hindered
             | Self::NothingReachable
+            // A list of addresses needs no name: other chunks may go on.
+            | Self::NamesAway
             | Self::SourceMissing
             | Self::SourceTooLarge
             | Self::Panicked(_)
@@ -125,6 +130,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
             (release(Backoff::Short), ErrorCode::DiskFull)
         }
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
+        Fault::NamesAway => (release(Backoff::Short), ErrorCode::NamesAway),
         Fault::Hindered => (release(Backoff::Short), ErrorCode::DeadlineHindered),
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
@@ -190,6 +196,7 @@ mod tests {
             (Fault::State(state::Error::LeaseLost(id)), B::Long, "lease_lost", None),
             (Fault::Drained, B::None, "drained", None),
             (Fault::Hindered, B::Short, "deadline_hindered", None),
+            (Fault::NamesAway, B::Short, "names_away", None),
             (
                 S::Away { doing, cause: cause() }.into(),
                 B::Short,

@@ -355,10 +355,15 @@ impl Reader {
             if on_azure {
                 return Err("opens the address guard and is refused in Azure; remove it".into());
             }
-            text.split(',')
-                .map(|part| part.trim().parse::<SocketAddr>())
-                .collect::<Result<_, _>>()
-                .map_err(|_| "must be a comma-separated list of ip:port".into())
+            addresses(text).ok_or_else(|| "must be a comma-separated list of ip:port".into())
+        })
+    }
+
+    pub(super) fn name_servers(&mut self) -> Vec<SocketAddr> {
+        let default = (Vec::new(), String::new(), Provenance::Default);
+        self.parsed("NAME_SERVERS", default, |text| {
+            let servers = addresses(text).filter(|servers| servers.len() <= MOST_NAME_SERVERS);
+            servers.ok_or_else(|| "must be a comma-separated list of at most three ip:port".into())
         })
     }
 
@@ -374,6 +379,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// As many as the system's own resolver asks (`MAXNS` of resolv.conf(5)).
+const MOST_NAME_SERVERS: usize = 3;
+
+/// A list of `ip:port`, separated by commas.
+fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
+    text.split(',').map(|part| part.trim().parse().ok()).collect()
 }
 
 /// Decimal text with at most six fraction digits as whole millionths.

@@ -29,6 +29,7 @@ mod http;
 mod kept;
 mod many;
 mod measure;
+mod names;
 mod origin;
 mod part;
 mod photo;
@@ -59,6 +60,7 @@ enum Group {
     Https,
     Bound,
     Rude,
+    Names,
     TenChunks,
     RssGrowth,
     Calls,
@@ -81,6 +83,7 @@ impl Group {
             Self::Https => throughput::run(bench, photo::Scheme::Https).await,
             Self::Bound => slow::bound(bench).await,
             Self::Rude => slow::rude(bench).await,
+            Self::Names => names::run(bench),
             Self::TenChunks => many::ten_chunks(bench).await,
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
@@ -115,6 +118,10 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Https, Goal::new("wall_https", "ours / F", 1.25)),
     (Group::Bound, Goal::new("bound", "wall / bound", 1.1)),
     (Group::Rude, Goal::new("rude", "rude / clean", 1.5)),
+    // A list of many hosts, beside the same with addresses; a chunk beside one of silent names.
+    (Group::Names, Goal::new("names_live", "names / none", 1.2)),
+    (Group::Names, Goal::new("names_mixed", "s more than none", 15.0)),
+    (Group::Names, Goal::new("names_beside", "beside / alone", 1.2)),
     (Group::TenChunks, Goal::new("ten_chunks_ledger", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_walk", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_rss", "MB, peak", 256.0)),

@@ -52,6 +52,7 @@ mod download {
     mod answers;
     mod details;
     mod hops;
+    mod names;
     mod odd;
     mod origins;
     mod urls;
