@@ -4,8 +4,11 @@ use serde_json::Value;
 
 use super::*;
 
-/// A variable with its value, and what the deployment gets for it.
-const TAKEN: [(&[(&str, &str)], &str, &str); 9] = [
+/// Variables with their values.
+type Given = &'static [(&'static str, &'static str)];
+
+/// What is given, and a parameter with what it is then.
+const TAKEN: [(Given, &str, &str); 9] = [
     (
         &[("NOTIFY_EMAILS", " Ann@Example.net, bob@example.net,,ann@example.net ")],
         "notifyEmails",
@@ -29,8 +32,8 @@ const TAKEN: [(&[(&str, &str)], &str, &str); 9] = [
     (&[("RELAY_URL", "kept for later")], "relay", "\"none\""),
 ];
 
-/// A variable with its value, and the words of the refusal.
-const REFUSED: [(&[(&str, &str)], &str); 14] = [
+/// What is given, and the words of the refusal.
+const REFUSED: [(Given, &str); 14] = [
     (&[("NOTIFY_EMAILS", "ann.example.net")], "not a mail address: ann.example.net"),
     (&[("MANAGER_EMAILS", "a@example.net b@example.net")], "not a mail address"),
     (&[("PUSH_EMAILS", "a@example.net;b@example.net")], "not a mail address"),
