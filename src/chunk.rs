@@ -4,7 +4,7 @@
 mod error_code;
 mod message;
 mod report;
-mod source;
+pub mod source;
 mod verdict;
 
 pub use error_code::ErrorCode;
@@ -18,7 +18,7 @@ pub use report::{
     Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
     hex,
 };
-pub use source::ListFormat;
+pub(crate) use source::{ListFormat, OtherContent};
 pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};

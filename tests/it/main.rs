@@ -128,5 +128,7 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod lists;
+    mod rows;
     mod submit;
 }
