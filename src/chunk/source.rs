@@ -79,7 +79,7 @@ impl ListFormat {
 /// more than that.
 pub fn is_web_url(text: &str) -> bool {
     let is_web = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    !text.contains(['\t', '\n', '\r']) && Url::parse(text).is_ok_and(is_web)
+    !text.contains(char::is_control) && Url::parse(text).is_ok_and(is_web)
 }
 
 impl Item {
@@ -173,7 +173,9 @@ mod tests {
         for text in ["http://a", "HTTPS://a/b c?d=\"e\"", " http://a ", "http://10.0.0.1:22/"] {
             assert!(is_web_url(text), "{text}");
         }
-        for text in ["", "a", "ftp://a", "http://", "//a/b", "http://a\tb", "mailto:a@b"] {
+        for text in
+            ["", "a", "ftp://a", "http://", "//a/b", "http://a\tb", "http://a\0", "mailto:a@b"]
+        {
             assert!(!is_web_url(text), "{text}");
         }
     }

@@ -24,7 +24,7 @@ pub(crate) enum Error {
     Packed(String),
     /// Its bytes are no text.
     #[error("the file is no text: {0}")]
-    Encoding(#[from] EncodingError),
+    Encoding(EncodingError),
     /// Its content is certainly of another kind than its name says, or of one that is not read.
     #[error("the name says {named}, and the content is {content}; {}", format::advice(*content))]
     OtherContent {
@@ -142,7 +142,7 @@ fn text_of(named: Option<Format>, bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
         let named = named.map_or(NOTHING, Format::words);
         return Err(Error::OtherContent { named, content });
     }
-    Ok(decode(bytes)?)
+    decode(bytes).map_err(Error::Encoding)
 }
 
 /// The first line that is not blank.
@@ -150,12 +150,18 @@ fn first_line(text: &str) -> Option<&str> {
     lines(text).map(|(_, line)| trimmed(line)).find(|line| !line.is_empty())
 }
 
-/// What people may see of a row or line: its start, without what of a URL is secret.
+/// What people may see of a row or line: its start, without what of a URL is secret, and with tabs and
+/// the like as escapes. The parser of URLs would drop those.
 pub(crate) fn shown(text: &str) -> String {
-    let bare = bare_url(text);
+    let mut bare = String::new();
+    for part in text.split_inclusive(char::is_control) {
+        let url = part.trim_end_matches(char::is_control);
+        bare.push_str(&bare_url(url));
+        bare.extend(part.chars().skip(url.chars().count()).flat_map(char::escape_debug));
+    }
     let start: String = bare.chars().take(SHOWN).collect();
     let rest = if start.len() < bare.len() { "..." } else { "" };
-    format!("{}{rest}", start.escape_debug())
+    start + rest
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
-use submit::JobRequest;
+use submit::{JobRequest, ReadJob};
 use tokio::time::timeout;
 
 /// Submits jobs to the chunk handler and looks after them.
@@ -269,12 +269,13 @@ impl Session {
                 CheckLevel::Slow => Level::Slow,
             },
         };
+        let job = ReadJob::new(request)?;
         // Idempotent, and a first submit may come before the first handler.
         let migrate = timeout(MIGRATION_PATIENCE, self.database.prepare());
         migrate.await.context(MIGRATION_STUCK)??;
         self.refuse_another_place().await?;
         self.storage.create_containers_and_queues().await?;
-        let job = submit::submit(&self.database, &self.storage, request).await?;
+        let job = submit::submit(&self.database, &self.storage, job).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };
         if !(self.json && submit.watch) {
             let line = format!(

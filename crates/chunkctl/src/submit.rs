@@ -1,7 +1,7 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
 use crate::{
-    list::{self, Format, List},
+    list::{self, List},
     rows::{ChunkRows, Rows, Unusable},
 };
 use chunk_handler::{
@@ -80,6 +80,44 @@ impl From<state::Error> for SubmitError {
     }
 }
 
+/// A job whose list is read: nothing of it is written yet, and the file is not kept.
+#[derive(Debug)]
+pub(crate) struct ReadJob {
+    job_id: i64,
+    source_sha256: String,
+    submission: Submission,
+    chunks: Vec<ChunkRows>,
+    unusable: Unusable,
+}
+
+impl ReadJob {
+    /// Reads the list of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
+    pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
+        let list = List::open(&request.file_name, &request.bytes)?;
+        let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
+        let submission = Submission {
+            chunks: rows.chunks.len(),
+            images: rows.n,
+            format: list.format.word().to_owned(),
+            chunk_size: request.chunk_size,
+            priority: request.priority,
+            label: request.label,
+            level: request.level,
+        };
+        Ok(Self {
+            job_id: request.job_id,
+            source_sha256: hex(&Sha256::digest(&request.bytes)),
+            submission,
+            chunks: rows.chunks,
+            unusable: rows.unusable,
+        })
+    }
+}
+
 /// Lists that are written at once.
 const WRITES_AT_ONCE: usize = 8;
 
@@ -87,25 +125,18 @@ const WRITES_AT_ONCE: usize = 8;
 ///
 /// # Errors
 ///
-/// When the file cannot be a job, the job is known with another file or other options, or a
-/// dependency is away.
+/// When the job is known with another file or other options, or a dependency is away.
 pub(crate) async fn submit(
     database: &Database,
     storage: &Storage,
-    request: JobRequest,
+    job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let list = List::open(&request.file_name, &request.bytes)?;
-    let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
-    let submission = submission(&request, list.format, &rows);
-    drop(list);
-    let source_sha256 = hex(&Sha256::digest(&request.bytes));
-    let job_id = request.job_id;
-    let unusable = rows.unusable.clone();
+    let ReadJob { job_id, source_sha256, submission, chunks, unusable } = job;
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
         let folder = lists_folder(job_id, &source_sha256, &submission);
-        let messages = write_sources(storage, &request, rows.chunks, &folder).await?;
+        let messages = write_sources(storage, job_id, &submission, chunks, &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
         is_new = database.submit(&job).await?;
@@ -123,19 +154,6 @@ pub(crate) async fn submit(
     let unsent = top_up(database, storage).await.err().map(|error| cause_chain(&error));
     let Submission { chunks, images, .. } = registered;
     Ok(SubmittedJob { job_id, chunks, images, is_new, unusable, unsent })
-}
-
-/// What is kept of the request.
-fn submission(request: &JobRequest, format: Format, rows: &Rows) -> Submission {
-    Submission {
-        chunks: rows.chunks.len(),
-        images: rows.n,
-        format: format.word().to_owned(),
-        chunk_size: request.chunk_size,
-        priority: request.priority,
-        label: request.label.clone(),
-        level: request.level,
-    }
 }
 
 /// How the known job was submitted, when that is how it is submitted now.
@@ -194,7 +212,8 @@ fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> St
 /// Writes one list for each chunk and makes its message.
 async fn write_sources(
     storage: &Storage,
-    request: &JobRequest,
+    job_id: i64,
+    submission: &Submission,
     chunks: Vec<ChunkRows>,
     folder: &str,
 ) -> Result<Vec<ChunkMessage>, SubmitError> {
@@ -203,14 +222,14 @@ async fn write_sources(
         let blob = format!("{folder}/{index:05}.jsonl");
         storage.create_source(&blob, part.lines).await.map_err(Error::from)?;
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
-        let mut message = ChunkMessage::new(ChunkId { job_id: request.job_id, chunk_index });
-        let start = u64::try_from(index * request.chunk_size).unwrap_or(u64::MAX);
+        let mut message = ChunkMessage::new(ChunkId { job_id, chunk_index });
+        let start = u64::try_from(index * submission.chunk_size).unwrap_or(u64::MAX);
         let len = u64::try_from(part.n).unwrap_or(u64::MAX);
         message.total_chunks = i32::try_from(total).ok();
-        message.priority = request.priority;
+        message.priority = submission.priority;
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
-        message.validation.level = request.level;
+        message.validation.level = submission.level;
         Ok(message)
     };
     stream::iter(chunks.into_iter().enumerate())

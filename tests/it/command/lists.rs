@@ -37,7 +37,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
         (
             "c.csv",
             b"link,label\nhttp://a,x",
-            "no url column in its first line, which is `link | x`",
+            "no url column between commas in its first line, which is `link,label`",
         ),
         (
             "g.txt",

@@ -100,7 +100,7 @@ pub(super) fn may_be(named: Format, content: Content) -> bool {
 pub(super) fn advice(content: Content) -> &'static str {
     match certain(content) {
         Some(Format::Text) => "name it .txt",
-        Some(Format::JsonLines) => "name it .jsonl",
+        Some(Format::JsonLines) => "name it .jsonl, if each line is a row",
         Some(Format::JsonArray) => "name it .json",
         Some(Format::Csv) => "name it .csv",
         Some(Format::Tsv) => "name it .tsv",

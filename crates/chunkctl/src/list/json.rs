@@ -19,11 +19,29 @@ pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), E
     for (line, row) in rows.filter(|(_, row)| !row.is_empty()) {
         let value = read_json::<Value>(row).map_err(|error| Error::Broken {
             line,
-            problem: format!("no JSON, of which each line holds an object: {error}"),
+            problem: format!(
+                "no JSON, and each line is to hold an object: {}",
+                without_line(&error)
+            ),
         })?;
-        take(item_of(value).unwrap_or_else(|_| Item::of_url(row)));
+        take(item_of(value).map_or_else(|_| Item::of_url(row), without_blanks));
     }
     Ok(())
+}
+
+/// An error of which the line is said already.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    format!("{what} (column {})", error.column())
+}
+
+/// As lines and cells have it: somebody's URLs end in a line end.
+fn without_blanks(mut item: Item) -> Item {
+    if trimmed(&item.url).len() < item.url.len() {
+        item.url = trimmed(&item.url).to_owned();
+    }
+    item
 }
 
 /// The rows of an array, as those of lines.
@@ -34,7 +52,7 @@ pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), E
 pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), Error> {
     let broken = |error: serde_json::Error| Error::Broken {
         line: error.line(),
-        problem: format!("no JSON array, as the name says: {error}"),
+        problem: format!("no JSON array, as the name says: {}", without_line(&error)),
     };
     // Rows are handed out while the array is read, so it must be whole.
     if serde_json::from_str::<Vec<IgnoredAny>>(text).is_ok() {
@@ -61,7 +79,8 @@ impl<'de, F: FnMut(Item)> Visitor<'de> for Rows<'_, F> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
         while let Some(value) = values.next_element::<Value>()? {
-            self.0(item_of(value).unwrap_or_else(|value| Item::of_url(value.to_string())));
+            let text = |value: Value| Item::of_url(value.to_string());
+            self.0(item_of(value).map_or_else(text, without_blanks));
         }
         Ok(())
     }

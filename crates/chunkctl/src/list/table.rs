@@ -32,7 +32,10 @@ impl Head {
     /// # Errors
     ///
     /// [`Error::Broken`] for one without a column url, or with two columns of one name.
-    fn new<'c>(line: usize, cells: impl Iterator<Item = &'c str>) -> Result<Self, Error> {
+    fn new<'c>(
+        (line, text, between): (usize, &str, &str),
+        cells: impl Iterator<Item = &'c str>,
+    ) -> Result<Self, Error> {
         let names: Vec<&str> = cells.map(trimmed).collect();
         let broken = |problem| Error::Broken { line, problem };
         let mut named: Vec<&str> = names.iter().copied().filter(|name| !name.is_empty()).collect();
@@ -44,10 +47,10 @@ impl Head {
         let meant = |name: &str| meant(names.iter().copied(), name);
         let (url, label, meta) = (meant("url"), meant("label"), meant("meta"));
         if url.is_none() {
-            let line = shown(&names.join(" | "));
+            let line = shown(trimmed(text));
             return Err(broken(format!(
-                "the table has no url column in its first line, which is `{line}`; name the column \
-                 of URLs url"
+                "the table has no url column between {between} in its first line, which is `{line}`; \
+                 name the column of URLs url"
             )));
         }
         let column = |name: &&str| match Some(*name) {
@@ -85,12 +88,13 @@ impl Head {
         item.with_meta(meta, others)
     }
 
-    /// Whether a line inside a cell has the cells of a row: then the cell swallowed it.
+    /// Whether a line inside a cell looks like a row, which the cell swallowed. A URL alone does not:
+    /// captions have lines of that.
     fn is_row(&self, line: &str) -> bool {
         let at = self.0.iter().position(|column| matches!(column, Column::Url));
         let cells: Vec<&str> = line.split(',').collect();
         let url = at.and_then(|at| cells.get(at)).map_or("", |cell| trimmed(cell));
-        cells.len() >= self.0.len() && is_web_url(url) && !url.contains(is_blank)
+        cells.len() >= self.0.len().min(2) && is_web_url(url) && !url.contains(is_blank)
     }
 }
 
@@ -119,7 +123,7 @@ pub(super) fn csv_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), Er
         let is_head = head.is_none();
         let head = match &mut head {
             Some(head) => head,
-            none => none.insert(Head::new(line_of(text, start), record.iter())?),
+            none => none.insert(Head::new((line_of(text, start), raw, "commas"), record.iter())?),
         };
         if raw.contains(['\n', '\r']) && swallows_rows(head, raw, &record) {
             return Err(broken(STRAY_QUOTE.to_owned()));
@@ -191,7 +195,7 @@ pub(super) fn tsv_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), Er
     let mut rows = lines(text).filter(|(_, line)| !is_empty(line));
     let Some((number, first)) = rows.next() else { return Ok(()) };
     let names: Vec<Cow<'_, str>> = first.split('\t').map(unquoted).collect();
-    let head = Head::new(number, names.iter().map(Cow::as_ref))?;
+    let head = Head::new((number, first, "tabs"), names.iter().map(Cow::as_ref))?;
     for (_, line) in rows {
         let cells: Vec<Cow<'_, str>> = line.split('\t').map(unquoted).collect();
         take(head.item(cells.iter().map(Cow::as_ref)));

@@ -36,7 +36,7 @@ fn tables_need_a_url_column_and_keep_every_row() {
     assert!(items.iter().all(|item| item.meta.is_none()));
     assert!(
         refusal("a.csv", "link\nhttp://a\n")
-            .contains("no url column in its first line, which is `link`")
+            .contains("no url column between commas in its first line, which is `link`")
     );
     assert!(refusal("a.csv", "http://a,cat\n").contains("no url column"));
     assert!(refusal("a.txt", "\n \n").contains("no URL"));
@@ -158,10 +158,7 @@ fn another_content_than_the_name_says_is_refused() {
             (format!("{name}.gz"), gzip(text.as_bytes())),
         ] {
             let error = refusal(&name, bytes);
-            assert!(
-                error.contains(&format!("the name says {named}")) || error.contains(named),
-                "{name} {text}: {error}"
-            );
+            assert!(error.contains(named), "{name} {text}: {error}");
             assert!(error.contains(content), "{name} {text}: {error}");
         }
     }
@@ -227,7 +224,7 @@ fn a_stray_quote_in_a_csv_is_refused_with_its_line() {
 #[test]
 fn json_is_read_or_refused_with_its_line() {
     let lines =
-        "{\"url\":\"http://a\",\"n\":NaN,\"t\":\"NaN\"}\r\n\n\"http://b\"\n{\"u\":1}\n[1]\n7\n";
+        "{\"url\":\" http://a\\n\",\"n\":NaN,\"t\":\"NaN\"}\r\n\n\"http://b\"\n{\"u\":1}\n[1]\n7\n";
     let urls = ["http://a", "http://b", "{\"u\":1}", "[1]", "7"];
     let read = items("a.jsonl", lines);
     assert_eq!(pairs(&read).iter().map(|(url, _)| *url).collect::<Vec<_>>(), urls);
