@@ -160,9 +160,13 @@ mod tests {
         let (text, lines) = ("one URL a line", "JSON lines");
         assert_eq!(refused("a.txt", b"[\n{\"url\":\"http://a\"}]"), words(text, "a JSON array"));
         assert_eq!(refused("a.txt", b"{\"url\":\"http://a\"}"), words(text, lines));
-        assert_eq!(refused("a.jsonl", b"http://a\nhttp://b"), words(lines, text));
+        assert_eq!(
+            refused("a.jsonl", b"url,label\n/a,b"),
+            words(lines, "a table with commas (CSV)")
+        );
         assert_eq!(refused("a.txt", b"\x1f\x8b\x08\0\0"), words(text, "compressed with gzip"));
         assert_eq!(refused("a.txt", b"{\"url\":\"http://a\"}\nhttp://b"), None);
+        assert_eq!(refused("a.jsonl", b"http://a\nhttp://b"), None);
         assert_eq!(refused("a.txt", b"no url\nftp://a"), None);
         assert_eq!(refused("a.jsonl", b"{\"x\":1}"), None);
         assert_eq!(refused("a.txt", b""), None);
