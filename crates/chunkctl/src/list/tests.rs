@@ -79,7 +79,7 @@ fn a_key_and_a_column_in_two_cases_mean_the_same() {
         ("a.jsonl", object.to_owned()),
         ("a.json", format!("[{object}]")),
     ] {
-        assert_eq!(items(name, &text), [expected.clone()], "{name}");
+        assert_eq!(items(name, &text), std::slice::from_ref(&expected), "{name}");
         let upper = text.replace("url", "Url").replace("label", "LABEL").replace("URL", "uRL");
         assert_eq!(items(name, upper).len(), 1, "{name}");
     }
