@@ -15,6 +15,8 @@ pub enum ErrorCode {
     SourceMissing,
     /// The list has more URLs, or bytes, than a chunk may have.
     SourceTooLarge,
+    /// The content of the list is of another kind than its name says, and has no URL as such.
+    SourceUnreadable,
     /// The registered message cannot be read.
     MessageUnreadable,
     /// Too many leases in a row ran out (`most_expiries` in the database).
@@ -73,6 +75,9 @@ impl ErrorCode {
             }
             Self::SourceTooLarge => {
                 "submit the list under a new number with a smaller `--chunk-size`"
+            }
+            Self::SourceUnreadable => {
+                "write the list as its name says, or under another name; submit it under a new number"
             }
             Self::MessageUnreadable => {
                 "another release wrote its message; submit the list under a new number"

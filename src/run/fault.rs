@@ -3,7 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::{
-    chunk::ErrorCode,
+    chunk::{ErrorCode, OtherContent},
     circuit::Part,
     pipeline::{self, upload::CommitError},
     state::{self, Backoff, GiveUp, NotHeld},
@@ -30,6 +30,8 @@ pub(super) enum Fault {
     SourceMissing,
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
     SourceTooLarge,
+    #[error(transparent)]
+    SourceUnreadable(#[from] OtherContent),
     #[error("the chunk panicked: {0}")]
     Panicked(String),
     #[error("the registered message cannot be read: {0}")]
@@ -96,6 +98,7 @@ impl Fault {
             | Self::NamesAway
             | Self::SourceMissing
             | Self::SourceTooLarge
+            | Self::SourceUnreadable(_)
             | Self::Panicked(_)
             | Self::Unreadable(_) => None,
         }
@@ -137,6 +140,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
         Fault::NothingReachable => (GiveUp::Fail, ErrorCode::NothingReachable),
         Fault::SourceTooLarge => (GiveUp::Fail, ErrorCode::SourceTooLarge),
+        Fault::SourceUnreadable(_) => (GiveUp::Fail, ErrorCode::SourceUnreadable),
         Fault::Unreadable(_) => (GiveUp::Fail, ErrorCode::MessageUnreadable),
     }
 }
@@ -167,7 +171,7 @@ fn is_disk_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::ChunkId;
+    use crate::chunk::{ChunkId, ListFormat};
     use storage::Error as S;
 
     fn refused() -> state::Error {
@@ -235,12 +239,14 @@ mod tests {
             assert_eq!(fault.broken_part(), part, "{fault}");
         }
         let retry = || GiveUp::Retry { max_attempts: 5 };
+        let other_content = ListFormat::Text.read(b"[]", 1).unwrap_err();
         for (fault, how, code) in [
             (Fault::Overran, retry(), "deadline_overrun"),
             (Fault::SourceMissing, retry(), "source_missing"),
             (Fault::Panicked(cause()), retry(), "panic"),
             (Fault::NothingReachable, GiveUp::Fail, "nothing_reachable"),
             (Fault::SourceTooLarge, GiveUp::Fail, "source_too_large"),
+            (other_content.into(), GiveUp::Fail, "source_unreadable"),
             (Fault::Unreadable(cause()), GiveUp::Fail, "message_unreadable"),
         ] {
             let (judged, word) = judge(&fault, 5);

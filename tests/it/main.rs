@@ -131,5 +131,7 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod lists;
+    mod rows;
     mod submit;
 }
