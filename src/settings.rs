@@ -2,6 +2,7 @@
 //!
 //! The only reader of environment variables. All violations are reported at once.
 
+mod addresses;
 mod connection;
 mod function_timeout;
 mod platform;

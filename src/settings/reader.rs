@@ -4,7 +4,6 @@ use super::{Profile, Provenance, Secret, Setting, Violation};
 use crate::redact;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::PathBuf,
     time::Duration,
 };
@@ -349,24 +348,6 @@ impl Reader {
         Some(text)
     }
 
-    pub(super) fn allowed_origins(&mut self, on_azure: bool) -> Vec<SocketAddr> {
-        let default = (Vec::new(), String::new(), Provenance::Default);
-        self.parsed("ALLOWED_ORIGINS", default, |text| {
-            if on_azure {
-                return Err("opens the address guard and is refused in Azure; remove it".into());
-            }
-            addresses(text).ok_or_else(|| "must be a comma-separated list of ip:port".into())
-        })
-    }
-
-    pub(super) fn name_servers(&mut self) -> Vec<SocketAddr> {
-        let default = (Vec::new(), String::new(), Provenance::Default);
-        self.parsed("NAME_SERVERS", default, |text| {
-            let servers = addresses(text).filter(|servers| servers.len() <= MOST_NAME_SERVERS);
-            servers.ok_or_else(|| "must be a comma-separated list of at most three ip:port".into())
-        })
-    }
-
     fn warn_of_typos(&mut self) {
         let unknown = self.environment.keys().chain(self.local.keys());
         let unknown: BTreeSet<&String> =
@@ -379,14 +360,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// As many as the system's own resolver asks (`MAXNS` of resolv.conf(5)).
-const MOST_NAME_SERVERS: usize = 3;
-
-/// A list of `ip:port`, separated by commas.
-fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
-    text.split(',').map(|part| part.trim().parse().ok()).collect()
 }
 
 /// Decimal text with at most six fraction digits as whole millionths.

@@ -6,7 +6,7 @@
 use crate::{
     measure::{Measured, median},
     origin,
-    part::FLAG,
+    part::{self, FLAG},
     world::{Bench, World},
 };
 use anyhow::{Context as _, Result, ensure};
@@ -84,8 +84,9 @@ async fn measure(n_urls: usize) -> Result<Value> {
     let world = World::new(&bench, "names", 0).await?;
     let mut walls = Vec::new();
     for hosts in [Hosts::Addresses, Hosts::Live, Hosts::Mixed] {
-        let wall = list(&world, hosts, n_urls).await?;
-        eprintln!("  {n_urls} URLs on {} hosts, {hosts:?}: {wall:.1} s", n_urls / OF_HOST);
+        let (wall, cpu) = list(&world, hosts, n_urls).await?;
+        let n_hosts = n_urls / OF_HOST;
+        eprintln!("  {n_urls} URLs on {n_hosts} hosts, {hosts:?}: {wall:.1} s, of CPU {cpu:.1} s");
         walls.push(wall);
     }
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
@@ -123,8 +124,8 @@ fn address(host: usize) -> String {
     format!("93.184.{}.{}", host / 250, host % 250 + 1)
 }
 
-/// Seconds that a fresh handler needs for a list in chunks, all at once.
-async fn list(world: &World, hosts: Hosts, n_urls: usize) -> Result<f64> {
+/// Seconds that a fresh handler needs for a list in chunks, all at once, and of CPU.
+async fn list(world: &World, hosts: Hosts, n_urls: usize) -> Result<(f64, f64)> {
     let at_once = AT_ONCE.to_string();
     let extra = [
         ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", at_once.as_str()),
@@ -152,11 +153,12 @@ async fn list(world: &World, hosts: Hosts, n_urls: usize) -> Result<f64> {
     let runs = stream::iter(&messages).map(|message| world.deliver(&handler, message));
     let runs: Vec<_> = runs.buffer_unordered(AT_ONCE).try_collect().await?;
     let wall = since.elapsed().as_secs_f64();
+    let cpu = part::cpu_time(handler.pid)?.as_secs_f64();
     let n_valid: u64 = runs.iter().map(|run| run.n_valid).sum();
     let n_dead = urls.iter().filter(|url| url.contains(".dead/") || url.contains(".silent/"));
     let expected = n_urls - n_dead.count();
     ensure!(n_valid == expected as u64, "{n_valid} of {expected} images are valid");
-    Ok(wall)
+    Ok((wall, cpu))
 }
 
 /// Seconds that a chunk of live names takes.

@@ -29,7 +29,7 @@ struct Inner {
 }
 
 /// Look-ups at once of all chunks. Each takes two descriptors, six when nobody answers.
-const LOOKUPS: usize = 128;
+const LOOKUPS: usize = 256;
 /// Look-ups at once of the client.
 const CONNECTING: usize = 32;
 /// What is remembered, in addresses and names: a name with one address counts two.
