@@ -7,8 +7,9 @@ use crate::{MAX_AREA_PX, Refusal, Size};
 #[cfg(feature = "decode")]
 pub(crate) const MAX_DECODED_BYTES: u64 = 512 * 1024 * 1024;
 
-/// The most pixels times scans of a JPEG: ten scans, the usual number, over the largest picture.
-const MAX_SCANNED_PX: u64 = 10 * MAX_AREA_PX;
+/// The most pixels times scans of a JPEG: fifty scans over the largest picture, where encoders write
+/// about ten, and twenty-four if each bit has its own. That is a second, if hardly any of them has data.
+const MAX_SCANNED_PX: u64 = 50 * MAX_AREA_PX;
 
 /// Refuses a decode that would hold too many bytes.
 #[cfg(feature = "decode")]
@@ -39,9 +40,9 @@ mod tests {
     fn jpegs_are_refused_for_what_their_decode_would_cost() {
         let cost =
             |width: u32, n_scans| check_jpeg(Size::checked(width, 10_000_u32).unwrap(), n_scans);
-        assert_eq!(cost(10_000, 10), Ok(()));
-        assert_eq!(cost(10_000, 11), Err(Refusal::TooLarge));
-        assert_eq!(cost(1_000, 100), Ok(()));
-        assert_eq!(cost(1_001, 100), Err(Refusal::TooLarge));
+        assert_eq!(cost(10_000, 50), Ok(()));
+        assert_eq!(cost(10_000, 51), Err(Refusal::TooLarge));
+        assert_eq!(cost(5_000, 100), Ok(()));
+        assert_eq!(cost(5_001, 100), Err(Refusal::TooLarge));
     }
 }

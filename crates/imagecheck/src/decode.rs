@@ -39,17 +39,22 @@ pub(crate) fn decode<R: BufRead + Seek>(
     size: Size,
 ) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    // Decoders have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file
-    // must not stop its caller. The panic drops the decoder, so nobody sees its broken state.
-    catch_unwind(AssertUnwindSafe(|| match format {
+    match format {
         Format::Jpeg => jpeg::decode(&mut Scan::start(body, len)?),
-        Format::Png => still(body, ImageFormat::Png, size),
-        Format::Gif => gif(body, size),
-        Format::Bmp => still(body, ImageFormat::Bmp, size),
-        Format::Webp => webp(body, size),
-        Format::Tiff => still(body, ImageFormat::Tiff, size),
-    }))
-    .unwrap_or(Err(Refusal::Corrupt))
+        Format::Png => caught(|| still(body, ImageFormat::Png, size)),
+        Format::Gif => caught(|| gif(body, size)),
+        Format::Bmp => caught(|| still(body, ImageFormat::Bmp, size)),
+        Format::Webp => caught(|| webp(body, size)),
+        Format::Tiff => caught(|| still(body, ImageFormat::Tiff, size)),
+    }
+}
+
+/// Runs a decoder of others.
+///
+/// They have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file must not
+/// stop its caller. The panic drops the decoder, so nobody sees its broken state.
+fn caught(decode: impl FnOnce() -> Decoded) -> Decoded {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(Refusal::Corrupt))
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
