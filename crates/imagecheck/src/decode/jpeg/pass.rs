@@ -310,3 +310,81 @@ fn stored(value: i32, shift: u8) -> i16 {
     let value = i16::try_from(value).unwrap_or(if value < 0 { i16::MIN } else { i16::MAX });
     value.wrapping_shl(shift.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::huffman::Codes;
+    use super::super::plane::Kept;
+    use super::*;
+    use crate::scan::Scan;
+    use std::io::Cursor;
+
+    /// 00: the block ends; 01: so do two or three; 10: a coefficient; 110: 16 zeros; 1110: a zero, a
+    /// coefficient.
+    fn codes() -> Decoder {
+        let mut counts = [0; 16];
+        counts[1..4].copy_from_slice(&[3, 1, 1]);
+        Decoder::new(&Codes { counts, symbols: vec![0, 0x10, 0x01, 0xF0, 0x11] }).unwrap()
+    }
+
+    /// Reads three blocks of a plane, of which all or only the means are kept.
+    fn read(plane: &mut Plane, pass: Pass, bits: &str) -> Result<(), Refusal> {
+        let bits: String = bits.split(' ').collect();
+        let bytes = bits.as_bytes().chunks(8).map(|byte| {
+            let digits = format!("{:0<8}", std::str::from_utf8(byte).unwrap());
+            u8::from_str_radix(&digits, 2).unwrap()
+        });
+        let body: Vec<u8> = bytes.chain([0xFF, 0xD9]).collect();
+        let mut reader = Cursor::new(&body);
+        let mut scan = Scan::start(&mut reader, body.len().try_into().unwrap()).unwrap();
+        let mut reader = Reader { bits: Bits::start(&mut scan), n_empty: 0 };
+        let codes = codes();
+        let mut member = Member { component: 0, means: None, others: Some(&codes), mean: 0 };
+        for block in 0..3 {
+            reader.block(pass, &mut member, plane, block)?;
+        }
+        reader.bits.end()?;
+        // Exactly these bits were taken: what fills the last byte is left.
+        reader.bits.pass(u32::try_from(bits.len().next_multiple_of(8) - bits.len()).unwrap())?;
+        reader.bits.end()?;
+        assert_eq!((reader.bits.flag(), reader.bits.end()), (Ok(false), Err(Refusal::Corrupt)));
+        Ok(())
+    }
+
+    fn plane(kept: Kept) -> Plane {
+        Plane::new((1, 1), (24, 8), (3, 1), kept, true)
+    }
+
+    const FIRST: Pass = Pass::FirstBand { band: (1, 64), shift: 1 };
+    const NEXT: Pass = Pass::NextBand { band: (1, 64), shift: 0 };
+
+    /// The figures of T.81, G.1.2.2 and G.1.2.3, by hand.
+    #[test]
+    fn bands_come_bit_by_bit() {
+        for kept in [Kept::All, Kept::Mean] {
+            let mut plane = plane(kept);
+            // 2 at 1, -2 at 3, and the end of three blocks.
+            read(&mut plane, FIRST, "10 1 1110 0 01 1").unwrap();
+            assert_eq!(plane.nonzero(0).copied(), Some(0b1010));
+            // A zero is passed, with a bit more for 1 and 3; 1 at 4; the end of two blocks, and of one.
+            read(&mut plane, NEXT, "1110 1 1 0 01 0 00").unwrap();
+            assert_eq!(plane.nonzero(0).copied(), Some(0b1_1010));
+            // The three of them have a bit each before the next block.
+            read(&mut plane, NEXT, "01 1 1 1 0").unwrap();
+            if kept == Kept::All {
+                let values = [0, 1, 2, 3, 4, 5].map(|at| *plane.coefficient(0, at).unwrap());
+                assert_eq!(values, [0, 4, 0, -3, 1, 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_lies_outside_a_band() {
+        let band = |end| Pass::FirstBand { band: (1, end), shift: 0 };
+        assert_eq!(read(&mut plane(Kept::Mean), band(3), "1110 1 01 0"), Ok(()));
+        assert_eq!(read(&mut plane(Kept::Mean), band(2), "1110 1 01 0"), Err(Refusal::Corrupt));
+        let band = |end| Pass::NextBand { band: (1, end), shift: 0 };
+        assert_eq!(read(&mut plane(Kept::Mean), band(3), "1110 1 01 0"), Ok(()));
+        assert_eq!(read(&mut plane(Kept::Mean), band(2), "1110 1 01 0"), Err(Refusal::Corrupt));
+    }
+}
