@@ -1,4 +1,4 @@
-//! CPU of level slow beside what loaders take for the same JPEGs: Pillow's `load`, OpenCV's `imdecode`.
+//! CPU of level slow beside what loaders take for the same JPEGs: `load` of Pillow, `imdecode` of `OpenCV`.
 //!
 //! The photographs are those of the checkout and, where it is there, of the picture corpus. The pictures
 //! of the other cases are noise behind a header, which nobody can decode.
