@@ -58,7 +58,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Stages {
     fetcher: Fetcher,
-    /// Full decodes at once: each may hold a whole picture.
+    /// Decodes at once: each may hold a whole picture, of every format but JPEG.
     decoders: Arc<Semaphore>,
     keep_query: bool,
     settings: Settings,

@@ -21,6 +21,7 @@
 mod calls;
 mod claim;
 mod claim_growth;
+mod decode;
 mod fleet;
 mod fleet_load;
 mod fleet_server;
@@ -68,6 +69,7 @@ enum Group {
     Kept,
     Fleet,
     Rival,
+    Decode,
 }
 
 impl Group {
@@ -91,13 +93,14 @@ impl Group {
             Self::Kept => kept::run(bench).await,
             Self::Fleet => fleet::run(bench).await,
             Self::Rival => rival::run(bench).await,
+            Self::Decode => decode::run(bench).await,
         }
     }
 
     /// Whether it fits into fifteen minutes with all the others.
     fn is_quick(self) -> bool {
-        // Two take long, the last may have to be installed first.
-        !matches!(self, Self::LongGrowth | Self::Fleet | Self::Rival)
+        // Two take long, for the others Python packages may have to be installed first.
+        !matches!(self, Self::LongGrowth | Self::Fleet | Self::Rival | Self::Decode)
     }
 }
 
@@ -149,6 +152,9 @@ const GOALS: &[(Group, Goal)] = &[
     // What people use today.
     (Group::Rival, Goal::new("img2dataset_cpu", "ours / theirs", 1.0)),
     (Group::Rival, Goal::new("img2dataset_wall", "ours / theirs", 1.0)),
+    // CPU of level slow for JPEGs, beside a full decode.
+    (Group::Decode, Goal::new("slow_opencv", "ours / OpenCV", 0.5)),
+    (Group::Decode, Goal::new("slow_pillow", "ours / Pillow", 0.5)),
 ];
 
 fn main() -> ExitCode {

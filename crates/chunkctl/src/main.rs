@@ -121,7 +121,7 @@ enum CheckLevel {
     Fast,
     /// Also the container, to its end.
     Medium,
-    /// Also a full decode.
+    /// Also the data of the picture.
     Slow,
 }
 
