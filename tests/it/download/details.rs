@@ -97,7 +97,7 @@ async fn a_connection_that_fails_says_how() {
         (silent.url("/"), "failed timeout", "connect"),
         (raw.url("/"), "failed timeout", "first_byte"),
         (raw.url("/hang"), "failed timeout", "total"),
-        ("http://no-such-name.invalid/".to_owned(), "failed name_not_resolved", ""),
+        ("http://no-such-name.invalid/".to_owned(), "failed name_not_resolved", "not_found"),
     ];
     let (silent, raw) = (silent.address.to_string(), raw.address.to_string());
     let allowed = [&refused, &reset, &closed, nowhere, &silent, &raw];

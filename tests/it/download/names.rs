@@ -41,13 +41,13 @@ fn usual(question: &Question) -> Act {
         bytes
     };
     Act::Send(match question.name.as_str() {
-        "plain.test" => question.addresses(60, &["10.0.0.1"]),
+        "plain.test" | "behind-alias.test" => question.addresses(60, &["10.0.0.1"]),
         "six.test" => question.addresses(60, &["fd00::1"]),
         "mixed.test" => question.addresses(60, &["93.184.216.34", "10.0.0.1", "93.184.216.35"]),
         "mixed-families.test" => question.addresses(60, &["93.184.216.34", "fd00::1"]),
         "mapped.test" => question.addresses(60, &["::ffff:169.254.169.254"]),
         "alias.test" => question.alias("inner.test", 60, &["127.0.0.1"]),
-        "alias-alone.test" => question.alias("plain.test", 60, &[]),
+        "alias-alone.test" => question.alias("behind-alias.test", 60, &[]),
         "long.test" if !question.over_tcp => question.truncated(),
         "long.test" => question.addresses(60, &["10.0.0.1"; 200]),
         "garbage.test" => {
