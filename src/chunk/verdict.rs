@@ -135,7 +135,8 @@ impl From<Refusal> for Reason {
             Refusal::Empty => Self::Empty,
             Refusal::TooLarge => Self::TooLarge,
             Refusal::NotImage => Self::NotImage,
-            Refusal::UnsupportedFormat => Self::UnsupportedFormat,
+            // An image that loaders do not open, like one of a format that they do not know.
+            Refusal::UnsupportedFormat | Refusal::Metadata => Self::UnsupportedFormat,
             Refusal::Truncated => Self::Truncated,
             Refusal::Corrupt => Self::Corrupt,
         }

@@ -4,19 +4,44 @@
 //! bytes (B.1.1.2, table B.1), marker segments (B.1.1.4), stuffed zeros (B.1.1.5), the order of
 //! frames and scans (B.2.1), frame header (B.2.2), scan header (B.2.3), DNL (B.2.5).
 
+mod application;
+mod tables;
+
 use crate::{Level, Refusal, Size, cost, scan::Scan};
+use application::Application;
 use std::io::{BufRead, Seek};
+use tables::Tables;
 
 /// The most scans of one image. Encoders write about ten, and each scan makes a decoder go over the
 /// whole picture once more. The decoder of level slow gets the same limit.
 pub(crate) const MAX_SCANS: usize = 100;
 
+/// The most blocks of one unit of an interleaved scan (B.2.3).
+const MAX_BLOCKS: u32 = 10;
+
 /// What the frame header says.
 struct Frame {
     size: Size,
-    /// The components' identifiers, one to four.
-    ids: Vec<u8>,
+    /// One, three or four.
+    components: Vec<Component>,
     is_progressive: bool,
+}
+
+/// A component of the frame. Several may have the same identifier.
+#[derive(Clone, Copy)]
+struct Component {
+    id: u8,
+    /// The sampling factors, from 1 to 4.
+    across: u8,
+    down: u8,
+    quantization: u8,
+}
+
+/// What segments between scans define.
+#[derive(Default)]
+struct State {
+    tables: Tables,
+    application: Application,
 }
 
 /// Reads the dimensions and, above fast, walks to the end of the image.
@@ -27,45 +52,54 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     level: Level,
 ) -> Result<Size, Refusal> {
     scan.skip(2)?;
-    let frame = read_frame(scan)?;
+    let mut state = State::default();
+    let frame = read_frame(scan, &mut state)?;
     if level != Level::Fast {
-        let n_scans = walk(scan, &frame)?;
+        let n_scans = walk(scan, &frame, &mut state)?;
         if level.decodes() {
-            cost::check_jpeg(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
+            let n_components = frame.components.len();
+            cost::check_jpeg(frame.size, n_components, n_scans, frame.is_progressive)?;
         }
     }
     Ok(frame.size)
 }
 
-fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusal> {
+fn read_frame<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    state: &mut State,
+) -> Result<Frame, Refusal> {
     loop {
         match next_marker(scan)? {
             marker @ 0xC0..=0xC2 => return frame_header(scan, marker == 0xC2),
-            // Lossless, hierarchical, arithmetic coding and JPEG-LS (0xF7): no browser shows them.
-            0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
-                return Err(Refusal::UnsupportedFormat);
-            }
             0xD9 | 0xDA => return Err(Refusal::Corrupt),
-            marker => segment(scan, marker)?,
+            marker => define(scan, marker, state)?,
         }
     }
 }
 
 /// Walks to the end of the image and counts the scans.
-fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usize, Refusal> {
+fn walk<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    frame: &Frame,
+    state: &mut State,
+) -> Result<usize, Refusal> {
     let mut n_scans = 0;
     loop {
         match next_marker(scan)? {
             0xD9 if n_scans > 0 => return Ok(n_scans),
-            0xDA if n_scans < MAX_SCANS => {
+            0xDA if n_scans == MAX_SCANS => return Err(Refusal::TooLarge),
+            0xDA => {
+                if n_scans == 0 {
+                    state.application.check()?;
+                }
                 n_scans += 1;
-                scan_header(scan, frame)?;
+                scan_header(scan, frame, &state.tables)?;
             }
-            // No scan, too many of them, or a second frame header.
-            0xD9 | 0xDA | 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                return Err(Refusal::Corrupt);
-            }
-            marker => segment(scan, marker)?,
+            // No scan, or a second frame header.
+            0xD9 | 0xC0..=0xC2 => return Err(Refusal::Corrupt),
+            // Loaders look at what stands before the first scan only.
+            marker @ 0xE0..=0xEF if n_scans > 0 => segment(scan, marker)?,
+            marker => define(scan, marker, state)?,
         }
     }
 }
@@ -88,13 +122,39 @@ fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal>
     }
 }
 
+/// Reads a segment that says something of the picture.
+fn define<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    marker: u8,
+    state: &mut State,
+) -> Result<(), Refusal> {
+    match marker {
+        // Lossless, hierarchical (also 0xDE and 0xDF), arithmetic coding, and extensions like JPEG-LS
+        // (0xF7): no browser shows them, and loaders only some.
+        0xC3 | 0xC5..=0xCB | 0xCD..=0xCF | 0xDE | 0xDF | 0xF0..=0xFD => {
+            Err(Refusal::UnsupportedFormat)
+        }
+        0xC4 => state.tables.define_huffman(scan),
+        0xDB => state.tables.define_quantization(scan),
+        0xDD => match segment_len(scan)? {
+            2 => scan.skip(2),
+            _ => Err(Refusal::Corrupt),
+        },
+        0xE0..=0xEF => state.application.read(scan, marker),
+        _ => segment(scan, marker),
+    }
+}
+
 /// Steps over a segment whose content only a decoder needs.
-fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Refusal> {
+pub(crate) fn segment<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    marker: u8,
+) -> Result<(), Refusal> {
     // Reserved codes, and a second start of an image.
     if matches!(marker, 0x02..=0xBF | 0xD8) {
         return Err(Refusal::Corrupt);
     }
-    let len = segment_len(scan)?;
+    let len = lenient_len(scan)?;
     scan.skip(len)
 }
 
@@ -102,6 +162,11 @@ fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), 
 fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
     let len = u64::from(u16::from_be_bytes(scan.array()?));
     len.checked_sub(2).ok_or(Refusal::Corrupt)
+}
+
+/// The bytes of a segment that nobody needs: a length below two counts as none, as for decoders.
+fn lenient_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
+    Ok(u64::from(u16::from_be_bytes(scan.array()?)).saturating_sub(2))
 }
 
 fn frame_header<R: BufRead + Seek>(
@@ -118,31 +183,75 @@ fn frame_header<R: BufRead + Seek>(
     {
         return Err(Refusal::Corrupt);
     }
-    let mut ids = Vec::with_capacity(4);
+    let mut components = Vec::with_capacity(4);
     for _ in 0..n_components {
-        let [id, sampling, table] = scan.array()?;
+        let [id, sampling, quantization] = scan.array()?;
+        let (across, down) = (sampling >> 4, sampling & 15);
         let in_range = |factor| (1..=4).contains(&factor);
-        if !in_range(sampling >> 4) || !in_range(sampling & 15) || table > 3 || ids.contains(&id) {
+        if !in_range(across) || !in_range(down) || quantization > 3 {
             return Err(Refusal::Corrupt);
         }
-        ids.push(id);
+        components.push(Component { id, across, down, quantization });
     }
-    Ok(Frame { size, ids, is_progressive })
+    let max = |factor: fn(&Component) -> u8| components.iter().map(factor).max().unwrap_or(1);
+    let (across, down) = (max(|c| c.across), max(|c| c.down));
+    // Loaders know grey, three colours and four, of eight bits, and no factors like two thirds.
+    if precision != 8
+        || n_components == 2
+        || components.iter().any(|c| across % c.across != 0 || down % c.down != 0)
+    {
+        return Err(Refusal::UnsupportedFormat);
+    }
+    Ok(Frame { size, components, is_progressive })
 }
 
-fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Refusal> {
+fn scan_header<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    frame: &Frame,
+    tables: &Tables,
+) -> Result<(), Refusal> {
     let len = segment_len(scan)?;
     let n_components = scan.byte()?;
     if !(1..=4).contains(&n_components) || len != 4 + 2 * u64::from(n_components) {
         return Err(Refusal::Corrupt);
     }
-    for _ in 0..n_components {
-        let [id, _tables] = scan.array()?;
-        if !frame.ids.contains(&id) {
+    let mut named: Vec<(usize, Component, u8)> = Vec::with_capacity(4);
+    for n in 0..usize::from(n_components) {
+        let [id, entropy] = scan.array()?;
+        // Where several components have the same identifier, their order tells them apart.
+        let places = frame.components.iter().enumerate().skip(n);
+        let (at, component) =
+            places.into_iter().find(|(_, c)| c.id == id).ok_or(Refusal::Corrupt)?;
+        if named.iter().any(|(place, ..)| *place == at) {
+            return Err(Refusal::Corrupt);
+        }
+        tables.needs_quantization(component.quantization)?;
+        named.push((at, *component, entropy));
+    }
+    let blocks: u32 = named.iter().map(|(_, c, _)| u32::from(c.across) * u32::from(c.down)).sum();
+    if named.len() > 1 && blocks > MAX_BLOCKS {
+        return Err(Refusal::Corrupt);
+    }
+    let [first, last, approximation] = scan.array()?;
+    let (high, low) = (approximation >> 4, approximation & 15);
+    let is_dc = first == 0;
+    if frame.is_progressive {
+        let is_band =
+            if is_dc { last == 0 } else { first <= last && last < 64 && named.len() == 1 };
+        if !is_band || low > 13 || high != 0 && high != low + 1 {
             return Err(Refusal::Corrupt);
         }
     }
-    scan.skip(3)
+    for (.., entropy) in named {
+        let is_sequential = !frame.is_progressive;
+        if is_sequential || is_dc && high == 0 {
+            tables.needs_dc(entropy >> 4, is_sequential)?;
+        }
+        if is_sequential || !is_dc {
+            tables.needs_ac(entropy & 15, is_sequential)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -206,11 +315,93 @@ mod tests {
         }
     }
 
-    /// Case 94: a segment cannot be shorter than its length field.
+    /// Case 94: a segment that nobody needs counts as empty where it is shorter than its length field.
     #[test]
-    fn segment_lengths_below_two_are_corrupt() {
+    fn segment_lengths_below_two_count_where_decoders_need_the_segment() {
         for len in [0, 1] {
-            assert_eq!(refusal(&jpeg_with(&[vec![0xFF, 0xE0, 0, len]])), Some(Refusal::Corrupt));
+            for marker in [0xE0, 0xE5, 0xEF, 0xFE] {
+                assert_eq!(size(&jpeg_with(&[vec![0xFF, marker, 0, len]])), Ok((8, 8)));
+            }
+            for marker in [0xC0, 0xC4, 0xDA, 0xDB, 0xDD] {
+                let file = jpeg_with(&[vec![0xFF, marker, 0, len]]);
+                assert_eq!(refusal(&file), Some(Refusal::Corrupt), "{marker:x}");
+            }
+        }
+    }
+
+    /// Frames whose components have these identifiers, and a scan that names them in the same way.
+    #[test]
+    fn identifiers_may_be_anything_also_the_same() {
+        let file = |ids: [u8; 3], named: [u8; 3]| {
+            let components = ids.map(|id| [id, 0x11, 0]);
+            let frame =
+                segment(0xC0, &[&[8, 0, 8, 0, 8, 3][..], components.as_flattened()].concat());
+            let named = named.map(|id| [id, 0]);
+            let scan = segment(0xDA, &[&[3][..], named.as_flattened(), &[0, 63, 0]].concat());
+            refusal(&jpeg_of(&[frame, scan, EOI.to_vec()]))
+        };
+        for ids in [[1, 2, 3], [0, 1, 2], [1, 1, 1], [0, 0, 0], [1, 2, 2], *b"YUV", [255, 0, 9]] {
+            assert_eq!(file(ids, ids), None, "{ids:?}");
+        }
+        assert_eq!(file([1, 2, 3], [1, 2, 2]), Some(Refusal::Corrupt));
+        assert_eq!(file([1, 1, 2], [1, 2, 2]), Some(Refusal::Corrupt));
+    }
+
+    /// What stops loaders before they read any code.
+    #[test]
+    fn tables_that_a_scan_needs_are_there() {
+        let table = |head: u8| segment(0xDB, &[&[head][..], &[1; 64]].concat());
+        let plain = |tables: Vec<u8>, n: u8, marker: u8, scan: &[u8]| {
+            let frame = segment(marker, &[8, 0, 8, 0, 8, 1, 1, 0x11, n]);
+            let scan = segment(0xDA, scan);
+            refusal(&[&[0xFF, 0xD8][..], &tables, &frame, &scan, &EOI].concat())
+        };
+        let whole = &[1, 1, 0, 0, 63, 0];
+        // A picture of a motion JPEG has no Huffman tables, and the usual ones are meant.
+        assert_eq!(plain(table(0), 0, 0xC0, whole), None);
+        assert_eq!(plain(table(3), 3, 0xC0, &[1, 1, 0x11, 0, 63, 0]), None);
+        assert_eq!(plain(table(0), 0, 0xC0, &[1, 1, 0x22, 0, 63, 0]), Some(Refusal::Corrupt));
+        assert_eq!(plain(table(0), 0, 0xC2, &[1, 1, 0, 0, 0, 0]), Some(Refusal::Corrupt));
+        assert_eq!(plain(vec![], 0, 0xC0, whole), Some(Refusal::Corrupt));
+        assert_eq!(plain(table(0), 1, 0xC0, whole), Some(Refusal::Corrupt));
+        let cut = segment(0xDB, &[&[0][..], &[1; 63]].concat());
+        assert_eq!(plain(cut, 0, 0xC0, whole), Some(Refusal::Corrupt));
+        let too_many = segment(0xC4, &[&[0, 3][..], &[0; 15], &[0; 3]].concat());
+        let tables = [table(0), too_many].concat();
+        assert_eq!(plain(tables, 0, 0xC0, whole), Some(Refusal::Corrupt));
+    }
+
+    #[test]
+    fn variants_that_loaders_do_not_show_are_unsupported() {
+        let frame = |marker: u8, data: &[u8]| {
+            refusal(&jpeg_of(&[segment(marker, data), jpeg_scan(), EOI.to_vec()]))
+        };
+        let grey = [8, 0, 8, 0, 8, 1, 1, 0x11, 0];
+        let unsupported = Some(Refusal::UnsupportedFormat);
+        assert_eq!(frame(0xC0, &grey), None);
+        for marker in [0xC3, 0xC5, 0xC9, 0xCA, 0xCF, 0xDE, 0xF7] {
+            assert_eq!(frame(marker, &grey), unsupported, "{marker:x}");
+        }
+        assert_eq!(frame(0xC1, &[12, 0, 8, 0, 8, 1, 1, 0x11, 0]), unsupported);
+        assert_eq!(frame(0xC0, &[8, 0, 8, 0, 8, 2, 1, 0x11, 0, 2, 0x11, 0]), unsupported);
+        let uneven = [8, 0, 8, 0, 8, 3, 1, 0x31, 0, 2, 0x21, 0, 3, 0x11, 0];
+        assert_eq!(frame(0xC0, &uneven), unsupported);
+    }
+
+    /// Case 106: Exif that is none, beside the resolution that keeps Pillow from forgiving it.
+    #[test]
+    fn segments_that_make_loaders_raise_are_refused() {
+        let jfif = segment(0xE0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\0\0");
+        let exif = |data: &[u8]| segment(0xE1, &[b"Exif\0\0", data].concat());
+        let bad = || exif(b"no directory");
+        assert_eq!(refusal(&jpeg_with(&[jfif.clone(), bad()])), Some(Refusal::Metadata));
+        assert_eq!(refusal(&jpeg_with(&[bad()])), None);
+        let good = exif(b"II\x2a\0\x08\0\0\0\xff\xff");
+        assert_eq!(refusal(&jpeg_with(&[jfif, good])), None);
+        for cut in
+            [segment(0xE0, b"JFIF\0"), segment(0xEE, b"Adobe"), segment(0xE2, b"ICC_PROFILE\0\x01")]
+        {
+            assert_eq!(refusal(&jpeg_with(&[cut])), Some(Refusal::Metadata));
         }
     }
 
@@ -243,7 +434,7 @@ mod tests {
             jpeg_of(&[frame_header(8, 8), scans, EOI.to_vec()])
         };
         assert_eq!(size(&image(MAX_SCANS)), Ok((8, 8)));
-        assert_eq!(refusal(&image(MAX_SCANS + 1)), Some(Refusal::Corrupt));
+        assert_eq!(refusal(&image(MAX_SCANS + 1)), Some(Refusal::TooLarge));
     }
 
     #[test]
