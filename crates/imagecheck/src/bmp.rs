@@ -176,10 +176,10 @@ fn start_of_pixels(header: &Header) -> Result<u64, Refusal> {
     }
 }
 
-/// Walks run-length codes until all pixels are there.
+/// Walks run-length codes to the end of the bitmap.
 ///
-/// Codes that end before, at an end of the bitmap that comes too early, leave a part of the picture
-/// without pixels; loaders refuse that. Pixels beyond the end of a row are dropped, as readers do.
+/// An end that comes before the last pixel leaves a part of the picture without any; loaders refuse
+/// that. Pixels beyond the end of a row are dropped, as readers do.
 fn walk_runs<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     size: Size,
@@ -188,26 +188,25 @@ fn walk_runs<R: BufRead + Seek>(
     let (width, area) = (u64::from(size.width), size.area());
     // The pixels so far, and the column, which a row's excess may exceed.
     let (mut done, mut column) = (0_u64, 0_u64);
-    while done < area {
+    loop {
         match scan.array()? {
             [0, 0] => {
                 done = done.next_multiple_of(width);
                 column = 0;
             }
-            [0, 1] => return Err(Refusal::Corrupt),
+            [0, 1] if done < area => return Err(Refusal::Corrupt),
+            [0, 1] => return Ok(()),
             [0, 2] => {
                 let [right, up] = scan.array()?.map(u64::from);
                 done += right + up * width;
                 column = done % width;
             }
             [0, n] => {
-                let n = u64::from(n).min(area - done);
+                let n = u64::from(n);
                 scan.skip(n.div_ceil(pixels_a_byte))?;
+                scan.skip(scan.at() % 2)?;
                 done += n;
                 column += n;
-                if done < area && scan.at() % 2 != 0 {
-                    scan.skip(1)?;
-                }
             }
             [n, _] => {
                 let n = u64::from(n).min(width.saturating_sub(column));
@@ -216,7 +215,6 @@ fn walk_runs<R: BufRead + Seek>(
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -298,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_walked_to_the_last_pixel() {
+    fn runs_are_walked_to_the_end_of_the_bitmap() {
         let runs = |bits: u16, codes: &[u8]| {
             let mut file = bmp(4, 1, 8, u32::from(bits == 4) + 1, codes);
             file[28] = bits.to_le_bytes()[0];
             refusal(&file)
         };
         assert_eq!(runs(8, &[4, 9, 0, 1]), None);
-        assert_eq!(runs(8, &[4, 9]), None);
-        assert_eq!(runs(8, &[9, 9]), None);
-        assert_eq!(runs(8, &[0, 3, 7, 7, 7, 0, 0, 2, 1, 1]), None);
+        assert_eq!(runs(8, &[4, 9]), Some(Refusal::Truncated));
+        assert_eq!(runs(8, &[9, 9, 0, 0, 0, 1]), None);
+        assert_eq!(runs(8, &[0, 3, 7, 7, 7, 0, 0, 2, 1, 1, 0, 1]), None);
         assert_eq!(runs(4, &[0, 5, 0x77, 0x77, 0x70, 0, 0, 1]), None);
-        assert_eq!(runs(8, &[3, 9, 0, 0]), None);
+        assert_eq!(runs(8, &[3, 9, 0, 0, 0, 1]), None);
         // An end that comes too early, and codes that are cut.
         assert_eq!(runs(8, &[3, 9, 0, 1]), Some(Refusal::Corrupt));
         assert_eq!(runs(8, &[3, 9]), Some(Refusal::Truncated));

@@ -11,6 +11,8 @@ mod jpeg;
 mod level;
 mod phash;
 mod png;
+#[cfg(test)]
+mod proofs;
 mod refusal;
 #[cfg(test)]
 mod sample;

@@ -26,7 +26,7 @@ pub(crate) fn all() -> Vec<(Format, Vec<u8>)> {
         (Format::Gif, gif(&[(0, 0, 1, 1)])),
         (Format::Gif, gif(&[(0, 0, 1, 1); 3])),
         (Format::Bmp, bmp(2, -2, 24, 0, &[9; 16])),
-        (Format::Bmp, bmp(2, 2, 8, 1, &[2, 7, 0, 0, 0, 2, 0, 0, 2, 7])),
+        (Format::Bmp, bmp(2, 2, 8, 1, &[2, 7, 0, 0, 0, 2, 0, 0, 2, 7, 0, 1])),
         (Format::Webp, webp(&[(b"VP8 ", &lossy(1, 1))])),
         (Format::Webp, webp(&[(b"VP8L", &lossless(1, 1))])),
         (Format::Webp, webp(&[(b"VP8X", &canvas(0, 1, 1)), (b"VP8 ", &lossy(1, 1))])),

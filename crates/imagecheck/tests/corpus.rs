@@ -35,6 +35,7 @@ fn main() {
         trial("kept_bad_files_get_their_reasons", kept_bad_files_get_their_reasons),
         trial("a_photograph_is_near_its_variants", a_photograph_is_near_its_variants),
         of_corpus("corpus_verdicts_match_the_manifest", corpus_verdicts_match_the_manifest),
+        of_corpus("a_cut_of_a_good_file_is_refused", a_cut_of_a_good_file_is_refused),
         of_corpus(
             "duplicates_of_the_corpus_are_found_and_nothing_else",
             duplicates_of_the_corpus_are_found_and_nothing_else,
@@ -120,6 +121,60 @@ fn kept_bad_files_get_their_reasons() {
         assert_eq!(look(&bytes, Level::Medium, file).err(), medium, "{file}");
         assert_eq!(look(&bytes, Level::Slow, file).err(), slow, "{file}");
     }
+}
+
+/// Cases 78-80: a good file that is cut is refused at medium, or what is missing changes nothing: it
+/// stands behind the picture, or behind a whole frame of a GIF, whose end nobody can tell from a cut.
+fn a_cut_of_a_good_file_is_refused() {
+    let root = corpus();
+    let manifest = fs::read_to_string(root.join("MANIFEST.tsv")).expect("the corpus");
+    let mut figures = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for entry in manifest.lines().skip(1).map(parse) {
+        let Some(format) = listed(&entry.format).filter(|_| entry.kind == "good") else { continue };
+        let bytes = fs::read(root.join(&entry.file)).expect("a file of the manifest");
+        let verdict = |cut: usize, level| {
+            inspect(&mut Cursor::new(&bytes[..cut]), cut.try_into().unwrap(), level)
+        };
+        let mut whole = None;
+        for cut in cuts(&bytes) {
+            let is_refused = verdict(cut, Level::Medium).is_err();
+            let word = if is_refused { "refused" } else { "nothing missing" };
+            *figures.entry(format!("{format:?} {word}")).or_insert(0) += 1;
+            if is_refused {
+                continue;
+            }
+            let whole = whole.get_or_insert_with(|| verdict(bytes.len(), Level::Slow));
+            if verdict(cut, Level::Slow) != *whole {
+                wrong.push(format!("{} at {cut} of {}", entry.file, bytes.len()));
+            }
+        }
+    }
+    for (group, n) in figures {
+        println!("{n:5} {group}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Lengths to cut a file at: all of the first and of the last ones, some between them, and those where
+/// a structure of the file may begin or end.
+fn cuts(bytes: &[u8]) -> Vec<usize> {
+    let len = bytes.len();
+    let borders =
+        [&b"IDAT"[..], b"IEND", b"\xff\xda", b"\xff\xd9", b"\0!", b"\0,", b"ANMF", b"VP8"];
+    let mut cuts: Vec<usize> = (0..40.min(len)).chain(len.saturating_sub(40)..len).collect();
+    cuts.extend((1..100).map(|part| len * part / 100));
+    for border in borders {
+        let found = (0..len).filter(|at| bytes[*at..].starts_with(border));
+        cuts.extend(
+            found
+                .take(20)
+                .flat_map(|at| [at, (at + 1).min(len - 1), (at + border.len()).min(len - 1)]),
+        );
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts
 }
 
 fn checkout() -> PathBuf {
