@@ -71,7 +71,7 @@ type logRule = {
   @description('One rule for each instance.')
   byInstance: bool?
 
-  @description('How many periods in a row; 1 when absent.')
+  @description('How many evaluations in a row, five minutes apart; 1 when absent.')
   periods: int?
 }
 
@@ -122,7 +122,7 @@ var logRules logRule[] = [
     groups: ['oncall']
     severity: 0
     byInstance: true
-    periods: 3
+    periods: 4
   }
   {
     name: 'failed'
@@ -143,7 +143,7 @@ var logRules logRule[] = [
     threshold: 5
     groups: ['manager']
     severity: 0
-    periods: 2
+    periods: 3
   }
   {
     name: 'silent'

@@ -62,6 +62,9 @@ impl Database {
                 select 'the server is read-only' as obstacle
                 where pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
                 union all
+                select format('the role %s lacks usage on schema chunk_handler', current_user)
+                where not has_schema_privilege('chunk_handler', 'usage')
+                union all
                 select format('the role %s lacks %s on table %s', current_user, p, c.relname)
                 from pg_class c cross join unnest(array['select', 'insert', 'update', 'delete']) p
                 where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
@@ -87,14 +90,23 @@ impl Database {
         ask!(self.pool, self.cap, "obstacle", statement.fetch_one)
     }
 
-    /// Pauses intake for the fleet; `None` lifts the pause.
-    pub async fn pause(&self, minutes: Option<u32>) -> Result<(), Error> {
-        let statement = sqlx::query(
+    /// Pauses intake for the fleet; returns how many minutes are left. A pause that ends later stays:
+    /// what an alert asks for must not open the intake that a person has closed.
+    pub(crate) async fn pause(&self, minutes: u32) -> Result<i32, Error> {
+        let statement = sqlx::query_scalar(
             "-- pause
-            update fleet set paused_until = clock_timestamp() + make_interval(mins => $1)",
+            update fleet set paused_until =
+                greatest(paused_until, clock_timestamp() + make_interval(mins => $1))
+            returning ceil(extract(epoch from paused_until - clock_timestamp()) / 60)::integer",
         )
-        .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
-        ask!(self.pool, self.cap, "pause", statement.execute).map(drop)
+        .bind(i32::try_from(minutes).unwrap_or(i32::MAX));
+        ask!(self.pool, self.cap, "pause", statement.fetch_one)
+    }
+
+    /// Lifts the pause.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let statement = sqlx::query("-- resume\nupdate fleet set paused_until = null");
+        ask!(self.pool, self.cap, "resume", statement.execute).map(drop)
     }
 
     /// Asks every process to sweep its temp space.

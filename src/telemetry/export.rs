@@ -28,8 +28,11 @@ use tokio::{
     sync::{Mutex, oneshot},
 };
 
-/// One upload; the exporter tries again, with pauses of half a minute in all.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(10);
+/// One upload; the exporter tries again, with pauses of half a minute in all. What took longer may have
+/// arrived and comes once more, so a slow endpoint gets its time.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long `doctor` waits for an upload.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// What a provider may take to send what is left when the process ends.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 /// An interval that no upload outlasts: what is to be confirmed must not go with it.
@@ -91,9 +94,9 @@ impl Export {
     ///
     /// The endpoint's refusal, or why it could not be reached.
     pub async fn probe(self) -> Result<(), String> {
-        match tokio::time::timeout(UPLOAD_LIMIT, self.send_counter("doctor_runs", 1)).await {
+        match tokio::time::timeout(PROBE_LIMIT, self.send_counter("doctor_runs", 1)).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no good answer within {UPLOAD_LIMIT:?}")),
+            Err(_) => Err(format!("no good answer within {PROBE_LIMIT:?}")),
         }
     }
 
@@ -102,7 +105,7 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// The endpoint's refusal, or why it could not be reached, after up to 135 s.
+    /// The endpoint's refusal, or why it could not be reached, after some minutes at most.
     pub(crate) async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
         let reader = PeriodicReader::builder(self.exporter.clone()).with_interval(NEVER).build();
         let provider = SdkMeterProvider::builder()
@@ -119,10 +122,11 @@ impl Export {
         flushed.map_err(|error| error.to_string())
     }
 
-    /// Sends the metrics of this moment, and waits until they arrived or were given up, up to 135 s.
+    /// Sends the metrics of this moment, and waits until they arrived or were given up, some minutes at
+    /// most.
     ///
     /// The thread of the reader does it, as it does the export of each minute: what it has taken is in
-    /// no later export, so that no delta goes twice.
+    /// no later export. A delta goes twice only where its upload was not confirmed in time.
     ///
     /// # Cancel safety
     ///

@@ -40,13 +40,13 @@ Examples:
 /// Check the infrastructure: Bicep, its evaluated snapshots, queries.
 #[derive(Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Options {
+pub struct Options {
     /// Write infra/snapshots from the Bicep, then check them
     #[arg(long)]
     write: bool,
 }
 
-pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+pub async fn run(options: Options) -> Result<ExitCode> {
     let begin = Instant::now();
     let parser = kql::ready().await;
     let (findings, what) = tokio::task::spawn_blocking(move || gate(&options, parser)).await??;
@@ -168,4 +168,4 @@ fn queries(infra: &Path, snapshots: &[Snapshot]) -> Result<Vec<(String, String)>
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -8,7 +8,6 @@ mod demo;
 mod dev;
 mod fuzz;
 mod host;
-mod infra;
 mod package;
 mod signals;
 mod test;
@@ -17,6 +16,7 @@ mod tools;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::infra;
 
 const EXAMPLES: &str = "\
 Examples:

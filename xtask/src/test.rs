@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use support::azurite::{Azurite, AzuriteOptions};
 use support::postgres::{Postgres, PostgresOptions};
+use xtask::infra;
 
 use crate::build::{self, cargo};
 use crate::check::{self, step};
-use crate::infra;
 
 const EXAMPLES: &str = "\
 Examples:

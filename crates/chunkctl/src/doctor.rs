@@ -2,12 +2,12 @@
 
 mod database;
 
-use super::{Session, kept, memory::memory_limit, out};
+use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
 use chunk_handler::{
     redact::cause_chain,
-    settings::{MIB, Setting},
+    settings::{DatabaseCredential, MIB, Setting},
     spool::TempDir,
-    state::{Database, TableSize},
+    state::{Database, Error, TableSize},
     storage::{self, Queue},
     telemetry::Export,
 };
@@ -24,6 +24,8 @@ struct Check {
 
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
+/// Twice the period of the timer, which starts a process where none is.
+const UNATTENDED_SECONDS: f64 = 600.0;
 
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
@@ -53,7 +55,10 @@ impl Session {
 
     async fn check_schema(&self) -> Check {
         let known = Database::known_schema_version();
-        let remedy = "run `chunkctl migrate`";
+        let remedy = match self.settings.database_credential {
+            DatabaseCredential::Password => "run `chunkctl migrate`",
+            DatabaseCredential::Entra => SCHEMA_OF_THE_APP,
+        };
         let (result, remedy) = match self.database.schema_version().await {
             Ok(Some(version)) if version == known => (Ok(format!("version {version}")), remedy),
             Ok(Some(version)) if version > known => (
@@ -64,7 +69,13 @@ impl Session {
                 Err(format!("version {}, this release needs {known}", version.unwrap_or(0))),
                 remedy,
             ),
-            Err(error) => (Err(cause_chain(&error)), remedy),
+            // Who may not use the schema is told that there is none.
+            Err(error) => match self.database.obstacle().await {
+                Ok(Some(_)) => {
+                    (Err("hidden from this login".to_owned()), "mend what rights names below")
+                }
+                Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
+            },
         };
         Check { what: "schema", result, remedy }
     }
@@ -81,10 +92,22 @@ impl Session {
         Check { what: "rights", result, remedy }
     }
 
-    /// Whether the handlers that are there can work.
+    /// Whether the handlers that are there can work, and any is there when there is work.
     async fn check_processes(&self) -> Check {
-        let result = match self.database.processes().await {
-            Ok(processes) => {
+        let found = async {
+            let waits = self.database.gauges().await?.oldest_pending_seconds;
+            Ok::<_, Error>((self.database.processes().await?, waits))
+        };
+        let result = match found.await {
+            Ok((processes, Some(waits))) if processes.is_empty() && waits > UNATTENDED_SECONDS => {
+                return Check {
+                    what: "handlers",
+                    result: Err(format!("none is there, and a chunk waits since {waits:.0} s")),
+                    remedy: "start the app; its own log says what it lacks, and a role that may not \
+                             write the tables cannot say it here",
+                };
+            }
+            Ok((processes, _)) => {
                 let degraded: Vec<String> = processes
                     .iter()
                     .filter_map(|p| Some(format!("{}: {}", p.owner, p.degraded.as_ref()?)))

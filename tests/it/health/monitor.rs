@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -13,7 +13,10 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use support::rig::{Handler, Rig};
+use support::{
+    identity::Identity,
+    rig::{Handler, Rig},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const APP: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/app";
@@ -21,8 +24,8 @@ const POSTGRES: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers/pg";
 
 /// How the fake answers, and what it was asked.
-#[derive(Default)]
 struct Fake {
+    identity: Arc<Identity>,
     mode: Mutex<&'static str>,
     asked: Mutex<Vec<(String, HashMap<String, String>)>>,
 }
@@ -56,7 +59,9 @@ async fn metrics(
 ) -> Response {
     let query = query_of(&uri);
     let mode = *fake.mode.lock().unwrap();
-    let is_signed = headers.get(header::AUTHORIZATION).is_some_and(|v| v == "Bearer token-1");
+    // Resource Manager is asked with its own address.
+    let own = format!("http://{}", headers["host"].to_str().unwrap());
+    let is_signed = fake.identity.valid(&own, &headers).is_some();
     fake.asked.lock().unwrap().push((resource.clone(), query.clone()));
     if mode == "401" || !is_signed {
         return StatusCode::UNAUTHORIZED.into_response();
@@ -80,20 +85,8 @@ async fn metrics(
     Json(json!({"cost": 0, "interval": "PT1M", "value": [memory, cpu]})).into_response()
 }
 
-/// The managed identity's endpoint, as in App Service.
-async fn token(uri: Uri) -> Json<Value> {
-    let expires = OffsetDateTime::now_utc().unix_timestamp() + 3600;
-    Json(json!({
-        "access_token": "token-1", "expires_on": expires.to_string(),
-        "resource": query_of(&uri).get("resource"), "token_type": "Bearer",
-    }))
-}
-
 async fn serve(fake: Arc<Fake>) -> String {
-    let routes = Router::new()
-        .route("/msi/token", get(token))
-        .route("/{*resource}", get(metrics))
-        .with_state(fake);
+    let routes = Router::new().route("/{*resource}", get(metrics)).with_state(fake);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -117,16 +110,18 @@ async fn checked(rig: &Rig, handler: &Handler) -> (String, Option<f64>, Option<f
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_row_is_right_whatever_azure_answers() {
     let rig = Rig::new().await;
-    let fake = Arc::new(Fake::default());
+    let identity = Identity::serve(Duration::from_secs(3600), None).await;
+    let [endpoint, secret] = identity.environment();
+    let (mode, asked) = (Mutex::default(), Mutex::default());
+    let fake = Arc::new(Fake { identity: Arc::clone(&identity), mode, asked });
     let address = serve(Arc::clone(&fake)).await;
-    let identity = format!("{address}/msi/token");
     let handler = rig
         .handler_with(&[
             ("PIXCRAWLER_MONITOR_ENDPOINT", &address),
             ("PIXCRAWLER_MONITOR_RESOURCE_ID", APP),
             ("PIXCRAWLER_MONITOR_POSTGRES_RESOURCE_ID", POSTGRES),
-            ("IDENTITY_ENDPOINT", &identity),
-            ("IDENTITY_HEADER", "header"),
+            endpoint,
+            secret,
         ])
         .await;
     let (cpu, half) = (Some(12.5), Some(50.0));

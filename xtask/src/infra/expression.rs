@@ -86,11 +86,10 @@ fn arguments(text: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn references_become_examples() {
+    pub fn references_become_examples() -> anyhow::Result<()> {
         let url = "[format('postgresql://{0}@{1}:5432/pixcrawler', 'id-x', reference(resourceId('a', 'b'), '1').fullyQualifiedDomainName)]";
         assert_eq!(
             resolve(url),
@@ -99,5 +98,6 @@ mod tests {
         assert_eq!(resolve("[reference('identity').clientId]"), CLIENT);
         assert_eq!(resolve("[[escaped]"), "[escaped]");
         assert_eq!(resolve("plain"), "plain");
+        Ok(())
     }
 }

@@ -76,11 +76,10 @@ fn metrics(source: &str) -> Result<BTreeMap<String, Kind>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn metrics_are_found_in_their_source() -> Result<()> {
+    pub fn metrics_are_found_in_their_source() -> Result<()> {
         let metrics = Facts::read()?.metrics;
         assert_eq!(metrics.get("failed_chunks"), Some(&Kind::Counter));
         assert_eq!(metrics.get("rejected_messages"), Some(&Kind::Counter));

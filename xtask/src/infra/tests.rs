@@ -1,11 +1,62 @@
 //! What the gate must name: each mistake once, in a snapshot and in the Bicep, and what else it looks at.
+//!
+//! Where the compiler or Node.js is missing a test is ignored, with the reason before its name.
 
 use std::fs;
+use std::path::PathBuf;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use anyhow::Context as _;
 
 use super::*;
 
 mod bicep;
 mod snapshot;
+
+/// Runs the tests of this library.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::from_args();
+    // Finding out may mean to install the parser, which a mere list of the tests must not.
+    let parser = arguments.list || block_on(kql::ready());
+    let (nothing, compiler, parser) = (
+        Ok(()),
+        rpc::find().map(drop).ok_or("no Bicep compiler"),
+        parser.then_some(()).ok_or("no Node.js"),
+    );
+    macro_rules! trials {
+        ($($($module:ident)::+ needs $condition:ident;)*) => {
+            vec![$(trial(stringify!($($module)::+), $condition, $($module)::+)),*]
+        };
+    }
+    let trials = trials![
+        expression::tests::references_become_examples needs nothing;
+        facts::tests::metrics_are_found_in_their_source needs nothing;
+        bicep::broken_bicep_is_named needs compiler;
+        snapshot::a_broken_snapshot_is_named needs nothing;
+        self::form_and_age_are_named needs compiler;
+        self::kql_is_judged needs parser;
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(name: &str, condition: Result<(), &str>, run: fn() -> Result<()>) -> Trial {
+    let test = move || run().map_err(|error| Failed::from(format!("{error:#}")));
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let trial = Trial::test(name.trim(), test).with_ignored_flag(condition.is_err());
+    trial.with_kind(condition.err().unwrap_or_default())
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
+}
+
+/// The compiler, of which the runner knows that it is there.
+fn compiler() -> Result<Compiler> {
+    let program: PathBuf = rpc::find().context("the Bicep compiler")?;
+    Compiler::start(&program)
+}
 
 /// The role that the remediation has.
 const SENDER: &str = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a";
@@ -14,13 +65,8 @@ const SENDER: &str = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a";
 const VARIANT: Variant = Variant { profile: "azure_functions", network: false, receivers: true };
 
 /// A file that is not in canonical form, and one that is newer than its snapshot, are named.
-#[test]
 fn form_and_age_are_named() -> Result<()> {
-    let Some(program) = rpc::find() else {
-        eprintln!("not run: form and age of the Bicep; there is no compiler");
-        return Ok(());
-    };
-    let mut compiler = Compiler::start(&program)?;
+    let mut compiler = compiler()?;
     let copy = source::Copy::of(&mut compiler, &root().join("infra"))?;
     let file = copy.join("workbook.bicep");
     let changed = fs::read_to_string(&file)?.replace("displayName: '", "displayName:    'New ");
@@ -33,12 +79,7 @@ fn form_and_age_are_named() -> Result<()> {
 }
 
 /// The parser of KQL names an unknown column, and passes the files.
-#[tokio::test]
-async fn kql_is_judged() -> Result<()> {
-    if !kql::ready().await {
-        eprintln!("not run: KQL by Microsoft's parser; node and npm are needed");
-        return Ok(());
-    }
+fn kql_is_judged() -> Result<()> {
     let queries = ["customMetrics | where nme == 'a'", "customMetrics | where name == 'a'"];
     let findings = kql::check(&queries.map(|query| ("query".to_owned(), query.to_owned())))?;
     assert_eq!(findings.len(), 1, "{findings:?}");

@@ -275,8 +275,7 @@ const IN_A_SNAPSHOT: [(&str, Break, &str); 36] = [
 
 /// A4 A5 F14 X21 X27 P1 P2 P3: rules, groups with their receivers, relays and limits are code, and each
 /// mistake in it is named.
-#[test]
-fn a_broken_snapshot_is_named() -> Result<()> {
+pub fn a_broken_snapshot_is_named() -> Result<()> {
     let infra = root().join("infra");
     let good = Rules::read(&infra)?.check(&Snapshot::committed(VARIANT)?)?;
     assert_eq!(good, Vec::<String>::new(), "the snapshot itself");
