@@ -52,6 +52,7 @@ mod download {
     mod answers;
     mod details;
     mod hops;
+    mod names;
     mod odd;
     mod origins;
     mod urls;
@@ -130,5 +131,7 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod lists;
+    mod rows;
     mod submit;
 }

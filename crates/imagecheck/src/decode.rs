@@ -1,11 +1,11 @@
-//! The strict decode of level slow: every pixel must come out, and the picture is hashed.
+//! The strict decode of level slow: all data of the picture must be there, and it is hashed.
 
 mod gif;
+mod jpeg;
 
 use crate::{
     Format, MAX_AREA_PX, PerceptualHash, Refusal, Size,
     cost::{MAX_DECODED_BYTES, check_bytes},
-    jpeg,
     phash::compute::hash_of,
     scan::Scan,
     tiff,
@@ -13,12 +13,10 @@ use crate::{
 use image::codecs::webp::WebPDecoder;
 use image::{
     AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    Limits, RgbImage,
+    Limits,
 };
 use std::io::{BufRead, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// What a decoder may allocate for other things than pixels: tables, rows, profiles.
 const WORKING_BYTES: u64 = 16 * 1024 * 1024;
@@ -44,31 +42,22 @@ pub(crate) fn decode<R: BufRead + Seek>(
     size: Size,
 ) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    // Decoders have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file
-    // must not stop its caller. The panic drops the decoder, so nobody sees its broken state.
-    catch_unwind(AssertUnwindSafe(|| match format {
-        Format::Jpeg => strict_jpeg(body, size),
-        Format::Png => still(body, ImageFormat::Png, size),
-        Format::Gif => gif::decode(&mut Scan::start(body, len)?, size),
-        Format::Bmp => still(body, ImageFormat::Bmp, size).or_else(no_hash_if_unknown),
-        Format::Webp => webp(body, size),
+    match format {
+        Format::Jpeg => jpeg::decode(&mut Scan::start(body, len)?),
+        Format::Png => caught(|| still(body, ImageFormat::Png, size)),
+        Format::Gif => caught(|| gif::decode(&mut Scan::start(body, len)?, size)),
+        Format::Bmp => caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown),
+        Format::Webp => caught(|| webp(body, size)),
         Format::Tiff => tiff(body, len, size),
-    }))
-    .unwrap_or(Err(Refusal::Corrupt))
+    }
 }
 
-fn strict_jpeg<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    let options =
-        DecoderOptions::default().set_strict_mode(true).jpeg_set_max_scans(jpeg::MAX_SCANS);
-    let mut decoder = JpegDecoder::new_with_options(body, options);
-    // The decoder converts grey and CMYK too to red, green and blue.
-    let pixels = decoder.decode().map_err(|_| Refusal::Corrupt)?;
-    match decoder.dimensions().map(|(w, h)| (w.try_into(), h.try_into())) {
-        Some((Ok(width), Ok(height))) => size.check_same((width, height))?,
-        _ => return Err(Refusal::Corrupt),
-    }
-    let picture = RgbImage::from_raw(size.width, size.height, pixels).ok_or(Refusal::Corrupt)?;
-    Ok(hash_of(&picture.into()))
+/// Runs a decoder of others.
+///
+/// They have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file must not
+/// stop its caller. The panic drops the decoder, so nobody sees its broken state.
+fn caught(decode: impl FnOnce() -> Decoded) -> Decoded {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(Refusal::Corrupt))
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
@@ -87,7 +76,7 @@ fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> De
 fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
     let support = tiff::support(&mut Scan::start(body, len)?)?;
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    let decode = |body| still(body, ImageFormat::Tiff, size);
+    let decode = |body| caught(|| still(body, ImageFormat::Tiff, size));
     match support {
         tiff::Support::Panics => Err(Refusal::UnsupportedFormat),
         tiff::Support::ProvenPanics => Ok(None),

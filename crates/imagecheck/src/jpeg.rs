@@ -15,8 +15,8 @@ use std::io::{BufRead, Seek};
 use tables::Tables;
 
 /// The most scans of one image. Encoders write about ten, and each scan makes a decoder go over the
-/// whole picture once more. The decoder of level slow gets the same limit.
-pub(crate) const MAX_SCANS: usize = 100;
+/// whole picture once more.
+const MAX_SCANS: usize = 100;
 
 /// The most blocks of one unit of an interleaved scan (B.2.3).
 const MAX_BLOCKS: u32 = 10;
@@ -59,8 +59,7 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     if level != Level::Fast {
         let n_scans = walk(scan, &frame, &mut state)?;
         if level.decodes() {
-            let n_components = frame.components.len();
-            cost::check_jpeg(frame.size, n_components, n_scans, frame.is_progressive)?;
+            cost::check_jpeg(frame.size, n_scans)?;
         }
     }
     Ok(frame.size)
@@ -110,7 +109,7 @@ fn walk<R: BufRead + Seek>(
 ///
 /// It steps over the entropy-coded data of a scan, and in the same way over stray bytes between
 /// segments, as decoders do.
-fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
+pub(crate) fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
     loop {
         scan.skip_past(0xFF)?;
         let mut code = scan.byte()?;
@@ -161,13 +160,13 @@ pub(crate) fn segment<R: BufRead + Seek>(
 }
 
 /// The bytes of a segment after its length.
-fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
+pub(crate) fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
     let len = u64::from(u16::from_be_bytes(scan.array()?));
     len.checked_sub(2).ok_or(Refusal::Corrupt)
 }
 
 /// The bytes of a segment that nobody needs: a length below two counts as none, as for decoders.
-fn lenient_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
+pub(crate) fn lenient_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
     Ok(u64::from(u16::from_be_bytes(scan.array()?)).saturating_sub(2))
 }
 
