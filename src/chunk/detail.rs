@@ -116,7 +116,8 @@ impl From<Refusal> for Rejection {
             Refusal::Empty => (Reason::Empty, None),
             Refusal::TooLarge => (Reason::TooLarge, None),
             Refusal::NotImage => (Reason::NotImage, None),
-            Refusal::UnsupportedFormat => (Reason::UnsupportedFormat, None),
+            // A picture that loaders do not open is like one of a format that they do not know.
+            Refusal::UnsupportedFormat | Refusal::Metadata => (Reason::UnsupportedFormat, None),
             Refusal::Truncated => (Reason::Truncated, None),
             Refusal::Corrupt => (Reason::Corrupt, None),
         };

@@ -20,6 +20,7 @@ mod loaders;
 mod loopback;
 mod mounted;
 mod others;
+mod pillow;
 mod pooler;
 mod python;
 mod token;
@@ -64,6 +65,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::both_loaders_read_every_format_unchanged needs loaders;
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;
         loaders::an_empty_shard_is_passed_over needs loaders;
+        pillow::what_is_valid_opens_in_pillow needs loaders;
         workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }

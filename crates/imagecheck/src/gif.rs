@@ -7,65 +7,179 @@
 use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
-/// Reads the dimensions and, above fast, walks all blocks.
-///
-/// Section 20 wants each frame inside the screen. Readers show the inner part of a frame that
-/// crosses the edge, so such a frame is accepted; one that begins outside shows nothing and is
-/// refused. Bytes behind the trailer are ignored.
-pub(crate) fn inspect<R: BufRead + Seek>(
-    scan: &mut Scan<'_, R>,
-    level: Level,
-) -> Result<Size, Refusal> {
-    scan.skip(6)?;
-    let [w0, w1, h0, h1, flags, _background, _aspect] = scan.array()?;
-    let size = Size::checked(u16::from_le_bytes([w0, w1]), u16::from_le_bytes([h0, h1]))?;
-    if level != Level::Fast {
-        skip_colours(scan, flags)?;
-        walk(scan, size)?;
-    }
-    Ok(size)
+/// The label of a graphic control extension: it belongs to the frame that follows it.
+const GRAPHIC_CONTROL: u8 = 0xF9;
+
+/// The most bytes of a colour table.
+pub(crate) const MAX_COLOUR_BYTES: usize = 3 * 256;
+
+/// The logical screen.
+pub(crate) struct Screen {
+    /// May be zero.
+    pub(crate) width: u32,
+    /// May be zero.
+    pub(crate) height: u32,
 }
 
-fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, screen: Size) -> Result<(), Refusal> {
-    let mut has_frame = false;
-    loop {
+/// What stands before a frame's colours and codes.
+pub(crate) struct Frame {
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// The colour that is not painted.
+    #[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only a decode paints"))]
+    pub(crate) transparent: Option<u8>,
+    flags: u8,
+}
+
+impl Frame {
+    /// Whether the rows come in four passes.
+    #[cfg(feature = "decode")]
+    pub(crate) fn is_interlaced(&self) -> bool {
+        self.flags & 0x40 != 0
+    }
+
+    /// Reads over the frame's own colours and its minimum code size, and gives both.
+    pub(crate) fn open<'c, R: BufRead + Seek>(
+        &self,
+        scan: &mut Scan<'_, R>,
+        room: &'c mut [u8; MAX_COLOUR_BYTES],
+    ) -> Result<(Option<&'c [u8]>, u8), Refusal> {
+        let colours = colours(scan, self.flags, room)?;
+        // The first codes have one bit more, and no code has more than twelve.
         match scan.byte()? {
-            b',' => {
-                frame(scan, screen)?;
-                has_frame = true;
-            }
-            b'!' => {
-                scan.skip(1)?;
-                skip_sub_blocks(scan)?;
-            }
-            b';' if has_frame => return Ok(()),
-            _ => return Err(Refusal::Corrupt),
+            code_size @ 1..=11 => Ok((colours, code_size)),
+            _ => Err(Refusal::Corrupt),
         }
     }
 }
 
-fn frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>, screen: Size) -> Result<(), Refusal> {
+/// Reads the dimensions and, above fast, walks all blocks.
+///
+/// Section 20 wants each frame inside the screen. Loaders make the picture large enough for the
+/// first frame, also where the screen has no pixels, and so is the size that is told here. Later
+/// frames may lie anywhere. Bytes behind the trailer are ignored.
+pub(crate) fn inspect<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    level: Level,
+) -> Result<Size, Refusal> {
+    let mut room = [0; MAX_COLOUR_BYTES];
+    let (screen, _) = open(scan, &mut room)?;
+    let first = first_frame(scan)?;
+    Size::checked(first.width, first.height)?;
+    let size = Size::checked(
+        screen.width.max(first.left + first.width),
+        screen.height.max(first.top + first.height),
+    )?;
+    if level != Level::Fast {
+        first.open(scan, &mut room)?;
+        skip_sub_blocks(scan)?;
+        while let Some(frame) = next_frame(scan)? {
+            if frame.width > 0 && frame.height > 0 {
+                Size::checked(frame.width, frame.height)?;
+            }
+            frame.open(scan, &mut room)?;
+            skip_sub_blocks(scan)?;
+        }
+    }
+    Ok(size)
+}
+
+/// Reads the logical screen and its colours.
+pub(crate) fn open<'c, R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    room: &'c mut [u8; MAX_COLOUR_BYTES],
+) -> Result<(Screen, Option<&'c [u8]>), Refusal> {
+    scan.skip(6)?;
+    let [w0, w1, h0, h1, flags, _background, _aspect] = scan.array()?;
+    let [width, height] = [[w0, w1], [h0, h1]].map(|side| u32::from(u16::from_le_bytes(side)));
+    if width > 0 && height > 0 {
+        // Checked before anything behind it.
+        Size::checked(width, height)?;
+    }
+    Ok((Screen { width, height }, colours(scan, flags, room)?))
+}
+
+/// Finds the first frame. Loaders step over bytes that begin no block, and so does this.
+pub(crate) fn first_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusal> {
+    let mut transparent = None;
+    loop {
+        match scan.byte()? {
+            b',' => return descriptor(scan, transparent),
+            b'!' => {
+                if let Some(colour) = extension(scan)? {
+                    transparent = colour;
+                }
+            }
+            b';' => return Err(Refusal::Corrupt),
+            _ => {}
+        }
+    }
+}
+
+/// Finds the frame behind another one, if there is one.
+///
+/// The file may end where a block could begin, and readers stop at a byte that begins none: every
+/// frame that was announced is there. A zero between blocks is stepped over.
+pub(crate) fn next_frame<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+) -> Result<Option<Frame>, Refusal> {
+    let mut control = None;
+    while scan.left() > 0 {
+        match scan.byte()? {
+            b',' => return descriptor(scan, control.flatten()).map(Some),
+            b'!' => control = extension(scan)?.or(control),
+            0 => {}
+            _ => return Ok(None),
+        }
+    }
+    match control {
+        Some(_) => Err(Refusal::Truncated),
+        None => Ok(None),
+    }
+}
+
+/// Reads an extension. One that belongs to the next frame names its transparent colour, or none.
+fn extension<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Option<Option<u8>>, Refusal> {
+    let is_control = scan.byte()? == GRAPHIC_CONTROL;
+    let len = scan.byte()?;
+    let mut colour = None;
+    match (is_control, len) {
+        (_, 0) => return Ok(is_control.then_some(None)),
+        (true, 4..) => {
+            let [flags, _, _, index] = scan.array()?;
+            colour = (flags & 1 == 1).then_some(index);
+            scan.skip(u64::from(len) - 4)?;
+        }
+        _ => scan.skip(len.into())?,
+    }
+    skip_sub_blocks(scan)?;
+    Ok(is_control.then_some(colour))
+}
+
+fn descriptor<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    transparent: Option<u8>,
+) -> Result<Frame, Refusal> {
     let [x0, x1, y0, y1, w0, w1, h0, h1, flags] = scan.array()?;
     let [left, top, width, height] =
         [[x0, x1], [y0, y1], [w0, w1], [h0, h1]].map(|bytes| u32::from(u16::from_le_bytes(bytes)));
-    Size::checked(width, height)?;
-    if !screen.holds(left, top, 1, 1) {
-        return Err(Refusal::Corrupt);
-    }
-    skip_colours(scan, flags)?;
-    // The minimum code size: the first codes have one bit more, and no code has more than twelve.
-    if !(1..=11).contains(&scan.byte()?) {
-        return Err(Refusal::Corrupt);
-    }
-    skip_sub_blocks(scan)
+    Ok(Frame { left, top, width, height, transparent, flags })
 }
 
-/// Steps over the colour table that the flags announce.
-fn skip_colours<R: BufRead + Seek>(scan: &mut Scan<'_, R>, flags: u8) -> Result<(), Refusal> {
+/// Reads the colour table that the flags announce.
+fn colours<'c, R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    flags: u8,
+    room: &'c mut [u8; MAX_COLOUR_BYTES],
+) -> Result<Option<&'c [u8]>, Refusal> {
     if flags & 0x80 == 0 {
-        return Ok(());
+        return Ok(None);
     }
-    scan.skip(3 << ((flags & 7) + 1))
+    let table = room.get_mut(..3 << ((flags & 7) + 1)).ok_or(Refusal::Corrupt)?;
+    scan.fill(table)?;
+    Ok(Some(table))
 }
 
 fn skip_sub_blocks<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<(), Refusal> {
@@ -90,8 +204,7 @@ mod tests {
             refusal(&[b"GIF89a", sides.as_flattened(), &[0; 3]].concat())
         };
         assert_eq!(screen(65_535, 65_535), Some(Refusal::TooLarge));
-        assert_eq!(screen(0, 32), Some(Refusal::Corrupt));
-        assert_eq!(screen(32, 0), Some(Refusal::Corrupt));
+        assert_eq!(screen(12_001, 1), Some(Refusal::TooLarge));
     }
 
     /// Case 97: 20,000 frames.
@@ -102,10 +215,11 @@ mod tests {
 
     /// Case 98: frames outside the screen, over its edge, and too large in themselves.
     #[test]
-    fn frames_begin_on_the_screen() {
-        assert_eq!(size(&gif(&[(0, 0, 9, 9)])), Ok((1, 1)));
-        assert_eq!(refusal(&gif(&[(1, 0, 1, 1)])), Some(Refusal::Corrupt));
-        assert_eq!(refusal(&gif(&[(32_767, 32_767, 16, 16)])), Some(Refusal::Corrupt));
+    fn the_picture_has_room_for_the_first_frame() {
+        assert_eq!(size(&gif(&[(0, 0, 9, 9)])), Ok((9, 9)));
+        assert_eq!(size(&gif(&[(1, 0, 1, 1)])), Ok((2, 1)));
+        assert_eq!(size(&gif(&[(0, 0, 1, 1), (7, 7, 9, 9), (0, 0, 0, 0)])), Ok((1, 1)));
+        assert_eq!(refusal(&gif(&[(32_767, 32_767, 16, 16)])), Some(Refusal::TooLarge));
         assert_eq!(refusal(&gif(&[(0, 0, 0, 1)])), Some(Refusal::Corrupt));
         assert_eq!(refusal(&gif(&[(0, 0, 65_535, 1)])), Some(Refusal::TooLarge));
     }
@@ -119,10 +233,32 @@ mod tests {
         assert_eq!(file(&[b"!\x99\x03abc\0", &frame(2)[..], b";"].concat()), None);
         assert_eq!(file(b";"), Some(Refusal::Corrupt));
         assert_eq!(file(b"!\xfe\0;"), Some(Refusal::Corrupt));
-        assert_eq!(file(b"?"), Some(Refusal::Corrupt));
+        assert_eq!(file(&[b"\0?", &frame(2)[..], b";"].concat()), None);
         assert_eq!(file(&[&frame(0)[..], b";"].concat()), Some(Refusal::Corrupt));
         assert_eq!(file(&[&frame(12)[..], b";"].concat()), Some(Refusal::Corrupt));
-        assert_eq!(file(&frame(2)), Some(Refusal::Truncated));
+    }
+
+    /// Readers show every frame of these.
+    #[test]
+    fn a_file_may_end_where_a_block_could_begin() {
+        let whole = gif(&[(0, 0, 1, 1); 2]);
+        let blocks = &whole[..whole.len() - 1];
+        for end in [&b""[..], b"\0", b"\0;", b"?", b"!\xfe\x01x\0", b"!\xff\0"] {
+            assert_eq!(size(&[blocks, end].concat()), Ok((1, 1)), "{end:x?}");
+        }
+        // A frame was announced, or something was begun.
+        for end in [&b"!\xf9\x04\0\0\0\0\0"[..], b"!\xf9\0", b"!", b"!\xfe\x01", b",", b",\0\0"] {
+            assert_eq!(refusal(&[blocks, end].concat()), Some(Refusal::Truncated), "{end:x?}");
+        }
+    }
+
+    #[test]
+    fn a_screen_without_pixels_takes_the_size_of_the_first_frame() {
+        for (screen, expected) in [((0, 0), (3, 4)), ((0, 9), (3, 9)), ((9, 0), (9, 4))] {
+            let mut file = gif(&[(0, 0, 3, 4)]);
+            (file[6], file[8]) = screen;
+            assert_eq!(size(&file), Ok(expected));
+        }
     }
 
     #[cfg(feature = "decode")]

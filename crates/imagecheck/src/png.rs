@@ -5,12 +5,14 @@
 //! [IHDR](https://www.w3.org/TR/png-3/#11IHDR), [PLTE](https://www.w3.org/TR/png-3/#11PLTE),
 //! [IDAT](https://www.w3.org/TR/png-3/#11IDAT) and [IEND](https://www.w3.org/TR/png-3/#11IEND).
 
-use crate::{Level, Refusal, Size, scan::Scan};
-use crc32fast::Hasher;
-use std::io::{BufRead, Seek};
+mod ancillary;
+mod animation;
+mod chunk;
 
-/// The largest length that a chunk may have (section 5.3).
-const MAX_CHUNK_BYTES: u32 = i32::MAX.cast_unsigned();
+use crate::{Level, Refusal, Size, scan::Scan};
+use ancillary::Ancillary;
+use chunk::Chunk;
+use std::io::{BufRead, Seek};
 
 /// Colour type of images that need a palette.
 const INDEXED: u8 = 3;
@@ -23,7 +25,7 @@ struct Header {
 
 /// Reads the dimensions and, above fast, walks all chunks.
 ///
-/// Compressed data is never inflated here. Bytes behind the end chunk are ignored.
+/// The pixels are never inflated here. Bytes behind the end chunk are ignored.
 pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
@@ -37,12 +39,12 @@ pub(crate) fn inspect<R: BufRead + Seek>(
 }
 
 fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refusal> {
-    let chunk = Chunk::open(scan)?;
+    let mut chunk = Chunk::open(scan)?;
     if chunk.kind != *b"IHDR" || chunk.len != 13 {
         return Err(Refusal::Corrupt);
     }
-    let fields: [u8; 13] = scan.array()?;
-    let [w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, compression, filter, interlace] = fields;
+    let [w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, compression, filter, interlace] =
+        chunk.array::<13, R>(scan)?;
     let size =
         Size::checked(u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]))?;
     let is_known = match colour {
@@ -54,78 +56,52 @@ fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refu
     if !is_known || compression != 0 || filter != 0 || interlace > 1 {
         return Err(Refusal::Corrupt);
     }
-    chunk.close(scan, &fields)?;
+    chunk.close(scan)?;
     Ok(Header { size, colour })
+}
+
+/// Where the walk is: the chunks of data are consecutive (section 5.6).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Data {
+    Before,
+    Inside,
+    Behind,
 }
 
 fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<(), Refusal> {
     let mut has_palette = false;
-    let mut has_data = false;
+    let mut data = Data::Before;
+    let mut ancillary = Ancillary::default();
     loop {
-        let chunk = Chunk::open(scan)?;
+        let mut chunk = Chunk::open(scan)?;
         match &chunk.kind {
-            b"IEND" if has_data && chunk.len == 0 => return chunk.skip(scan),
-            b"IDAT" if has_palette || header.colour != INDEXED => has_data = true,
+            b"IDAT" if data != Data::Behind && (has_palette || header.colour != INDEXED) => {
+                data = Data::Inside;
+                chunk.close(scan)?;
+                continue;
+            }
+            b"IEND" if data != Data::Before && chunk.len == 0 => {
+                chunk.close(scan)?;
+                return ancillary.check();
+            }
             b"PLTE" if !has_palette && chunk.len % 3 == 0 && (3..=768).contains(&chunk.len) => {
                 has_palette = true;
             }
             // A lower-case first letter means that the image can be shown without the chunk.
-            [b'a'..=b'z', ..] => {}
-            _ => return Err(Refusal::Corrupt),
+            [b'a'..=b'z', ..] => {
+                ancillary.read(scan, &mut chunk, header, data != Data::Before)?;
+            }
+            b"IHDR" | b"IDAT" | b"IEND" | b"PLTE" => return Err(Refusal::Corrupt),
+            // Readers that do not know it cannot show the image, or show another one.
+            _ => {
+                chunk.close(scan)?;
+                return Err(Refusal::UnsupportedFormat);
+            }
         }
-        chunk.skip(scan)?;
-    }
-}
-
-/// A chunk whose data comes next.
-struct Chunk {
-    kind: [u8; 4],
-    len: u32,
-    crc: Hasher,
-}
-
-impl Chunk {
-    fn open<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Self, Refusal> {
-        let [l3, l2, l1, l0, kind @ ..] = scan.array::<8>()?;
-        let len = u32::from_be_bytes([l3, l2, l1, l0]);
-        if len > MAX_CHUNK_BYTES || !kind.iter().all(u8::is_ascii_alphabetic) {
-            return Err(Refusal::Corrupt);
+        if data == Data::Inside {
+            data = Data::Behind;
         }
-        // Checked before the data is read: a cut file is refused without reading the rest of it.
-        if u64::from(len) + 4 > scan.left() {
-            return Err(Refusal::Truncated);
-        }
-        let mut crc = Hasher::new();
-        crc.update(&kind);
-        Ok(Self { kind, len, crc })
-    }
-
-    /// Reads the data, for its checksum only, and checks that.
-    fn skip<R: BufRead + Seek>(mut self, scan: &mut Scan<'_, R>) -> Result<(), Refusal> {
-        let mut left = usize::try_from(self.len).map_err(|_| Refusal::Truncated)?;
-        while left > 0 {
-            let bytes = scan.peek()?;
-            let bytes = bytes.get(..left).unwrap_or(bytes);
-            self.crc.update(bytes);
-            let n = bytes.len();
-            scan.consume(n);
-            left -= n;
-        }
-        self.close(scan, &[])
-    }
-
-    /// Checks the checksum that ends the chunk; `rest` is the data that is not in the sum yet.
-    fn close<R: BufRead + Seek>(
-        mut self,
-        scan: &mut Scan<'_, R>,
-        rest: &[u8],
-    ) -> Result<(), Refusal> {
-        self.crc.update(rest);
-        if u32::from_be_bytes(scan.array()?) == self.crc.finalize() {
-            Ok(())
-        } else {
-            Err(Refusal::Corrupt)
-        }
+        chunk.close(scan)?;
     }
 }
 
@@ -209,7 +185,7 @@ mod tests {
             vec![start(), end()],
             vec![start(), start(), data(), end()],
             vec![start(), data(), chunk(b"IEND", &[0])],
-            vec![start(), chunk(b"WHAT", &[]), data(), end()],
+            vec![start(), data(), chunk(b"tIME", &[]), data(), end()],
             vec![start(), chunk(b"a1b2", &[]), data(), end()],
             vec![indexed(), data(), end()],
             vec![indexed(), palette(4), data(), end()],
@@ -219,13 +195,95 @@ mod tests {
         ] {
             assert_eq!(refusal(&png_of(&chunks)), Some(Refusal::Corrupt), "{chunks:x?}");
         }
+        let unknown = [start(), chunk(b"WHAT", &[]), data(), end()];
+        assert_eq!(refusal(&png_of(&unknown)), Some(Refusal::UnsupportedFormat));
     }
 
-    /// Case 89: compressed text and profiles are not inflated, so they may hold anything.
+    fn deflate(bytes: usize) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &vec![b'x'; bytes]).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Case 89: a text or a profile of 1 MiB when inflated stops loaders, and so do 64 MiB of texts.
     #[test]
-    fn compressed_chunks_are_not_inflated() {
-        let more = [chunk(b"iCCP", b"p\0\0bomb"), chunk(b"zTXt", b"k\0\0bomb")];
+    fn what_loaders_do_not_inflate_is_refused() {
+        let text = |kind: &[u8; 4], head: &[u8], bytes| {
+            let more = chunk(kind, &[head, &deflate(bytes)].concat());
+            let behind = [png_header(2, 1), chunk(b"IDAT", &[]), more.clone(), chunk(b"IEND", &[])];
+            assert_eq!(refusal(&png_of(&behind)), refusal(&png(2, 1, std::slice::from_ref(&more))));
+            refusal(&png(2, 1, &[more]))
+        };
+        for (kind, head) in
+            [(b"iCCP", &b"p\0\0"[..]), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\x01\0en\0\0")]
+        {
+            assert_eq!(text(kind, head, (1 << 20) - 1), None, "{kind:?}");
+            assert_eq!(text(kind, head, 1 << 20), Some(Refusal::Metadata), "{kind:?}");
+            assert_eq!(text(kind, head, 64 << 20), Some(Refusal::Metadata), "{kind:?}");
+        }
+        let plain = chunk(b"tEXt", &[b"k\0", &[b'x'; 1 << 20][..]].concat());
+        assert_eq!(refusal(&png(2, 1, &vec![plain.clone(); 64])), None);
+        assert_eq!(refusal(&png(2, 1, &vec![plain; 65])), Some(Refusal::Metadata));
+    }
+
+    /// Broken streams are dropped by loaders, and harmless.
+    #[test]
+    fn streams_that_are_broken_or_cut_are_accepted() {
+        let cut = &deflate(5000)[..8];
+        let more = [
+            chunk(b"iCCP", b"p\0\0no stream"),
+            chunk(b"zTXt", &[b"k\0\0", cut].concat()),
+            chunk(b"zTXt", b"no zero"),
+            chunk(b"iTXt", b"k\0\x01"),
+            chunk(b"tEXt", b""),
+        ];
         assert_eq!(size(&png(2, 1, &more)), Ok((2, 1)));
+    }
+
+    #[test]
+    fn chunks_that_make_loaders_raise_are_refused() {
+        for (kind, data) in [
+            (b"iCCP", &b"name"[..]),
+            (b"iCCP", b"name\0"),
+            (b"iCCP", b"name\0\x01x"),
+            (b"zTXt", b"key\0\x01x"),
+            (b"tRNS", b"\0"),
+            (b"gAMA", b"\0\0\0"),
+            (b"cHRM", &[0; 31]),
+            (b"sRGB", b""),
+            (b"pHYs", &[0; 8]),
+            (b"eXIf", b"no directory"),
+            (b"acTL", &[0; 7]),
+            (b"fcTL", &[0; 25]),
+            (b"fdAT", &[0; 3]),
+        ] {
+            let file = png(2, 1, &[chunk(kind, data)]);
+            assert_eq!(refusal(&file), Some(Refusal::Metadata), "{kind:?}");
+        }
+    }
+
+    /// Chunks of an animation behind each other: how many frames, then numbers with sizes or data.
+    #[test]
+    fn frames_of_an_animation_follow_each_other() {
+        let frames = |n: u32| chunk(b"acTL", &[n.to_be_bytes(), [0; 4]].concat());
+        let frame = |number: u32, width: u32| {
+            let fields = [number, width, 1, 0, 0, 0].map(u32::to_be_bytes);
+            chunk(b"fcTL", &[fields.as_flattened(), &[0, 0]].concat())
+        };
+        let bad = Some(Refusal::Metadata);
+        let before = |chunks: &[Vec<u8>]| refusal(&png(2, 1, chunks));
+        assert_eq!(before(&[frames(2), frame(0, 2)]), None);
+        assert_eq!(before(&[frames(2), frame(1, 2)]), bad);
+        assert_eq!(before(&[frames(2), frame(0, 3)]), bad);
+        assert_eq!(before(&[frame(0, 2), frame(2, 2)]), bad);
+        // Loaders stop at the second frame, unless they do not know that there is one.
+        let behind = |first: Vec<u8>| {
+            let rest = [chunk(b"IDAT", &[]), frame(7, 9), chunk(b"IEND", &[])];
+            refusal(&png_of(&[&[png_header(2, 1), first][..], &rest].concat()))
+        };
+        assert_eq!(behind(frames(2)), None);
+        assert_eq!(behind(frames(1)), bad);
+        assert_eq!(behind(frames(0)), bad);
     }
 
     /// Case 90: 20,000 tEXt chunks.

@@ -17,6 +17,10 @@ pub enum Refusal {
     /// do not show.
     #[error("the image is in a format or a variant that is not supported")]
     UnsupportedFormat,
+    /// The image is whole, and what it carries beside its pixels, a text, a colour profile or Exif,
+    /// makes the loaders of data sets refuse it: too large when inflated, or malformed.
+    #[error("the image's metadata makes loaders refuse it")]
+    Metadata,
     /// The bytes end before the image does.
     #[error("the bytes end before the image does")]
     Truncated,

@@ -3,284 +3,130 @@
 //! Sources: [TIFF 6.0](https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf): header,
 //! directories, entries and their types (section 2), strips and the other tags (section 8), tiles
 //! (section 15). [BigTIFF](https://www.awaresystems.be/imaging/tiff/bigtiff.html): eight-byte counts
-//! and offsets, types 16 to 18. Type 13 is from Adobe's technical note 1 on TIFF trees.
+//! and offsets, types 16 to 18. Type 13 and sub-directories are from Adobe's technical note 1 on TIFF
+//! trees.
+
+mod data;
+mod directory;
+mod variant;
 
 use crate::{Level, Refusal, Size, scan::Scan};
+use directory::{Directory, Reader};
 use std::io::{BufRead, Seek};
 
 /// The most pages of one file.
 const MAX_PAGES: usize = 1000;
 
-/// The most directory entries, strips and tiles that are read in one file. The largest picture in
-/// tiles of 16 x 16 pixels has 390,625 tiles.
-const MAX_STEPS: u64 = 1 << 20;
+/// The most sub-directories of a page that are looked at.
+const MAX_SUB_DIRECTORIES: u64 = 64;
 
-/// The most bytes by which the data of all strips and tiles may exceed the file. Writers store a
-/// blank tile once and refer to it often, so some excess is normal.
-const MAX_SHARED_BYTES: u64 = 256 * 1024 * 1024;
-
-/// The values of a table that are read at a time.
-const BLOCK_VALUES: u64 = 512;
-
-/// Reads the first page's dimensions and, above fast, checks that the data of all pages is there.
+/// Reads the first page's dimensions and, above fast, checks that loaders read that page, and that the
+/// data of all pages is there.
 ///
-/// Bytes that no directory of the chain mentions are ignored, and so are directories outside the
-/// chain (previews, Exif): the pages do not need them.
+/// Bytes that no directory mentions are ignored.
 pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
-    let mut walk = Walk::open(scan)?;
-    let first = walk.first;
-    let page = walk.page(first)?;
-    let size =
-        Size::checked(walk.required(page.width.as_ref())?, walk.required(page.height.as_ref())?)?;
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    let (width, height) = (reader.value(first.width)?, reader.value(first.height)?);
+    let size = match (width, height) {
+        (Some(width), Some(height)) => Size::checked(width, height)?,
+        _ => return Err(Refusal::Corrupt),
+    };
     if level != Level::Fast {
-        walk.pages(page, size)?;
+        first_page(&mut reader, &first, size)?;
+        other_pages(&mut reader, &first)?;
     }
     Ok(size)
 }
 
-/// The fields of a directory that are needed.
-#[derive(Default)]
-struct Page {
-    width: Option<Field>,
-    height: Option<Field>,
-    samples: Option<Field>,
-    planar: Option<Field>,
-    rows_a_strip: Option<Field>,
-    tile_width: Option<Field>,
-    tile_height: Option<Field>,
-    offsets: Option<Field>,
-    lens: Option<Field>,
-    /// The end of the value that ends last in the file.
-    end: u64,
-    /// The next directory, or zero.
-    next: u64,
+/// What the decoder of level slow makes of a variant.
+#[cfg(feature = "decode")]
+pub(crate) enum Support {
+    /// It panics, which writes lines to the standard error output.
+    Panics,
+    /// The pixels are not compressed, and the walk has proved that they are there. It may not know
+    /// their variant.
+    Proven,
+    /// As [`Support::Proven`], and it panics.
+    ProvenPanics,
+    /// It reads some files; an error does not say that the file is wrong.
+    Part,
+    /// It reads all files.
+    Full,
 }
 
-/// The values of a directory entry.
-struct Field {
-    /// The bytes of one value.
-    width: usize,
-    /// How many values there are.
-    count: u64,
-    /// Where they begin.
-    at: u64,
+/// What the decoder of level slow makes of the first page.
+#[cfg(feature = "decode")]
+pub(crate) fn support<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Support, Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    variant::support(&mut reader, &first)
 }
 
-struct Walk<'s, 'b, R> {
-    scan: &'s mut Scan<'b, R>,
-    is_big_endian: bool,
-    /// `BigTIFF`: offsets of eight bytes.
-    is_big: bool,
-    /// The offset of the first directory.
-    first: u64,
-    /// What is left of [`MAX_STEPS`].
-    steps_left: u64,
-    /// What is left for the data of all strips and tiles.
-    bytes_left: u64,
+fn first_page<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+    size: Size,
+) -> Result<(), Refusal> {
+    reader.check_end(page)?;
+    let has_raw = variant::has_raw(reader, page)?;
+    let has_raw = sub_directories(reader, page)? || has_raw;
+    if has_raw {
+        return Err(Refusal::UnsupportedFormat);
+    }
+    let samples = variant::samples(reader, page)?;
+    data::check_first(reader, page, size, &samples)
 }
 
-impl<'s, 'b, R: BufRead + Seek> Walk<'s, 'b, R> {
-    fn open(scan: &'s mut Scan<'b, R>) -> Result<Self, Refusal> {
-        let [order, _, m0, m1] = scan.array()?;
-        let mut walk = Self {
-            bytes_left: scan.len().saturating_add(MAX_SHARED_BYTES),
-            scan,
-            is_big_endian: order == b'M',
-            is_big: m0 == 43 || m1 == 43,
-            first: 0,
-            steps_left: MAX_STEPS,
-        };
-        if walk.is_big && (walk.uint(2)?, walk.uint(2)?) != (8, 0) {
+/// Pages that loaders do not show may be without data; what they have must be there.
+fn other_pages<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    first: &Directory,
+) -> Result<(), Refusal> {
+    let mut seen = vec![reader.first];
+    let mut next = first.next;
+    // Loaders take a chain that leads back for one that ends.
+    while next != 0 && !seen.contains(&next) {
+        if seen.len() == MAX_PAGES {
             return Err(Refusal::Corrupt);
         }
-        walk.first = walk.uint(walk.offset_width())?;
-        Ok(walk)
-    }
-
-    /// Bytes of an offset.
-    fn offset_width(&self) -> usize {
-        if self.is_big { 8 } else { 4 }
-    }
-
-    fn uint(&mut self, width: usize) -> Result<u64, Refusal> {
-        let mut bytes = [0; 8];
-        let bytes = bytes.get_mut(..width).ok_or(Refusal::Corrupt)?;
-        self.scan.fill(bytes)?;
-        Ok(self.number(bytes))
-    }
-
-    fn number(&self, bytes: &[u8]) -> u64 {
-        let shift = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        if self.is_big_endian {
-            bytes.iter().fold(0, shift)
-        } else {
-            bytes.iter().rev().fold(0, shift)
+        seen.push(next);
+        let page = reader.directory(next)?;
+        reader.check_end(&page)?;
+        data::check_listed(reader, &page)?;
+        let has_raw = variant::is_raw(reader, &page)?;
+        if sub_directories(reader, &page)? || has_raw {
+            return Err(Refusal::UnsupportedFormat);
         }
+        next = page.next;
     }
-
-    fn step(&mut self, n: u64) -> Result<(), Refusal> {
-        self.steps_left = self.steps_left.checked_sub(n).ok_or(Refusal::Corrupt)?;
-        Ok(())
-    }
-
-    fn pages(&mut self, first: Page, size: Size) -> Result<(), Refusal> {
-        let mut seen = vec![self.first];
-        let mut next = first.next;
-        self.check(&first, Some(size))?;
-        while next != 0 {
-            if seen.contains(&next) || seen.len() == MAX_PAGES {
-                return Err(Refusal::Corrupt);
-            }
-            seen.push(next);
-            let page = self.page(next)?;
-            self.check(&page, None)?;
-            next = page.next;
-        }
-        Ok(())
-    }
-
-    /// Reads the directory at an offset.
-    fn page(&mut self, at: u64) -> Result<Page, Refusal> {
-        self.scan.jump(at)?;
-        let n_entries = self.uint(if self.is_big { 8 } else { 2 })?;
-        if at == 0 || n_entries == 0 {
-            return Err(Refusal::Corrupt);
-        }
-        self.step(n_entries)?;
-        let mut page = Page::default();
-        for _ in 0..n_entries {
-            self.entry(&mut page)?;
-        }
-        page.next = self.uint(self.offset_width())?;
-        Ok(page)
-    }
-
-    fn entry(&mut self, page: &mut Page) -> Result<(), Refusal> {
-        let (tag, kind) = (self.uint(2)?, self.uint(2)?);
-        let count = self.uint(self.offset_width())?;
-        let inline = self.scan.at();
-        let value = self.uint(self.offset_width())?;
-        let width = match kind {
-            1 | 2 | 6 | 7 => 1,
-            3 | 8 => 2,
-            4 | 9 | 11 | 13 => 4,
-            5 | 10 | 12 | 16..=18 => 8,
-            // A type of a later standard: the length of its values is not known.
-            _ => return Ok(()),
-        };
-        let len = count.saturating_mul(width);
-        let is_inline = usize::try_from(len).is_ok_and(|len| len <= self.offset_width());
-        let at = if is_inline { inline } else { value };
-        page.end = page.end.max(at.saturating_add(len));
-        let field =
-            Field { width: usize::try_from(width).map_err(|_| Refusal::Corrupt)?, count, at };
-        page.keep(tag, field);
-        Ok(())
-    }
-
-    /// The first value of a field.
-    fn value(&mut self, field: Option<&Field>) -> Result<Option<u64>, Refusal> {
-        match field {
-            Some(field) if field.count > 0 => {
-                self.scan.jump(field.at)?;
-                self.uint(field.width).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn required(&mut self, field: Option<&Field>) -> Result<u64, Refusal> {
-        self.value(field)?.ok_or(Refusal::Corrupt)
-    }
-
-    /// Checks that the values and the data of a page lie inside the file.
-    ///
-    /// The first page must have all the data that its size needs.
-    fn check(&mut self, page: &Page, size: Option<Size>) -> Result<(), Refusal> {
-        if page.end > self.scan.len() {
-            return Err(Refusal::Truncated);
-        }
-        match (&page.offsets, &page.lens) {
-            (Some(offsets), Some(lens)) => {
-                if let Some(size) = size
-                    && self.pieces(page, size)? > offsets.count
-                {
-                    return Err(Refusal::Corrupt);
-                }
-                self.check_data(offsets, lens)
-            }
-            _ if size.is_some() => Err(Refusal::Corrupt),
-            _ => Ok(()),
-        }
-    }
-
-    /// The number of strips or tiles that cover the picture.
-    fn pieces(&mut self, page: &Page, size: Size) -> Result<u64, Refusal> {
-        let (width, height) = (u64::from(size.width), u64::from(size.height));
-        let rows = self.value(page.rows_a_strip.as_ref())?.unwrap_or(height);
-        let tile_width = self.value(page.tile_width.as_ref())?.unwrap_or(width);
-        let tile_height = self.value(page.tile_height.as_ref())?.unwrap_or(rows);
-        if tile_width == 0 || tile_height == 0 {
-            return Err(Refusal::Corrupt);
-        }
-        let planes = match self.value(page.planar.as_ref())? {
-            Some(2) => self.value(page.samples.as_ref())?.unwrap_or(1),
-            _ => 1,
-        };
-        (width.div_ceil(tile_width) * height.div_ceil(tile_height))
-            .checked_mul(planes)
-            .ok_or(Refusal::Corrupt)
-    }
-
-    fn check_data(&mut self, offsets: &Field, lens: &Field) -> Result<(), Refusal> {
-        if offsets.count != lens.count {
-            return Err(Refusal::Corrupt);
-        }
-        self.step(offsets.count)?;
-        let mut from = 0;
-        while from < offsets.count {
-            let n = BLOCK_VALUES.min(offsets.count - from);
-            let starts = self.block(offsets, from, n)?;
-            let lens = self.block(lens, from, n)?;
-            for (start, len) in starts.iter().zip(lens) {
-                if start.saturating_add(len) > self.scan.len() {
-                    return Err(Refusal::Truncated);
-                }
-                // A decoder reads each strip or tile, even one that it has read before.
-                self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Refusal::Corrupt)?;
-            }
-            from += n;
-        }
-        Ok(())
-    }
-
-    /// Reads `n` values of a table, beginning with value `from`.
-    fn block(&mut self, field: &Field, from: u64, n: u64) -> Result<Vec<u64>, Refusal> {
-        let width = u64::try_from(field.width).map_err(|_| Refusal::Corrupt)?;
-        self.scan.jump(field.at.saturating_add(from * width))?;
-        (0..n).map(|_| self.uint(field.width)).collect()
-    }
+    Ok(())
 }
 
-impl Page {
-    fn keep(&mut self, tag: u64, field: Field) {
-        let slot = match tag {
-            256 => &mut self.width,
-            257 => &mut self.height,
-            273 | 324 => &mut self.offsets,
-            277 => &mut self.samples,
-            278 => &mut self.rows_a_strip,
-            279 | 325 => &mut self.lens,
-            284 => &mut self.planar,
-            322 => &mut self.tile_width,
-            323 => &mut self.tile_height,
-            _ => return,
-        };
-        *slot = Some(field);
+/// Checks the directories that a page leads to, smaller pictures and Exif, and says whether one of
+/// them has what the sensor of a camera saw.
+fn sub_directories<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+) -> Result<bool, Refusal> {
+    let mut has_raw = false;
+    for field in [page.sub_directories, page.exif, page.gps].into_iter().flatten() {
+        for at in reader.values(field, MAX_SUB_DIRECTORIES)? {
+            if at == 0 {
+                continue;
+            }
+            let directory = reader.directory(at)?;
+            reader.check_end(&directory)?;
+            data::check_listed(reader, &directory)?;
+            has_raw |= variant::is_raw(reader, &directory)?;
+        }
     }
+    Ok(has_raw)
 }
 
 #[cfg(test)]
@@ -325,14 +171,14 @@ mod tests {
         assert_eq!(sides(&[(256, 4, 0, 1), (257, 4, 1, 1)]), Some(Refusal::Corrupt));
     }
 
-    /// Case 100: the chain of directories leads back.
+    /// Case 100: the chain of directories leads back, which loaders take for its end.
     #[test]
-    fn loops_are_corrupt() {
+    fn loops_end_the_chain() {
         let mut file = tiff(false, &[GRAY, GRAY]);
         let at = file.len() - 4;
         for first_or_self in [8, 122] {
             file[at] = first_or_self;
-            assert_eq!(refusal(&file), Some(Refusal::Corrupt));
+            assert_eq!(size(&file), Ok((2, 2)));
         }
     }
 
@@ -350,13 +196,12 @@ mod tests {
         assert_eq!(refusal(b"II\x2a\0\xff\xff\0\0"), Some(Refusal::Truncated));
         assert_eq!(refusal(b"II\x2a\0\0\0\0\0"), Some(Refusal::Corrupt));
         assert_eq!(refusal(b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0"), Some(Refusal::Corrupt));
-        let sides = || [(256, 3, 1, 2), (257, 3, 1, 2)];
+        let sides = || [(256, 3, 1, 2), (257, 3, 1, 2), (262, 3, 1, 1)];
         let with = |more: &[(u16, u16, u32, u32)]| {
             let entries = [&sides()[..], more].concat();
             page(Vec::leak(entries))
         };
         assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4)]), None);
-        assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 999)]), Some(Refusal::Truncated));
         assert_eq!(with(&[(273, 4, 1, u32::MAX), (279, 4, 1, 1)]), Some(Refusal::Truncated));
         assert_eq!(with(&[(273, 4, u32::MAX, 8), (279, 4, 1, 1)]), Some(Refusal::Truncated));
         assert_eq!(with(&[(282, 5, u32::MAX, u32::MAX)]), Some(Refusal::Truncated));
@@ -365,24 +210,127 @@ mod tests {
         assert_eq!(with(&[(273, 4, 1, 4), (279, 4, 1, 4), unknown]), None);
     }
 
+    /// The page of a picture without compression of 20 x 20 pixels, in grey of 8 bits.
+    fn plain(more: &[(u16, u16, u32, u32)]) -> Option<Refusal> {
+        refusal(&plain_file(more))
+    }
+
+    /// Its pixels lie behind the directory.
+    fn plain_file(more: &[(u16, u16, u32, u32)]) -> Vec<u8> {
+        let page = [(256, 3, 1, 20), (257, 3, 1, 20), (258, 3, 1, 8), (262, 3, 1, 1)];
+        let mut file = tiff(false, &[Vec::leak([&page[..], more].concat())]);
+        file.resize(file.len().max(200) + 400, 7);
+        file
+    }
+
     #[test]
     fn strips_and_tiles_cover_the_picture() {
-        let with = |more: &[(u16, u16, u32, u32)]| {
-            let sides = [(256, 3, 1, 20), (257, 3, 1, 20)];
-            page(Vec::leak([&sides[..], more].concat()))
-        };
-        let (offset, len) = ((273, 4, 1, 4), (279, 4, 1, 4));
-        assert_eq!(with(&[offset, len]), None);
-        assert_eq!(with(&[offset]), Some(Refusal::Corrupt));
-        assert_eq!(with(&[len]), Some(Refusal::Corrupt));
-        assert_eq!(with(&[(273, 4, 2, 8), len]), Some(Refusal::Corrupt));
-        assert_eq!(with(&[offset, len, (278, 3, 1, 10)]), Some(Refusal::Corrupt));
-        assert_eq!(with(&[offset, len, (278, 3, 1, 0)]), Some(Refusal::Corrupt));
-        assert_eq!(with(&[(273, 3, 2, 8), (279, 3, 2, 8), (278, 3, 1, 10)]), None);
-        assert_eq!(with(&[offset, len, (284, 3, 1, 2), (277, 3, 1, 3)]), Some(Refusal::Corrupt));
+        let (offset, len) = ((273, 4, 1, 200), (279, 4, 1, 400));
+        assert_eq!(plain(&[offset, len]), None);
+        assert_eq!(plain(&[len]), Some(Refusal::Corrupt));
+        assert_eq!(plain(&[offset, len, (278, 3, 1, 10)]), Some(Refusal::Corrupt));
+        assert_eq!(plain(&[offset, len, (278, 3, 1, 0)]), Some(Refusal::Corrupt));
+        let planes = [(284, 3, 1, 2), (277, 3, 1, 3), (262, 3, 1, 2)];
+        let planes = [&[offset, len][..], &planes].concat();
+        assert_eq!(plain(&planes), Some(Refusal::UnsupportedFormat));
+        assert_eq!(plain(&[(273, 3, 2, 200), (278, 3, 1, 10)]), None);
         let tiles = [(322, 3, 1, 16), (323, 3, 1, 16)];
-        assert_eq!(with(&[&tiles[..], &[(324, 1, 4, 0), (325, 1, 4, 0)]].concat()), None);
-        let missing = [&tiles[..], &[(324, 1, 3, 0), (325, 1, 3, 0)]].concat();
-        assert_eq!(with(&missing), Some(Refusal::Corrupt));
+        assert_eq!(plain(&[&tiles[..], &[(324, 1, 4, 0)]].concat()), None);
+        assert_eq!(plain(&[&tiles[..], &[(324, 1, 3, 0)]].concat()), Some(Refusal::Corrupt));
+    }
+
+    /// Without compression the length follows from the size, whatever the file says.
+    #[test]
+    fn lengths_are_computed_where_they_can_be() {
+        let offset = (273, 4, 1, 200);
+        for lens in [vec![], vec![(279, 4, 1, 0)], vec![(279, 4, 1, 9)], vec![(279, 4, 1, 9999)]] {
+            let file = plain_file(&[&[offset][..], &lens].concat());
+            assert_eq!(size(&file), Ok((20, 20)), "{lens:?}");
+            assert_eq!(refusal(&file[..599]), Some(Refusal::Truncated), "{lens:?}");
+        }
+        // With compression it does not, and a cut could not be seen.
+        for lens in [vec![], vec![(279, 4, 1, 0)]] {
+            let entries = [&[offset, (259, 3, 1, 5)][..], &lens].concat();
+            assert_eq!(plain(&entries), Some(Refusal::UnsupportedFormat), "{lens:?}");
+        }
+        assert_eq!(plain(&[offset, (259, 3, 1, 5), (279, 4, 1, 401)]), Some(Refusal::Truncated));
+    }
+
+    /// Tiles of which each is far larger than the picture inflate to any size.
+    #[test]
+    fn tiles_are_limited() {
+        let tiles = |width, height| {
+            let size = [(322, 4, 1, width), (323, 4, 1, height)];
+            plain(&[&size[..], &[(324, 4, 1, 8), (325, 4, 1, 8), (259, 3, 1, 5)]].concat())
+        };
+        assert_eq!(tiles(32, 32), None);
+        assert_eq!(tiles(16 << 20, 1), Some(Refusal::TooLarge));
+        assert_eq!(tiles(12_000, 12_000), None);
+        assert_eq!(tiles(12_000, 12_001), Some(Refusal::TooLarge));
+        assert_eq!(tiles(0, 16), Some(Refusal::Corrupt));
+    }
+
+    /// Variants that loaders do not read: compression, bits, samples, formats, interpretation.
+    #[test]
+    fn what_loaders_do_not_read_is_unsupported() {
+        let with = |more: &[(u16, u16, u32, u32)]| {
+            let place = [(273, 4, 1, 200), (279, 4, 1, 100)];
+            // Of two entries with the same tag the first counts.
+            let page = [(256, 3, 1, 20), (257, 3, 1, 20)];
+            let grey = [(258, 3, 1, 8), (262, 3, 1, 1)];
+            let entries = [&page[..], more, &grey, &place].concat();
+            let mut file = tiff(false, &[Vec::leak(entries)]);
+            file.resize(4000, 0);
+            refusal(&file)
+        };
+        let unsupported = Some(Refusal::UnsupportedFormat);
+        for compression in [1, 5, 7, 8, 32_773, 32_946] {
+            assert_eq!(with(&[(259, 3, 1, compression)]), None, "{compression}");
+        }
+        for compression in [2, 6, 9, 34_661, 34_676, 34_925, 50_000, 50_001, 65_535] {
+            assert_eq!(with(&[(259, 3, 1, compression)]), unsupported, "{compression}");
+        }
+        assert_eq!(with(&[(259, 3, 1, 4), (258, 3, 1, 1)]), None);
+        for bits in [1, 2, 4, 8, 12, 16, 32] {
+            assert_eq!(with(&[(258, 3, 1, bits)]), None, "{bits}");
+        }
+        for bits in [3, 6, 10, 14, 24, 64] {
+            assert_eq!(with(&[(258, 3, 1, bits)]), unsupported, "{bits}");
+        }
+        for samples in [3, 4] {
+            assert_eq!(with(&[(277, 3, 1, samples), (262, 3, 1, 2)]), None, "{samples}");
+        }
+        for samples in [1, 2, 5, 7, u32::from(u16::MAX)] {
+            assert_eq!(with(&[(277, 3, 1, samples), (262, 3, 1, 2)]), unsupported, "{samples}");
+        }
+        assert_eq!(with(&[(339, 3, 1, 3), (258, 3, 1, 32)]), None);
+        assert_eq!(with(&[(339, 3, 1, 3), (258, 3, 1, 16)]), unsupported);
+        assert_eq!(with(&[(262, 3, 1, 3)]), unsupported);
+        assert_eq!(with(&[(262, 3, 1, 3), (320, 3, 2, 0)]), None);
+        for photometric in [4, 7, 9, 10, 32_844] {
+            assert_eq!(with(&[(262, 3, 1, photometric)]), unsupported, "{photometric}");
+        }
+    }
+
+    /// Cameras' files: a preview first, the sensor's data in another directory.
+    #[test]
+    fn raw_files_are_unsupported() {
+        let place = [(273, 4, 1, 200), (279, 4, 1, 400)];
+        let with = |more: &[(u16, u16, u32, u32)]| plain(&[&place[..], more].concat());
+        let unsupported = Some(Refusal::UnsupportedFormat);
+        assert_eq!(with(&[(50_706, 1, 4, 0x401)]), unsupported);
+        assert_eq!(with(&[(254, 4, 1, 1)]), None);
+        for photometric in [32_803, 34_892] {
+            let raw: Entries = Vec::leak(vec![(262, 3, 1, photometric)]);
+            let mut file = tiff(false, &[GRAY, raw]);
+            assert_eq!(refusal(&file), unsupported);
+            // The same directory, but as a sub-directory of the first.
+            let at = u32::try_from(file.len() - 18).unwrap();
+            let first: Entries = Vec::leak([GRAY, &[(330, 4, 1, at + 12)]].concat());
+            file = tiff(false, &[first, raw]);
+            let next = file.len() - 18 - 4;
+            file[next..next + 4].fill(0);
+            assert_eq!(refusal(&file), unsupported);
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! header of the lossless bitstream (3). Header of the lossy one:
 //! [RFC 6386](https://www.rfc-editor.org/rfc/rfc6386), section 9.1.
 
-use crate::{Level, Refusal, Size, scan::Scan};
+use crate::{Level, Refusal, Size, exif, scan::Scan};
 use std::io::{BufRead, Seek};
 
 /// The length of what every chunk, and the container too, begins with: its kind and its length.
@@ -41,11 +41,29 @@ pub(crate) fn inspect<R: BufRead + Seek>(
         let has_image = first.kind != *b"VP8X";
         first.close(scan, riff_end)?;
         let images = walk(scan, riff_end, size, is_animated)?;
+        exif(scan, riff_end)?;
         if !has_image && images == 0 {
             return Err(Refusal::Corrupt);
         }
     }
     Ok(size)
+}
+
+/// Looks at the first Exif of the file, whose chunks are known to be sound.
+fn exif<R: BufRead + Seek>(scan: &mut Scan<'_, R>, end: u64) -> Result<(), Refusal> {
+    scan.jump(12)?;
+    while scan.at() + CHUNK_HEADER_BYTES <= end {
+        let chunk = Chunk::open(scan)?;
+        if chunk.kind == *b"EXIF" {
+            let mut head = [0; exif::HEAD_BYTES];
+            let n = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(exif::HEAD_BYTES);
+            let head = head.get_mut(..n).unwrap_or_default();
+            scan.fill(head)?;
+            return if exif::stops_loaders(head) { Err(Refusal::Metadata) } else { Ok(()) };
+        }
+        chunk.close(scan, end)?;
+    }
+    Ok(())
 }
 
 /// Walks chunks up to `end` and counts the images, each of which must fit `size`.
@@ -213,7 +231,7 @@ mod tests {
 
     #[test]
     fn chunks_end_inside_the_container() {
-        let mut file = webp(&[(b"VP8 ", &lossy(1, 1)), (b"EXIF", b"odd")]);
+        let mut file = webp(&[(b"VP8 ", &lossy(1, 1)), (b"ICCP", b"odd")]);
         assert_eq!(size(&file), Ok((1, 1)));
         let at = file.len() - 8;
         file[at] = 5;

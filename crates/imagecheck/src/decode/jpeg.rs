@@ -58,10 +58,10 @@ pub(super) fn decode<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Decoded {
                 [high, low] => state.interval = u16::from_be_bytes([high, low]).into(),
                 _ => return Err(Refusal::Corrupt),
             },
-            0xE0 => state.hints.is_jfif |= content(scan)?.starts_with(b"JFIF\0"),
+            0xE0 => state.hints.is_jfif |= hint(scan)?.starts_with(b"JFIF\0"),
             0xEE => {
                 if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] =
-                    content(scan)?[..]
+                    hint(scan)?[..]
                 {
                     state.hints.adobe = Some(transform);
                 }
@@ -76,6 +76,16 @@ pub(super) fn decode<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Decoded {
 /// The bytes of a segment.
 fn content<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Vec<u8>, Refusal> {
     let len = jpeg::segment_len(scan)?;
+    read(scan, len)
+}
+
+/// The bytes of a segment that is not needed, which may be shorter than its length field.
+fn hint<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Vec<u8>, Refusal> {
+    let len = jpeg::lenient_len(scan)?;
+    read(scan, len)
+}
+
+fn read<R: BufRead + Seek>(scan: &mut Scan<'_, R>, len: u64) -> Result<Vec<u8>, Refusal> {
     let mut bytes = vec![0; place(len)];
     scan.fill(&mut bytes)?;
     Ok(bytes)

@@ -1,0 +1,157 @@
+//! The strips and tiles of a TIFF: how many a page needs, how long they are, and that they are there.
+
+use super::directory::{Directory, Field, Reader};
+use super::variant::{Compression, Samples};
+use crate::{MAX_AREA_PX, MAX_SIDE_PX, Refusal, Size};
+use std::io::{BufRead, Seek};
+
+/// The values of a table that are read at a time.
+const BLOCK_VALUES: u64 = 512;
+
+/// The most pixels of all tiles: they exceed the picture at its right and lower edge, and a decoder
+/// inflates them whole.
+const MAX_TILED_PX: u64 = MAX_AREA_PX + MAX_AREA_PX / 2;
+
+/// How a page is cut into strips or tiles.
+struct Layout {
+    /// Pieces side by side, and rows of them.
+    across: u64,
+    down: u64,
+    /// How often the pieces are repeated, once for each plane.
+    planes: u64,
+    /// The size of a piece in pixels.
+    width: u64,
+    height: u64,
+    /// The rows of the last strip; a tile has all its rows.
+    last_height: u64,
+}
+
+/// Checks that the first page has all the data that its size needs.
+pub(super) fn check_first<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+    size: Size,
+    samples: &Samples,
+) -> Result<(), Refusal> {
+    let layout = layout(reader, page, size, samples)?;
+    let n = layout.across * layout.down * layout.planes;
+    let offsets = page.offsets.ok_or(Refusal::Corrupt)?;
+    if offsets.count < n {
+        return Err(Refusal::Corrupt);
+    }
+    reader.step(n)?;
+    match (samples.compression, page.lens) {
+        (Compression::None, _) => check_computed(reader, offsets, &layout, samples),
+        (Compression::Some, Some(lens)) if lens.count >= n => {
+            check_stated(reader, offsets, lens, n, true)
+        }
+        // How long the data is can only be guessed, and a cut would not be seen.
+        (Compression::Some, _) => Err(Refusal::UnsupportedFormat),
+    }
+}
+
+/// Checks that the data lies inside the file of which a directory says where it is and how long.
+pub(super) fn check_listed<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+) -> Result<(), Refusal> {
+    match (page.offsets, page.lens) {
+        (Some(offsets), Some(lens)) => {
+            let n = offsets.count.min(lens.count);
+            reader.step(n)?;
+            check_stated(reader, offsets, lens, n, false)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn layout<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+    size: Size,
+    samples: &Samples,
+) -> Result<Layout, Refusal> {
+    let (width, height) = (u64::from(size.width), u64::from(size.height));
+    let planes = if samples.is_planar { samples.count } else { 1 };
+    let tile = (reader.value(page.tile_width)?, reader.value(page.tile_height)?);
+    if let (Some(tile_width), Some(tile_height)) = tile {
+        if tile_width == 0 || tile_height == 0 {
+            return Err(Refusal::Corrupt);
+        }
+        if tile_width > MAX_SIDE_PX || tile_height > MAX_SIDE_PX {
+            return Err(Refusal::TooLarge);
+        }
+        let (across, down) = (width.div_ceil(tile_width), height.div_ceil(tile_height));
+        if across * tile_width * down * tile_height > MAX_TILED_PX {
+            return Err(Refusal::TooLarge);
+        }
+        let (width, height, last_height) = (tile_width, tile_height, tile_height);
+        return Ok(Layout { across, down, planes, width, height, last_height });
+    }
+    let rows = reader.value(page.rows_a_strip)?.unwrap_or(height).min(height);
+    if rows == 0 {
+        return Err(Refusal::Corrupt);
+    }
+    let down = height.div_ceil(rows);
+    let last_height = height - (down - 1) * rows;
+    Ok(Layout { across: 1, down, planes, width, height: rows, last_height })
+}
+
+/// Checks data without compression, whose length follows from the size, whatever the file says.
+fn check_computed<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    offsets: Field,
+    layout: &Layout,
+    samples: &Samples,
+) -> Result<(), Refusal> {
+    let samples_a_plane = if samples.is_planar { 1 } else { samples.count };
+    let row_bytes = (layout.width * samples.bits * samples_a_plane).div_ceil(8);
+    let a_plane = layout.across * layout.down;
+    let n = a_plane * layout.planes;
+    let mut from = 0;
+    while from < n {
+        let block = reader.block(offsets, from, BLOCK_VALUES.min(n - from))?;
+        for (at, start) in (from..).zip(block) {
+            let is_last = at % a_plane / layout.across + 1 == layout.down;
+            let rows = if is_last { layout.last_height } else { layout.height };
+            check_piece(reader, start, row_bytes * rows)?;
+        }
+        from += BLOCK_VALUES;
+    }
+    Ok(())
+}
+
+/// Checks the first `n` pieces by the lengths that the file states.
+fn check_stated<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    offsets: Field,
+    lens: Field,
+    n: u64,
+    is_needed: bool,
+) -> Result<(), Refusal> {
+    let mut from = 0;
+    while from < n {
+        let values = BLOCK_VALUES.min(n - from);
+        let starts = reader.block(offsets, from, values)?;
+        let lens = reader.block(lens, from, values)?;
+        for (start, len) in starts.into_iter().zip(lens) {
+            if is_needed && len == 0 {
+                return Err(Refusal::UnsupportedFormat);
+            }
+            check_piece(reader, start, len)?;
+        }
+        from += values;
+    }
+    Ok(())
+}
+
+fn check_piece<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    start: u64,
+    len: u64,
+) -> Result<(), Refusal> {
+    if start.saturating_add(len) > reader.len() {
+        return Err(Refusal::Truncated);
+    }
+    reader.take_data(len)
+}
