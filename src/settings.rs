@@ -3,9 +3,11 @@
 //! The only reader of environment variables. All violations are reported at once.
 
 mod connection;
+mod connection_string;
 mod function_timeout;
 mod platform;
 mod database;
+mod database_url;
 mod profile;
 mod reader;
 mod setting;
