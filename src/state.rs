@@ -183,7 +183,8 @@ impl Database {
         )
         .bind(patience);
         self.capped("migrate", settings.execute(&mut connection)).await?;
-        migrator().run_direct(None, &mut connection, false).await.map_err(Error::Migrate)
+        let migrated = migrator().run_direct(None, &mut connection, false).await;
+        migrated.map_err(Error::of_migration)
     }
 
     /// With a pooler in transaction mode a session of ours is one of the server's only while it is
@@ -243,7 +244,8 @@ impl Database {
 fn options(url: &str) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|source| Error::Refused { doing: "the connection URL", source })?;
-    Ok(options.application_name("chunk-handler"))
+    // No start-up parameter that a pooler refuses; values come in binary, without digits.
+    Ok(options.application_name("chunk-handler").extra_float_digits(None))
 }
 
 /// Which session of the server answers; not prepared, as [`set_up`].

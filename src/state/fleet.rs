@@ -62,25 +62,27 @@ impl Database {
                 select 'the server is read-only' as obstacle
                 where pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
                 union all
+                select 'there is no schema chunk_handler' where to_regnamespace('chunk_handler') is null
+                union all
                 select format('the role %s lacks %s on table %s', current_user, p, c.relname)
                 from pg_class c cross join unnest(array['select', 'insert', 'update', 'delete']) p
-                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
+                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'r'
                     and c.relname <> '_sqlx_migrations'
                     and not has_table_privilege(c.oid, p)
                 union all
                 select format('the role %s lacks select on view %s', current_user, c.relname)
                 from pg_class c
-                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'v'
+                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'v'
                     and not has_table_privilege(c.oid, 'select')
                 union all
                 select format('row security hides table %s from role %s', c.relname, current_user)
                 from pg_class c
-                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
+                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'r'
                     and row_security_active(c.oid)
                 union all
                 select format('the role %s lacks execute on function %s', current_user, f.proname)
                 from pg_proc f
-                where f.pronamespace = 'chunk_handler'::regnamespace
+                where f.pronamespace = to_regnamespace('chunk_handler')
                     and not has_function_privilege(f.oid, 'execute')
                 limit 10) o",
         );

@@ -109,6 +109,8 @@ pub struct Description {
     pub bytes: i64,
     /// Its clock when it was asked.
     pub clock: OffsetDateTime,
+    /// Whether nothing can be written: a standby, or a server that was switched so.
+    pub is_read_only: bool,
 }
 
 /// The most pending chunks that are counted: six million took longer than a call may.
@@ -199,7 +201,9 @@ impl Database {
         let statement = sqlx::query_as(
             "-- describe
             select current_setting('server_version') as version,
-                pg_database_size(current_database()) as bytes, clock_timestamp() as clock",
+                pg_database_size(current_database()) as bytes, clock_timestamp() as clock,
+                pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
+                    as is_read_only",
         );
         ask!(self.pool, self.cap, "describe", statement.fetch_one)
     }

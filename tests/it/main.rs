@@ -120,6 +120,7 @@ mod health {
 
 /// What arrives at Application Insights.
 mod telemetry {
+    mod answers;
     mod ingestion;
     mod stops;
 }
@@ -128,5 +129,6 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod read_only;
     mod submit;
 }

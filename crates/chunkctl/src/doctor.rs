@@ -12,18 +12,22 @@ use chunk_handler::{
     telemetry::Export,
 };
 use serde_json::json;
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{borrow::Cow, path::Path, process::ExitCode, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 /// One dependency that was checked.
 struct Check {
     what: &'static str,
     result: Result<String, String>,
-    remedy: &'static str,
+    remedy: Cow<'static, str>,
 }
 
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
+
+/// What to do where a certificate is not trusted.
+const UNTRUSTED: &str = "the endpoint's certificate is not trusted here: look at SSL_CERT_FILE, \
+    SSL_CERT_DIR and /etc/ssl/certs, and whether it has this name";
 
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
@@ -66,7 +70,7 @@ impl Session {
             ),
             Err(error) => (Err(cause_chain(&error)), remedy),
         };
-        Check { what: "schema", result, remedy }
+        Check { what: "schema", result, remedy: remedy.into() }
     }
 
     /// Whether this login could do the handler's work.
@@ -78,7 +82,7 @@ impl Session {
         };
         let remedy = "grant what is missing to the role of DATABASE_URL; on a read-only server wait for \
                       the failover, or name the primary";
-        Check { what: "rights", result, remedy }
+        Check { what: "rights", result, remedy: remedy.into() }
     }
 
     /// Whether the handlers that are there can work.
@@ -101,7 +105,7 @@ impl Session {
         Check {
             what: "handlers",
             result,
-            remedy: "mend what each of them names; they go on by themselves",
+            remedy: "mend what each of them names; they go on by themselves".into(),
         }
     }
 
@@ -115,7 +119,7 @@ impl Session {
             }
             Err(error) => Err(cause_chain(&error)),
         };
-        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below" }
+        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }
 
     async fn check_blob(&self) -> Check {
@@ -123,16 +127,15 @@ impl Session {
             self.storage.probe_blobs().await?;
             self.storage.probe_listing().await
         };
-        Check {
-            what: "blob storage",
-            result: probed
-                .await
-                .map(|()| "lists are read, shards are written and listed".into())
-                .map_err(|error: storage::Error| error.to_string()),
-            remedy: "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the \
-                     endpoint, the key or the role Storage Blob Data Contributor (a signature needs \
-                     the rights to list and to delete, too), and the firewall",
-        }
+        let result = probed.await.map_err(|error: storage::Error| error.to_string());
+        let remedy = remedy_of_storage(
+            &result,
+            "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the endpoint, \
+             the key or the role Storage Blob Data Contributor (a signature needs the rights to list \
+             and to delete, too), and the firewall",
+        );
+        let result = result.map(|()| "lists are read, shards are written and listed".into());
+        Check { what: "blob storage", result, remedy }
     }
 
     async fn check_queue(&self) -> Check {
@@ -140,15 +143,14 @@ impl Session {
             self.storage.probe_queues().await?;
             self.storage.depth(Queue::Chunks).await
         };
-        let result: Result<i32, storage::Error> = probed.await;
-        Check {
-            what: "queue storage",
-            result: result
-                .map(|n| format!("about {n} messages in {}", Queue::Chunks.name()))
-                .map_err(|error| error.to_string()),
-            remedy: "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its \
-                     key, and the role Storage Queue Data Contributor",
-        }
+        let result = probed.await.map_err(|error: storage::Error| error.to_string());
+        let remedy = remedy_of_storage(
+            &result,
+            "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its key, and the \
+             role Storage Queue Data Contributor",
+        );
+        let found = |n| format!("about {n} messages in {}", Queue::Chunks.name());
+        Check { what: "queue storage", result: result.map(found), remedy }
     }
 
     async fn check_storage_clock(&self) -> Check {
@@ -162,7 +164,7 @@ impl Session {
             Ok(Err(_)) => (Ok("the service does not say".into()), ""),
             Err(problem) => (Err(problem), "mend what queue storage says above first"),
         };
-        Check { what: "storage clock", result, remedy }
+        Check { what: "storage clock", result, remedy: remedy.into() }
     }
 
     fn check_temp(&self) -> Check {
@@ -192,7 +194,7 @@ impl Session {
                 }
             }
         };
-        Check { what: "temp space", result, remedy }
+        Check { what: "temp space", result, remedy: remedy.into() }
     }
 
     /// Whether alerts could see our metrics.
@@ -201,16 +203,20 @@ impl Session {
         let (result, remedy) = match export {
             Ok(None) if self.settings.host.on_azure => (
                 Err("APPLICATIONINSIGHTS_CONNECTION_STRING is not set".to_owned()),
-                "no alert can fire without it: set it to that of the Application Insights component",
+                "no alert can fire without it: set it to that of the Application Insights component"
+                    .into(),
             ),
-            Ok(None) => (Ok("off, no connection string".to_owned()), ""),
-            Err(error) => (Err(error.to_string()), "correct APPLICATIONINSIGHTS_CONNECTION_STRING"),
-            Ok(Some(export)) => (
-                export.probe().await.map(|()| "takes our metrics".to_owned()),
-                "alerts see nothing of us: check the endpoint; where local authentication is off \
-                 (401), set APPLICATIONINSIGHTS_AUTHENTICATION_STRING to Authorization=AAD and give \
-                 the identity the role Monitoring Metrics Publisher",
-            ),
+            Ok(None) => (Ok("off, no connection string".to_owned()), Cow::default()),
+            Err(error) => {
+                (Err(error.to_string()), "correct APPLICATIONINSIGHTS_CONNECTION_STRING".into())
+            }
+            Ok(Some(export)) => match export.probe().await {
+                Ok(()) => (Ok("takes our metrics".to_owned()), Cow::default()),
+                Err(problem) => {
+                    let remedy = format!("alerts see nothing of us: {}", problem.remedy);
+                    (Err(problem.what), remedy.into())
+                }
+            },
         };
         Check { what: "telemetry", result, remedy }
     }
@@ -277,10 +283,23 @@ impl Session {
                 "ok": check.result.is_ok(),
                 "found": check.result.as_ref().ok(),
                 "problem": check.result.as_ref().err(),
-                "remedy": check.result.as_ref().err().map(|_| check.remedy),
+                "remedy": check.result.as_ref().err().map(|_| &check.remedy),
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// What to do about storage: what its words say of TLS comes before what is usual.
+fn remedy_of_storage<T>(result: &Result<T, String>, usual: &'static str) -> Cow<'static, str> {
+    let says = |words: &str| result.as_ref().is_err_and(|problem| problem.contains(words));
+    if says("invalid peer certificate") {
+        return UNTRUSTED.into();
+    }
+    // What rustls calls an answer that is no TLS.
+    if says("InvalidContentType") {
+        return "the endpoint speaks http: correct https in ChunkStorage".into();
+    }
+    usual.into()
 }
 
 /// Whether another clock agrees with ours.
@@ -297,7 +316,7 @@ fn check_memory() -> Check {
     Check {
         what: "memory limit",
         result: Ok(limit.map_or("none".into(), |bytes| format!("{} MB", bytes / MIB))),
-        remedy: "",
+        remedy: "".into(),
     }
 }
 
@@ -328,11 +347,11 @@ mod tests {
 
     fn checks() -> [Check; 2] {
         [
-            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "" },
+            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "".into() },
             Check {
                 what: "schema",
                 result: Err("version 2, this release needs 3".into()),
-                remedy: "run `chunkctl migrate`",
+                remedy: "run `chunkctl migrate`".into(),
             },
         ]
     }
