@@ -244,6 +244,9 @@ impl Database {
 fn options(url: &str) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|source| Error::Refused { doing: "the connection URL", source })?;
+    // The driver looks an IPv6 address up with its brackets.
+    let host = options.get_host().trim_matches(['[', ']']).to_owned();
+    let options = options.host(&host);
     // No start-up parameter that a pooler refuses; values come in binary, without digits.
     Ok(options.application_name("chunk-handler").extra_float_digits(None))
 }
@@ -286,4 +289,21 @@ fn migrator() -> Migrator {
     // While a newer release starts, this one goes on with the schema it knows.
     migrator.set_ignore_missing(true);
     migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 203: an address of IPv6 is connected to without its brackets; a socket stays one.
+    #[test]
+    fn hosts_are_as_the_driver_takes_them() {
+        for (url, host) in
+            [("postgres://u@[::1]:1/d", "::1"), ("postgres://u@h:1/d", "h"), ("postgres://u@127.0.0.1/d", "127.0.0.1")]
+        {
+            assert_eq!(options(url).unwrap().get_host(), host);
+        }
+        let socket = options("postgres:///d?host=/tmp").unwrap();
+        assert_eq!(socket.get_socket().unwrap().as_os_str(), "/tmp");
+    }
 }

@@ -67,10 +67,12 @@ pub enum Error {
         cause: String,
     },
     /// There is no such blob or queue.
-    #[error("the blob or queue does not exist ({doing})")]
+    #[error("the blob or queue does not exist ({doing}): {cause}")]
     Missing {
         /// The call.
         doing: &'static str,
+        /// What the service said.
+        cause: String,
     },
     /// There is no such container, or it is being removed.
     #[error("the container does not exist ({doing}): {cause}")]
@@ -244,7 +246,7 @@ fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
         _ => {}
     }
     match status {
-        StatusCode::NotFound => Error::Missing { doing },
+        StatusCode::NotFound => Error::Missing { doing, cause },
         StatusCode::Conflict | StatusCode::PreconditionFailed => {
             Error::Blocked { doing, blob: String::new(), cause }
         }

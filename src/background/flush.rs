@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 const QUIET: Duration = Duration::from_secs(1);
 /// From the end of one flush to the next; what is counted meanwhile is in that one.
 const PERIOD: Duration = Duration::from_secs(10);
+/// Longer than chunks have for their release when the drain is over.
+const RELEASED: Duration = Duration::from_secs(2);
 
 /// Sends metrics whenever the process falls idle, and at each moment of its shutdown.
 pub(super) async fn flush_until_drained(
@@ -30,6 +32,8 @@ pub(super) async fn flush_until_drained(
     // A host kills a drained process soon, and an interval of metrics with it.
     export.flush();
     shutdown.drain_over().await;
+    // What still ran is released now, and counted.
+    timeout(RELEASED, invocations.wait()).await.unwrap_or_default();
     export.flush();
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 /// A checked control command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// No chunk starts for this many minutes.
+    /// No chunk starts for this many minutes; a longer pause stays.
     Pause {
         /// 1 to a week.
         minutes: u32,
@@ -133,12 +133,9 @@ impl Command {
     /// When database or storage is away or refuses: nothing was done.
     pub async fn apply(self, database: &Database, storage: &Storage) -> Result<Applied, Error> {
         Ok(match self {
-            Self::Pause { minutes } => {
-                database.pause(Some(minutes)).await?;
-                Applied::Paused { minutes }
-            }
+            Self::Pause { minutes } => Applied::Paused { minutes: database.pause(minutes).await? },
             Self::Resume => {
-                database.pause(None).await?;
+                database.resume().await?;
                 Applied::Resumed { sent: top_up(database, storage).await.unwrap_or_default() }
             }
             Self::Sweep => {
@@ -228,8 +225,8 @@ pub fn again_command(id: ChunkId) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the command, or counts")]
 pub enum Applied {
-    /// Intake is paused.
-    Paused { minutes: u32 },
+    /// Intake is paused, for this many minutes from now.
+    Paused { minutes: i32 },
     /// Intake is open; so many messages were sent.
     Resumed { sent: usize },
     /// Every process sweeps soon.

@@ -6,6 +6,7 @@ use super::{
     reader::Reader,
 };
 use crate::redact;
+use std::net::IpAddr;
 use url::Url;
 
 const NAME: &str = "DATABASE_URL";
@@ -35,6 +36,11 @@ pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
                        password: remove it";
         reader.violation(NAME, "***".into(), problem.into());
     }
+    if credential == DatabaseCredential::Entra && may_leak(url.as_str()) {
+        let problem = "must end in ?sslmode=verify-full with PIXCRAWLER_DATABASE_CREDENTIAL=entra: else \
+                       the token goes to whoever answers at that address";
+        reader.violation(NAME, "***".into(), problem.into());
+    }
     warn_of_gaps(reader, &url);
     (Secret::new(url), credential)
 }
@@ -56,6 +62,18 @@ fn url(reader: &mut Reader) -> Option<Url> {
             None
         }
     }
+}
+
+/// Whether whoever answers at this address could be somebody else, who would get the token.
+fn may_leak(url: &str) -> bool {
+    use sqlx::postgres::PgSslMode::{VerifyCa, VerifyFull};
+    let Ok(options) = url.parse::<sqlx::postgres::PgConnectOptions>() else { return false };
+    let host = options.get_host();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_here = options.get_socket().is_some()
+        || host == "localhost"
+        || address.is_ok_and(|address| address.is_loopback());
+    !is_here && !matches!(options.get_ssl_mode(), VerifyCa | VerifyFull)
 }
 
 /// The driver takes one in front of the host, and as a parameter.
@@ -80,6 +98,31 @@ fn warn_of_gaps(reader: &mut Reader, url: &Url) {
     for (name, is_gap) in gaps {
         if is_gap && reader.found(name).is_some() {
             reader.warn(format!("{name} is set, and counts where DATABASE_URL says nothing of it"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token is shown only to a server whose name was checked, or on this machine.
+    #[test]
+    fn a_token_is_for_a_server_that_proves_its_name() {
+        for (host, parameters, leaks) in [
+            ("db", "", true),
+            ("db", "?sslmode=disable", true),
+            ("db", "?sslmode=require", true),
+            ("db", "?ssl=true", true),
+            ("127.0.0.2.example", "", true),
+            ("db", "?sslmode=verify-full", false),
+            ("db", "?sslmode=verify-ca", false),
+            ("127.0.0.1", "", false),
+            ("[::1]", "", false),
+            ("localhost", "?sslmode=disable", false),
+        ] {
+            let url = format!("postgres://app@{host}:5432/d{parameters}");
+            assert_eq!(may_leak(&url), leaks, "{url}");
         }
     }
 }

@@ -6,14 +6,15 @@
 use super::{Provenance, reader::Reader};
 use serde_json::Value;
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 /// The name that the host gives it.
 const NAME: &str = "functionTimeout";
-/// The app setting that the host prefers to its file.
+/// The app setting that the host prefers to its file. It asks for no case, neither here nor there
+/// (<https://learn.microsoft.com/dotnet/core/extensions/configuration>).
 const VARIABLE: &str = "AzureFunctionsJobHost__functionTimeout";
 /// The host's own, everywhere but in the old Consumption plan.
 const DEFAULT: Duration = Duration::from_secs(30 * 60);
@@ -37,7 +38,7 @@ impl FunctionTimeout {
 
     /// From the setting, else `host.json` in the app's root, else the host's default.
     pub(super) fn read(reader: &mut Reader) -> Self {
-        let (text, provenance) = match reader.found(VARIABLE) {
+        let (text, provenance) = match reader.found_in_any_case(VARIABLE) {
             Some(found) => found,
             None => match in_host_json(&root(reader)) {
                 Ok(Some(text)) => (text, Provenance::HostJson),
@@ -93,12 +94,19 @@ fn root(reader: &Reader) -> PathBuf {
 
 /// The text in `host.json`. The host takes comments and a byte order mark there.
 fn in_host_json(root: &Path) -> Result<Option<String>, String> {
-    let Ok(text) = std::fs::read_to_string(root.join("host.json")) else { return Ok(None) };
+    let text = match std::fs::read_to_string(root.join("host.json")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
     let options = jsonc_parser::ParseOptions::default();
     let parsed: Value =
         jsonc_parser::parse_to_serde_value(text.trim_start_matches('\u{feff}'), &options)
             .map_err(|error| error.to_string())?;
-    Ok(match parsed.get(NAME) {
+    let pairs = parsed.as_object().into_iter().flatten();
+    let mut values =
+        pairs.filter(|(key, _)| key.eq_ignore_ascii_case(NAME)).map(|(_, value)| value);
+    Ok(match values.next() {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.trim().to_owned()),
         Some(other) => Some(other.to_string()),
@@ -179,6 +187,10 @@ mod tests {
         assert_eq!((&*shown, &*from), ("00:30:00", "default"));
         let file = "\u{feff}{\n// ours\n\"functionTimeout\": \"00:20:00\",}";
         assert_eq!(read(Some(file), &[]), ("00:20:00".into(), "host.json".into(), vec![]));
+        let shouted = file.replace("functionTimeout", "FUNCTIONTIMEOUT");
+        assert_eq!(read(Some(&shouted), &[]).0, "00:20:00");
+        let other = VARIABLE.to_uppercase();
+        assert_eq!(read(Some(file), &[(&other, "00:25:00")]).0, "00:25:00");
         let (shown, from, _) = read(Some(file), &[(VARIABLE, "-1")]);
         assert_eq!(
             (&*shown, &*from),

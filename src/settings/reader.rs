@@ -87,6 +87,13 @@ impl Reader {
         Some((self.peek(name)?, provenance))
     }
 
+    /// As [`Self::found`], for a name that its owner reads in any case.
+    pub(super) fn found_in_any_case(&self, name: &str) -> Option<(String, Provenance)> {
+        let names = self.environment.keys().chain(self.local.keys());
+        let name = names.into_iter().find(|other| other.eq_ignore_ascii_case(name))?;
+        self.found(name)
+    }
+
     /// A setting's value as it was recorded, for a message about it.
     pub(super) fn shown(&self, full: &str) -> String {
         let setting = self.table.iter().find(|setting| setting.name == full);

@@ -153,7 +153,10 @@ fn likely_typos_warn() {
 #[test]
 fn a_password_beside_a_token_is_a_violation() {
     let entra = ("PIXCRAWLER_DATABASE_CREDENTIAL", "Entra");
-    for url in ["postgres://u:secret@h/db", "postgres://u@h/db?sslmode=require&password=secret"] {
+    for url in [
+        "postgres://u:secret@h/db?sslmode=verify-full",
+        "postgres://u@h/db?sslmode=verify-full&password=secret",
+    ] {
         let violations = parse(&[entra, ("DATABASE_URL", url)]).unwrap_err();
         let [violation] = violations.as_slice() else { panic!("{violations:?}") };
         assert_eq!((violation.name.as_str(), violation.value.as_str()), ("DATABASE_URL", "***"));

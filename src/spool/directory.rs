@@ -11,6 +11,8 @@ use std::{
 /// The directory under the temp root that all processes of this product share.
 const SHARED: &str = "pixcrawler-chunks";
 const LOCK_SUFFIX: &str = ".lock";
+/// Digits after the process id: a UUID.
+const DIGITS: usize = 32;
 
 /// A directory of this process (rule H9), removed when it is dropped.
 #[derive(Debug)]
@@ -37,10 +39,11 @@ impl TempDir {
     ///
     /// # Errors
     ///
-    /// When the root cannot be written.
+    /// When the root cannot be written, or the shared directory is a link.
     pub fn create(root: &Path) -> io::Result<Self> {
         let shared = root.join(SHARED);
         fs::create_dir_all(&shared)?;
+        refuse_link(&shared)?;
         loop {
             let unique = uuid::Uuid::new_v4().simple().to_string();
             let name = format!("{}-{unique}", std::process::id());
@@ -95,8 +98,9 @@ impl TempDir {
     /// swept: they take the same space.
     pub fn others_bytes(&self) -> u64 {
         let entries = self.path.parent().and_then(|shared| fs::read_dir(shared).ok());
-        let others = entries.into_iter().flatten().flatten().map(|entry| entry.path());
-        others.filter(|path| *path != self.path).map(|path| directory_bytes(&path)).sum()
+        let others = entries.into_iter().flatten().flatten().filter_map(|entry| Ours::of(&entry));
+        let directories = others.filter_map(Ours::directory).filter(|path| *path != self.path);
+        directories.map(|path| directory_bytes(&path)).sum()
     }
 
     /// Bytes that the file system still has for us; none: it does not say.
@@ -108,15 +112,16 @@ impl TempDir {
     /// Removes the directory now: a process that ends does not drop everything.
     pub fn remove(&self) {
         // Whatever stays behind is swept by the next process.
-        fs::remove_dir_all(&self.path).unwrap_or_default();
+        remove_flat(&self.path).unwrap_or_default();
         fs::remove_file(&self.lock_path).unwrap_or_default();
     }
 
-    /// Removes what dead processes left under `root`; their locks are free.
+    /// Removes what dead processes left under `root`; their locks are free. What is not named and made
+    /// as ours is somebody else's and stays.
     ///
     /// # Errors
     ///
-    /// When the shared directory cannot be read.
+    /// When the shared directory cannot be read, or is a link.
     pub fn sweep(root: &Path) -> io::Result<Swept> {
         let mut swept = Swept::default();
         let shared = root.join(SHARED);
@@ -125,12 +130,14 @@ impl TempDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
             Err(error) => return Err(error),
         };
+        refuse_link(&shared)?;
         for entry in entries.flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|e| e == "lock") {
-                sweep_one(&path, &mut swept);
-            } else if path.is_dir() && !with_suffix(&path).exists() && !may_live(&path) {
-                remove(&path, &mut swept);
+            match Ours::of(&entry) {
+                Some(Ours::Lock(path)) => sweep_one(&path, &mut swept),
+                Some(Ours::Directory(path)) if !with_suffix(&path).exists() && !may_live(&path) => {
+                    remove(&path, &mut swept);
+                }
+                Some(Ours::Directory(_)) | None => {}
             }
         }
         if !is_local(&shared) {
@@ -171,9 +178,59 @@ fn sweep_one(lock_path: &Path, swept: &mut Swept) {
 
 fn remove(directory: &Path, swept: &mut Swept) {
     let bytes = directory_bytes(directory);
-    if fs::remove_dir_all(directory).is_ok() {
+    if remove_flat(directory).is_ok() {
         swept.directories += 1;
         swept.bytes += bytes;
+    }
+}
+
+/// Removes a directory of ours, which has files only: with anything else in it, it stays.
+fn remove_flat(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)?.flatten() {
+        if !entry.file_type()?.is_dir() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
+}
+
+/// A link would lead to files that are not ours.
+fn refuse_link(shared: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(shared)?.is_dir() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} is a link, and must be a directory", shared.display())))
+}
+
+/// What one of our processes made: everything else in the shared directory is left alone.
+enum Ours {
+    Directory(PathBuf),
+    Lock(PathBuf),
+}
+
+impl Ours {
+    /// By its name and by what it is, which follows no link.
+    fn of(entry: &fs::DirEntry) -> Option<Self> {
+        let (name, kind) = (entry.file_name(), entry.file_type().ok()?);
+        let name = name.to_str()?;
+        let stem = name.strip_suffix(LOCK_SUFFIX);
+        let (pid, digits) = stem.unwrap_or(name).split_once('-')?;
+        let is_ours = !pid.is_empty()
+            && pid.bytes().all(|b| b.is_ascii_digit())
+            && digits.len() == DIGITS
+            && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        match (is_ours, stem) {
+            (true, Some(_)) if kind.is_file() => Some(Self::Lock(entry.path())),
+            (true, None) if kind.is_dir() => Some(Self::Directory(entry.path())),
+            _ => None,
+        }
+    }
+
+    fn directory(self) -> Option<PathBuf> {
+        match self {
+            Self::Directory(path) => Some(path),
+            Self::Lock(_) => None,
+        }
     }
 }
 
@@ -210,12 +267,18 @@ fn same_file(file: &File, path: &Path) -> bool {
 fn directory_bytes(path: &Path) -> u64 {
     // A file that vanishes during the walk counts nothing; the others still count (X7).
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum()
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file);
+    files.map(|file| file.len()).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A name as [`TempDir::create`] makes it.
+    fn name(pid: u32, digit: char) -> String {
+        format!("{pid}-{}", digit.to_string().repeat(DIGITS))
+    }
 
     /// H9 X7 I7: a live directory stays, a dead one goes, strangers are left alone.
     #[test]
@@ -224,21 +287,59 @@ mod tests {
         let live = TempDir::create(root.path()).unwrap();
         fs::write(live.new_path(), [0; 10]).unwrap();
         let shared = root.path().join(SHARED);
-        fs::create_dir(shared.join("1-dead")).unwrap();
-        fs::write(shared.join("1-dead/a.WEBP"), [0; 7]).unwrap();
-        fs::write(shared.join("1-dead.lock"), []).unwrap();
         // No process has this number: the highest is 2^22.
-        fs::create_dir(shared.join("4194305-lockless")).unwrap();
-        let own = format!("{}-lockless", std::process::id());
+        let dead = name(4_194_305, 'd');
+        fs::create_dir(shared.join(&dead)).unwrap();
+        fs::write(shared.join(&dead).join("a.WEBP"), [0; 7]).unwrap();
+        fs::write(shared.join(format!("{dead}.lock")), []).unwrap();
+        fs::create_dir(shared.join(name(4_194_305, 'e'))).unwrap();
+        let own = name(std::process::id(), 'f');
         fs::create_dir(shared.join(&own)).unwrap();
         fs::write(root.path().join("strangers.jpg"), [0; 9]).unwrap();
         let swept = TempDir::sweep(root.path()).unwrap();
-        let processes = vec!["1/dead".to_owned()];
+        let processes = vec!["4194305/dddddddd".to_owned()];
         assert_eq!(swept, Swept { directories: 2, bytes: 7, processes });
         assert_eq!(live.walk_bytes(), 10);
         assert!(root.path().join("strangers.jpg").exists());
         drop(live);
         let left: Vec<_> = fs::read_dir(shared).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, [own.as_str()], "a process that lives keeps its directory");
+    }
+
+    /// Whatever else somebody put there is neither removed nor counted nor waited for.
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let live = TempDir::create(root.path()).unwrap();
+        let shared = root.path().join(SHARED);
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("photo.jpg"), [0; 9]).unwrap();
+        let link = |name: &str| {
+            std::os::unix::fs::symlink(elsewhere.path(), shared.join(name)).unwrap();
+        };
+        link(&name(4_194_305, 'a'));
+        link("4194305-link");
+        for (name, deeper) in [("holiday-photos", ""), (&*name(4_194_305, 'b'), "deeper")] {
+            fs::create_dir_all(shared.join(name).join(deeper)).unwrap();
+            fs::write(shared.join(name).join(deeper).join("a.jpg"), [0; 9]).unwrap();
+        }
+        fs::write(shared.join("project.lock"), []).unwrap();
+        let fifo = shared.join(format!("{}.lock", name(4_194_305, 'c')));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let before = fs::read_dir(&shared).unwrap().count();
+        assert_eq!(live.others_bytes(), 0);
+        assert_eq!(TempDir::sweep(root.path()).unwrap(), Swept::default());
+        assert_eq!(fs::read_dir(&shared).unwrap().count(), before);
+        assert!(shared.join("holiday-photos/a.jpg").exists());
+        assert!(elsewhere.path().join("photo.jpg").exists());
+    }
+
+    #[test]
+    fn a_shared_directory_that_is_a_link_is_refused() {
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join(SHARED)).unwrap();
+        let error = TempDir::create(root.path()).unwrap_err().to_string();
+        assert!(error.ends_with("is a link, and must be a directory"), "{error}");
+        assert!(TempDir::sweep(root.path()).is_err());
     }
 }

@@ -131,7 +131,7 @@ async fn the_temp_gauge_shows_the_disk_and_not_only_the_ledger() {
     let root = tempfile::tempdir().unwrap();
     let budget = budget(root.path());
     assert_eq!(budget.temp_on_disk_bytes(), 0);
-    let dead = root.path().join("pixcrawler-chunks/4194305-dead");
+    let dead = root.path().join("pixcrawler-chunks/4194305-dddddddddddddddddddddddddddddddd");
     std::fs::create_dir(&dead).unwrap();
     std::fs::write(dead.with_extension("lock"), []).unwrap();
     let left = std::fs::File::create(dead.join("0.body")).unwrap();

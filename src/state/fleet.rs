@@ -62,41 +62,51 @@ impl Database {
                 select 'the server is read-only' as obstacle
                 where pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
                 union all
-                select 'there is no schema chunk_handler' where to_regnamespace('chunk_handler') is null
+                select format('the role %s lacks usage on schema chunk_handler', current_user)
+                where not has_schema_privilege('chunk_handler', 'usage')
                 union all
                 select format('the role %s lacks %s on table %s', current_user, p, c.relname)
                 from pg_class c cross join unnest(array['select', 'insert', 'update', 'delete']) p
-                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'r'
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
                     and c.relname <> '_sqlx_migrations'
                     and not has_table_privilege(c.oid, p)
                 union all
                 select format('the role %s lacks select on view %s', current_user, c.relname)
                 from pg_class c
-                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'v'
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'v'
                     and not has_table_privilege(c.oid, 'select')
                 union all
                 select format('row security hides table %s from role %s', c.relname, current_user)
                 from pg_class c
-                where c.relnamespace = to_regnamespace('chunk_handler') and c.relkind = 'r'
+                where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
                     and row_security_active(c.oid)
                 union all
                 select format('the role %s lacks execute on function %s', current_user, f.proname)
                 from pg_proc f
-                where f.pronamespace = to_regnamespace('chunk_handler')
+                where f.pronamespace = 'chunk_handler'::regnamespace
                     and not has_function_privilege(f.oid, 'execute')
                 limit 10) o",
         );
         ask!(self.pool, self.cap, "obstacle", statement.fetch_one)
     }
 
-    /// Pauses intake for the fleet; `None` lifts the pause.
-    pub async fn pause(&self, minutes: Option<u32>) -> Result<(), Error> {
-        let statement = sqlx::query(
+    /// Pauses intake for the fleet; returns how many minutes are left. A pause that ends later stays:
+    /// what an alert asks for must not open the intake that a person has closed.
+    pub(crate) async fn pause(&self, minutes: u32) -> Result<i32, Error> {
+        let statement = sqlx::query_scalar(
             "-- pause
-            update fleet set paused_until = clock_timestamp() + make_interval(mins => $1)",
+            update fleet set paused_until =
+                greatest(paused_until, clock_timestamp() + make_interval(mins => $1))
+            returning ceil(extract(epoch from paused_until - clock_timestamp()) / 60)::integer",
         )
-        .bind(minutes.map(|m| i32::try_from(m).unwrap_or(i32::MAX)));
-        ask!(self.pool, self.cap, "pause", statement.execute).map(drop)
+        .bind(i32::try_from(minutes).unwrap_or(i32::MAX));
+        ask!(self.pool, self.cap, "pause", statement.fetch_one)
+    }
+
+    /// Lifts the pause.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let statement = sqlx::query("-- resume\nupdate fleet set paused_until = null");
+        ask!(self.pool, self.cap, "resume", statement.execute).map(drop)
     }
 
     /// Asks every process to sweep its temp space.

@@ -141,6 +141,25 @@ impl Database {
         ask!(self.pool, self.cap, "failed_chunks", statement.fetch_all)
     }
 
+    /// Chunks of one job, or of all, that wait for one blob which somebody keeps; the first `limit`.
+    pub async fn blocked_chunks(
+        &self,
+        only: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<ChunkStatus>, Error> {
+        let mut connection = self.patient("blocked_chunks").await?;
+        let statement = sqlx::query_as(
+            "-- blocked_chunks
+            select * from chunk_status
+            where status = 'pending' and error_code = 'storage_blocked'
+                and ($1::bigint is null or job_id = $1)
+            order by job_id, chunk_index limit $2",
+        )
+        .bind(only)
+        .bind(limit);
+        patiently("blocked_chunks", statement.fetch_all(&mut connection)).await
+    }
+
     /// Progress of one job, or of the newest ones.
     pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
         let mut connection = self.patient("job_progress").await?;

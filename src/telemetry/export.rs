@@ -6,7 +6,7 @@
 use super::{
     answer::Problem,
     connection::Connection,
-    upload::{self, Upload},
+    upload::Upload,
 };
 use crate::settings::Settings;
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
@@ -22,6 +22,8 @@ use tokio::{
     sync::{Mutex, oneshot},
 };
 
+/// How long `doctor` waits for an upload.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// What a provider may take to send what is left when the process ends.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 /// An interval that no upload outlasts: what is to be confirmed must not go with it.
@@ -84,7 +86,7 @@ impl Export {
     ///
     /// What the endpoint said or why it could not be reached, and what to do.
     pub async fn probe(self) -> Result<(), Problem> {
-        let sent = tokio::time::timeout(upload::LIMIT, self.send_counter("doctor_runs", 1)).await;
+        let sent = tokio::time::timeout(PROBE_LIMIT, self.send_counter("doctor_runs", 1)).await;
         // The exporter takes an answer for good that refuses items for ever.
         if let Some(problem) = self.upload.problem() {
             return Err(problem);
@@ -93,7 +95,7 @@ impl Export {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Problem::no_answer(&error)),
             Err(_) => {
-                let cause = format!("nothing within {} s", upload::LIMIT.as_secs());
+                let cause = format!("nothing within {} s", PROBE_LIMIT.as_secs());
                 Err(Problem::no_answer(&cause))
             }
         }
@@ -104,7 +106,7 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// The endpoint's refusal, or why it could not be reached, after up to 135 s.
+    /// The endpoint's refusal, or why it could not be reached, after some minutes at most.
     pub(crate) async fn send_counter(&self, name: &'static str, n: u64) -> Result<(), String> {
         let reader = PeriodicReader::builder(self.exporter.clone()).with_interval(NEVER).build();
         let provider = SdkMeterProvider::builder()
@@ -121,10 +123,11 @@ impl Export {
         flushed.map_err(|error| error.to_string())
     }
 
-    /// Sends the metrics of this moment, and waits until they arrived or were given up, up to 135 s.
+    /// Sends the metrics of this moment, and waits until they arrived or were given up, some minutes at
+    /// most.
     ///
     /// The thread of the reader does it, as it does the export of each minute: what it has taken is in
-    /// no later export, so that no delta goes twice.
+    /// no later export. A delta goes twice only where its upload was not confirmed in time.
     ///
     /// # Cancel safety
     ///

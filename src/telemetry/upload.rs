@@ -21,8 +21,9 @@ use std::{
 use tokio::{runtime::Handle, time::Instant};
 use url::Url;
 
-/// One upload; the exporter tries again, with pauses of half a minute in all.
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
+/// One upload; the exporter tries again, with pauses of half a minute in all. What took longer may have
+/// arrived and comes once more, so a slow endpoint gets its time.
+const LIMIT: Duration = Duration::from_secs(60);
 /// As long as the exporter tries again: a longer pause is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause that an endpoint may ask for.

@@ -2,12 +2,12 @@
 
 mod database;
 
-use super::{Session, kept, memory::memory_limit, out};
+use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
 use chunk_handler::{
     redact::cause_chain,
-    settings::{MIB, Setting},
+    settings::{DatabaseCredential, MIB, Setting},
     spool::TempDir,
-    state::{Database, TableSize},
+    state::{Database, Error, TableSize},
     storage::{self, Queue},
     telemetry::Export,
 };
@@ -24,6 +24,8 @@ struct Check {
 
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
+/// Twice the period of the timer, which starts a process where none is.
+const UNATTENDED_SECONDS: f64 = 600.0;
 
 /// What to do where a certificate is not trusted.
 const UNTRUSTED: &str = "the endpoint's certificate is not trusted here: look at SSL_CERT_FILE, \
@@ -57,7 +59,10 @@ impl Session {
 
     async fn check_schema(&self) -> Check {
         let known = Database::known_schema_version();
-        let remedy = "run `chunkctl migrate`";
+        let remedy = match self.settings.database_credential {
+            DatabaseCredential::Password => "run `chunkctl migrate`",
+            DatabaseCredential::Entra => SCHEMA_OF_THE_APP,
+        };
         let (result, remedy) = match self.database.schema_version().await {
             Ok(Some(version)) if version == known => (Ok(format!("version {version}")), remedy),
             Ok(Some(version)) if version > known => (
@@ -68,7 +73,13 @@ impl Session {
                 Err(format!("version {}, this release needs {known}", version.unwrap_or(0))),
                 remedy,
             ),
-            Err(error) => (Err(cause_chain(&error)), remedy),
+            // Who may not use the schema is told that there is none.
+            Err(error) => match self.database.obstacle().await {
+                Ok(Some(_)) => {
+                    (Err("hidden from this login".to_owned()), "mend what rights names below")
+                }
+                Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
+            },
         };
         Check { what: "schema", result, remedy: remedy.into() }
     }
@@ -85,10 +96,23 @@ impl Session {
         Check { what: "rights", result, remedy: remedy.into() }
     }
 
-    /// Whether the handlers that are there can work.
+    /// Whether the handlers that are there can work, and any is there when there is work.
     async fn check_processes(&self) -> Check {
-        let result = match self.database.processes().await {
-            Ok(processes) => {
+        let found = async {
+            let waits = self.database.gauges().await?.oldest_pending_seconds;
+            Ok::<_, Error>((self.database.processes().await?, waits))
+        };
+        let result = match found.await {
+            Ok((processes, Some(waits))) if processes.is_empty() && waits > UNATTENDED_SECONDS => {
+                return Check {
+                    what: "handlers",
+                    result: Err(format!("none is there, and a chunk waits since {waits:.0} s")),
+                    remedy: "start the app; its own log says what it lacks, and a role that may not \
+                             write the tables cannot say it here"
+                        .into(),
+                };
+            }
+            Ok((processes, _)) => {
                 let degraded: Vec<String> = processes
                     .iter()
                     .filter_map(|p| Some(format!("{}: {}", p.owner, p.degraded.as_ref()?)))
@@ -109,17 +133,23 @@ impl Session {
         }
     }
 
-    /// Whether jobs that are over can be ended.
+    /// Whether jobs that are over can be ended, and no chunk waits for a blob that somebody keeps.
     async fn check_jobs(&self) -> Check {
-        let result = match self.database.stuck_ends().await {
+        let found = async {
+            let ends = self.database.stuck_ends().await?;
+            let ends = ends.iter().map(|(id, why)| format!("job {id} cannot end: {why}"));
+            Ok::<_, Error>(self.blocked(None).await?.into_iter().chain(ends).collect::<Vec<_>>())
+        };
+        let result = match found.await {
             Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
-            Ok(stuck) => {
-                let each = stuck.iter().map(|(id, why)| format!("job {id} cannot end: {why}"));
-                Err(each.collect::<Vec<_>>().join("; "))
-            }
+            Ok(stuck) => Err(stuck.join("; ")),
             Err(error) => Err(cause_chain(&error)),
         };
-        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
+        Check {
+            what: "jobs",
+            result,
+            remedy: "free the blob, or mend blob storage below".into(),
+        }
     }
 
     async fn check_blob(&self) -> Check {

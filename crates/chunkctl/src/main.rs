@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
+mod blocked;
 mod kept;
 mod list;
 mod memory;
@@ -12,7 +13,8 @@ use anyhow::{Context as _, bail};
 use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command},
-    settings::{Program, Settings},
+    redact::cause_chain,
+    settings::{DatabaseCredential, Program, Settings},
     state::Database,
     storage::Storage,
     telemetry,
@@ -120,7 +122,7 @@ enum CheckLevel {
 
 #[derive(Debug, Subcommand)]
 enum Control {
-    /// Start no chunk for a while; running ones go on.
+    /// Start no chunk for a while; running ones go on. A longer pause stays.
     Pause {
         /// How long.
         #[arg(long)]
@@ -171,6 +173,11 @@ const MIGRATION_STUCK: &str = "the schema was not brought up to date within 20 s
     submitted: somebody else migrates, or holds a lock on its tables; run `chunkctl migrate`, \
     which waits as long as it takes, then submit again";
 
+/// What is done about an old or missing schema where people log in with Entra.
+const SCHEMA_OF_THE_APP: &str = "the schema is missing or old, or this role may not use it. With \
+    PIXCRAWLER_DATABASE_CREDENTIAL=entra the app makes it when it starts, for who makes it owns it: \
+    deploy and start the app; its log says what it lacks";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let settings = match Settings::load(Program::Chunkctl) {
@@ -192,7 +199,7 @@ fn main() -> ExitCode {
     match run(cli, settings) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cause_chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -224,8 +231,20 @@ impl Session {
         }
     }
 
+    /// Brings the schema up to date. With Entra a person is another role than the app, and who makes a
+    /// table owns it: there only the app does.
+    async fn prepare_schema(&self) -> anyhow::Result<()> {
+        if self.settings.database_credential == DatabaseCredential::Entra {
+            let version = self.database.schema_version().await.ok().flatten();
+            if version.is_none_or(|version| version < Database::known_schema_version()) {
+                bail!(SCHEMA_OF_THE_APP);
+            }
+        }
+        Ok(self.database.prepare().await?)
+    }
+
     async fn migrate(&self) -> anyhow::Result<ExitCode> {
-        self.database.prepare().await?;
+        self.prepare_schema().await?;
         self.storage.create_containers_and_queues().await?;
         self.say(
             &serde_json::json!({"migrated": true}),
@@ -263,7 +282,7 @@ impl Session {
             },
         };
         // Idempotent, and a first submit may come before the first handler.
-        let migrate = timeout(MIGRATION_PATIENCE, self.database.prepare());
+        let migrate = timeout(MIGRATION_PATIENCE, self.prepare_schema());
         migrate.await.context(MIGRATION_STUCK)??;
         self.refuse_another_place().await?;
         self.storage.create_containers_and_queues().await?;

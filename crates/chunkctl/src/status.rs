@@ -84,6 +84,7 @@ impl Session {
                 out(format_args!("{}", missing_line(job, &missing)));
             }
         }
+        self.show_blocked(&jobs).await?;
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
         }
@@ -102,6 +103,7 @@ impl Session {
         let since = Instant::now();
         let (_, start_bytes) = self.database.job_bytes(job_id).await?;
         let mut start_images = None;
+        let mut said = Vec::new();
         loop {
             let Some(job) = again(|| self.database.job_progress(Some(job_id))).await?.pop() else {
                 bail!("job {job_id} is gone");
@@ -113,6 +115,9 @@ impl Session {
                 bytes: bytes - start_bytes,
                 seconds: since.elapsed().as_secs_f64().max(0.001),
             };
+            if job.active_chunks == 0 || job.end_error.is_some() {
+                self.say_what_stops(&job, &mut said).await?;
+            }
             let over = job.completed_chunks + job.failed_chunks;
             bar.set_length(u64::try_from(job.total_chunks).unwrap_or(0));
             bar.set_position(u64::try_from(over).unwrap_or(0));
@@ -130,6 +135,21 @@ impl Session {
             }
             tokio::time::sleep(PERIOD).await;
         }
+    }
+
+    /// Says once on stderr what keeps a job from going on: without it a watch would wait in silence.
+    async fn say_what_stops(&self, job: &JobProgress, said: &mut Vec<String>) -> anyhow::Result<()> {
+        let mut lines = again(|| self.blocked(Some(job.job_id))).await?;
+        lines.extend(job.end_error.iter().map(|cause| format!("it cannot end: {cause}")));
+        for line in lines {
+            // The id of a request makes a cause no other one.
+            let kind = line.split(", request id ").next().unwrap_or_default().to_owned();
+            if !said.contains(&kind) {
+                eprintln!("warning: job {}: {line}", job.job_id);
+                said.push(kind);
+            }
+        }
+        Ok(())
     }
 
     /// Shows the fleet until interrupted.

@@ -114,3 +114,56 @@ async fn an_error_of_storage_is_one_line_without_xml() {
     assert!(said.contains("403 AuthorizationFailure, request id "), "{said}");
     assert!(!said.contains('<') && said.lines().count() == 1, "{said}");
 }
+
+/// Who makes the schema owns it: where a person and the app are different roles, a person's migrate and
+/// submit leave it to the app, and `doctor` does not send anybody to `migrate`.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tokens_the_schema_is_the_apps_to_make() {
+    let rig = Rig::new().await;
+    let role = format!("person-{}", std::process::id());
+    let sql = format!("create role \"{role}\" login superuser");
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&rig.pool).await.unwrap();
+    let own = Some((rig.pool.clone(), role.clone()));
+    let identity = Identity::serve(Duration::from_secs(3600), own).await;
+    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
+    let url = format!("postgres://{role}@{server}");
+    let entra = [("PIXCRAWLER_DATABASE_CREDENTIAL", "entra"), ("DATABASE_URL", &url)];
+    let person = [entra, identity.environment()].concat();
+    tokio::task::block_in_place(|| {
+        names(&doctor(&rig, &person, &["--json"]), "schema", &["the app makes it"]);
+        let list = rig.list("a.txt", &rig.pictures(1));
+        let submit = ["submit", "--job-id", "1", "--urls", list.to_str().unwrap()];
+        for arguments in [&["migrate"][..], &submit] {
+            let refused = rig.chunkctl_with(&person, arguments);
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(refused.stderr.contains("deploy and start the app"), "{refused:?}");
+        }
+    });
+    let handler = rig.handler().await;
+    handler.line("ready").await;
+    tokio::task::block_in_place(|| {
+        assert_eq!(doctor(&rig, &person, &["--json"]).code, Some(0));
+        assert_eq!(rig.chunkctl_with(&person, &["migrate"]).code, Some(0));
+    });
+}
+
+/// A chunk that waits while nobody is there is a failure, although everything `doctor` asks is sound.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_says_when_nobody_is_there_to_work() {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(1), 1);
+    assert_eq!(doctor(&rig, &[], &["--json"]).code, Some(0), "it has just come");
+    rig.execute("update chunk_handler.chunk set created_at = now() - interval '11 minutes'").await;
+    names(&doctor(&rig, &[], &["--json"]), "handlers", &["none is there", "start the app"]);
+}
+
+/// A role that lost the schema altogether sees none of its tables: that is a right, and no old schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_a_schema_that_may_not_be_used() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let url = rig.limited_role(&["revoke usage on schema chunk_handler from ROLE"]).await;
+    let answer = doctor(&rig, &[("DATABASE_URL", &url)], &["--json"]);
+    names(&answer, "rights", &["lacks usage on schema chunk_handler", "grant"]);
+    names(&answer, "schema", &["rights"]);
+}

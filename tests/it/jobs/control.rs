@@ -27,9 +27,10 @@ pub async fn dataset(rig: &Rig) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-pub fn control(rig: &Rig, arguments: &[&str]) {
+pub fn control(rig: &Rig, arguments: &[&str]) -> String {
     let output = rig.chunkctl(&[&["control"], arguments].concat());
     assert_eq!(output.code, Some(0), "{output:?}");
+    output.stdout
 }
 
 pub fn with_total(mut message: Value, total: i32) -> Value {
@@ -110,7 +111,9 @@ async fn a_retry_of_one_chunk_and_of_all_reopens_the_job() {
     let rig = Rig::new().await;
     let sql = Sql::new(&rig, 2).await;
     let handler = rig.handler().await;
-    control(&rig, &["pause", "--minutes", "5"]);
+    control(&rig, &["pause", "--minutes", "240"]);
+    // What an alert asks for opens nothing that a person has closed.
+    assert!(control(&rig, &["pause", "--minutes", "15"]).contains("paused for 240 minutes"));
     for index in 0..3 {
         let urls = [rig.origin.url(&format!("/img/{index}"))];
         say(&handler, &with_total(inline(1, index, &urls), 3)).await;

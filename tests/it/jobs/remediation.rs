@@ -16,7 +16,7 @@ use support::{
 };
 
 /// The name of a directory that no living process has: process ids end at 2^22.
-const OF_THE_DEAD: &str = "4194305-dead";
+const OF_THE_DEAD: &str = "4194305-dddddddddddddddddddddddddddddddd";
 /// When a process sweeps for the first time without being asked, after its start.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 

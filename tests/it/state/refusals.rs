@@ -118,9 +118,9 @@ async fn a_session_of_a_read_only_server_is_replaced() {
     let database = Database::open(&rig.database_url, terms).unwrap();
     set_read_only_for_new_sessions(&rig, "on").await;
     // One call at a time: the pool has one session.
-    assert!(database.pause(None).await.unwrap_err().is_away());
+    assert!(database.resume().await.unwrap_err().is_away());
     set_read_only_for_new_sessions(&rig, "off").await;
-    database.pause(None).await.unwrap();
+    database.resume().await.unwrap();
 }
 
 async fn set_read_only_for_new_sessions(rig: &Rig, value: &str) {

@@ -1,10 +1,11 @@
 //! Metrics have left before a process can be taken away without a signal.
 
 use functions_host::{rigged, storage::Account};
+use nix::sys::signal::Signal;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 use support::{
     ingestion::{Ingestion, serve},
-    job::COMPLETED,
+    job::{COMPLETED, PROCESSING},
     programs,
     rig::{Rig, all, inline, wait_for},
 };
@@ -91,6 +92,31 @@ async fn ten_idle_stops_lose_no_metric_and_send_none_twice() {
     }
 }
 
+/// M7: what a drain releases is counted by what is sent before a host ends the drained process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_at_the_end_of_the_drain_is_sent_at_once() {
+    let rig = Rig::new().await;
+    let seen = Arc::new(Ingestion::default());
+    let extra = [
+        LONG,
+        (CONNECTION, &serve(&seen).await),
+        ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "one"),
+        ("PIXCRAWLER_DRAIN_SECONDS", "0.5"),
+    ];
+    let handler = rig.handler_with(&extra).await;
+    let message = inline(1, 0, &[rig.origin.url("/hang")]);
+    let (_, ()) = tokio::join!(handler.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        handler.signal(Signal::SIGTERM);
+        rig.until("select outcome = 'released' from chunk_handler.attempt_log").await;
+    });
+    // It stays for twelve seconds and would send it then.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(handler.exit(), None);
+    handler.kill9();
+    assert_eq!(seen.sum("released_chunks"), Some(1.0));
+}
+
 /// M7: a process that has just sent its metrics sends them again for what ends next, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_soon_after_a_flush_is_in_the_next_one() {
@@ -117,7 +143,7 @@ async fn a_health_check_is_answered_when_its_metrics_have_arrived() {
     let connection = serve(&seen).await;
     let handler = rig.handler_with(&[LONG, (CONNECTION, &connection)]).await;
     // After the first sweep; the next one is a minute away. No process has this number.
-    let dead = rig.temp.path().join("pixcrawler-chunks/4194305-dead");
+    let dead = rig.temp.path().join("pixcrawler-chunks/4194305-dddddddddddddddddddddddddddddddd");
     fs::create_dir(&dead).unwrap();
     fs::File::create(dead.join("0.body")).unwrap().set_len(460 << 20).unwrap();
     let (status, _) =
@@ -150,7 +176,7 @@ async fn a_new_record_of_poison_is_counted_once() {
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.rejected_message").await, 3);
     // No invocation ever came: what the background counts leaves soon, too.
     wait_for("they are counted", async || seen.sum("rejected_messages").is_some()).await;
-    handler.signal(nix::sys::signal::Signal::SIGTERM);
+    handler.signal(Signal::SIGTERM);
     handler.ended().await;
     assert_eq!(seen.sum("rejected_messages"), Some(2.0));
 }
