@@ -2,6 +2,7 @@
 //!
 //! The only reader of environment variables. All violations are reported at once.
 
+mod bare;
 mod connection;
 mod connection_string;
 mod function_timeout;

@@ -298,9 +298,11 @@ mod tests {
     /// Case 203: an address of IPv6 is connected to without its brackets; a socket stays one.
     #[test]
     fn hosts_are_as_the_driver_takes_them() {
-        for (url, host) in
-            [("postgres://u@[::1]:1/d", "::1"), ("postgres://u@h:1/d", "h"), ("postgres://u@127.0.0.1/d", "127.0.0.1")]
-        {
+        for (url, host) in [
+            ("postgres://u@[::1]:1/d", "::1"),
+            ("postgres://u@h:1/d", "h"),
+            ("postgres://u@127.0.0.1/d", "127.0.0.1"),
+        ] {
             assert_eq!(options(url).unwrap().get_host(), host);
         }
         let socket = options("postgres:///d?host=/tmp").unwrap();

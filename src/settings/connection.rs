@@ -100,7 +100,9 @@ pub(super) fn read(reader: &mut Reader, program: Program) -> StorageConnection {
             let StorageEndpoints { blob, queue } = connection.endpoints();
             if blob.scheme() != queue.scheme() {
                 let (blob, queue) = (blob.scheme(), queue.scheme());
-                reader.warn(format!("{NAME} has an {blob} blob endpoint and an {queue} queue endpoint"));
+                reader.warn(format!(
+                    "{NAME} has an {blob} blob endpoint and an {queue} queue endpoint"
+                ));
             }
             connection
         }
@@ -140,8 +142,12 @@ fn placeholder() -> StorageConnection {
 
 /// Host names of accounts end so, in Azure's clouds
 /// (<https://learn.microsoft.com/azure/storage/common/storage-account-overview>).
-const AZURE: [&str; 4] =
-    [".core.windows.net", ".core.chinacloudapi.cn", ".core.usgovcloudapi.net", ".storage.azure.net"];
+const AZURE: [&str; 4] = [
+    ".core.windows.net",
+    ".core.chinacloudapi.cn",
+    ".core.usgovcloudapi.net",
+    ".storage.azure.net",
+];
 
 /// The endpoint of a service, from the setting or part of one that has this name.
 ///
@@ -174,7 +180,9 @@ pub(super) fn endpoint(name: &str, text: &str) -> Result<Url, String> {
             return Err(format!("has http in its endpoint ({name}): Azure is spoken to by https"));
         }
         if has_path {
-            return Err(format!("has a path behind its endpoint ({name}): the account's is wanted"));
+            return Err(format!(
+                "has a path behind its endpoint ({name}): the account's is wanted"
+            ));
         }
         let is_blob = name.to_ascii_lowercase().contains("blob");
         let others = if is_blob { ["queue", "dfs"] } else { ["blob", "dfs"] };

@@ -91,7 +91,8 @@ pub(super) fn parse(text: &str) -> Result<StorageConnection, String> {
 fn emulator(fields: &Fields) -> Result<StorageConnection, String> {
     let machine = fields.get("DevelopmentStorageProxyUri").unwrap_or("http://127.0.0.1");
     let machine = machine.trim_end_matches('/');
-    let at = |port: u16| endpoint("DevelopmentStorageProxyUri", &format!("{machine}:{port}/{ACCOUNT}"));
+    let at =
+        |port: u16| endpoint("DevelopmentStorageProxyUri", &format!("{machine}:{port}/{ACCOUNT}"));
     Ok(StorageConnection::Key {
         endpoints: StorageEndpoints { blob: at(10000)?, queue: at(10001)? },
         account: ACCOUNT.to_owned(),

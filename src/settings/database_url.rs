@@ -162,7 +162,8 @@ fn leave_out_unknown(url: &mut Url) -> Vec<String> {
     if !known.is_empty() {
         url.query_pairs_mut().extend_pairs(known);
     }
-    let is_word = |key: &str| key.len() <= 30 && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_word =
+        |key: &str| key.len() <= 30 && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let named = unknown.iter().map(|(key, _)| if is_word(key) { key } else { "***" });
     vec![format!(
         "DATABASE_URL: these parameters are not known here and left out: {}",
@@ -174,9 +175,8 @@ fn leave_out_unknown(url: &mut Url) -> Vec<String> {
 fn user_warnings(rest: &str) -> Vec<String> {
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let Some((user, _)) = authority.rsplit_once('@') else { return Vec::new() };
-    let is_code = |text: &str| {
-        text.get(..2).is_some_and(|code| code.chars().all(|c| c.is_ascii_hexdigit()))
-    };
+    let is_code =
+        |text: &str| text.get(..2).is_some_and(|code| code.chars().all(|c| c.is_ascii_hexdigit()));
     let is_bare = user.split('%').skip(1).any(|after| !is_code(after));
     let is_odd = is_bare || user.contains('@') || user.matches(':').count() > 1;
     let warning = format!("DATABASE_URL: {ENCODE}; it is taken as it stands");
@@ -188,7 +188,9 @@ fn kind_of(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let begins = |words: &[&str]| words.iter().any(|word| lower.starts_with(word));
     if begins(&["jdbc:"]) {
-        return format!("is a JDBC URL; leave out jdbc: and put user and password in it: it {FORM}");
+        return format!(
+            "is a JDBC URL; leave out jdbc: and put user and password in it: it {FORM}"
+        );
     }
     if begins(&["postgres+", "postgresql+"]) {
         return format!("is a URL of SQLAlchemy; leave out the + and what follows it: it {FORM}");
@@ -202,9 +204,8 @@ fn kind_of(text: &str) -> String {
     if text.contains("://") {
         return FORM.to_owned();
     }
-    let has_key = |part: &str| {
-        part.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key.trim()))
-    };
+    let has_key =
+        |part: &str| part.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key.trim()));
     if text.contains(';') && lower.split(';').any(has_key) {
         return format!("is an ADO.NET connection string; written as a URL it {FORM}");
     }

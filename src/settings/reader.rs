@@ -1,6 +1,9 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
-use super::{Profile, Provenance, Setting, Violation};
+use super::{
+    Profile, Provenance, Setting, Violation,
+    bare::{bare, trimmed},
+};
 use crate::redact;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -372,19 +375,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Without what an editor or a file leaves at the ends: blanks, line ends, a byte order mark.
-fn trimmed(value: &str) -> &str {
-    value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
-}
-
-/// Without the pair of quotes that files of variables (`docker --env-file`) keep around a value.
-fn bare(value: &str) -> &str {
-    let inner = ['"', '\'']
-        .into_iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
-    trimmed(inner.unwrap_or(value))
 }
 
 /// Decimal text with at most six fraction digits as whole millionths.

@@ -168,11 +168,7 @@ fn a_password_beside_a_token_is_a_violation() {
 }
 
 /// What became of a value: "taken" with what `shown` says of it, words of the only warning, or the problem.
-fn outcome(
-    name: &str,
-    value: &str,
-    shown: impl Fn(&Settings) -> String,
-) -> (String, Vec<String>) {
+fn outcome(name: &str, value: &str, shown: impl Fn(&Settings) -> String) -> (String, Vec<String>) {
     let mut all: BTreeMap<String, String> =
         minimal().into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     all.insert(name.to_owned(), value.to_owned());
@@ -201,7 +197,11 @@ fn run_table(
         match row.outcome.strip_prefix("warned ") {
             Some(words) => {
                 assert!(outcome.starts_with("taken "), "{}: {said}", row.input);
-                assert!(matches!(&*warnings, [one] if one.contains(words)), "{}: {said}", row.input);
+                assert!(
+                    matches!(&*warnings, [one] if one.contains(words)),
+                    "{}: {said}",
+                    row.input
+                );
             }
             None if row.outcome.starts_with("taken ") => {
                 assert_eq!((&outcome, warnings.len()), (&row.outcome, 0), "{}", row.input);
@@ -242,7 +242,11 @@ fn service_uris_are_whole_and_without_a_signature() {
     let good = "https://a.blob.core.windows.net";
     let other = "https://a.queue.core.windows.net/";
     for (pairs, name, words) in [
-        (vec![(blob, "https://a.blob.core.windows.net?sv=1&sig=hush"), (queue, other)], blob, "query"),
+        (
+            vec![(blob, "https://a.blob.core.windows.net?sv=1&sig=hush"), (queue, other)],
+            blob,
+            "query",
+        ),
         (vec![(blob, good), (queue, "https://a.queue.core.windows.net/?sig=hush")], queue, "query"),
         (vec![(blob, "https://a.blob.core.windows.net/#hush"), (queue, other)], blob, "query"),
         (vec![(blob, "https://u:hush@a.blob.core.windows.net"), (queue, other)], blob, "user"),

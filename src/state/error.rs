@@ -158,7 +158,9 @@ fn away(doing: &str, source: Option<&sqlx::Error>) -> String {
 
 fn refused(doing: &str, source: &sqlx::Error) -> String {
     if lacks_tls(source) {
-        return format!("the server takes no TLS, and sslmode in DATABASE_URL asks for it ({doing})");
+        return format!(
+            "the server takes no TLS, and sslmode in DATABASE_URL asks for it ({doing})"
+        );
     }
     if refuses_parameter(source) {
         return format!(

@@ -45,7 +45,8 @@ impl Problem {
     /// No answer: `cause` says why.
     pub(super) fn no_answer(cause: &str) -> Self {
         let remedy = if cause.contains("invalid peer certificate") {
-            "its certificate is not trusted here: look at SSL_CERT_FILE and /etc/ssl/certs".to_owned()
+            "its certificate is not trusted here: look at SSL_CERT_FILE and /etc/ssl/certs"
+                .to_owned()
         } else {
             format!("is the endpoint of {CONNECTION} right, and does a firewall let it through?")
         };

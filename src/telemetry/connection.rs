@@ -42,7 +42,8 @@ impl Connection {
         if field("authorization").is_some_and(|kind| !kind.eq_ignore_ascii_case("ikey")) {
             return Err(unusable("has another Authorization than ikey"));
         }
-        let key = field("instrumentationkey").ok_or_else(|| unusable("has no InstrumentationKey"))?;
+        let key =
+            field("instrumentationkey").ok_or_else(|| unusable("has no InstrumentationKey"))?;
         if !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             return Err(unusable("has an InstrumentationKey that is none"));
         }
@@ -54,8 +55,9 @@ impl Connection {
             }
             (None, None) => DEFAULT_ENDPOINT.to_owned(),
         };
-        let endpoint = endpoint_url(&endpoint)
-            .ok_or_else(|| unusable("has an IngestionEndpoint that is no https URL without query"))?;
+        let endpoint = endpoint_url(&endpoint).ok_or_else(|| {
+            unusable("has an IngestionEndpoint that is no https URL without query")
+        })?;
         Ok(Self { key: key.to_owned(), endpoint })
     }
 
@@ -71,7 +73,8 @@ impl Connection {
 }
 
 fn endpoint_url(text: &str) -> Option<Url> {
-    if text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '=')) {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '='))
+    {
         return None;
     }
     let mut url = Url::parse(text.trim_end_matches('/')).ok().filter(Url::has_host)?;

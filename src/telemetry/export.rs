@@ -3,11 +3,7 @@
 //!
 //! What does not fit the queues while the endpoint is away is dropped.
 
-use super::{
-    answer::Problem,
-    connection::Connection,
-    upload::Upload,
-};
+use super::{answer::Problem, connection::Connection, upload::Upload};
 use crate::settings::Settings;
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
 use opentelemetry_application_insights::Exporter;

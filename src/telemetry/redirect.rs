@@ -34,7 +34,8 @@ pub(super) fn follow(from: &Url, location: Option<&[u8]>) -> Result<Url, String>
     if !to.username().is_empty() || to.password().is_some() {
         return refused("comes with a user");
     }
-    if is_loopback(from) && is_loopback(&to) && (to.scheme() == "https" || from.scheme() == "http") {
+    if is_loopback(from) && is_loopback(&to) && (to.scheme() == "https" || from.scheme() == "http")
+    {
         return Ok(to);
     }
     if to.scheme() != "https" {
@@ -68,8 +69,16 @@ mod tests {
         for (from, location, outcome) in [
             (TRACK, west, Ok(west)),
             (west, TRACK, Ok(TRACK)),
-            (west, "/v2/other", Ok("https://westeurope-1.in.applicationinsights.azure.com/v2/other")),
-            ("https://own.example/v2.1/track", "https://own.example/x", Ok("https://own.example/x")),
+            (
+                west,
+                "/v2/other",
+                Ok("https://westeurope-1.in.applicationinsights.azure.com/v2/other"),
+            ),
+            (
+                "https://own.example/v2.1/track",
+                "https://own.example/x",
+                Ok("https://own.example/x"),
+            ),
             ("http://127.0.0.1:1/x", "http://localhost:2/y#z", Ok("http://localhost:2/y")),
             ("http://127.0.0.1:1/x", "https://[::1]:2/y", Ok("https://[::1]:2/y")),
             ("https://127.0.0.1:1/x", "http://127.0.0.1:2/y", Err("not https")),
@@ -90,7 +99,9 @@ mod tests {
             let from = Url::parse(from).unwrap();
             match (follow(&from, Some(location.as_bytes())), outcome) {
                 (Ok(to), Ok(wanted)) => assert_eq!(to.as_str(), wanted),
-                (Err(problem), Err(words)) => assert!(problem.contains(words), "{location}: {problem}"),
+                (Err(problem), Err(words)) => {
+                    assert!(problem.contains(words), "{location}: {problem}")
+                }
                 (found, _) => panic!("{location}: {found:?}"),
             }
         }

@@ -74,7 +74,12 @@ impl Upload {
             .map_err(|error| Unusable(client_error(&error)))?;
         let authentication = settings.monitor.telemetry_authentication.as_deref();
         let credential = match authentication.map(authentication_client_id) {
-            None | Some(None) => None,
+            None => None,
+            Some(None) => {
+                let problem = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING must be Authorization=AAD, \
+                               with ClientId=...; before it for a user-assigned identity";
+                return Err(Unusable(problem.into()));
+            }
             Some(Some(client_id)) => Some(
                 identity::credential(&settings.host, client_id)
                     .map_err(|error| Unusable(cause_chain(&error)))?,
@@ -168,7 +173,8 @@ impl Upload {
     /// Keeps what a final answer says.
     fn judge(&self, answer: Response<Bytes>, target: Url, configured: &Url) -> Response<Bytes> {
         let status = answer.status();
-        let wait = answer.headers().get(header::RETRY_AFTER).and_then(|v| retry_after(v.as_bytes()));
+        let wait =
+            answer.headers().get(header::RETRY_AFTER).and_then(|v| retry_after(v.as_bytes()));
         let wait = wait.filter(|_| !status.is_success()).map(|wait| wait.min(LONGEST_PAUSE));
         let wait_s = wait.map(|wait| wait.as_secs());
         {

@@ -1,6 +1,7 @@
-//! Chunks that wait for a blob which somebody keeps: they go on by themselves, but not before that.
+//! Chunks, and ends of jobs, that wait for a blob which somebody keeps: they go on by themselves, but not
+//! before that.
 
-use super::{Session, out};
+use super::{Session, out, status::again};
 use chunk_handler::{
     chunk::ErrorCode,
     state::{ChunkStatus, Error, JobProgress},
@@ -25,6 +26,25 @@ impl Session {
             }
             if !lines.is_empty() {
                 out(format_args!("    {}", ErrorCode::StorageBlocked.advice()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once on stderr what keeps a job from going on: without it a watch would wait in silence.
+    pub(crate) async fn say_what_stops(
+        &self,
+        job: &JobProgress,
+        said: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        let mut lines = again(|| self.blocked(Some(job.job_id))).await?;
+        lines.extend(job.end_error.iter().map(|cause| format!("it cannot end: {cause}")));
+        for line in lines {
+            // The id of a request makes a cause no other one.
+            let kind = line.split(", request id ").next().unwrap_or_default().to_owned();
+            if !said.contains(&kind) {
+                eprintln!("warning: job {}: {line}", job.job_id);
+                said.push(kind);
             }
         }
         Ok(())

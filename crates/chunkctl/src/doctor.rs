@@ -1,6 +1,7 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
 mod database;
+mod storage;
 
 use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
 use chunk_handler::{
@@ -8,12 +9,11 @@ use chunk_handler::{
     settings::{DatabaseCredential, MIB, Setting},
     spool::TempDir,
     state::{Database, Error, TableSize},
-    storage::{self, Queue},
     telemetry::Export,
 };
 use serde_json::json;
 use std::{borrow::Cow, path::Path, process::ExitCode, time::Duration};
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use time::OffsetDateTime;
 
 /// One dependency that was checked.
 struct Check {
@@ -26,10 +26,6 @@ struct Check {
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
 /// Twice the period of the timer, which starts a process where none is.
 const UNATTENDED_SECONDS: f64 = 600.0;
-
-/// What to do where a certificate is not trusted.
-const UNTRUSTED: &str = "the endpoint's certificate is not trusted here: look at SSL_CERT_FILE, \
-    SSL_CERT_DIR and /etc/ssl/certs, and whether it has this name";
 
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
@@ -107,9 +103,10 @@ impl Session {
                 return Check {
                     what: "handlers",
                     result: Err(format!("none is there, and a chunk waits since {waits:.0} s")),
-                    remedy: "start the app; its own log says what it lacks, and a role that may not \
+                    remedy:
+                        "start the app; its own log says what it lacks, and a role that may not \
                              write the tables cannot say it here"
-                        .into(),
+                            .into(),
                 };
             }
             Ok((processes, _)) => {
@@ -145,56 +142,7 @@ impl Session {
             Ok(stuck) => Err(stuck.join("; ")),
             Err(error) => Err(cause_chain(&error)),
         };
-        Check {
-            what: "jobs",
-            result,
-            remedy: "free the blob, or mend blob storage below".into(),
-        }
-    }
-
-    async fn check_blob(&self) -> Check {
-        let probed = async {
-            self.storage.probe_blobs().await?;
-            self.storage.probe_listing().await
-        };
-        let result = probed.await.map_err(|error: storage::Error| error.to_string());
-        let remedy = remedy_of_storage(
-            &result,
-            "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the endpoint, \
-             the key or the role Storage Blob Data Contributor (a signature needs the rights to list \
-             and to delete, too), and the firewall",
-        );
-        let result = result.map(|()| "lists are read, shards are written and listed".into());
-        Check { what: "blob storage", result, remedy }
-    }
-
-    async fn check_queue(&self) -> Check {
-        let probed = async {
-            self.storage.probe_queues().await?;
-            self.storage.depth(Queue::Chunks).await
-        };
-        let result = probed.await.map_err(|error: storage::Error| error.to_string());
-        let remedy = remedy_of_storage(
-            &result,
-            "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its key, and the \
-             role Storage Queue Data Contributor",
-        );
-        let found = |n| format!("about {n} messages in {}", Queue::Chunks.name());
-        Check { what: "queue storage", result: result.map(found), remedy }
-    }
-
-    async fn check_storage_clock(&self) -> Check {
-        let clock = self.storage.clock().await.map_err(|error| error.to_string());
-        let clock = clock.map(|text| OffsetDateTime::parse(&text.unwrap_or_default(), &Rfc2822));
-        let (result, remedy) = match clock {
-            Ok(Ok(clock)) => (
-                on_time(clock, "agrees".into()),
-                "set the clock of this machine: storage refuses signatures of another time",
-            ),
-            Ok(Err(_)) => (Ok("the service does not say".into()), ""),
-            Err(problem) => (Err(problem), "mend what queue storage says above first"),
-        };
-        Check { what: "storage clock", result, remedy: remedy.into() }
+        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }
 
     fn check_temp(&self) -> Check {
@@ -238,7 +186,7 @@ impl Session {
             ),
             Ok(None) => (Ok("off, no connection string".to_owned()), Cow::default()),
             Err(error) => {
-                (Err(error.to_string()), "correct APPLICATIONINSIGHTS_CONNECTION_STRING".into())
+                (Err(error.to_string()), "correct what it names".into())
             }
             Ok(Some(export)) => match export.probe().await {
                 Ok(()) => (Ok("takes our metrics".to_owned()), Cow::default()),
@@ -317,19 +265,6 @@ impl Session {
             })).collect::<Vec<_>>(),
         })
     }
-}
-
-/// What to do about storage: what its words say of TLS comes before what is usual.
-fn remedy_of_storage<T>(result: &Result<T, String>, usual: &'static str) -> Cow<'static, str> {
-    let says = |words: &str| result.as_ref().is_err_and(|problem| problem.contains(words));
-    if says("invalid peer certificate") {
-        return UNTRUSTED.into();
-    }
-    // What rustls calls an answer that is no TLS.
-    if says("InvalidContentType") {
-        return "the endpoint speaks http: correct https in ChunkStorage".into();
-    }
-    usual.into()
 }
 
 /// Whether another clock agrees with ours.

@@ -137,21 +137,6 @@ impl Session {
         }
     }
 
-    /// Says once on stderr what keeps a job from going on: without it a watch would wait in silence.
-    async fn say_what_stops(&self, job: &JobProgress, said: &mut Vec<String>) -> anyhow::Result<()> {
-        let mut lines = again(|| self.blocked(Some(job.job_id))).await?;
-        lines.extend(job.end_error.iter().map(|cause| format!("it cannot end: {cause}")));
-        for line in lines {
-            // The id of a request makes a cause no other one.
-            let kind = line.split(", request id ").next().unwrap_or_default().to_owned();
-            if !said.contains(&kind) {
-                eprintln!("warning: job {}: {line}", job.job_id);
-                said.push(kind);
-            }
-        }
-        Ok(())
-    }
-
     /// Shows the fleet until interrupted.
     async fn watch_fleet(&self) -> anyhow::Result<ExitCode> {
         loop {
@@ -175,7 +160,7 @@ impl Session {
 /// How long a watch waits for a database that is away: a restart must not end it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
+pub(crate) async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
 where
     F: Future<Output = Result<T, state::Error>>,
 {

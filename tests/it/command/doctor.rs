@@ -17,7 +17,11 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     assert_eq!((sound.code, failures(&sound)), (Some(0), Vec::new()), "{}", sound.stdout);
     let json = &["--json"][..];
     let closed = "postgres://u:p@127.0.0.1:1/db";
-    names(&doctor(&rig, &[("DATABASE_URL", closed)], json), "Postgres", &["is the server up", "port 1 "]);
+    names(
+        &doctor(&rig, &[("DATABASE_URL", closed)], json),
+        "Postgres",
+        &["is the server up", "port 1 "],
+    );
     let (before, after) = rig.database_url.split_once("://").unwrap();
     let (_, host) = after.split_once('@').unwrap();
     // Roles of the test server may need no password: a role that does not exist is refused too.

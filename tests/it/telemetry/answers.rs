@@ -93,8 +93,7 @@ async fn redirects_are_followed_and_remembered() {
     let last = serve(&seen).await;
     let (_, last) = last.split_once("IngestionEndpoint=").unwrap();
     let last = format!("{last}v2.1/track");
-    let second =
-        Endpoint::serve(move |_| redirect(StatusCode::TEMPORARY_REDIRECT, &last)).await;
+    let second = Endpoint::serve(move |_| redirect(StatusCode::TEMPORARY_REDIRECT, &last)).await;
     let next = format!("{}/v2.1/track", second.address);
     let first = Endpoint::serve(move |_| redirect(StatusCode::PERMANENT_REDIRECT, &next)).await;
     let examined = examine(&rig, &first.connection());
@@ -144,7 +143,10 @@ async fn doctor_says_what_each_answer_means() {
     for (answer, words) in [
         ((402, &[][..], "{}"), ["402 the daily cap is reached", "raise the daily cap"]),
         ((403, &[], ""), ["403 this identity may not send", "local authentication is off"]),
-        ((404, &[], "<html>"), ["404 there is no ingestion endpoint", "correct the IngestionEndpoint"]),
+        (
+            (404, &[], "<html>"),
+            ["404 there is no ingestion endpoint", "correct the IngestionEndpoint"],
+        ),
         ((429, &[("retry-after", "7")], ""), ["429 too much at once", "asks to wait 7 s"]),
         ((439, &[("retry-after", "7200")], ""), ["439 too much over a longer time", "3600 s"]),
         ((206, &[], part), ["206 1 of 1 items were not taken", "400 102: Field 'time' is too old"]),
@@ -178,6 +180,7 @@ async fn a_pause_that_was_asked_for_is_kept() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(endpoint.asked(), 1);
     let lines = handler.lines();
-    let warned: Vec<_> = lines.iter().filter(|line| line.contains("telemetry cannot be sent")).collect();
+    let warned: Vec<_> =
+        lines.iter().filter(|line| line.contains("telemetry cannot be sent")).collect();
     assert!(matches!(&*warned, [one] if one.contains("send less")), "{warned:?}");
 }

@@ -52,7 +52,8 @@ impl Session {
             return "set sslmode=prefer in DATABASE_URL, or switch TLS on at the server".into();
         }
         if error.refuses_parameter() {
-            return "all that we need is set by statements: the pooler may leave options out".into();
+            return "all that we need is set by statements: the pooler may leave options out"
+                .into();
         }
         let entra = self.settings.database_credential == DatabaseCredential::Entra;
         match cause_chain(error) {
