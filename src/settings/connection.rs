@@ -174,7 +174,7 @@ pub(super) fn endpoint(name: &str, text: &str) -> Result<Url, String> {
         return Err(format!("has a user before the host of its endpoint ({name})"));
     }
     let host = url.host_str().unwrap_or_default();
-    let has_path = url.path().trim_matches('/') != "";
+    let has_path = !url.path().trim_matches('/').is_empty();
     if AZURE.iter().any(|suffix| host.ends_with(suffix)) {
         if url.scheme() == "http" {
             return Err(format!("has http in its endpoint ({name}): Azure is spoken to by https"));

@@ -87,14 +87,19 @@ impl Error {
             Some(code) => code == READ_ONLY,
             None => !is_defect(source),
         };
-        match error {
+        let does_pass = matches!(
+            &error,
             MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
-                if passes(&source) =>
-            {
-                Self::Away { doing: "migrate", source: Some(source) }
-            }
-            other => Self::Migrate(other),
+                if passes(source)
+        );
+        if !does_pass {
+            return Self::Migrate(error);
         }
+        let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error
+        else {
+            return Self::Away { doing: "migrate", source: None };
+        };
+        Self::Away { doing: "migrate", source: Some(source) }
     }
 
     /// Whether the server takes no TLS, which the URL insists on.

@@ -100,7 +100,7 @@ mod tests {
             match (follow(&from, Some(location.as_bytes())), outcome) {
                 (Ok(to), Ok(wanted)) => assert_eq!(to.as_str(), wanted),
                 (Err(problem), Err(words)) => {
-                    assert!(problem.contains(words), "{location}: {problem}")
+                    assert!(problem.contains(words), "{location}: {problem}");
                 }
                 (found, _) => panic!("{location}: {found:?}"),
             }
