@@ -1,12 +1,14 @@
 //! The vocabulary: identifiers, the message, verdicts, error codes and the manifest. No IO.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod detail;
 mod error_code;
 mod message;
 mod report;
 mod source;
 mod verdict;
 
+pub use detail::{Detail, Rejection};
 pub use error_code::ErrorCode;
 pub(crate) use message::decode_message;
 pub use message::{

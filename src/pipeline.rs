@@ -10,13 +10,17 @@ mod shard;
 pub(crate) mod upload;
 
 use crate::{
-    chunk::{ChunkMessage, Item, ItemReport, Mode, Reason, Totals, Traffic, Validation},
+    chunk::{
+        ChunkMessage, Detail, Item, ItemReport, Mode, Reason, Rejection, Totals, Traffic,
+        Validation,
+    },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
     state::{self, Database, Lease},
     storage::{self, Storage},
 };
 use collect::Collector;
+pub use fetch::SetupError;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
 use imagecheck::{ImageInfo, Level, inspect};
@@ -62,8 +66,8 @@ impl Stages {
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
-    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
+    /// [`SetupError`].
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             fetcher: Fetcher::new(settings)?,
@@ -115,7 +119,7 @@ struct Arrived {
     idx: usize,
     /// True when a whole body arrived.
     downloaded: bool,
-    result: Result<Inspected, Reason>,
+    result: Result<Inspected, Rejection>,
 }
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
@@ -171,10 +175,13 @@ pub async fn run(
     Ok(outcome)
 }
 
-/// Whether the URL was asked for on the network. One that was refused, or whose turn never came,
-/// says nothing about the network.
+/// Whether the URL was asked for on the network. One that was refused, that TLS has no name for, or
+/// whose turn never came, says nothing about the network.
 fn was_tried(item: &ItemReport) -> bool {
-    item.reason.is_some_and(|reason| !matches!(reason, Reason::UrlRefused | Reason::Deadline))
+    item.detail != Some(Detail::BadName)
+        && item
+            .reason
+            .is_some_and(|reason| !matches!(reason, Reason::UrlRefused | Reason::Deadline))
 }
 
 /// The task's end; its panic is ours.
@@ -205,7 +212,7 @@ impl Downloads {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item) => image?,
                 () = sleep_until(self.deadline) => {
-                    (Arrived { idx, downloaded: false, result: Err(Reason::Deadline) }, None)
+                    (Arrived { idx, downloaded: false, result: Err(Reason::Deadline.into()) }, None)
                 }
             };
             let sent = sender.send(arrived).await;
@@ -230,13 +237,17 @@ impl Downloads {
         let stages = &self.stages;
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk).await {
             Ok(fetched) => fetched,
-            Err(fetch::Error::Rejected(reason)) => {
-                return Ok((Arrived { idx, downloaded: false, result: Err(reason) }, None));
+            Err(fetch::Error::Rejected(rejection)) => {
+                return Ok((Arrived { idx, downloaded: false, result: Err(rejection) }, None));
             }
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
         };
         let validation = &self.validation;
-        let level = validation.level;
+        // Where HTTP does not prove that the body is whole, the picture has to, also at level fast.
+        let level = match validation.level {
+            Level::Fast if fetched.is_end_open => Level::Medium,
+            level => level,
+        };
         let since = StdInstant::now();
         let (body, checked) = match level {
             Level::Fast | Level::Medium => {
@@ -254,10 +265,12 @@ impl Downloads {
             }
         };
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
-        let result = checked.map_err(Reason::from).and_then(|info| {
+        let result = checked.map_err(Rejection::from).and_then(|info| {
             let violations = violations(validation, &info, body.len());
             match violations.first() {
-                Some(reason) if validation.mode != Mode::ReportOnly => Err(*reason),
+                Some(reason) if validation.mode != Mode::ReportOnly => {
+                    Err(Rejection::from(*reason))
+                }
                 _ => Ok(Inspected { body, sha256: fetched.sha256, info, violations }),
             }
         });

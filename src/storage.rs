@@ -104,7 +104,7 @@ pub enum Error {
         cause: String,
     },
     /// The blob is larger than what is read at once; no waiting makes it smaller.
-    #[error("the blob is larger than 32 MiB ({doing})")]
+    #[error("the blob is larger than what is read ({doing})")]
     TooLarge {
         /// The call.
         doing: &'static str,

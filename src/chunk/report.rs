@@ -1,8 +1,9 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, ClaimToken, Fence, ImageRange, Reason, Status};
+use super::{ChunkId, ClaimToken, Detail, Fence, ImageRange, Reason, Rejection, Status};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The schema word of every manifest.
@@ -15,10 +16,16 @@ pub struct ItemReport {
     pub idx: usize,
     /// As given, without its query and user info when the settings say so.
     pub url: String,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The verdict.
     pub status: Status,
     /// Null only for valid.
     pub reason: Option<Reason>,
+    /// What more is known of the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
     /// The sample's key, for valid.
     pub key: Option<String>,
     /// By content.
@@ -35,6 +42,9 @@ pub struct ItemReport {
     pub phash: Option<String>,
     /// The kept sample's key, for duplicates.
     pub duplicate_of: Option<String>,
+    /// A duplicate's, which no sidecar has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
     /// Where the image's bytes start in the shard.
     pub offset: Option<u64>,
     /// How many bytes of the shard they are.
@@ -49,12 +59,20 @@ pub struct ItemReport {
 
 impl ItemReport {
     /// A URL that is not in the shard.
-    pub fn rejected(idx: usize, url: String, reason: Reason) -> Self {
+    pub fn rejected(
+        idx: usize,
+        url: String,
+        label: Option<String>,
+        rejection: impl Into<Rejection>,
+    ) -> Self {
+        let Rejection { reason, detail } = rejection.into();
         Self {
             idx,
             url,
+            label,
             status: reason.status(),
             reason: Some(reason),
+            detail,
             key: None,
             format: None,
             width: None,
@@ -63,6 +81,7 @@ impl ItemReport {
             sha256: None,
             phash: None,
             duplicate_of: None,
+            meta: None,
             offset: None,
             length: None,
             violations: Vec::new(),
@@ -257,4 +276,30 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
         })
         .collect::<Option<Vec<u8>>>()?;
     (bytes.len() == 32).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Manifests of earlier releases have no label, detail and meta; where there is nothing to say they
+    /// are absent, so that a manifest without them has the bytes that it had.
+    #[test]
+    fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
+        let earlier = "{\"idx\":0,\"url\":\"http://a/1\",\"status\":\"failed\",\"reason\":\"tls\",\
+            \"key\":null,\"format\":null,\"width\":null,\"height\":null,\"file_size\":null,\
+            \"sha256\":null,\"phash\":null,\"duplicate_of\":null,\"offset\":null,\"length\":null}";
+        let item: ItemReport = serde_json::from_str(earlier).unwrap();
+        assert_eq!(item, ItemReport::rejected(0, "http://a/1".into(), None, Reason::Tls));
+        assert_eq!(serde_json::to_string(&item).unwrap(), earlier);
+
+        let label = Some("a brown dog".to_owned());
+        let why = Reason::Tls.because(Detail::NotYetValid);
+        let item = ItemReport::rejected(0, "http://a/1".into(), label, why);
+        let written = serde_json::to_value(&item).unwrap();
+        let said = (&written["label"], &written["reason"], &written["detail"]);
+        assert_eq!(said, (&json!("a brown dog"), &json!("tls"), &json!("not_yet_valid")));
+        assert_eq!(serde_json::from_value::<ItemReport>(written).unwrap(), item);
+    }
 }

@@ -1,6 +1,5 @@
 //! What became of one URL, and why.
 
-use imagecheck::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 
@@ -128,19 +127,6 @@ const WORDS: [(Reason, &str); 22] = [
     (Reason::Truncated, "truncated"),
     (Reason::BodyTruncated, "truncated"),
 ];
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Empty => Self::Empty,
-            Refusal::TooLarge => Self::TooLarge,
-            Refusal::NotImage => Self::NotImage,
-            Refusal::UnsupportedFormat => Self::UnsupportedFormat,
-            Refusal::Truncated => Self::Truncated,
-            Refusal::Corrupt => Self::Corrupt,
-        }
-    }
-}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

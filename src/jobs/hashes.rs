@@ -9,8 +9,8 @@ use crate::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::HashMap;
 
-/// Manifests that are read at once; one may have 32 MiB.
-const READS_AT_ONCE: usize = 4;
+/// Manifests that are read at once; one may have 64 MiB.
+const READS_AT_ONCE: usize = 2;
 
 /// Why the hashes of a job cannot be had again.
 #[derive(Debug, thiserror::Error)]

@@ -101,9 +101,9 @@ impl<'a> Collector<'a> {
         let Some(item) = self.items.get(idx) else { return Ok(()) };
         self.n_downloaded += u64::from(downloaded);
         let report = match result {
-            Err(reason) => {
-                tracing::debug!(idx, %reason, "image rejected");
-                ItemReport::rejected(idx, self.shown_url(item), reason)
+            Err(rejection) => {
+                tracing::debug!(idx, reason = %rejection, "image rejected");
+                ItemReport::rejected(idx, self.shown_url(item), item.label.clone(), rejection)
             }
             Ok(image) => self.collect_image(idx, item, image, known).await?,
         };
@@ -122,7 +122,7 @@ impl<'a> Collector<'a> {
     ) -> Result<ItemReport, Error> {
         let key = self.message.id().sample_key(idx);
         let url = self.shown_url(item);
-        let mut report = ItemReport::rejected(idx, url, Reason::ExactDuplicate);
+        let mut report = ItemReport::rejected(idx, url, item.label.clone(), Reason::ExactDuplicate);
         report.format = Some(image.info.format);
         report.width = Some(image.info.width);
         report.height = Some(image.info.height);
@@ -131,7 +131,9 @@ impl<'a> Collector<'a> {
         report.phash = image.info.phash.map(|phash| phash.to_string());
         let first = known.get(&image.sha256).cloned();
         report.duplicate_of = first.or_else(|| self.kept.keep(&image.sha256, &key));
-        if report.duplicate_of.is_none() {
+        if report.duplicate_of.is_some() {
+            report.meta.clone_from(&item.meta);
+        } else {
             report.status = Status::Valid;
             report.reason = None;
             report.violations.clone_from(&image.violations);

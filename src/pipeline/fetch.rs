@@ -2,27 +2,33 @@
 
 mod address;
 mod answer;
+mod body;
+mod client;
+mod consent;
+mod failure;
+mod head;
 mod origin;
 mod reach;
 
 use crate::{
-    chunk::Reason,
+    chunk::{Detail, Reason, Rejection},
     settings::{DownloadSettings, Settings},
-    spool::{Allowance, Body, BodyWriter},
+    spool::{Allowance, Body},
 };
 use address::{Guard, Resolver};
+use body::Received;
+use client::Client;
+pub use client::SetupError;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
-use reqwest::{Response, StatusCode, header};
 use std::{
     io,
-    pin::{Pin, pin},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use url::Url;
 
@@ -31,19 +37,21 @@ use url::Url;
 pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
-    Rejected(Reason),
+    Rejected(Rejection),
     /// The chunk cannot go on: its temporary files cannot be written.
     #[error("the spool failed")]
     Spool(#[source] io::Error),
 }
 
-/// A whole body.
+/// A body that is whole, as far as can be said without its picture.
 #[derive(Debug)]
 pub(super) struct Fetched<'a> {
     /// Its bytes.
     pub body: Body,
     /// Of its bytes.
     pub sha256: Vec<u8>,
+    /// HTTP does not prove that it is whole: the picture's own container has to.
+    pub is_end_open: bool,
     /// Held until the body is in the shard's queue: else bodies would pile up before a slow shard.
     pub download: SemaphorePermit<'a>,
 }
@@ -51,7 +59,7 @@ pub(super) struct Fetched<'a> {
 /// Downloads for the whole process: one client, one set of origins.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    client: reqwest::Client,
+    client: Client,
     guard: Guard,
     origins: Origins,
     settings: DownloadSettings,
@@ -104,11 +112,11 @@ impl ChunkFetch {
 #[derive(Debug)]
 enum TryError {
     /// No further try helps.
-    Final(Reason),
+    Final(Rejection),
     /// Another try may help.
-    Transient(Reason),
+    Transient(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
-    Throttled(Reason, Option<Duration>),
+    Throttled(Rejection, Option<Duration>),
     Spool(io::Error),
 }
 
@@ -124,7 +132,7 @@ impl TryError {
 
 /// One hop's end.
 enum Hop {
-    Body(Body, Vec<u8>),
+    Body(Received),
     Redirect(Url),
 }
 
@@ -132,33 +140,17 @@ enum Hop {
 const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Over which the minimum rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl Fetcher {
     /// Builds the client, once for each process.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
-    pub(super) fn new(settings: &Settings) -> reqwest::Result<Self> {
-        let accept = "image/jpeg,image/png,image/gif,image/webp,image/bmp,image/tiff,*/*;q=0.5";
-        let mut headers = header::HeaderMap::new();
-        headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
-        let identity = header::HeaderValue::from_static("identity");
-        headers.insert(header::ACCEPT_ENCODING, identity);
-        let client = reqwest::Client::builder()
-            .user_agent(&settings.download.user_agent)
-            .default_headers(headers)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Resolver::default())
-            // Streams of one HTTP/2 connection share a window: one body that waits for room would
-            // starve the others, and what the window holds is in no ledger.
-            .http1_only()
-            .connect_timeout(settings.download.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
+    /// [`SetupError`].
+    pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let download = &settings.download;
+        let client =
+            Client::new(&download.user_agent, Resolver::default(), download.connect_timeout)?;
         Ok(Self {
             client,
             guard: Guard::new(settings),
@@ -187,19 +179,19 @@ impl Fetcher {
             match self.one_try(url.clone(), chunk).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
-                Err(TryError::Final(reason)) => return Err(Error::Rejected(reason)),
-                Err(TryError::Transient(reason) | TryError::Throttled(reason, _))
+                Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
+                Err(TryError::Transient(why) | TryError::Throttled(why, _))
                     if tries == MAX_TRIES =>
                 {
-                    return Err(Error::Rejected(reason));
+                    return Err(Error::Rejected(why));
                 }
-                Err(failure @ (TryError::Transient(reason) | TryError::Throttled(reason, _))) => {
+                Err(failure @ (TryError::Transient(why) | TryError::Throttled(why, _))) => {
                     let asked = failure.asked();
                     let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
                     if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
                         let asked_too_long = asked.is_some();
-                        let reason = if asked_too_long { Reason::RateLimited } else { reason };
-                        return Err(Error::Rejected(reason));
+                        let why = if asked_too_long { Reason::RateLimited.into() } else { why };
+                        return Err(Error::Rejected(why));
                     }
                     sleep(pause).await;
                     tries += 1;
@@ -217,18 +209,20 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             let origin = origin::key(&url);
             let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
-            let (permit, download) = entered.map_err(TryError::Final)?;
+            let (permit, download) = entered.map_err(|reason| TryError::Final(reason.into()))?;
             if chunk.origins.is_unreachable(&origin) {
-                return Err(TryError::Final(Reason::HostUnreachable));
+                return Err(TryError::Final(Reason::HostUnreachable.into()));
             }
             // Boxed only now, so that a URL that waits costs little.
             let hop = Box::pin(self.hop(&url, &origin, &permit, chunk, &mut remaining)).await?;
             match hop {
-                Hop::Body(body, sha256) => return Ok(Fetched { body, sha256, download }),
+                Hop::Body(Received { body, sha256, is_end_open }) => {
+                    return Ok(Fetched { body, sha256, is_end_open, download });
+                }
                 Hop::Redirect(next) => url = next,
             }
         }
-        Err(TryError::Final(Reason::TooManyRedirects))
+        Err(TryError::Final(Reason::TooManyRedirects.into()))
     }
 
     async fn hop(
@@ -239,14 +233,19 @@ impl Fetcher {
         chunk: &ChunkFetch,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
-        let limit = self.settings.first_byte_timeout;
+        let (limit, why) = match self.settings.first_byte_timeout {
+            limit if limit < *remaining => (limit, Detail::FirstByte),
+            _ => (*remaining, Detail::Total),
+        };
+        let why = Reason::Timeout.because(why);
         let since = Instant::now();
-        let answer = timeout(limit.min(*remaining), self.client.get(url.clone()).send()).await;
+        let answer = timeout(limit, self.client.get(url)).await;
         *remaining = remaining.saturating_sub(since.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let (failure, never_connected) = answer::classify_request(&error);
+                let (failure, never_connected) =
+                    failure::classify_request(&error, error.is_connect());
                 if never_connected {
                     chunk.origins.failed(origin);
                 }
@@ -255,134 +254,23 @@ impl Fetcher {
             // An origin that never answered costs one timeout: the next try would wait as long again.
             Err(_) if chunk.origins.is_silent(origin) => {
                 chunk.origins.failed(origin);
-                return Err(TryError::Final(Reason::Timeout));
+                return Err(TryError::Final(why));
             }
-            Err(_) => return Err(TryError::Transient(Reason::Timeout)),
+            Err(_) => return Err(TryError::Transient(why)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);
         let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
-            Ok(()) | Err(_) => permit.answered(),
+            Ok(_) | Err(_) => permit.answered(),
         }
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {
             self.guard.check(&next).map_err(TryError::Final)?;
             return Ok(Hop::Redirect(next));
         }
-        checked?;
-        self.body(response, chunk, *remaining).await
+        let doubts = checked?;
+        body::receive(response, doubts, chunk, &self.settings, *remaining).await.map(Hop::Body)
     }
-
-    /// Reads the body frame by frame. Time in which we make it wait counts against nothing.
-    async fn body(
-        &self,
-        mut response: Response,
-        chunk: &ChunkFetch,
-        mut remaining: Duration,
-    ) -> Result<Hop, TryError> {
-        let expected = response.content_length();
-        let mut writer = BodyWriter::new(&chunk.allowance, expected);
-        let mut rate = Rate::new(self.settings.min_rate_bytes_per_second);
-        // One timer for all frames: a new one for each would cost more than the frame.
-        let mut alarm = pin!(sleep(remaining.min(rate.remaining())));
-        loop {
-            let since = Instant::now();
-            let due = since + remaining.min(rate.remaining());
-            let frame = next_frame(&mut response, alarm.as_mut(), due).await;
-            let spent = since.elapsed();
-            remaining = remaining.saturating_sub(spent);
-            let frame = match frame {
-                Some(Ok(Some(frame))) => frame,
-                Some(Ok(None)) => break,
-                Some(Err(error)) => return Err(answer::classify_body(&error)),
-                None if remaining.is_zero() => {
-                    return Err(TryError::Transient(Reason::Timeout));
-                }
-                None => bytes::Bytes::new(),
-            };
-            let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-            rate.check(n, spent)?;
-            chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
-            if writer.len() + n > chunk.max_bytes {
-                return Err(TryError::Final(Reason::TooLarge));
-            }
-            writer.push(frame).await.map_err(TryError::Spool)?;
-        }
-        match expected {
-            Some(expected) if writer.len() < expected => {
-                Err(TryError::Transient(Reason::BodyTruncated))
-            }
-            _ if writer.is_empty() => Err(TryError::Final(Reason::Empty)),
-            _ => {
-                let (body, sha256) = writer.finish();
-                Ok(Hop::Body(body, sha256))
-            }
-        }
-    }
-}
-
-/// The next frame; none when it is not there when it is due.
-///
-/// The timer may be older than `due`: it was set for an earlier frame, and since then we may have
-/// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
-/// is the frame late. The frame is asked first: one that is there is never late.
-async fn next_frame(
-    response: &mut Response,
-    mut alarm: Pin<&mut Sleep>,
-    due: Instant,
-) -> Option<reqwest::Result<Option<bytes::Bytes>>> {
-    loop {
-        tokio::select! {
-            biased;
-            frame = response.chunk() => return Some(frame),
-            () = &mut alarm => {
-                if Instant::now() >= due {
-                    return None;
-                }
-                alarm.as_mut().reset(due);
-            }
-        }
-    }
-}
-
-/// The minimum rate over windows of [`RATE_WINDOW`].
-struct Rate {
-    min_bytes: u64,
-    bytes: u64,
-    spent: Duration,
-}
-
-impl Rate {
-    fn new(min_bytes_per_second: u64) -> Self {
-        Self {
-            min_bytes: min_bytes_per_second.saturating_mul(RATE_WINDOW.as_secs()),
-            bytes: 0,
-            spent: Duration::ZERO,
-        }
-    }
-
-    fn remaining(&self) -> Duration {
-        RATE_WINDOW.saturating_sub(self.spent)
-    }
-
-    fn check(&mut self, bytes: u64, spent: Duration) -> Result<(), TryError> {
-        self.bytes += bytes;
-        self.spent += spent;
-        if self.spent < RATE_WINDOW {
-            return Ok(());
-        }
-        if self.bytes < self.min_bytes {
-            // No further try helps against an origin that drips.
-            return Err(TryError::Final(Reason::Timeout));
-        }
-        (self.bytes, self.spent) = (0, Duration::ZERO);
-        Ok(())
-    }
-}
-
-/// True for answers that another try may mend.
-fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }

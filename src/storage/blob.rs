@@ -73,8 +73,10 @@ impl ListedBlob {
 /// Blobs in one answer of a listing: the most that the service gives.
 const PAGE_LENGTH: i32 = 5000;
 
-/// The largest source or manifest that is read: 10000 URLs of 2048 bytes with room for labels.
-const READ_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
+/// The largest list of URLs that is read: 10000 items of 3 kB.
+const SOURCE_LIMIT: usize = 32 * 1024 * 1024;
+/// The largest manifest that is read: what it has of its list, and 3 kB for each item.
+const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The blob that probes ask for; it never exists.
 const PROBE: &str = "probe";
@@ -115,7 +117,7 @@ impl Storage {
     ///
     /// [`Error::Missing`] when there is no such blob.
     pub(crate) async fn read_source(&self, name: &str) -> Result<Vec<u8>, Error> {
-        Ok(self.read("read source", &self.source_container, name).await?.1)
+        Ok(self.read("read source", &self.source_container, name, SOURCE_LIMIT).await?.1)
     }
 
     /// Writes a list of URLs where there is none; the same list may be there already.
@@ -130,7 +132,7 @@ impl Storage {
         if !matches!(done, Err(Error::Conflict { .. })) {
             return done;
         }
-        let (_, there) = self.read(doing, container, name).await?;
+        let (_, there) = self.read(doing, container, name, SOURCE_LIMIT).await?;
         if there == bytes {
             return Ok(());
         }
@@ -140,7 +142,7 @@ impl Storage {
 
     /// Reads a blob of the dataset container with its version; none when there is none.
     pub(crate) async fn read_dataset(&self, name: &str) -> Result<Option<(Etag, Vec<u8>)>, Error> {
-        match self.read("read blob", &self.dataset_container, name).await {
+        match self.read("read blob", &self.dataset_container, name, DOCUMENT_LIMIT).await {
             Ok(found) => Ok(Some(found)),
             Err(Error::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -152,13 +154,14 @@ impl Storage {
         doing: &'static str,
         container: &str,
         name: &str,
+        limit: usize,
     ) -> Result<(Etag, Vec<u8>), Error> {
         let blob = self.blob(container, name)?;
         let read = call(doing, CALL_DEADLINE, async {
             // One request: the SDK would fan out otherwise.
             let options = BlobClientDownloadOptions {
                 parallel: NonZero::new(1),
-                partition_size: NonZero::new(usize::try_from(READ_LIMIT_BYTES).unwrap_or(1)),
+                partition_size: NonZero::new(limit),
                 ..Default::default()
             };
             let mut answer = blob.download(Some(options)).await?;
@@ -166,7 +169,7 @@ impl Storage {
             let mut bytes = Vec::new();
             while let Some(piece) = answer.body.try_next().await? {
                 bytes.extend_from_slice(&piece);
-                if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > READ_LIMIT_BYTES {
+                if bytes.len() > limit {
                     return Ok(None);
                 }
             }

@@ -50,7 +50,9 @@ mod message {
 /// URLs, answers and origins, and what becomes of the images behind them.
 mod download {
     mod answers;
+    mod details;
     mod hops;
+    mod odd;
     mod origins;
     mod urls;
 }

@@ -80,3 +80,22 @@ pub fn python_with_kql() -> &'static Result<PathBuf, String> {
         })
     })
 }
+
+/// The programs that people come from: curl, and img2dataset, which is installed when it is missing.
+pub fn others() -> Result<(), String> {
+    if !works("curl", &["--version"]) {
+        return Err("no curl".into());
+    }
+    python_with_img2dataset().as_ref().map(drop).map_err(Clone::clone)
+}
+
+/// The Python that runs img2dataset.
+pub fn python_with_img2dataset() -> &'static Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        crate::block_on(installed::img2dataset()).map_err(|error| {
+            eprintln!("img2dataset cannot be installed: {error:#}");
+            "no img2dataset".into()
+        })
+    })
+}

@@ -19,6 +19,7 @@ mod database;
 mod loaders;
 mod loopback;
 mod mounted;
+mod others;
 mod pooler;
 mod python;
 mod token;
@@ -59,6 +60,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         pooler::settings_hold_behind_a_session_pooler needs pgbouncer;
         pooler::a_transaction_pooler_is_refused_by_its_name needs pgbouncer;
         pooler::a_pooler_that_refuses_parameters_is_named needs pgbouncer;
+        others::of_odd_answers_nobody_keeps_more needs others;
         python::samples_are_consecutive_pairs_for_pythons_tarfile needs python;
         loaders::both_loaders_read_every_format_unchanged needs loaders;
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;

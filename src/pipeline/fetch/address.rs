@@ -1,6 +1,10 @@
 //! Which addresses may be connected to (pure), and the resolver that enforces it.
 
-use crate::{chunk::Reason, settings::Settings};
+use super::failure::NotResolved;
+use crate::{
+    chunk::{Detail, Reason, Rejection},
+    settings::Settings,
+};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
     fmt,
@@ -11,7 +15,7 @@ use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// The longest URL that is fetched, in bytes.
-const MAX_URL_BYTES: usize = 2048;
+const MAX_URL_BYTES: usize = 8192;
 /// Ports of web servers; everything else is somebody's internal service.
 const PORTS: [u16; 4] = [80, 443, 8080, 8443];
 
@@ -47,18 +51,27 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what is no URL or may not be connected to.
-    pub(super) fn parse(&self, text: &str) -> Result<Url, Reason> {
-        // The URL standard drops tabs and newlines and takes backslashes for slashes, so that
-        // other parsers see another host.
-        let is_odd = text.chars().any(|c| c.is_control() || c == '\\');
+    pub(super) fn parse(&self, text: &str) -> Result<Url, Rejection> {
+        // As browsers do, and what lists are read with may not.
+        let text = text.trim_matches(|c: char| c <= ' ');
+        if text.len() > MAX_URL_BYTES {
+            return Err(refused(Detail::TooLong));
+        }
+        // The URL standard drops tabs and newlines, and takes a backslash for a slash before the query,
+        // so that other parsers see another host or path.
+        let before_query = text.split(['?', '#']).next().unwrap_or_default();
+        if text.contains(|c: char| c.is_control()) || before_query.contains('\\') {
+            return Err(refused(Detail::NotAUrl));
+        }
+        // Strict servers refuse one in the query, too, and read this like it.
+        let url = Url::parse(&text.replace('\\', "%5C")).map_err(|error| match error {
+            url::ParseError::InvalidPort => refused(Detail::Port),
+            _ => refused(Detail::NotAUrl),
+        })?;
+        self.check(&url)?;
         // It also takes http:x and http:///x for http://x.
         let has_host = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
-        if text.len() > MAX_URL_BYTES || is_odd || !has_host {
-            return Err(Reason::UrlRefused);
-        }
-        let url = Url::parse(text).map_err(|_| Reason::UrlRefused)?;
-        self.check(&url)?;
-        Ok(url)
+        if has_host { Ok(url) } else { Err(refused(Detail::NotAUrl)) }
     }
 
     /// Checks one hop, its literal address included; names are checked by the [`Resolver`].
@@ -66,32 +79,43 @@ impl Guard {
     /// # Errors
     ///
     /// [`Reason::UrlRefused`] for what may not be connected to.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Reason> {
-        let allowed = url.as_str().len() <= MAX_URL_BYTES
-            && matches!(url.scheme(), "http" | "https")
-            && url.username().is_empty()
-            && url.password().is_none()
-            && self.allows_host(url);
-        if allowed { Ok(()) } else { Err(Reason::UrlRefused) }
+    pub(super) fn check(&self, url: &Url) -> Result<(), Rejection> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refused(Detail::Scheme));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused(Detail::UserInfo));
+        }
+        if url.as_str().len() > MAX_URL_BYTES {
+            return Err(refused(Detail::TooLong));
+        }
+        self.check_host(url).map_err(refused)
     }
 
-    fn allows_host(&self, url: &Url) -> bool {
-        let Some(port) = url.port_or_known_default() else { return false };
+    fn check_host(&self, url: &Url) -> Result<(), Detail> {
+        let port = url.port_or_known_default().ok_or(Detail::Port)?;
         // On Url::host(), never on strings: decimal, hex and octal forms are addresses too.
         let ip = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-            Some(Host::Domain(name)) if is_local_name(name) => return false,
+            Some(Host::Domain(name)) if is_local_name(name) => return Err(Detail::Address),
             Some(Host::Domain(_)) => None,
-            None => return false,
+            None => return Err(Detail::NotAUrl),
         };
         if ip.is_some_and(|ip| self.allowed.contains(&SocketAddr::new(ip, port))) {
-            return true;
+            return Ok(());
         }
         let host = url.host_str().map(|host| host.trim_end_matches('.'));
         let is_identity = self.identity.is_some() && self.identity.as_deref() == host;
-        !is_identity && PORTS.contains(&port) && !ip.is_some_and(is_forbidden)
+        if is_identity || ip.is_some_and(is_forbidden) {
+            return Err(Detail::Address);
+        }
+        if PORTS.contains(&port) { Ok(()) } else { Err(Detail::Port) }
     }
+}
+
+fn refused(detail: Detail) -> Rejection {
+    Reason::UrlRefused.because(detail)
 }
 
 fn is_local_name(name: &str) -> bool {
@@ -190,7 +214,8 @@ impl Resolve for Resolver {
                 let _permit = permit;
                 (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
             });
-            let checked = check_answer(found.await??)?;
+            let found = found.await?.map_err(|e| NotResolved { detail: None, source: e.into() })?;
+            let checked = check_answer(found)?;
             let addresses: Addrs = Box::new(checked.into_iter());
             Ok(addresses)
         })
@@ -215,35 +240,61 @@ mod tests {
         }
     }
 
-    /// The URLs of the table with this outcome.
-    fn urls(outcome: &str) -> Vec<String> {
-        let rows = support::cases::rows("urls").into_iter().filter(|row| row.outcome == outcome);
-        rows.map(|row| row.input.replace("{port}", "8080")).collect()
+    /// The URLs of the table, each with the detail that it is refused with, or none.
+    fn urls() -> Vec<(String, Option<Detail>)> {
+        let detail = |outcome: &str| {
+            let word = outcome.strip_prefix("refused ")?;
+            Some(serde_json::from_str(&format!("\"{word}\"")).unwrap())
+        };
+        let rows = support::cases::rows("urls").into_iter();
+        rows.map(|row| (row.input.replace("{port}", "8080"), detail(&row.outcome))).collect()
     }
 
-    /// Cases 1-33, 40-42, 44-46; I12.
+    /// Cases 1-33, 40-46; I12: refused before any connection, each with its cause, or passed on.
     #[test]
     fn refused_urls_never_get_a_connection() {
-        let of_table = urls("refused");
-        assert!(of_table.len() > 80, "the table is read");
-        let of_this_guard = [
+        let urls = urls();
+        assert!(urls.len() > 85, "the table is read");
+        for (url, detail) in urls {
+            let refused = guard().parse(&url).err();
+            assert_eq!(refused, detail.map(refused_with), "{url:.60}");
+        }
+        for url in [
             "http://identity.example:8080/",
             "http://identity.example.:8080/",
             "http://identity.example/",
             "http://127.0.0.1:9998/",
-        ];
-        for url in of_table.iter().map(String::as_str).chain(of_this_guard) {
-            assert_eq!(guard().parse(url), Err(Reason::UrlRefused), "{url:.60}");
+        ] {
+            assert_eq!(guard().parse(url).err(), Some(refused_with(Detail::Address)), "{url}");
         }
     }
 
-    /// Cases 43, 46; the exemption of the allowed origins.
+    fn refused_with(detail: Detail) -> Rejection {
+        Rejection { reason: Reason::UrlRefused, detail: Some(detail) }
+    }
+
+    /// Cases 43, 181, 182: what is asked for is what browsers ask for. The exemption of the allowed origins.
     #[test]
-    fn public_urls_pass_as_they_are() {
-        let of_table = urls("allowed");
-        assert!(of_table.len() > 4, "the table is read");
-        for url in of_table.iter().map(String::as_str).chain(["http://127.0.0.1:9999/img"]) {
-            assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(url));
+    fn urls_are_read_as_browsers_read_them() {
+        for (url, asked) in [
+            ("http://127.0.0.1:9999/img", "http://127.0.0.1:9999/img"),
+            ("http://example.com/a%0d%0ab", "http://example.com/a%0d%0ab"),
+            ("https://example.com:8443/?sig=1", "https://example.com:8443/?sig=1"),
+            (" HTTP://Example.COM:80/a b.jpg\r\n", "http://example.com/a%20b.jpg"),
+            ("http://example.com/a?p=C:\\b\\c", "http://example.com/a?p=C:%5Cb%5Cc"),
+            ("http://example.com/./a/../b//c", "http://example.com/b//c"),
+            ("http://example.com/\u{dc}?\u{dc}#x", "http://example.com/%C3%9C?%C3%9C#x"),
+            ("http://b\u{fc}cher.example/100%", "http://xn--bcher-kva.example/100%"),
+        ] {
+            assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(asked), "{url}");
+        }
+        let of_length = |n: usize| format!("http://example.com/?q={}", "a".repeat(n - 22));
+        assert!(guard().parse(&of_length(MAX_URL_BYTES)).is_ok());
+        // A character of three bytes is nine when it is encoded.
+        let too_long =
+            [of_length(MAX_URL_BYTES + 1), format!("http://a.example/{}", "\u{5199}".repeat(1000))];
+        for url in too_long {
+            assert_eq!(guard().parse(&url).err(), Some(refused_with(Detail::TooLong)));
         }
     }
 

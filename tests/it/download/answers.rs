@@ -6,7 +6,7 @@ use support::{
     origin::picture,
     raw::{Act, Raw, answer, head},
     rig::{DATASETS, Rig, inline},
-    verdict::{handler, verdicts},
+    verdict::{details_of, handler, verdicts},
 };
 use tokio::net::TcpSocket;
 
@@ -34,7 +34,7 @@ const BY_ORIGIN: [(&str, u64, &str); 26] = [
     ("/html", 1, "invalid not_image"),
     ("/empty", 1, "invalid empty"),
     ("/status/204", 1, "failed http_204"),
-    ("/status/206", 1, "failed http_206"),
+    ("/status/206", 1, "invalid not_image"),
     ("/status/304", 1, "failed http_304"),
     ("/status/400", 1, "failed http_400"),
     ("/status/401", 1, "failed http_401"),
@@ -51,10 +51,12 @@ const BY_ORIGIN: [(&str, u64, &str); 26] = [
 ];
 
 /// The same of the raw server.
-const BY_RAW: [(&str, u64, &str); 33] = [
+const BY_RAW: [(&str, u64, &str); 36] = [
     ("/hang-in-head", 4, "failed timeout"),
     ("/hang-in-body", 4, "failed timeout"),
-    ("/interim-answers-without-end", 4, "failed timeout"),
+    ("/interim-answers-without-end", 1, "failed bad_response"),
+    ("/extension-without-end", 1, "failed bad_response"),
+    ("/trailers-without-end", 1, "failed bad_response"),
     ("/longer-than-announced", 1, "valid"),
     ("/length-20-gb-then-silence", 1, "invalid too_large"),
     ("/bad-chunk-size", 1, "failed bad_response"),
@@ -63,6 +65,7 @@ const BY_RAW: [(&str, u64, &str); 33] = [
     ("/negative-length", 1, "failed bad_response"),
     ("/no-http", 1, "failed bad_response"),
     ("/10k-headers", 1, "failed bad_response"),
+    ("/1k-headers", 1, "valid"),
     ("/header-without-end", 1, "failed bad_response"),
     ("/64-kb-header", 1, "valid"),
     ("/interim-answer", 1, "valid"),
@@ -109,6 +112,16 @@ fn misbehave(path: &str, earlier: u64) -> Act {
         "/two-lengths" => bare("Content-Length: 10\r\nContent-Length: 20\r\n"),
         "/negative-length" => bare("Content-Length: -1\r\n"),
         "/no-http" => Act::Close(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
+        "/extension-without-end" => {
+            Act::Endless(head(200, "Transfer-Encoding: chunked\r\n", b"9;"), vec![b'a'; 4096])
+        }
+        "/trailers-without-end" => {
+            let mut start = head(200, "Transfer-Encoding: chunked\r\n", b"");
+            start
+                .extend([format!("{:x}\r\n", good.len()).as_bytes(), &good, b"\r\n0\r\n"].concat());
+            Act::Endless(start, b"X-A: b\r\n".repeat(100))
+        }
+        "/1k-headers" => ok(&"X-A: b\r\n".repeat(1000)),
         "/10k-headers" => ok(&"X-A: b\r\n".repeat(10_000)),
         "/header-without-end" => {
             Act::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; 65_536])
@@ -229,31 +242,51 @@ async fn a_retry_after_of_all_eternity_is_rate_limited() {
     assert_eq!(verdicts, [limited, limited, limited, limited, "valid"]);
 }
 
-/// Case 77: directives with values, of which commas and colons are part, do not hide the others.
+/// Cases 77, 186: directives with values, names of agents and odd bytes do not hide the others; the
+/// detail names the header. Our name is that of the user agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opt_out_is_found_among_other_directives() {
     let rig = Rig::new().await;
-    let tags = [
-        ("noai", "failed opt_out"),
-        ("noimageai, noarchive", "failed opt_out"),
-        ("pixcrawler: noindex", "failed opt_out"),
-        ("noarchive\r\nX-Robots-Tag: noimageindex", "failed opt_out"),
-        ("noai, max-snippet:-1", "failed opt_out"),
-        ("max-image-preview:large, noimageai", "failed opt_out"),
-        ("unavailable_after: 25 Jun 2010 15:00:00 PST, noindex", "failed opt_out"),
-        ("otherbot: noindex", "valid"),
-        ("noarchive, max-snippet:0", "valid"),
+    let (robots, tdm, valid) =
+        ("failed opt_out x_robots_tag", "failed opt_out tdm_reservation", "valid ");
+    let headers = [
+        ("X-Robots-Tag: noai", robots),
+        ("X-Robots-Tag: noimageai, noarchive", robots),
+        ("X-Robots-Tag: noarchive\r\nX-Robots-Tag: noimageindex", robots),
+        ("X-Robots-Tag: noai, max-snippet:-1", robots),
+        ("X-Robots-Tag: max-image-preview:large, noimageai", robots),
+        ("X-Robots-Tag: unavailable_after: 25 Jun 2010 15:00:00 PST, noindex", robots),
+        ("X-Robots-Tag: NONE", robots),
+        ("X-Robots-Tag: noml", robots),
+        ("X-Robots-Tag: noai, caf\u{e9}", robots),
+        ("TDM-Reservation: 1", tdm),
+        ("TDM-Reservation: 0", valid),
+        ("X-Robots-Tag: otherbot: noindex", valid),
+        ("X-Robots-Tag: noarchive, max-snippet:0", valid),
+        ("X-Robots-Tag: max-image-preview: none", valid),
+        // From here on for an agent by its name.
+        ("X-Robots-Tag: pixcrawler: noindex", robots),
+        ("X-Robots-Tag: otherbot: noai, nofollow, PixCrawler: none", robots),
+        ("X-Robots-Tag: mybot: noai", valid),
     ];
     let raw = Raw::start(move |path, _| {
         let n: usize = path.trim_start_matches('/').parse().unwrap();
-        let headers = format!("X-Robots-Tag: {}\r\n", tags[n].0);
-        Act::Send(answer(200, &headers, &picture::jpeg(1, path)))
+        Act::Send(answer(200, &format!("{}\r\n", headers[n].0), &picture::jpeg(1, path)))
     });
-    let handler = handler(&rig, &[&raw], &[]).await;
-    let urls: Vec<String> = (0..tags.len()).map(|n| raw.url(&format!("/{n}"))).collect();
-    let verdicts = verdicts(&rig, &handler, 1, &urls).await;
-    let wrong: Vec<_> = tags.iter().zip(&verdicts).filter(|(t, v)| t.1 != v.as_str()).collect();
+    let urls: Vec<String> = (0..headers.len()).map(|n| raw.url(&format!("/{n}"))).collect();
+    let said = async |job_id, extra: &[(&str, &str)]| {
+        let handler = handler(&rig, &[&raw], extra).await;
+        let verdicts = verdicts(&rig, &handler, job_id, &urls).await;
+        let details = details_of(&rig.manifest(job_id, 0).await);
+        let both =
+            verdicts.iter().zip(details).map(|(verdict, detail)| format!("{verdict} {detail}"));
+        both.collect::<Vec<_>>()
+    };
+    let verdicts = said(1, &[]).await;
+    let wrong: Vec<_> = headers.iter().zip(&verdicts).filter(|(h, v)| h.1 != v.as_str()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let verdicts = said(2, &[("PIXCRAWLER_USER_AGENT", "MyBot/2.0")]).await;
+    assert_eq!(verdicts[14..], [valid, valid, robots], "under another name");
 }
 
 /// Case 49: with the usual patience a dripping origin is left after one window of ten seconds.
@@ -263,6 +296,7 @@ async fn a_dripping_origin_is_asked_once() {
     let handler = rig.handler().await;
     let verdicts = verdicts(&rig, &handler, 1, &[rig.origin.url("/drip/1")]).await;
     assert_eq!((&*verdicts[0], rig.origin.requests("/drip/1")), ("failed timeout", 1));
+    assert_eq!(details_of(&rig.manifest(1, 0).await), ["rate"]);
 }
 
 /// Case 75: the same URL twice is one sample and one duplicate of it.
@@ -342,7 +376,7 @@ async fn a_chunk_without_any_answer_fails_and_has_no_shard() {
 }
 
 /// A port of loopback that refuses connections for as long as the socket lives: bound, not listening.
-fn closed_port() -> (TcpSocket, String) {
+pub fn closed_port() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap().to_string();

@@ -3,18 +3,25 @@
 use serde_json::json;
 use support::{
     canary::canary,
-    cases::rows,
+    cases::{Row, rows},
     origin::picture,
     raw::{Act, Raw, answer},
     rig::{DATASETS, Handler, Rig, wake_up},
-    verdict::{handler, verdicts, verdicts_of},
+    verdict::{details_of, handler, verdicts, verdicts_of},
 };
 
-/// The refused URLs of the table, of which those with a port would be worth a connection.
-pub fn refused_urls() -> Vec<String> {
+/// The refused URLs of the table, of which those with a port would be worth a connection, each with
+/// the detail that says why.
+fn refused() -> Vec<(String, String)> {
     let port = canary().port.to_string();
-    let rows = rows("urls").into_iter().filter(|row| row.outcome == "refused");
-    rows.map(|row| row.input.replace("{port}", &port)).collect()
+    let detail = |row: &Row| Some(row.outcome.strip_prefix("refused ")?.to_owned());
+    let rows = rows("urls").into_iter();
+    rows.filter_map(|row| Some((row.input.replace("{port}", &port), detail(&row)?))).collect()
+}
+
+/// The refused URLs alone.
+pub fn refused_urls() -> Vec<String> {
+    refused().into_iter().map(|(url, _)| url).collect()
 }
 
 /// Cases 1-28, 31-33, 40-42, 44-46; I12: each is refused, nobody is asked, and a chunk of nothing
@@ -23,7 +30,7 @@ pub fn refused_urls() -> Vec<String> {
 async fn refused_urls_leave_a_completed_chunk_and_no_connection() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
-    let urls = refused_urls();
+    let (urls, details): (Vec<String>, Vec<String>) = refused().into_iter().unzip();
     assert!(urls.len() > 80, "the table is read");
     // As a list: of 3 MB it does not fit into a message, and blank lines of text are no URLs.
     let lines: Vec<String> = urls.iter().map(|url| json!({"url": url}).to_string()).collect();
@@ -39,6 +46,7 @@ async fn refused_urls_leave_a_completed_chunk_and_no_connection() {
     let wrong: Vec<_> =
         urls.iter().zip(&verdicts).filter(|(_, v)| *v != "failed url_refused").collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(details_of(&manifest), details);
     assert_eq!(manifest["errors"], json!({"url_refused": urls.len()}));
     assert_eq!((&manifest["shard"]["samples"], &manifest["bytes_in"]), (&json!(0), &json!(0)));
     assert_eq!(rig.shard(1, 0).await, [0; 1024], "an empty tar");

@@ -14,14 +14,14 @@ async fn complete_with_late_duplicates(rig: &Rig, sql: &Sql, index: i32, n: i32)
         rig.blobs.create_with(DATASETS, &name, &metadata).await.unwrap();
     }
     let late = "update chunk set late_duplicates = (
-            select jsonb_agg(jsonb_build_object('key', format('00000_%s', lpad(i::text, 40, '0')),
-                'duplicate_of', format('00001_%s', lpad(i::text, 40, '0'))))
+            select jsonb_agg(jsonb_build_object('key', format('00000_%s', lpad(i::text, 100, '0')),
+                'duplicate_of', format('00001_%s', lpad(i::text, 100, '0'))))
             from generate_series(1, $2) i)
         where chunk_index = $1";
     sqlx::query(late).bind(index).bind(n).execute(&sql.pool).await.unwrap();
 }
 
-/// A `dataset.json` above 32 MiB, more than anything that is read, is written again after a retry.
+/// A `dataset.json` above 64 MiB, more than anything that is read, is written again after a retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_document_is_written_again() {
     let rig = Rig::new().await;
@@ -34,7 +34,7 @@ async fn a_large_document_is_written_again() {
     let handler = rig.handler().await;
     rig.until("select ended_at is not null from chunk_handler.job").await;
     let first = rig.blobs.read(DATASETS, "job_1/dataset.json").await.unwrap();
-    assert!(first.len() > 32 << 20, "{} bytes", first.len());
+    assert!(first.len() > 64 << 20, "{} bytes", first.len());
     handler.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(rig.chunkctl(&["control", "retry", "--job-id", "1"]).code, Some(0));
     complete_with_late_duplicates(&rig, &sql, 1, 1).await;

@@ -7,7 +7,7 @@
 //! | `/noai/{n}`, `/wrongtype/{n}?type=` | a picture with `X-Robots-Tag: noai`, with another Content-Type |
 //! | `/404`, `/500`, `/status/{code}` | that status, always |
 //! | `/flaky/{n}?times=`, `/429`, `/retry-after/{value}?times=` | 500 twice, 429 once, 503 once for each path, then a picture |
-//! | `/html`, `/empty`, `/cut/{n}`, `/short/{n}`, `/gzip/{n}` | no picture, nothing, half of one, less than announced, a compressed one |
+//! | `/html`, `/empty`, `/cut/{n}`, `/short/{n}`, `/gzip/{n}` | no picture, nothing, half of one, half of what is announced, a compressed one |
 //! | `/redirect/{n}`, `/loop`, `/to-private` | 302 to `/img/{n}`, to itself, to a link-local address |
 //! | `/to/{n}?url=` | 302 to that URL, in which `%26` is `&` |
 //! | `/slow/{n}?ms=`, `/drip/{n}`, `/hang` | late, one byte a second, never |

@@ -1,6 +1,7 @@
 //! Runs a chunk of URLs and says what became of each.
 
 use crate::{
+    checkout::root,
     raw::Raw,
     rig::{Handler, Rig, inline},
 };
@@ -36,8 +37,37 @@ pub fn verdicts_of(manifest: &Value, urls: &[String]) -> Vec<String> {
             (item["idx"].as_u64(), item["url"].as_str()),
             (Some(idx as u64), Some(&*urls[idx]))
         );
+        assert_listed(item);
         let status = item["status"].as_str().unwrap();
         item["reason"].as_str().map_or(status.to_owned(), |reason| format!("{status} {reason}"))
     };
     items.iter().enumerate().map(verdict).collect()
+}
+
+/// The details of a manifest's items, in their order; `""` for an item without one.
+pub fn details_of(manifest: &Value) -> Vec<String> {
+    let items = manifest["items"].as_array().unwrap();
+    items.iter().map(|item| item["detail"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A detail is one that the papers list for the item's reason.
+fn assert_listed(item: &Value) {
+    let Some(detail) = item.get("detail") else { return };
+    let (reason, detail) = (item["reason"].as_str(), detail.as_str().expect("a word"));
+    let row = details().into_iter().find(|(of, _)| Some(&**of) == reason);
+    assert!(row.is_some_and(|(_, words)| words.iter().any(|word| word == detail)), "{item}");
+}
+
+/// Each reason that may have a detail, with the details that it may have: the table of
+/// `doc/formats.md`.
+pub fn details() -> Vec<(String, Vec<String>)> {
+    let text = std::fs::read_to_string(root().join("doc/formats.md")).expect("doc/formats.md");
+    let table = text.split("| reason | `detail` |").nth(1).expect("the table of details");
+    let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let row = |line: &str| -> Option<(String, Vec<String>)> {
+        let (reason, details) = line.strip_prefix("| ")?.split_once(" | ")?;
+        let reasons: Vec<String> = words(reason);
+        Some((reasons.first()?.clone(), words(details)))
+    };
+    table.lines().skip(2).map_while(row).collect()
 }

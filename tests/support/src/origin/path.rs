@@ -81,8 +81,9 @@ impl<'a> Request<'a> {
             }
             "cut" => Reply::new(200, "image/jpeg", whole.slice(..whole.len() / 2)),
             "short" => {
-                let reply = Reply::new(200, "image/jpeg", whole);
-                Reply { announced: Some(reply.length + 10_000), ..reply }
+                let announced = Some(whole.len() as u64);
+                let reply = Reply::new(200, "image/jpeg", whole.slice(..whole.len() / 2));
+                Reply { announced, ..reply }
             }
             "drip" => Reply { rate: Some(1), ..Reply::new(200, "image/jpeg", whole) },
             "endless" => {

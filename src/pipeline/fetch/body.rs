@@ -1,0 +1,243 @@
+//! The bytes of an answer, within limits of size, rate and time, and whether they are all of it.
+//!
+//! A body is whole when HTTP proves it: its length arrived, or its last chunk. One that ends with the
+//! connection is handed on, for the picture's own container to say so. Where a body breaks off (before
+//! its length, with a reset, in silence, over TLS without a word) and the container is whole
+//! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
+
+use super::{ChunkFetch, TryError, answer::Doubts, client::Response, failure};
+use crate::{
+    chunk::{Detail, Reason, Rejection},
+    settings::DownloadSettings,
+    spool::{Body, BodyWriter},
+};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use imagecheck::{Level, Refusal, inspect};
+use std::{
+    io::Cursor,
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// A body that is whole, as far as can be said without its picture.
+pub(super) struct Received {
+    pub body: Body,
+    pub sha256: Vec<u8>,
+    /// HTTP does not prove that it is whole.
+    pub is_end_open: bool,
+}
+
+/// How a body ended.
+enum End {
+    /// With its length or its last chunk.
+    Proven,
+    /// With the connection, as far as HTTP can tell.
+    Open,
+    /// Too early or without any sense, for this reason.
+    Early(TryError),
+}
+
+/// Over which the minimum rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// By so many bytes a picture is known from what is compressed.
+const SIGNATURE_BYTES: usize = 64;
+
+/// Reads a body to its end.
+pub(super) async fn receive(
+    response: Response,
+    doubts: Doubts,
+    chunk: &ChunkFetch,
+    settings: &DownloadSettings,
+    remaining: Duration,
+) -> Result<Received, TryError> {
+    let framing = failure::framing(&response);
+    let expected = response.body().size_hint().exact();
+    let is_proven = framing != Detail::Close && !doubts.may_be_part;
+    let mut writer = BodyWriter::new(&chunk.allowance, expected);
+    let mut start = Start::new(doubts);
+    let rate = Rate::new(settings.min_rate_bytes_per_second);
+    let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
+    // One timer for all frames: a new one for each would cost more than the frame.
+    let mut alarm = pin!(sleep(remaining.min(frames.rate.remaining())));
+    let end = loop {
+        let frame = match frames.next(alarm.as_mut()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) if is_proven => break End::Proven,
+            Ok(None) if doubts.has_no_length => {
+                break End::Early(TryError::Final(Reason::BadResponse.into()));
+            }
+            Ok(None) => break End::Open,
+            // An answer that breaks off may be whole; one that goes wrong is not read on.
+            Err(failure @ TryError::Final(Rejection { reason: Reason::BadResponse, .. })) => {
+                return Err(failure);
+            }
+            Err(failure) => break End::Early(failure),
+        };
+        let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+        chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
+        if writer.len() + n > chunk.max_bytes {
+            return Err(TryError::Final(Reason::TooLarge.into()));
+        }
+        start.check(&frame)?;
+        writer.push(frame).await.map_err(TryError::Spool)?;
+    };
+    if !matches!(end, End::Early(_)) {
+        start.end()?;
+    }
+    concluded(writer, end).await
+}
+
+/// What the end says about the body.
+async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
+    match end {
+        End::Early(failure) if writer.is_empty() => return Err(failure),
+        End::Proven | End::Open if writer.is_empty() => {
+            return Err(TryError::Final(Reason::Empty.into()));
+        }
+        End::Proven | End::Open | End::Early(_) => {}
+    }
+    let (body, sha256) = writer.finish();
+    let End::Early(failure) = end else {
+        return Ok(Received { body, sha256, is_end_open: matches!(end, End::Open) });
+    };
+    let walk = body.examine(false, |reader, len| inspect(reader, len, Level::Medium));
+    let (body, walked) = walk.await.map_err(TryError::Spool)?;
+    walked.map(|_| Received { body, sha256, is_end_open: true }).map_err(|_| failure)
+}
+
+/// The first bytes of a body that is said to be compressed: many a server says so of a plain picture.
+struct Start {
+    bytes: Vec<u8>,
+    is_watched: bool,
+}
+
+impl Start {
+    fn new(doubts: Doubts) -> Self {
+        Self { bytes: Vec::new(), is_watched: doubts.is_coded }
+    }
+
+    fn check(&mut self, frame: &[u8]) -> Result<(), TryError> {
+        if !self.is_watched {
+            return Ok(());
+        }
+        let missing = SIGNATURE_BYTES - self.bytes.len().min(SIGNATURE_BYTES);
+        self.bytes.extend(frame.iter().take(missing));
+        if self.bytes.len() < SIGNATURE_BYTES { Ok(()) } else { self.end() }
+    }
+
+    /// Refuses what does not begin as a picture.
+    fn end(&mut self) -> Result<(), TryError> {
+        if !std::mem::take(&mut self.is_watched) {
+            return Ok(());
+        }
+        let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
+        match inspect(&mut Cursor::new(&self.bytes), len, Level::Fast) {
+            Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused.into())),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The frames of a body. Time in which we make it wait counts against nothing.
+struct Frames {
+    body: Incoming,
+    /// How its end is known.
+    framing: Detail,
+    rate: Rate,
+    /// Of the limit for the whole image.
+    remaining: Duration,
+}
+
+impl Frames {
+    /// The next bytes; none at the end.
+    async fn next(&mut self, mut alarm: Pin<&mut Sleep>) -> Result<Option<Bytes>, TryError> {
+        loop {
+            let since = Instant::now();
+            let due = since + self.remaining.min(self.rate.remaining());
+            let frame = next_frame(&mut self.body, alarm.as_mut(), due).await;
+            let spent = since.elapsed();
+            self.remaining = self.remaining.saturating_sub(spent);
+            let bytes = match frame {
+                Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Some(None) => return Ok(None),
+                Some(Some(Err(error))) => {
+                    if failure::is_of_trailer(&error) {
+                        return Ok(None);
+                    }
+                    return Err(failure::classify_interrupted(&error, self.framing));
+                }
+                None if self.remaining.is_zero() => {
+                    return Err(TryError::Transient(Reason::Timeout.because(Detail::Total)));
+                }
+                None => Bytes::new(),
+            };
+            self.rate.check(u64::try_from(bytes.len()).unwrap_or(u64::MAX), spent)?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
+
+/// The next frame; none when it is not there when it is due.
+///
+/// The timer may be older than `due`: it was set for an earlier frame, and since then we may have
+/// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
+/// is the frame late. The frame is asked first: one that is there is never late.
+async fn next_frame(
+    body: &mut Incoming,
+    mut alarm: Pin<&mut Sleep>,
+    due: Instant,
+) -> Option<Option<hyper::Result<hyper::body::Frame<Bytes>>>> {
+    loop {
+        tokio::select! {
+            biased;
+            frame = body.frame() => return Some(frame),
+            () = &mut alarm => {
+                if Instant::now() >= due {
+                    return None;
+                }
+                alarm.as_mut().reset(due);
+            }
+        }
+    }
+}
+
+/// The minimum rate over windows of [`RATE_WINDOW`].
+struct Rate {
+    min_bytes: u64,
+    bytes: u64,
+    spent: Duration,
+}
+
+impl Rate {
+    fn new(min_bytes_per_second: u64) -> Self {
+        Self {
+            min_bytes: min_bytes_per_second.saturating_mul(RATE_WINDOW.as_secs()),
+            bytes: 0,
+            spent: Duration::ZERO,
+        }
+    }
+
+    fn remaining(&self) -> Duration {
+        RATE_WINDOW.saturating_sub(self.spent)
+    }
+
+    fn check(&mut self, bytes: u64, spent: Duration) -> Result<(), TryError> {
+        self.bytes += bytes;
+        self.spent += spent;
+        if self.spent < RATE_WINDOW {
+            return Ok(());
+        }
+        if self.bytes < self.min_bytes {
+            // No further try helps against an origin that drips.
+            return Err(TryError::Final(Reason::Timeout.because(Detail::Rate)));
+        }
+        (self.bytes, self.spent) = (0, Duration::ZERO);
+        Ok(())
+    }
+}

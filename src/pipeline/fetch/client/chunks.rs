@@ -1,0 +1,144 @@
+//! Chunks of servers that end lines with LF alone: curl and browsers read them, the HTTP library asks
+//! for CR LF.
+
+use std::io;
+
+/// Bytes of lines between the data of two chunks, extensions and trailers included.
+const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// Writes chunks again with the line ends of RFC 9112, section 7.1.
+#[derive(Debug)]
+pub(super) struct ChunkMender {
+    state: State,
+    /// The line under way.
+    line: Vec<u8>,
+    line_bytes: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Size,
+    Data(usize),
+    DataEnd,
+    Trailers,
+    /// Behind the body, or behind what is no chunk: the library sees it as it is.
+    Over,
+}
+
+impl ChunkMender {
+    pub(super) fn new() -> Self {
+        Self { state: State::Size, line: Vec::new(), line_bytes: 0 }
+    }
+
+    /// What the library gets for these bytes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` when a line does not end.
+    pub(super) fn push(&mut self, mut rest: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(rest.len() + 16);
+        while !rest.is_empty() {
+            rest = match self.state {
+                State::Over => {
+                    out.extend_from_slice(rest);
+                    &[]
+                }
+                State::Data(left) => {
+                    let (data, after) = rest.split_at(left.min(rest.len()));
+                    out.extend_from_slice(data);
+                    self.state = match left - data.len() {
+                        0 => State::DataEnd,
+                        left => State::Data(left),
+                    };
+                    self.line_bytes = 0;
+                    after
+                }
+                State::Size | State::DataEnd | State::Trailers => self.take(rest, &mut out)?,
+            };
+        }
+        Ok(out)
+    }
+
+    /// Takes bytes up to the end of a line, if it is there.
+    fn take<'a>(&mut self, rest: &'a [u8], out: &mut Vec<u8>) -> io::Result<&'a [u8]> {
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let (piece, after) = rest.split_at(end);
+        self.line.extend_from_slice(piece);
+        self.line_bytes += piece.len();
+        if self.line_bytes > MAX_LINE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "invalid chunk: endless lines"));
+        }
+        if self.line.ends_with(b"\n") {
+            let line = std::mem::take(&mut self.line);
+            self.end_line(&line, out);
+        }
+        Ok(after)
+    }
+
+    fn end_line(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let bare = line.trim_ascii();
+        match self.state {
+            State::Size => match size(bare) {
+                Some(n) => {
+                    out.extend_from_slice(format!("{n:x}\r\n").as_bytes());
+                    self.state = if n == 0 { State::Trailers } else { State::Data(n) };
+                }
+                None => self.give_up(line, out),
+            },
+            State::DataEnd if bare.is_empty() => {
+                out.extend_from_slice(b"\r\n");
+                self.state = State::Size;
+            }
+            State::Trailers if bare.is_empty() => {
+                out.extend_from_slice(b"\r\n");
+                self.state = State::Over;
+            }
+            // Nobody needs them.
+            State::Trailers => {}
+            State::DataEnd | State::Data(_) | State::Over => self.give_up(line, out),
+        }
+    }
+
+    fn give_up(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(line);
+        self.state = State::Over;
+    }
+}
+
+/// The number that a line begins with.
+fn size(line: &[u8]) -> Option<usize> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = str::from_utf8(line.get(..digits)?).ok()?;
+    usize::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 174: wherever the bytes are cut, what comes out is the same.
+    #[test]
+    fn chunks_with_bare_line_ends_are_written_again() {
+        let bytes = b"5;a=b\nhello\n 6 \nwo\nrld\n00\nX-A: b\n\nnext";
+        let wanted = "5\r\nhello\r\n6\r\nwo\nrld\r\n0\r\n\r\nnext";
+        for size in 1..bytes.len() {
+            let mut mender = ChunkMender::new();
+            let pieces = bytes.chunks(size).map(|piece| mender.push(piece).unwrap());
+            assert_eq!(String::from_utf8(pieces.flatten().collect()).unwrap(), wanted, "{size}");
+        }
+    }
+
+    /// Case 174: what is no chunk goes on as it is; what does not end is given up.
+    #[test]
+    fn what_is_no_chunk_is_left_to_the_library() {
+        assert_eq!(ChunkMender::new().push(b"x\nabc").unwrap(), b"x\nabc");
+        assert_eq!(ChunkMender::new().push(b"1\nabc\n").unwrap(), b"1\r\nabc\n");
+        for endless in ["1;aaaaaaaa", "0\nX-A: b\n"] {
+            let (start, more) = endless.split_at(2);
+            let mut mender = ChunkMender::new();
+            mender.push(start.as_bytes()).unwrap();
+            let sent = (0..MAX_LINE_BYTES).find(|_| mender.push(more.as_bytes()).is_err());
+            assert!(sent.is_some(), "{endless}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Whether the head of an answer asks that its picture stays out of datasets.
+//!
+//! Two headers say so. `X-Robots-Tag`, as
+//! [Google](https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag) describes
+//! it: directives for everybody, and, after `agent:`, for that agent until the next is named.
+//! `tdm-reservation: 1`, of the [TDM Reservation Protocol](https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/).
+//! Only the answer with the picture counts, as img2dataset reads it: a redirect speaks for its own
+//! address, and a refusal gives no picture.
+
+use crate::chunk::Detail;
+use hyper::header::HeaderMap;
+
+/// `noindex`, `noimageindex` and `none`, which includes the first, are Google's; `noai` and `noimageai`
+/// `DeviantArt`'s, as img2dataset reads them; `noml` is <https://noml.info>'s.
+const OPT_OUTS: [&str; 6] = ["noindex", "noimageindex", "none", "noai", "noimageai", "noml"];
+/// Names that mean every agent.
+const EVERYBODY: [&str; 3] = ["*", "robots", "all"];
+
+/// Which header opts out; none: none does. What concerns only other agents than that of our
+/// `user_agent` does not count.
+pub(super) fn opt_out(headers: &HeaderMap, user_agent: &str) -> Option<Detail> {
+    let any = |name, is_no: &dyn Fn(&str) -> bool| {
+        let mut values = headers.get_all(name).iter();
+        values.any(|value| readings(value.as_bytes()).any(|text| is_no(&text)))
+    };
+    let own = product(user_agent);
+    if any("x-robots-tag", &|text| robots_opt_out(text, &own)) {
+        return Some(Detail::XRobotsTag);
+    }
+    let is_reserved = |text: &str| text.split([' ', ',']).any(|word| word == "1");
+    any("tdm-reservation", &is_reserved).then_some(Detail::TdmReservation)
+}
+
+/// The name by which an origin knows us: the first product of the header, or, in `Mozilla/5.0
+/// (compatible; Name/1.0)`, the one that is said to be compatible.
+fn product(user_agent: &str) -> String {
+    let user_agent = user_agent.to_ascii_lowercase();
+    let compatible = user_agent.split_once("compatible;").map(|(_, rest)| rest);
+    let mut words = compatible.unwrap_or(&user_agent).split([' ', '/', ';', '(', ')']);
+    words.find(|word| !word.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// A value in lower case, each colon a word of its own, but for those of a time of day, and only
+/// blanks and commas between words. Only commas are published; semicolons, blanks and quotes are met.
+/// Bytes beyond ASCII hide nothing: the value is read with blanks in their place, and without them.
+fn readings(value: &[u8]) -> impl Iterator<Item = String> {
+    let without: Vec<u8> = value.iter().copied().filter(u8::is_ascii).collect();
+    let is_odd = without.len() < value.len();
+    let blanked = spread(value);
+    [Some(blanked), is_odd.then(|| spread(&without))].into_iter().flatten()
+}
+
+fn spread(value: &[u8]) -> String {
+    let mut text = String::with_capacity(value.len() + 8);
+    let mut previous = ' ';
+    let mut rest = value.iter().map(|byte| char::from(byte.to_ascii_lowercase())).peekable();
+    while let Some(c) = rest.next() {
+        let is_time = previous.is_ascii_digit() && rest.peek().is_some_and(char::is_ascii_digit);
+        match c {
+            ':' if !is_time => text.push_str(" : "),
+            ',' | ';' => text.push(','),
+            c if c.is_ascii_alphanumeric() || "-_*/.+:".contains(c) => text.push(c),
+            _ => text.push(' '),
+        }
+        previous = c;
+    }
+    text
+}
+
+/// Whether such a reading has a directive for us that keeps pictures out of datasets.
+fn robots_opt_out(text: &str, own: &str) -> bool {
+    let mut concerns_us = true;
+    let mut after_name = false;
+    for part in text.split(',') {
+        let mut words = part.split_whitespace().peekable();
+        while let Some(word) = words.next() {
+            let has_colon = words.next_if_eq(&":").is_some();
+            if OPT_OUTS.contains(&word) && concerns_us {
+                return true;
+            }
+            match word {
+                // In `max-image-preview: none` there is no `none`.
+                limit if limit.starts_with("max-") && has_colon => _ = words.next(),
+                "unavailable_after" => {}
+                // Names in a row share what follows.
+                name if has_colon => {
+                    concerns_us = is_own(name, own) || (after_name && concerns_us);
+                    after_name = true;
+                    continue;
+                }
+                _ => {}
+            }
+            after_name = false;
+        }
+    }
+    false
+}
+
+/// Whether directives for the agent are for us. A name is also that of its variants, as `googlebot` is
+/// that of `googlebot-image`.
+fn is_own(agent: &str, own: &str) -> bool {
+    let agent = agent.split('/').next().unwrap_or_default();
+    let variant = own.strip_prefix(agent).filter(|_| !agent.is_empty());
+    EVERYBODY.contains(&agent)
+        || variant.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+    use hyper::header::HeaderValue;
+
+    const AGENT: &str = "pixcrawler-chunk-handler/0.1.0 (+https://example.com)";
+
+    /// What the values of a header say.
+    fn said(name: &'static str, values: &[Vec<u8>]) -> Option<Detail> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        opt_out(&headers, AGENT)
+    }
+
+    fn tag(value: &str) -> Option<Detail> {
+        said("x-robots-tag", &[value.into()])
+    }
+
+    /// Cases 77, 186.
+    #[test]
+    fn directives_are_read_as_published() {
+        for value in [
+            "none",
+            "NoArchive, None",
+            "all, noai",
+            "noml",
+            "noai;noimageai",
+            "nofollow noindex",
+            "\"noai\"",
+            "*: noindex",
+            "robots: noai",
+            "pixcrawler: noai",
+            "PixCrawler-Chunk-Handler/0.1.0 : noai",
+            "otherbot: noindex, nofollow, pixcrawler: noai",
+            "otherbot: nofollow, *: noai",
+            "googlebot: pixcrawler: noai",
+            "max-snippet:-1, noai",
+            "max-image-preview:large noai",
+            "max-image-preview:, none",
+            "unavailable_after: 25 Jun 2010 15:00:00 PST, noai",
+            "unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
+            "unavailable_after: Wednesday, 25-Jun-10 15:00:00 GMT+02:00, noai",
+            "unavailable_after: 2010-06-25T15:00:00+00:00, noai",
+            "pixcrawler: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
+        ] {
+            assert_eq!(tag(value), Some(Detail::XRobotsTag), "{value}");
+        }
+        for value in [
+            "",
+            ":",
+            ": ,:",
+            "all",
+            "nofollow",
+            "index, follow",
+            "googlebot: none",
+            "otherbot: noarchive, noai",
+            "pix: noai",
+            "pixcrawlers: noai",
+            "pixcrawler: nofollow, otherbot: noai",
+            "max-image-preview: none",
+            "max-image-preview:none, max-snippet: 0",
+            "otherbot: max-snippet: -1, noai",
+            "otherbot: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
+            "noaim, xnoindex",
+        ] {
+            assert_eq!(tag(value), None, "{value}");
+        }
+        let reserved = |value: &str| said("tdm-reservation", &[value.into()]);
+        for value in ["1", " 1 ", "0, 1", "1;"] {
+            assert_eq!(reserved(value), Some(Detail::TdmReservation), "{value}");
+        }
+        assert_eq!(["0", "", "11"].map(reserved), [None; 3]);
+    }
+
+    /// Case 186: our name is the one that the setting says.
+    #[test]
+    fn the_product_is_that_of_the_user_agent() {
+        for (user_agent, name) in [
+            (AGENT, "pixcrawler-chunk-handler"),
+            ("MyBot", "mybot"),
+            ("My Bot/2.0", "my"),
+            ("Mozilla/5.0 (X11) Firefox/72.0 (compatible; img2dataset; +https://x)", "img2dataset"),
+            ("", ""),
+        ] {
+            assert_eq!(product(user_agent), name);
+        }
+        let headers = [("x-robots-tag", "mybot: noai")]
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        let headers = HeaderMap::from_iter(headers);
+        assert_eq!(opt_out(&headers, "MyBot/1"), Some(Detail::XRobotsTag));
+        assert_eq!([AGENT, ""].map(|user_agent| opt_out(&headers, user_agent)), [None; 2]);
+    }
+
+    /// One of these, in any case.
+    fn one(rng: &mut Rng, of: &[&str]) -> String {
+        let word = of.get(rng.usize(..of.len())).copied().unwrap_or_default();
+        match rng.u8(..3) {
+            0 => word.to_owned(),
+            1 => word.to_uppercase(),
+            _ => {
+                word.chars().map(|c| if rng.bool() { c.to_ascii_uppercase() } else { c }).collect()
+            }
+        }
+    }
+
+    /// What asks for nothing, and names no agent.
+    const IDLE: [&str; 14] = [
+        "all",
+        "nofollow",
+        "noarchive",
+        "indexifembedded",
+        "max-snippet:-1",
+        "max-snippet: 0",
+        "max-image-preview:large",
+        "max-image-preview : none",
+        "max-video-preview: 10",
+        "unavailable_after: 25 Jun 2030 15:00:00 PST",
+        "unavailable_after: Wednesday, 25-Jun-30 15:00:00 GMT+01:00",
+        "unavailable_after: 2030-06-25T15:00:00Z",
+        "caf\u{e9}",
+        "",
+    ];
+    const OTHERS: [&str; 5] = ["googlebot", "Other Bot", "bot-2/1.0", "gpt_bot", "pixcrawlers"];
+    const OURS: [&str; 4] = ["pixcrawler", "pixcrawler-chunk-handler", "*", "PixCrawler/3"];
+
+    /// Directives in a row, with blanks and, when `odd`, bytes beyond ASCII around each.
+    fn row(rng: &mut Rng, directives: &[String], odd: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for directive in directives {
+            let noise = |rng: &mut Rng, bytes: &mut Vec<u8>| {
+                for _ in 0..rng.usize(..3) {
+                    let strange = [b' ', b'\t', 0x80, 0xa0, 0xc3, 0xff];
+                    bytes.push(strange[rng.usize(..if odd { strange.len() } else { 2 })]);
+                }
+            };
+            noise(rng, &mut bytes);
+            bytes.extend_from_slice(directive.as_bytes());
+            noise(rng, &mut bytes);
+            bytes.push(b',');
+        }
+        bytes.pop();
+        bytes
+    }
+
+    fn directives(rng: &mut Rng, of: &[&str]) -> Vec<String> {
+        (0..rng.usize(..4)).map(|_| one(rng, of)).collect()
+    }
+
+    /// A block of another agent, with or without opt-outs.
+    fn block(rng: &mut Rng) -> Vec<String> {
+        let mut directives = directives(rng, &[&OPT_OUTS[..], &IDLE].concat());
+        let name = one(rng, &OTHERS);
+        match directives.first_mut() {
+            Some(first) => *first = format!("{name}: {first}"),
+            None => directives.push(format!("{name}:nofollow")),
+        }
+        directives
+    }
+
+    /// Case 186: whatever stands around an opt-out, it is seen.
+    #[test]
+    fn an_opt_out_is_seen_whatever_is_around_it() {
+        let mut rng = Rng::with_seed(77);
+        for _ in 0..4_000 {
+            let no = one(&mut rng, &OPT_OUTS);
+            let mut all = directives(&mut rng, &IDLE);
+            if rng.bool() {
+                // For us by name, after blocks of others.
+                for _ in 0..rng.usize(..3) {
+                    all.extend(block(&mut rng));
+                }
+                let ours = one(&mut rng, &OURS);
+                let mut own = directives(&mut rng, &IDLE);
+                own.push(no);
+                own[0] = format!("{ours}:{}{}", [" ", ""][rng.usize(..2)], own[0]);
+                all.extend(own);
+            } else {
+                all.push(no);
+                all.extend(directives(&mut rng, &IDLE));
+            }
+            all.extend(block(&mut rng));
+            let mut values = vec![row(&mut rng, &all, true)];
+            for _ in 0..rng.usize(..3) {
+                let other = block(&mut rng);
+                values.insert(rng.usize(..=values.len()), row(&mut rng, &other, true));
+            }
+            let shown: Vec<_> = values.iter().map(|v| String::from_utf8_lossy(v)).collect();
+            assert_eq!(said("x-robots-tag", &values), Some(Detail::XRobotsTag), "{shown:?}");
+        }
+    }
+
+    /// Case 186: what is for other agents alone is not for us.
+    #[test]
+    fn what_is_for_other_agents_is_not_for_us() {
+        let mut rng = Rng::with_seed(78);
+        for _ in 0..4_000 {
+            let mut values = Vec::new();
+            for _ in 0..rng.usize(1..4) {
+                let mut all = directives(&mut rng, &IDLE);
+                for _ in 0..rng.usize(..4) {
+                    all.extend(block(&mut rng));
+                }
+                values.push(row(&mut rng, &all, false));
+            }
+            let shown: Vec<_> = values.iter().map(|v| String::from_utf8_lossy(v)).collect();
+            assert_eq!(said("x-robots-tag", &values), None, "{shown:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the absence of an answer, or of its end, means for the image: by the types of what failed.
+
+use super::{TryError, address::AddressRefused, client::Response};
+use crate::chunk::{Detail, Reason, Rejection};
+use hyper::{body::Body as _, header};
+use nix::errno::Errno;
+use rustls::{CertificateError, InvalidMessage, OtherError, pki_types::InvalidDnsNameError};
+use std::{
+    error::Error,
+    io::{self, ErrorKind},
+};
+
+/// A name could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("the name cannot be looked up")]
+pub(super) struct NotResolved {
+    /// What the resolver can tell.
+    pub detail: Option<Detail>,
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// What a client says of a failure; the causes below it are looked at.
+type Failure = dyn Error + 'static;
+
+/// Sorts the failure of a request that got no answer, of `is_connect` when no connection came to be;
+/// true when that is the origin's or its network's fault.
+pub(super) fn classify_request(error: &Failure, is_connect: bool) -> (TryError, bool) {
+    if find::<AddressRefused>(error).is_some() {
+        return (TryError::Final(Reason::UrlRefused.because(Detail::Address)), false);
+    }
+    if let Some(limit) = own_limit(error, is_connect) {
+        return (TryError::Spool(limit), false);
+    }
+    if !is_connect {
+        return (classify_interrupted(error, Detail::Closed), false);
+    }
+    // Asked for before anything else: nothing was connected to.
+    if find::<InvalidDnsNameError>(error).is_some() {
+        return (TryError::Final(Reason::Tls.because(Detail::BadName)), false);
+    }
+    let ended = io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
+    match tls(error).or(ended.then_some(Detail::Handshake)) {
+        Some(detail) => (TryError::Final(Reason::Tls.because(detail)), false),
+        None => (TryError::Transient(not_connected(error)), true),
+    }
+}
+
+/// Why there is no connection, when TLS is not the reason.
+fn not_connected(error: &Failure) -> Rejection {
+    if let Some(NotResolved { detail, .. }) = find(error) {
+        return Rejection { reason: Reason::NameNotResolved, detail: *detail };
+    }
+    broken(error).unwrap_or(Reason::ConnectFailed.into())
+}
+
+/// What this process ran out of, if that is why the request failed: descriptors or memory of the
+/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
+/// one is tried for.
+fn own_limit(error: &Failure, is_connect: bool) -> Option<io::Error> {
+    let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
+    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
+    let code = io_errors(error).filter_map(io::Error::raw_os_error).find(|code| is_limit(*code));
+    let code = code.or_else(|| is_connect.then(tried).flatten().filter(|c| is_limit(*c)));
+    code.map(io::Error::from_raw_os_error)
+}
+
+/// How the end of a body is known (RFC 9112, section 6.3,
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>).
+pub(super) fn framing(response: &Response) -> Detail {
+    match response.body().size_hint().exact() {
+        Some(_) => Detail::Length,
+        None if response.headers().contains_key(header::TRANSFER_ENCODING) => Detail::Chunks,
+        None => Detail::Close,
+    }
+}
+
+/// Sorts the failure of a connection that stood: one that ended may serve another try; an answer
+/// against the rules of HTTP will not. Of one that ended in an orderly way, `at_end` says what was
+/// missing: the answer, or the end of a body of this [`framing`].
+pub(super) fn classify_interrupted(error: &Failure, at_end: Detail) -> TryError {
+    let of_http = find::<hyper::Error>(error);
+    let ended = of_http.is_some_and(hyper::Error::is_incomplete_message)
+        || io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
+    if ended {
+        let reason = match at_end {
+            Detail::Closed => Reason::ConnectFailed,
+            _ => Reason::BodyTruncated,
+        };
+        return TryError::Transient(reason.because(at_end));
+    }
+    if let Some(rejection) = broken(error) {
+        return TryError::Transient(rejection);
+    }
+    if let Some(detail) = tls(error) {
+        return TryError::Transient(Reason::Tls.because(detail));
+    }
+    // The reader of chunks has no error type of its own, only these kinds.
+    let is_nonsense =
+        |io: &io::Error| matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
+    if of_http.is_some_and(hyper::Error::is_parse) || io_errors(error).any(is_nonsense) {
+        return TryError::Final(Reason::BadResponse.into());
+    }
+    TryError::Transient(Reason::ConnectFailed.into())
+}
+
+/// Whether the fields behind the last chunk cannot be read, which nobody needs to. Other than of chunks
+/// the library says so in the words of its parser; too many of them are another failure.
+pub(super) fn is_of_trailer(error: &Failure) -> bool {
+    let mut errors = io_errors(error);
+    errors.any(|io| io.kind() == ErrorKind::InvalidInput && !io.to_string().contains("chunk"))
+}
+
+/// What the kernel, or our own clock, says of a connection that broke or never was.
+fn broken(error: &Failure) -> Option<Rejection> {
+    let of_kernel = io_errors(error).find_map(|io| match io.kind() {
+        ErrorKind::ConnectionRefused => Some(Detail::Refused),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            Some(Detail::Reset)
+        }
+        ErrorKind::TimedOut if io.raw_os_error().is_some() => Some(Detail::Timeout),
+        // The last two: no address of ours leads there, or a firewall forbids it.
+        ErrorKind::NetworkUnreachable
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NotConnected
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::PermissionDenied => Some(Detail::NoRoute),
+        _ => None,
+    });
+    match of_kernel {
+        Some(detail) => Some(Reason::ConnectFailed.because(detail)),
+        None => {
+            let timed_out = io_errors(error).any(|io| io.kind() == ErrorKind::TimedOut);
+            timed_out.then(|| Reason::Timeout.because(Detail::Connect))
+        }
+    }
+}
+
+/// What TLS says of the failure, if it is one of its own.
+fn tls(error: &Failure) -> Option<Detail> {
+    use rustls::Error as Tls;
+    Some(match find(error)? {
+        Tls::InvalidCertificate(error) => certificate(error),
+        Tls::AlertReceived(_) => Detail::Alert,
+        Tls::PeerIncompatible(_) => Detail::Incompatible,
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => Detail::NotTls,
+        _ => Detail::Handshake,
+    })
+}
+
+fn certificate(error: &CertificateError) -> Detail {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Detail::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Detail::NotYetValid
+        }
+        CertificateError::UnknownIssuer => Detail::UnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Detail::NameMismatch
+        }
+        CertificateError::Revoked => Detail::Revoked,
+        CertificateError::Other(OtherError(error))
+            if matches!(error.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            Detail::SelfSigned
+        }
+        _ => Detail::BadCertificate,
+    }
+}
+
+/// The first cause of a type.
+fn find<T: Error + 'static>(error: &Failure) -> Option<&T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn io_errors(error: &Failure) -> impl Iterator<Item = &io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
+}
+
+/// The failure and its causes, those that an IO error wraps too: its `source` is theirs, and skips
+/// them.
+fn causes(error: &Failure) -> impl Iterator<Item = &Failure> {
+    std::iter::successors(Some(error), |&cause| {
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|inner| -> &Failure { inner }).or_else(|| cause.source())
+    })
+}

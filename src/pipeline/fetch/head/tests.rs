@@ -1,0 +1,121 @@
+use super::*;
+
+/// The head that the library gets, and how many bytes were left over.
+fn read(bytes: &[u8]) -> Result<Option<(String, usize)>, Broken> {
+    let read = HeadReader::default().push(bytes)?;
+    Ok(read.map(|(head, used)| (String::from_utf8_lossy(&head).into_owned(), bytes.len() - used)))
+}
+
+fn head(bytes: &[u8]) -> String {
+    read(bytes).unwrap().unwrap().0
+}
+
+/// Case 171: wherever the bytes are cut on their way, the head is the same.
+#[test]
+fn a_head_in_pieces_is_the_same_head() {
+    let bytes = b"\r\nHTTP/1.0 103 x\r\nLocation: /x\r\n\r\nHTTP/1.0 200 OK\r\nX-Robots-Tag:\r\n noai,\r\n\
+        \tb\r\nPHP Warning: x\r\nhello\r\n world\r\nContent-Length : 5\r\nconnection: Keep-Alive\r\n\r\nbody!";
+    let whole = "HTTP/1.1 200\r\ncontent-length: 5\r\nx-robots-tag:  noai, b\r\n\r\n";
+    assert_eq!(head(bytes).replace(":  ", ": "), whole.replace(":  ", ": "));
+    for size in 1..bytes.len() {
+        let mut reader = HeadReader::default();
+        let mut found = None;
+        let mut seen = 0;
+        for piece in bytes.chunks(size) {
+            found = reader.push(piece).unwrap();
+            if let Some((_, used)) = &found {
+                seen += used;
+                break;
+            }
+            seen += piece.len();
+        }
+        assert_eq!(String::from_utf8(found.unwrap().0).unwrap(), head(bytes), "{size}");
+        assert_eq!(&bytes[seen..], b"body!", "{size}");
+    }
+}
+
+/// Case 171: no byte, wherever it stands, hides the field that follows or the one that it is in.
+#[test]
+fn no_byte_hides_a_field() {
+    for byte in (0..=255).filter(|byte| *byte != b'\n') {
+        for around in ["X-A: b", "X-A", ":", "X-Robots-Tag: noai, "] {
+            for at in 0..=around.len() {
+                let mut line = around.as_bytes().to_vec();
+                line.insert(at, byte);
+                let opt_out = b"\r\nX-Robots-Tag: noindex\r\n\r\n";
+                let bytes = [&b"HTTP/1.1 200 OK\r\n"[..], &line, opt_out].concat();
+                // An empty line is the end of a head, whoever reads it.
+                let is_end = line.iter().all(|byte| *byte == b'\r');
+                let found = head(&bytes);
+                assert!(is_end || found.contains("x-robots-tag: noindex\r\n"), "{bytes:?}");
+            }
+        }
+        if byte != b':' {
+            let line = [&b"HTTP/1.1 200 OK\r\nX-Robots-Tag: a,"[..], &[byte], b", noai\r\n\r\n"];
+            assert!(head(&line.concat()).contains(", noai\r\n"), "{byte}");
+        }
+    }
+}
+
+/// Case 171: what does not end is given up, however it does not end.
+#[test]
+fn heads_are_bounded() {
+    let start = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let endless = |piece: &[u8]| {
+        let mut reader = HeadReader::default();
+        reader.push(&start).unwrap();
+        let mut sent = 0;
+        loop {
+            sent += piece.len();
+            match reader.push(piece) {
+                Err(broken) => return (broken, sent),
+                Ok(head) => assert!(head.is_none() && sent < 2 * MAX_BYTES),
+            }
+        }
+    };
+    for piece in
+        [&b"aaaaaaaa"[..], b"X: y\r\n", b" \r\n", b"X-Robots-Tag: a\r\n", b"Location: /\r\n x\r\n"]
+    {
+        assert_eq!(endless(piece).0, Broken::TooLarge, "{piece:?}");
+    }
+    let interim = b"\r\nHTTP/1.1 103 Early Hints\r\n".repeat(20);
+    assert_eq!(
+        HeadReader::default().push(&[b"HTTP/1.1 100 C\r\n", &*interim].concat()),
+        Err(Broken::TooManyInterim)
+    );
+    assert_eq!(HeadReader::default().push(b"SSH-2.0-x"), Err(Broken::NotHttp));
+    assert_eq!(HeadReader::default().push(b"\r\nHTT"), Ok(None));
+}
+
+/// Case 172, 174: which of the ways to end a body counts.
+#[test]
+fn a_body_has_one_length() {
+    let framing = |fields: &str| head(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+    let (chunked, five) = ("transfer-encoding: chunked\r\n\r\n", "content-length: 5\r\n\r\n");
+    for (fields, end) in [
+        ("Content-Length: 7\r\nTransfer-Encoding: gzip, Chunked\r\n", chunked),
+        ("Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n", five),
+        ("Content-Length: 5 , 5\r\nContent-Length: 05\r\n", five),
+        ("", "HTTP/1.1 200\r\n\r\n"),
+    ] {
+        let found = framing(fields);
+        assert!(found.ends_with(end), "{fields}: {found}");
+    }
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+    ] {
+        assert_eq!(framing(fields), "HTTP/1.1 200\r\nno-length: 1\r\n\r\n");
+    }
+    assert!(!framing("No-Length: 1\r\n").contains("no-length"), "only we say so");
+}
+
+#[test]
+fn old_connections_end_unless_they_say_otherwise() {
+    let closes = |version: &str, says: &str| {
+        head(format!("HTTP/1.{version} 200\r\n{says}\r\n").as_bytes()).contains("connection: close")
+    };
+    assert!(closes("0", "") && !closes("0", "Connection: keep-alive\r\n") && !closes("1", ""));
+    assert!(closes("1", "Connection: x, Close\r\n"));
+}
