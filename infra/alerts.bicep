@@ -205,6 +205,7 @@ resource relayWorkflow 'Microsoft.Logic/workflows@2019-05-01' = if (relay != 'no
   }
 }
 
+// One person may get mail and be pushed to: a receiver's name is unique in its group.
 resource notify 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: 'notify'
   location: 'Global'
@@ -214,14 +215,14 @@ resource notify 'Microsoft.Insights/actionGroups@2023-01-01' = {
     enabled: true
     emailReceivers: [
       for address in notifyEmails: {
-        name: address
+        name: 'email-${address}'
         emailAddress: address
         useCommonAlertSchema: true
       }
     ]
     azureAppPushReceivers: [
       for address in pushEmails: {
-        name: address
+        name: 'push-${address}'
         emailAddress: address
       }
     ]
@@ -291,7 +292,7 @@ resource manager 'Microsoft.Insights/actionGroups@2023-01-01' = {
     enabled: true
     emailReceivers: [
       for address in managerEmails: {
-        name: address
+        name: 'email-${address}'
         emailAddress: address
         useCommonAlertSchema: true
       }

@@ -11,6 +11,7 @@ import {
   relayKind
   smsReceiver
   postgresSize
+  postgresDisk
   postgresTable
 } from 'types.bicep'
 
@@ -52,6 +53,9 @@ param maximumInstanceCount int?
 @description('Size of the database.')
 param postgresSku postgresSize = 'Standard_B1ms'
 
+@description('Disk of the database in GB; it grows by itself, and can never be made smaller.')
+param postgresStorageGb postgresDisk = 32
+
 @description('Whether app and database have a network of their own, and storage takes nobody else.')
 param vnetEnabled bool = false
 
@@ -87,8 +91,17 @@ param workspaceDailyCapGb int = 1
 
 var abbreviations = loadJsonContent('abbreviations.json')
 var profiles profileTable = loadJsonContent('profiles.json')
-var token = toLower(uniqueString(subscription().id, environmentName, location))
-var tags = { 'azd-env-name': environmentName }
+
+// The resource group is named after it, and there capitals make no difference.
+var named = toLower(environmentName) == environmentName && !endsWith(environmentName, '.') && !endsWith(
+  environmentName,
+  '-'
+)
+var environmentOrFail = named
+  ? environmentName
+  : fail('the environment is named ${environmentName}: take small letters, and no dot or dash at the end')
+var token = toLower(uniqueString(subscription().id, environmentOrFail, location))
+var tags = { 'azd-env-name': environmentOrFail }
 
 var limits = profiles[profile]
 var fleet = fleetMaxChunks ?? limits.max_chunks
@@ -108,7 +121,7 @@ var dataAccountName = '${abbreviations.storageAccount}data${token}'
 var relayName = '${abbreviations.workflow}relay-${token}'
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
-  name: '${abbreviations.resourceGroup}${environmentName}'
+  name: '${abbreviations.resourceGroup}${environmentOrFail}'
   location: location
   tags: tags
 }
@@ -173,6 +186,7 @@ module postgres 'app/postgres.bicep' = {
     tags: tags
     name: '${abbreviations.postgres}${token}'
     sku: postgresSku
+    storageGb: postgresStorageGb
     subnetId: vnetEnabled ? network!.outputs.postgresSubnetId : null
     zoneId: vnetEnabled ? network!.outputs.zoneId : null
     appName: identityName
@@ -186,9 +200,7 @@ module postgres 'app/postgres.bicep' = {
 module rbac 'app/rbac.bicep' = {
   scope: group
   params: {
-    identityId: identity.outputs.id
     appPrincipalId: identity.outputs.principalId
-    remediationId: remediation.outputs.id
     remediationPrincipalId: remediation.outputs.principalId
     deployerPrincipalId: principalId
     deployerPrincipalType: principalType

@@ -34,6 +34,10 @@ type profileTable = {
 type instanceMemory = 512 | 2048 | 4096
 
 @export()
+@description('Disk of the database in GB, as the service offers it.')
+type postgresDisk = 32 | 64 | 128 | 256 | 512 | 1024 | 2048 | 4095 | 4096 | 8192 | 16384 | 32767
+
+@export()
 @description('Who deploys.')
 type deployerType = 'User' | 'Group' | 'ServicePrincipal'
 

@@ -5,7 +5,7 @@ mod detail;
 mod error_code;
 mod message;
 mod report;
-mod source;
+pub mod source;
 mod verdict;
 
 pub use detail::{Detail, Rejection};
@@ -20,7 +20,7 @@ pub use report::{
     Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
     hex,
 };
-pub use source::ListFormat;
+pub(crate) use source::{ListFormat, OtherContent};
 pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};

@@ -49,13 +49,16 @@ pub enum Error {
     /// A process without network must not complete a chunk of nothing.
     #[error("no URL got any HTTP answer")]
     NothingReachable,
+    /// A process without name servers must not reject a chunk's names.
+    #[error("no name server answers")]
+    NamesAway,
 }
 
 /// What all chunks of the process share.
 #[derive(Debug)]
 pub struct Stages {
     fetcher: Fetcher,
-    /// Full decodes at once: each may hold a whole picture.
+    /// Decodes at once: each may hold a whole picture, of every format but JPEG.
     decoders: Arc<Semaphore>,
     keep_query: bool,
     settings: Settings,
@@ -143,8 +146,7 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     let settings = &stages.settings;
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
-    let chunk =
-        ChunkFetch::new(work.allowance.clone(), max_bytes, work.deadline, &settings.download);
+    let chunk = ChunkFetch::new(work.allowance.clone(), max_bytes, work.deadline, settings);
     let downloads = Downloads {
         stages: Arc::clone(stages),
         chunk: Arc::new(chunk),
@@ -241,6 +243,7 @@ impl Downloads {
                 return Ok((Arrived { idx, downloaded: false, result: Err(rejection) }, None));
             }
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
+            Err(fetch::Error::NamesAway) => return Err(Error::NamesAway),
         };
         let validation = &self.validation;
         // Where HTTP does not prove that the body is whole, the picture has to, also at level fast.

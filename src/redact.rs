@@ -78,7 +78,7 @@ pub(crate) fn without_queries(text: &str) -> String {
 }
 
 /// A URL without query, fragment and user info. What is no URL is cut by the same rules.
-pub(crate) fn bare_url(text: &str) -> String {
+pub fn bare_url(text: &str) -> String {
     // Without a host, as in user:password@host, the parser takes the user for a scheme.
     let Some(mut url) = Url::parse(text).ok().filter(Url::has_host) else {
         return bare_text(text);

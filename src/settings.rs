@@ -2,6 +2,7 @@
 //!
 //! The only reader of environment variables. All violations are reported at once.
 
+mod addresses;
 mod bare;
 mod connection;
 mod connection_string;
@@ -87,6 +88,8 @@ pub struct DownloadSettings {
     pub respect_opt_out: bool,
     /// Exempt from the address guard and the port list.
     pub allowed_origins: Vec<SocketAddr>,
+    /// Name servers to ask, three at most; none: those of the system.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// Where an operator's instruments are.
@@ -314,6 +317,7 @@ fn download_settings(reader: &mut Reader, on_azure: bool) -> DownloadSettings {
         user_agent: reader.header_text("USER_AGENT", agent),
         respect_opt_out: reader.boolean("RESPECT_OPT_OUT", true),
         allowed_origins: reader.allowed_origins(on_azure),
+        name_servers: reader.name_servers(),
     }
 }
 

@@ -83,8 +83,10 @@ pub fn install(filter: &str, output: Output, export: Option<&Export>) {
 /// whatever `RUST_LOG` asks for.
 fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     let ours = ["chunk_handler", "handler", "chunkctl"];
-    let is_ours = metadata.target().split("::").next().is_some_and(|name| ours.contains(&name));
-    is_ours || *metadata.level() <= Level::WARN
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    // The resolver warns of each odd message of a name server, with the name that was asked for.
+    let is_talkative = library.starts_with("hickory_");
+    ours.contains(&library) || (*metadata.level() <= Level::WARN && !is_talkative)
 }
 
 /// Spans of stages and calls, and what is wrong: a chunk must fit 5 KB of telemetry.

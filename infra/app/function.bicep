@@ -161,7 +161,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 // The health check asks Azure Monitor for the CPU and the memory of the app.
 resource appMetrics 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: app
-  name: guid(app.id, identityId, roles.monitoringReader)
+  name: guid(app.id, identityPrincipalId, roles.monitoringReader)
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.monitoringReader)
     principalId: identityPrincipalId

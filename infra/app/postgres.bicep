@@ -1,7 +1,7 @@
 // The database: Entra logins only, no pooler (connections carry settings of their own), no server
 // parameters. The handler makes and migrates its schema by itself.
 
-import { postgresSize, postgresTable, deployerType } from '../types.bicep'
+import { postgresSize, postgresDisk, postgresTable, deployerType } from '../types.bicep'
 
 @description('Region.')
 param location string
@@ -14,6 +14,9 @@ param name string
 
 @description('Size of the server.')
 param sku postgresSize
+
+@description('Disk of the server in GB, as it is or larger: what it has grown to cannot be taken back.')
+param storageGb postgresDisk
 
 @description('Subnet of the server; null: reachable from addresses of Azure.')
 param subnetId string?
@@ -55,7 +58,7 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
       tenantId: tenant().tenantId
     }
     storage: {
-      storageSizeGB: 32
+      storageSizeGB: storageGb
       autoGrow: 'Enabled'
     }
     backup: {

@@ -3,14 +3,8 @@
 
 import { deployerType } from '../types.bicep'
 
-@description('Resource id of the identity of the app.')
-param identityId string
-
 @description('Principal of the app.')
 param appPrincipalId string
-
-@description('Resource id of the remediation workflow.')
-param remediationId string
 
 @description('Principal of the remediation workflow.')
 param remediationPrincipalId string
@@ -71,10 +65,13 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' existing 
   name: serverName
 }
 
+// Names have the principal in them: of an identity that was made anew the assignments are new ones, too.
+// Azure refuses to give an assignment another principal.
+
 // The host's own: locks and the package, and its diagnostic events.
 resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: host
-  name: guid(host.id, identityId, roles.storageBlobDataOwner)
+  name: guid(host.id, appPrincipalId, roles.storageBlobDataOwner)
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataOwner)
     principalId: appPrincipalId
@@ -84,7 +81,7 @@ resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource hostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: host
-  name: guid(host.id, identityId, roles.storageTableDataContributor)
+  name: guid(host.id, appPrincipalId, roles.storageTableDataContributor)
   properties: {
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',
@@ -98,7 +95,7 @@ resource hostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 // The work: lists are only read, shards are written, four queues are read and written.
 resource sources 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: data::blobs::sources
-  name: guid(data::blobs::sources.id, identityId, roles.storageBlobDataReader)
+  name: guid(data::blobs::sources.id, appPrincipalId, roles.storageBlobDataReader)
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
     principalId: appPrincipalId
@@ -108,7 +105,7 @@ resource sources 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource datasets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: data::blobs::datasets
-  name: guid(data::blobs::datasets.id, identityId, roles.storageBlobDataContributor)
+  name: guid(data::blobs::datasets.id, appPrincipalId, roles.storageBlobDataContributor)
   properties: {
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',
@@ -121,7 +118,7 @@ resource datasets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource queues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: data
-  name: guid(data.id, identityId, roles.storageQueueDataContributor)
+  name: guid(data.id, appPrincipalId, roles.storageQueueDataContributor)
   properties: {
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',
@@ -134,7 +131,7 @@ resource queues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource telemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: component
-  name: guid(component.id, identityId, roles.monitoringMetricsPublisher)
+  name: guid(component.id, appPrincipalId, roles.monitoringMetricsPublisher)
   properties: {
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',
@@ -147,7 +144,7 @@ resource telemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource serverMetrics 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: server
-  name: guid(server.id, identityId, roles.monitoringReader)
+  name: guid(server.id, appPrincipalId, roles.monitoringReader)
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.monitoringReader)
     principalId: appPrincipalId
@@ -158,7 +155,7 @@ resource serverMetrics 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 // The workflow that answers an alert only puts messages on one queue.
 resource remediation 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: data::queues::control
-  name: guid(data::queues::control.id, remediationId, roles.storageQueueDataMessageSender)
+  name: guid(data::queues::control.id, remediationPrincipalId, roles.storageQueueDataMessageSender)
   properties: {
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',

@@ -15,6 +15,8 @@ pub enum ErrorCode {
     SourceMissing,
     /// The list has more URLs, or bytes, than a chunk may have.
     SourceTooLarge,
+    /// The content of the list is of another kind than its name says, and has no URL as such.
+    SourceUnreadable,
     /// The registered message cannot be read.
     MessageUnreadable,
     /// Too many leases in a row ran out (`most_expiries` in the database).
@@ -41,6 +43,8 @@ pub enum ErrorCode {
     StorageBlocked,
     /// Not charged: Postgres did not answer.
     DatabaseAway,
+    /// Not charged: no name server answers anything.
+    NamesAway,
     /// Not charged: the temp space is full.
     DiskFull,
     /// Not charged: the lease could not be renewed in time, or a newer claim was there.
@@ -72,6 +76,9 @@ impl ErrorCode {
             Self::SourceTooLarge => {
                 "submit the list under a new number with a smaller `--chunk-size`"
             }
+            Self::SourceUnreadable => {
+                "write the list as its name says, or under another name; submit it under a new number"
+            }
             Self::MessageUnreadable => {
                 "another release wrote its message; submit the list under a new number"
             }
@@ -93,6 +100,9 @@ impl ErrorCode {
             }
             Self::SpoolFailed => {
                 "check PIXCRAWLER_TEMP_DIR with `chunkctl doctor`; it runs again by itself"
+            }
+            Self::NamesAway => {
+                "check the network and /etc/resolv.conf of the app, or set PIXCRAWLER_NAME_SERVERS; it runs again by itself"
             }
             Self::StorageBlocked => {
                 "break the lease of the named blob, lift its hold, or move it away; it runs again by itself"

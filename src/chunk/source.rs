@@ -1,46 +1,90 @@
-//! Lists of URLs: text, one a line, or JSON lines.
+//! Lists of URLs: what of reading them is the same for a blob of the source container and for a file
+//! that is submitted, and the reader of blobs.
+//!
+//! `chunkctl` writes its blobs in one form, JSON lines with `url`, `label` and `meta`; a release
+//! must read them as those before it did.
+
+mod content;
+mod json;
+mod text;
+
+pub use content::Content;
+pub use json::{item_of, meant, read_json, strict_json};
+pub use text::{EncodingError, decode, is_blank, lines, place, trimmed};
 
 use super::Item;
 use serde_json::{Map, Value};
+use url::Url;
 
-/// How a list of URLs is written, by its suffix.
+/// How a blob of the source container is written, by its suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListFormat {
+pub(crate) enum ListFormat {
     /// One URL a line.
     Text,
     /// One JSON object a line: `{url, label?, meta?, …}`.
     JsonLines,
 }
 
+/// A blob without one http(s) URL whose content is certainly of another kind than its name says.
+#[derive(Debug, thiserror::Error)]
+#[error("the source blob should be {expected}, and is {content}")]
+pub(crate) struct OtherContent {
+    expected: Content,
+    content: Content,
+}
+
 impl ListFormat {
     /// By the name's suffix; anything but `.jsonl` is text.
-    pub fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         if name.ends_with(".jsonl") { Self::JsonLines } else { Self::Text }
     }
 
-    /// Parses a list. Every non-blank line is an item; none is dropped or refused here: a line
-    /// that is no object with a URL becomes a URL that is refused when it is fetched.
-    pub fn parse(self, bytes: &[u8]) -> Vec<Item> {
-        self.parse_at_most(bytes, usize::MAX)
+    /// The first `limit` items. Every line that is not blank is one; none is dropped: a line that is
+    /// no object with a URL becomes a URL that is refused when it is fetched.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherContent`]
+    pub(crate) fn read(self, bytes: &[u8], limit: usize) -> Result<Vec<Item>, OtherContent> {
+        // A line with a broken byte keeps its place, and the others their URLs.
+        let text = decode(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes));
+        let rows = lines(&text).map(|(_, line)| trimmed(line)).filter(|line| !line.is_empty());
+        let items: Vec<Item> = rows.take(limit).map(|line| self.item(line)).collect();
+        let expected = match self {
+            Self::Text => Content::Text,
+            Self::JsonLines => Content::JsonLines,
+        };
+        // What has a URL is read as it always was.
+        if items.iter().any(|item| is_web_url(&item.url)) {
+            return Ok(items);
+        }
+        match Content::of(bytes, &text) {
+            Some(content) if content != expected => Err(OtherContent { expected, content }),
+            Some(_) | None => Ok(items),
+        }
     }
 
-    /// The first `limit` items of a list.
-    pub(crate) fn parse_at_most(self, bytes: &[u8], limit: usize) -> Vec<Item> {
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim_start_matches('\u{feff}');
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(limit);
+    fn item(self, line: &str) -> Item {
         match self {
-            Self::Text => lines.map(Item::of_url).collect(),
+            Self::Text => Item::of_url(line),
             Self::JsonLines => {
-                lines.map(|line| json_item(line).unwrap_or_else(|| Item::of_url(line))).collect()
+                let item = read_json(line).ok().and_then(|value| item_of(value).ok());
+                item.unwrap_or_else(|| Item::of_url(line))
             }
         }
     }
 }
 
+/// Whether a text is a URL of the web: what is none is certainly refused. The address guard refuses
+/// more than that.
+pub fn is_web_url(text: &str) -> bool {
+    let is_web = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    !text.contains(char::is_control) && Url::parse(text).is_ok_and(is_web)
+}
+
 impl Item {
     /// An item of nothing but a URL.
-    pub(crate) fn of_url(url: impl Into<String>) -> Self {
+    pub fn of_url(url: impl Into<String>) -> Self {
         Self { url: url.into(), label: None, meta: None }
     }
 
@@ -62,35 +106,81 @@ impl Item {
     }
 }
 
-/// A label may be any scalar; meta anything. Other keys go into the meta.
-fn json_item(line: &str) -> Option<Item> {
-    let Value::Object(mut object) = serde_json::from_str(line).ok()? else { return None };
-    let Some(Value::String(url)) = object.remove("url") else { return None };
-    let label = match object.remove("label") {
-        Some(Value::String(label)) => Some(label),
-        Some(Value::Null) | None => None,
-        Some(other) => Some(other.to_string()),
-    };
-    let meta = object.remove("meta").filter(|meta| !meta.is_null());
-    Some(Item { url, label, meta: None }.with_meta(meta, object))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn urls(name: &str, bytes: &[u8]) -> Vec<String> {
+        let items = ListFormat::of(name).read(bytes, 100).unwrap();
+        items.into_iter().map(|item| item.url).collect()
+    }
+
     #[test]
     fn no_line_is_dropped_but_blank_ones() {
-        let text = "\u{feff}http://a/1\r\n\n  http://a/2  \nnot a url\n";
-        let urls: Vec<String> =
-            ListFormat::Text.parse(text.as_bytes()).into_iter().map(|item| item.url).collect();
-        assert_eq!(urls, ["http://a/1", "http://a/2", "not a url"]);
+        let text = "\u{feff}http://a/1\r\n\n  http://a/2  \nnot a url\rhttp://a/3";
+        let expected = ["http://a/1", "http://a/2", "not a url", "http://a/3"];
+        assert_eq!(urls("x.txt", text.as_bytes()), expected);
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(urls("x.txt", &units), expected);
+        assert_eq!(urls("x.txt", b"http://a/\xe9\nhttp://b"), ["http://a/\u{fffd}", "http://b"]);
         let lines =
             "{\"url\":\"http://a\",\"label\":7,\"meta\":{\"k\":1}}\n{broken\n[1]\n{\"x\":1}\n";
-        let items = ListFormat::of("x.jsonl").parse(lines.as_bytes());
+        let items = ListFormat::of("x.jsonl").read(lines.as_bytes(), 100).unwrap();
         assert_eq!(items.len(), 4);
         assert_eq!(items[0].label.as_deref(), Some("7"));
         assert_eq!(items[1].url, "{broken");
         assert_eq!(items[3].url, "{\"x\":1}");
+    }
+
+    /// What any release of the command line wrote: byte for byte the items that it meant.
+    #[test]
+    fn lists_of_the_command_line_are_read_as_they_were_written() {
+        for (url, label, meta) in [
+            ("http://a/1", None, None),
+            (" http://a/2 ", Some(""), Some(serde_json::json!({"URL": "http://b", "Label": 1}))),
+            ("", Some("NaN"), Some(serde_json::json!("NaN"))),
+            ("{\"url\":\"http://a/3\",\"n\":NaN}", Some("a\rb\u{feff}"), Some(Value::from(1.5))),
+            ("\u{feff}\r\u{0}", Some("\u{2028}"), Some(serde_json::json!([null]))),
+        ] {
+            let item = Item { url: url.into(), label: label.map(str::to_owned), meta };
+            let list = format!("{}\n", serde_json::to_string(&item).unwrap());
+            assert_eq!(ListFormat::JsonLines.read(list.as_bytes(), 9).unwrap(), [item]);
+        }
+    }
+
+    /// Without one URL, and certainly something else: named. With one, or of no certain kind: rows.
+    #[test]
+    fn a_blob_of_another_kind_is_named() {
+        let refused = |name: &str, text: &[u8]| {
+            ListFormat::of(name).read(text, 100).err().map(|error| error.to_string())
+        };
+        let words = |expected: &str, content: &str| {
+            Some(format!("the source blob should be {expected}, and is {content}"))
+        };
+        let (text, lines) = ("one URL a line", "JSON lines");
+        assert_eq!(refused("a.txt", b"[\n{\"url\":\"http://a\"}]"), words(text, "a JSON array"));
+        assert_eq!(refused("a.txt", b"{\"url\":\"http://a\"}"), words(text, lines));
+        assert_eq!(
+            refused("a.jsonl", b"url,label\n/a,b"),
+            words(lines, "a table with commas (CSV)")
+        );
+        assert_eq!(refused("a.txt", b"\x1f\x8b\x08\0\0"), words(text, "compressed with gzip"));
+        assert_eq!(refused("a.txt", b"{\"url\":\"http://a\"}\nhttp://b"), None);
+        assert_eq!(refused("a.jsonl", b"http://a\nhttp://b"), None);
+        assert_eq!(refused("a.txt", b"no url\nftp://a"), None);
+        assert_eq!(refused("a.jsonl", b"{\"x\":1}"), None);
+        assert_eq!(refused("a.txt", b""), None);
+    }
+
+    #[test]
+    fn a_web_url_has_scheme_and_host() {
+        for text in ["http://a", "HTTPS://a/b c?d=\"e\"", " http://a ", "http://10.0.0.1:22/"] {
+            assert!(is_web_url(text), "{text}");
+        }
+        for text in
+            ["", "a", "ftp://a", "http://", "//a/b", "http://a\tb", "http://a\0", "mailto:a@b"]
+        {
+            assert!(!is_web_url(text), "{text}");
+        }
     }
 }

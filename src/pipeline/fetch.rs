@@ -7,6 +7,8 @@ mod client;
 mod consent;
 mod failure;
 mod head;
+mod name_servers;
+mod names;
 mod origin;
 mod reach;
 
@@ -15,10 +17,11 @@ use crate::{
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body},
 };
-use address::{Guard, Resolver};
+use address::Guard;
 use body::Received;
 use client::Client;
 pub use client::SetupError;
+use names::Names;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
 use std::{
@@ -30,7 +33,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep, timeout},
 };
-use url::Url;
+use url::{Host, Url};
 
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,9 @@ pub(super) enum Error {
     /// The chunk cannot go on: its temporary files cannot be written.
     #[error("the spool failed")]
     Spool(#[source] io::Error),
+    /// The chunk cannot go on: nobody tells the addresses of its names.
+    #[error("no name server answers")]
+    NamesAway,
 }
 
 /// A body that is whole, as far as can be said without its picture.
@@ -61,6 +67,7 @@ pub(super) struct Fetched<'a> {
 pub(super) struct Fetcher {
     client: Client,
     guard: Guard,
+    names: Names,
     origins: Origins,
     settings: DownloadSettings,
 }
@@ -72,6 +79,8 @@ pub(super) struct ChunkFetch {
     max_bytes: u64,
     /// No retry waits beyond it.
     deadline: Instant,
+    /// Its share of the look-ups of the process.
+    lookups: Semaphore,
     downloads: Semaphore,
     origins: ReachableOrigins,
     answered: AtomicBool,
@@ -84,13 +93,14 @@ impl ChunkFetch {
         allowance: Allowance,
         max_bytes: u64,
         deadline: Instant,
-        settings: &DownloadSettings,
+        settings: &Settings,
     ) -> Self {
         Self {
             allowance,
             max_bytes,
             deadline,
-            downloads: Semaphore::new(settings.concurrency),
+            lookups: names::share(&settings.limits),
+            downloads: Semaphore::new(settings.download.concurrency),
             origins: ReachableOrigins::default(),
             answered: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
@@ -117,6 +127,8 @@ enum TryError {
     Transient(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
     Throttled(Rejection, Option<Duration>),
+    /// No name server answers anything, which is not the image's fault.
+    NamesAway,
     Spool(io::Error),
 }
 
@@ -125,7 +137,7 @@ impl TryError {
     fn asked(&self) -> Option<Duration> {
         match self {
             Self::Throttled(_, asked) => *asked,
-            Self::Final(_) | Self::Transient(_) | Self::Spool(_) => None,
+            Self::Final(_) | Self::Transient(_) | Self::NamesAway | Self::Spool(_) => None,
         }
     }
 }
@@ -149,11 +161,12 @@ impl Fetcher {
     /// [`SetupError`].
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
         let download = &settings.download;
-        let client =
-            Client::new(&download.user_agent, Resolver::default(), download.connect_timeout)?;
+        let names = Names::new(&download.name_servers);
+        let client = Client::new(&download.user_agent, names.clone(), download.connect_timeout)?;
         Ok(Self {
             client,
             guard: Guard::new(settings),
+            names,
             origins: Origins::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
         })
@@ -179,6 +192,7 @@ impl Fetcher {
             match self.one_try(url.clone(), chunk).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
+                Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
                 Err(TryError::Transient(why) | TryError::Throttled(why, _))
                     if tries == MAX_TRIES =>
@@ -207,6 +221,14 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
+            // Before a permit is held: a dead name costs no other download its turn. The address that
+            // is connected to is checked again by the client's resolver.
+            if let Some(Host::Domain(name)) = url.host() {
+                if url.scheme() == "https" && !client::can_be_named(name) {
+                    return Err(TryError::Final(Reason::Tls.because(Detail::BadName)));
+                }
+                self.names.look_up(name, &chunk.lookups).await?;
+            }
             let origin = origin::key(&url);
             let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
             let (permit, download) = entered.map_err(|reason| TryError::Final(reason.into()))?;

@@ -3,7 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::{
-    chunk::ErrorCode,
+    chunk::{ErrorCode, OtherContent},
     circuit::Part,
     pipeline::{self, upload::CommitError},
     state::{self, Backoff, GiveUp, NotHeld},
@@ -24,10 +24,14 @@ pub(super) enum Fault {
     Hindered,
     #[error("no URL got any HTTP answer")]
     NothingReachable,
+    #[error("no name server answers")]
+    NamesAway,
     #[error("the source blob is missing")]
     SourceMissing,
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
     SourceTooLarge,
+    #[error(transparent)]
+    SourceUnreadable(#[from] OtherContent),
     #[error("the chunk panicked: {0}")]
     Panicked(String),
     #[error("the registered message cannot be read: {0}")]
@@ -47,6 +51,7 @@ impl From<pipeline::Error> for Fault {
             pipeline::Error::Storage(error) => Self::Storage(error),
             pipeline::Error::State(error) => Self::State(error),
             pipeline::Error::NothingReachable => Self::NothingReachable,
+            pipeline::Error::NamesAway => Self::NamesAway,
         }
     }
 }
@@ -89,8 +94,11 @@ impl Fault {
             | Self::Overran
             | Self::Hindered
             | Self::NothingReachable
+            // A list of addresses needs no name: other chunks may go on.
+            | Self::NamesAway
             | Self::SourceMissing
             | Self::SourceTooLarge
+            | Self::SourceUnreadable(_)
             | Self::Panicked(_)
             | Self::Unreadable(_) => None,
         }
@@ -125,12 +133,14 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
             (release(Backoff::Short), ErrorCode::DiskFull)
         }
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
+        Fault::NamesAway => (release(Backoff::Short), ErrorCode::NamesAway),
         Fault::Hindered => (release(Backoff::Short), ErrorCode::DeadlineHindered),
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
         Fault::NothingReachable => (GiveUp::Fail, ErrorCode::NothingReachable),
         Fault::SourceTooLarge => (GiveUp::Fail, ErrorCode::SourceTooLarge),
+        Fault::SourceUnreadable(_) => (GiveUp::Fail, ErrorCode::SourceUnreadable),
         Fault::Unreadable(_) => (GiveUp::Fail, ErrorCode::MessageUnreadable),
     }
 }
@@ -161,7 +171,7 @@ fn is_disk_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::ChunkId;
+    use crate::chunk::{ChunkId, ListFormat};
     use storage::Error as S;
 
     fn refused() -> state::Error {
@@ -190,6 +200,7 @@ mod tests {
             (Fault::State(state::Error::LeaseLost(id)), B::Long, "lease_lost", None),
             (Fault::Drained, B::None, "drained", None),
             (Fault::Hindered, B::Short, "deadline_hindered", None),
+            (Fault::NamesAway, B::Short, "names_away", None),
             (
                 S::Away { doing, cause: cause() }.into(),
                 B::Short,
@@ -233,12 +244,14 @@ mod tests {
             assert_eq!(fault.broken_part(), part, "{fault}");
         }
         let retry = || GiveUp::Retry { max_attempts: 5 };
+        let other_content = ListFormat::Text.read(b"[]", 1).unwrap_err();
         for (fault, how, code) in [
             (Fault::Overran, retry(), "deadline_overrun"),
             (Fault::SourceMissing, retry(), "source_missing"),
             (Fault::Panicked(cause()), retry(), "panic"),
             (Fault::NothingReachable, GiveUp::Fail, "nothing_reachable"),
             (Fault::SourceTooLarge, GiveUp::Fail, "source_too_large"),
+            (other_content.into(), GiveUp::Fail, "source_unreadable"),
             (Fault::Unreadable(cause()), GiveUp::Fail, "message_unreadable"),
         ] {
             let (judged, word) = judge(&fault, 5);

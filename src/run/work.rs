@@ -131,7 +131,7 @@ impl Runner {
                         | storage::Error::Refused { .. }) => Fault::Storage(other),
                     })?;
                 hasher.update(&bytes);
-                let items = ListFormat::of(blob).parse_at_most(&bytes, MAX_ITEMS + 1);
+                let items = ListFormat::of(blob).read(&bytes, MAX_ITEMS + 1)?;
                 if items.len() > MAX_ITEMS {
                     return Err(Fault::SourceTooLarge);
                 }

@@ -7,7 +7,6 @@ use super::{
 use crate::redact;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::PathBuf,
     time::Duration,
 };
@@ -334,19 +333,6 @@ impl Reader {
             self.found(name).or_else(|| second.and_then(|second| self.found(second)))?;
         self.record(name.to_owned(), "***".into(), provenance);
         Some(text)
-    }
-
-    pub(super) fn allowed_origins(&mut self, on_azure: bool) -> Vec<SocketAddr> {
-        let default = (Vec::new(), String::new(), Provenance::Default);
-        self.parsed("ALLOWED_ORIGINS", default, |text| {
-            if on_azure {
-                return Err("opens the address guard and is refused in Azure; remove it".into());
-            }
-            text.split(',')
-                .map(|part| part.trim().parse::<SocketAddr>())
-                .collect::<Result<_, _>>()
-                .map_err(|_| "must be a comma-separated list of ip:port".into())
-        })
     }
 
     /// The Functions host reads some of them, too, and leaves nothing out.

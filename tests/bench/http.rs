@@ -126,7 +126,16 @@ pub fn serve(
     below: Arc<Below>,
     answer: impl Fn(&Head, &mut Connection) -> io::Result<bool> + Send + Sync + 'static,
 ) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    serve_at((Ipv4Addr::LOCALHOST, 0), below, answer)
+}
+
+/// Serves at this address.
+pub fn serve_at(
+    address: (Ipv4Addr, u16),
+    below: Arc<Below>,
+    answer: impl Fn(&Head, &mut Connection) -> io::Result<bool> + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     let answer = Arc::new(answer);
     thread::spawn(move || {

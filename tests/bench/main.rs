@@ -21,6 +21,7 @@
 mod calls;
 mod claim;
 mod claim_growth;
+mod decode;
 mod fleet;
 mod fleet_load;
 mod fleet_server;
@@ -29,6 +30,7 @@ mod http;
 mod kept;
 mod many;
 mod measure;
+mod names;
 mod origin;
 mod part;
 mod photo;
@@ -59,6 +61,7 @@ enum Group {
     Https,
     Bound,
     Rude,
+    Names,
     TenChunks,
     RssGrowth,
     Calls,
@@ -66,6 +69,7 @@ enum Group {
     Kept,
     Fleet,
     Rival,
+    Decode,
 }
 
 impl Group {
@@ -81,6 +85,7 @@ impl Group {
             Self::Https => throughput::run(bench, photo::Scheme::Https).await,
             Self::Bound => slow::bound(bench).await,
             Self::Rude => slow::rude(bench).await,
+            Self::Names => names::run(bench),
             Self::TenChunks => many::ten_chunks(bench).await,
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
@@ -88,13 +93,14 @@ impl Group {
             Self::Kept => kept::run(bench).await,
             Self::Fleet => fleet::run(bench).await,
             Self::Rival => rival::run(bench).await,
+            Self::Decode => decode::run(bench).await,
         }
     }
 
     /// Whether it fits into fifteen minutes with all the others.
     fn is_quick(self) -> bool {
-        // Two take long, the last may have to be installed first.
-        !matches!(self, Self::LongGrowth | Self::Fleet | Self::Rival)
+        // Two take long, for the others Python packages may have to be installed first.
+        !matches!(self, Self::LongGrowth | Self::Fleet | Self::Rival | Self::Decode)
     }
 }
 
@@ -115,6 +121,10 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Https, Goal::new("wall_https", "ours / F", 1.25)),
     (Group::Bound, Goal::new("bound", "wall / bound", 1.1)),
     (Group::Rude, Goal::new("rude", "rude / clean", 1.5)),
+    // A list of many hosts, beside the same with addresses; a chunk beside one of silent names.
+    (Group::Names, Goal::new("names_live", "names / none", 1.2)),
+    (Group::Names, Goal::new("names_mixed", "s more than none", 15.0)),
+    (Group::Names, Goal::new("names_beside", "beside / alone", 1.2)),
     (Group::TenChunks, Goal::new("ten_chunks_ledger", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_walk", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_rss", "MB, peak", 256.0)),
@@ -142,6 +152,9 @@ const GOALS: &[(Group, Goal)] = &[
     // What people use today.
     (Group::Rival, Goal::new("img2dataset_cpu", "ours / theirs", 1.0)),
     (Group::Rival, Goal::new("img2dataset_wall", "ours / theirs", 1.0)),
+    // CPU of level slow for JPEGs, beside a full decode.
+    (Group::Decode, Goal::new("slow_opencv", "ours / OpenCV", 0.5)),
+    (Group::Decode, Goal::new("slow_pillow", "ours / Pillow", 0.5)),
 ];
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use rustls::{
 };
 use std::{
     io,
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     sync::Arc,
     thread::sleep,
@@ -35,6 +35,13 @@ pub fn start() -> io::Result<Vec<SocketAddr>> {
         }
     }
     Ok(addresses)
+}
+
+/// Serves over HTTP at every address of the machine.
+pub fn start_on_port_80() -> io::Result<()> {
+    let pictures = Pictures::open();
+    let answer = move |head: &Head, to: &mut Connection| answer(&pictures, head, to);
+    http::serve_at((Ipv4Addr::UNSPECIFIED, 80), Arc::new(http::plain), answer).map(drop)
 }
 
 /// The certificate of the fixtures; clients trust its authority by `SSL_CERT_FILE`.

@@ -1,7 +1,7 @@
 //! Processes of this very program that play a part: origin, sink and the least fetchers. Each ends
 //! when the bench that started it does, whatever ended that.
 
-use crate::{floor, origin, sink};
+use crate::{floor, names, origin, sink};
 use anyhow::{Context as _, Result};
 use nix::{time::ClockId, unistd::Pid};
 use std::{
@@ -22,6 +22,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("origin") => origin::start().unwrap(),
         Some("sink") => sink::start(rate).unwrap().to_vec(),
         Some("floor") => return floor::main(),
+        Some("names") => return names::main(arguments),
         _ => return ExitCode::from(2),
     };
     let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();

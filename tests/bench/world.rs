@@ -158,10 +158,15 @@ impl World {
 
     /// The message of a new chunk whose list is a blob, as jobs have it.
     pub async fn message(&self, album: &Album) -> Result<Value> {
+        self.message_of(&album.urls()).await
+    }
+
+    /// The same of any URLs.
+    pub async fn message_of(&self, urls: &[String]) -> Result<Value> {
         let job_id = self.next_job.fetch_add(1, Ordering::Relaxed);
         let name = format!("job_{job_id}.txt");
         let list = self.client.put(self.blob(&format!("chunk-sources/{name}")));
-        let answer = list.body(album.urls().join("\n")).send().await?;
+        let answer = list.body(urls.join("\n")).send().await?;
         ensure!(answer.status().is_success(), "{}", answer.status());
         // Of a job with more chunks: its end is not the chunk's.
         Ok(json!({"version": 1, "job_id": job_id, "chunk_index": 0, "total_chunks": 1000,

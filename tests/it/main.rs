@@ -52,6 +52,7 @@ mod download {
     mod answers;
     mod details;
     mod hops;
+    mod names;
     mod odd;
     mod origins;
     mod urls;
@@ -131,6 +132,8 @@ mod telemetry {
 mod command {
     mod chunkctl;
     mod doctor;
+    mod lists;
+    mod rows;
     mod read_only;
     mod submit;
 }

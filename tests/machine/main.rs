@@ -56,6 +56,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         token::tokens_that_end_lose_and_charge_nothing needs own_postgres;
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
         mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;
+        mounted::a_handler_without_name_servers_starts_and_says_so needs mount_namespace;
         mounted::doctor_names_a_full_temp_directory needs mount_namespace;
         pooler::settings_hold_behind_a_session_pooler needs pgbouncer;
         pooler::a_transaction_pooler_is_refused_by_its_name needs pgbouncer;

@@ -1,10 +1,12 @@
-//! `chunkctl doctor` with other file systems than the machine's: what it finds of memory and disk.
+//! The programs with other file systems than the machine's: what doctor finds of memory and disk, and a
+//! handler without `/etc/resolv.conf`.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 use support::{
     doctor::names,
-    programs::{Output, chunkctl, run},
-    rig::Rig,
+    programs::{self, Output, chunkctl, run},
+    rig::{Handler, Rig},
+    verdict::verdicts,
 };
 
 /// Runs doctor where a command has mounted something that nobody else sees.
@@ -62,4 +64,24 @@ pub async fn doctor_names_a_full_temp_directory() {
     variables.push(("PIXCRAWLER_TEMP_DIR", small));
     let answer = doctor(&format!("mount -t tmpfs -o size=4m tmpfs {small}"), &variables);
     names(&answer, "temp space", &["4 MB free", "PIXCRAWLER_TEMP_DIR"]);
+}
+
+/// A machine that names no name server: the handler starts, says so, and does what needs no name.
+pub async fn a_handler_without_name_servers_starts_and_says_so() {
+    let rig = Rig::new().await;
+    let path = std::env::var("PATH").unwrap();
+    for resolv in ["", "# nothing\n", "nameserver \u{0}\u{1}x\n"] {
+        let file = rig.temp.path().join("resolv.conf");
+        std::fs::write(&file, resolv).unwrap();
+        let script = "mount --bind \"$1\" /etc/resolv.conf && exec \"$0\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, &programs::handler()]).arg(&file);
+        let handler = Handler::spawn_by(command, rig.environment(), &[("PATH", &path)]);
+        handler.answers().await;
+        handler.line("/etc/resolv.conf names no server").await;
+        handler.line("ready").await;
+        if resolv.is_empty() {
+            assert_eq!(verdicts(&rig, &handler, 1, &rig.pictures(2)).await, ["valid"; 2]);
+        }
+    }
 }

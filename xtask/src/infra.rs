@@ -5,17 +5,19 @@
 
 mod alerts;
 mod app;
+mod exact;
 mod expression;
 mod facts;
 mod identity;
 mod kql;
-mod notify;
 mod parts;
 mod rpc;
 mod schema;
 mod snapshot;
 mod source;
+mod template;
 mod variant;
+mod workbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -123,7 +125,7 @@ fn compiled(
 }
 
 /// What a snapshot is held against.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rules {
     schema: Schema,
     facts: Facts,
@@ -143,7 +145,8 @@ impl Rules {
             app::check(snapshot, facts),
             identity::check(snapshot)?,
             alerts::check(snapshot, facts)?,
-            notify::check(snapshot, facts, kql)?,
+            workbook::check(snapshot, facts, kql)?,
+            exact::check(snapshot),
             parts::check(snapshot),
         ]
         .concat();
@@ -160,7 +163,7 @@ fn queries(infra: &Path, snapshots: &[Snapshot]) -> Result<Vec<(String, String)>
         let rules = snapshot.of("Microsoft.Insights/scheduledQueryRules");
         let of_rules =
             rules.map(|rule| text(rule, "/properties/criteria/allOf/0/query").to_owned());
-        for query in of_rules.chain(notify::workbook_queries(snapshot)) {
+        for query in of_rules.chain(workbook::shown_queries(snapshot)) {
             found.entry(query).or_insert_with(|| snapshot.variant.name());
         }
     }

@@ -1,200 +1,168 @@
-//! Reading a submitted file: text, JSON lines or a table, plain or gzip-compressed.
+//! Reading a submitted file: a list of URLs is understood, or refused with what it is.
 
-use chunk_handler::chunk::{Item, ListFormat};
-use flate2::read::MultiGzDecoder;
-use serde_json::{Map, Value};
-use std::{borrow::Cow, io::Read as _};
+mod format;
+mod json;
+mod table;
+mod unpack;
+
+pub(crate) use format::Format;
+
+use chunk_handler::{
+    chunk::{
+        Item,
+        source::{Content, EncodingError, decode, lines, trimmed},
+    },
+    redact::bare_url,
+};
+use std::borrow::Cow;
 
 /// Why a file is no list of a job's URLs.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Error(String);
-
-/// What every compressed file begins with, and no list does.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The most that a compressed file may unpack to, in MiB: some ten million URLs.
-const MOST_UNPACKED_MB: u64 = 1024;
-
-/// How a file is written: what the suffix of its name, but for `.gz`, says.
-pub(crate) fn format_of(file_name: &str) -> &'static str {
-    let name = file_name.to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    match name.rsplit('.').next() {
-        Some("csv") => "csv",
-        Some("tsv") => "tsv",
-        Some("parquet") => "parquet",
-        _ if ListFormat::of(name) == ListFormat::JsonLines => "jsonl",
-        _ => "text",
-    }
+pub(crate) enum Error {
+    /// What is compressed in it does not come out, or is too much.
+    #[error("the file {0}")]
+    Packed(String),
+    /// Its bytes are no text.
+    #[error("the file is no text: {0}")]
+    Encoding(EncodingError),
+    /// Its content is certainly of another kind than its name says, or of one that is not read.
+    #[error("the name says {named}, and the content is {content}; {}", format::advice(*content))]
+    OtherContent {
+        /// By the suffix.
+        named: &'static str,
+        /// For certain.
+        content: Content,
+    },
+    /// A suffix of files that are not read.
+    #[error("{0} is not read; {READ}")]
+    NotRead(&'static str),
+    /// Neither the name nor the first line tells.
+    #[error(
+        "neither the suffix of the name nor the first line, `{0}`, says what the list is; {READ}"
+    )]
+    Unknown(String),
+    /// The structure is broken: what of it is a row cannot be told.
+    #[error("line {line}: {problem}")]
+    Broken {
+        /// From 1.
+        line: usize,
+        /// What is wrong there, and what to do.
+        problem: String,
+    },
+    /// Nothing but blanks.
+    #[error("the file has no URL")]
+    Empty,
+    /// Rows, and none that could be downloaded.
+    #[error(
+        "no row of the file has an http(s) URL; its first line is `{first}`, and expected is {expected}"
+    )]
+    NoUrl {
+        /// As it may be shown.
+        first: String,
+        /// How the file was read.
+        expected: &'static str,
+    },
 }
 
-/// The URLs of a file, each with what belongs to it.
-pub(crate) fn read_items(format: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
-    let bytes = unpacked(bytes, MOST_UNPACKED_MB)?;
-    let items = match format {
-        "csv" => table_items(&bytes, b',')?,
-        "tsv" => table_items(&bytes, b'\t')?,
-        "parquet" => {
-            let problem = "Parquet is not read; export the table as .csv or .jsonl";
-            return Err(Error(problem.into()));
+/// What can be done with a file that is none of them.
+const READ: &str =
+    "a list is .txt, .jsonl or .ndjson, .json (an array), .csv or .tsv, each also as .gz";
+/// What a name says that has no known suffix.
+const NOTHING: &str = "nothing";
+/// What is shown of a line, in characters.
+const SHOWN: usize = 100;
+
+/// A file as text, of which is known how to read it.
+#[derive(Debug)]
+pub(crate) struct List<'a> {
+    /// How it is read.
+    pub(crate) format: Format,
+    text: Cow<'a, str>,
+}
+
+impl<'a> List<'a> {
+    /// A file by its name, in which `-` stands for text unless the content is something else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Packed`], [`Error::Encoding`], [`Error::OtherContent`], [`Error::NotRead`],
+    /// [`Error::Unknown`], or [`Error::Empty`].
+    pub(crate) fn open(name: &str, bytes: &'a [u8]) -> Result<Self, Error> {
+        let named = Format::of_name(name)?;
+        let text = match unpack::unpacked(bytes)? {
+            Cow::Borrowed(bytes) => text_of(named, bytes)?,
+            Cow::Owned(bytes) => Cow::Owned(text_of(named, &bytes)?.into_owned()),
+        };
+        let first = first_line(&text).ok_or(Error::Empty)?;
+        let content = Content::of_text(&text);
+        let format = match (named, content) {
+            (Some(named), Some(content)) if !format::may_be(named, content) => {
+                return Err(Error::OtherContent { named: named.words(), content });
+            }
+            (Some(named), _) => Some(named),
+            (None, Some(content @ Content::Foreign(_))) => {
+                return Err(Error::OtherContent { named: NOTHING, content });
+            }
+            (None, content) => content.and_then(format::certain),
+        };
+        let of_stdin = (name == "-").then_some(Format::Text);
+        let format = format.or(of_stdin).ok_or_else(|| Error::Unknown(shown(first)))?;
+        Ok(Self { format, text })
+    }
+
+    /// Hands each row out that is not blank, in order; also one that has no URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`]
+    pub(crate) fn rows(&self, take: &mut impl FnMut(Item)) -> Result<(), Error> {
+        match self.format {
+            Format::Text => {
+                let rows = lines(&self.text).map(|(_, line)| trimmed(line));
+                rows.filter(|row| !row.is_empty()).for_each(|row| take(Item::of_url(row)));
+                Ok(())
+            }
+            Format::JsonLines => json::line_rows(&self.text, take),
+            Format::JsonArray => json::array_rows(&self.text, take),
+            Format::Csv => table::csv_rows(&self.text, take),
+            Format::Tsv => table::tsv_rows(&self.text, take),
         }
-        "jsonl" => ListFormat::JsonLines.parse(&bytes),
-        _ => ListFormat::Text.parse(&bytes),
-    };
-    if items.is_empty() {
-        return Err(Error("the file has no URL".into()));
     }
-    Ok(items)
+
+    /// The refusal of a list of which no row has an http(s) URL.
+    pub(crate) fn without_url(&self) -> Error {
+        let first = first_line(&self.text).map(shown).unwrap_or_default();
+        Error::NoUrl { first, expected: self.format.expected() }
+    }
 }
 
-/// The file itself, or what was compressed in it. A small file can unpack to any size.
-fn unpacked(bytes: &[u8], most_mb: u64) -> Result<Cow<'_, [u8]>, Error> {
-    if !bytes.starts_with(&GZIP) {
-        return Ok(Cow::Borrowed(bytes));
+/// The text of bytes, unless they are certainly something else.
+fn text_of(named: Option<Format>, bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
+    if let Some(content) = Content::of_bytes(bytes) {
+        let named = named.map_or(NOTHING, Format::words);
+        return Err(Error::OtherContent { named, content });
     }
-    let most = most_mb << 20;
-    let mut unpacked = Vec::new();
-    MultiGzDecoder::new(bytes).take(most + 1).read_to_end(&mut unpacked).map_err(|error| {
-        Error(format!("the file is compressed and cannot be unpacked: {error}"))
-    })?;
-    if u64::try_from(unpacked.len()).unwrap_or(u64::MAX) > most {
-        let problem = format!("the file unpacks to more than {most_mb} MiB; split it into jobs");
-        return Err(Error(problem));
-    }
-    Ok(Cow::Owned(unpacked))
+    decode(bytes).map_err(Error::Encoding)
 }
 
-/// Rows of a table with a `url` column. `label` and `meta` (JSON) are taken when there; the other
-/// columns go into the meta.
-fn table_items(bytes: &[u8], delimiter: u8) -> Result<Vec<Item>, Error> {
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
-    let broken = |error: csv::Error| Error(format!("the table cannot be read: {error}"));
-    let headers: Vec<String> = reader
-        .headers()
-        .map_err(broken)?
-        .iter()
-        .map(|header| header.trim_matches(['\u{feff}', ' ']).to_owned())
-        .collect();
-    let column = |name: &str| headers.iter().position(|header| header.eq_ignore_ascii_case(name));
-    let missing = || Error("the table has no url column in its first line".into());
-    let (url, label, meta) = (column("url").ok_or_else(missing)?, column("label"), column("meta"));
-    let is_other = |at: usize| at != url && Some(at) != label && Some(at) != meta;
-    reader
-        .records()
-        .map(|record| {
-            let record = record.map_err(broken)?;
-            let field = |at: Option<usize>| {
-                record.get(at?).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-            };
-            let cells = headers.iter().zip(&record).enumerate();
-            let others: Map<String, Value> = cells
-                .filter(|(at, (header, _))| is_other(*at) && !header.is_empty())
-                .map(|(_, (header, cell))| (header.clone(), cell.into()))
-                .collect();
-            let meta =
-                field(meta).map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
-            let item =
-                Item { url: field(Some(url)).unwrap_or_default(), label: field(label), meta: None };
-            Ok(item.with_meta(meta, others))
-        })
-        .collect()
+/// The first line that is not blank.
+fn first_line(text: &str) -> Option<&str> {
+    lines(text).map(|(_, line)| trimmed(line)).find(|line| !line.is_empty())
+}
+
+/// What people may see of a row or line: its start, without what of a URL is secret, and with tabs and
+/// the like as escapes. The parser of URLs would drop those.
+pub(crate) fn shown(text: &str) -> String {
+    let mut bare = String::new();
+    for part in text.split_inclusive(char::is_control) {
+        let url = part.trim_end_matches(char::is_control);
+        bare.push_str(&bare_url(url));
+        bare.extend(part.chars().skip(url.chars().count()).flat_map(char::escape_debug));
+    }
+    let start: String = bare.chars().take(SHOWN).collect();
+    let rest = if start.len() < bare.len() { "..." } else { "" };
+    start + rest
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use serde_json::json;
-    use std::io::Write as _;
-
-    fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
-        read_items(format_of(name), bytes.as_ref()).unwrap()
-    }
-
-    fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
-        read_items(format_of(name), bytes.as_ref()).unwrap_err().to_string()
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn tables_need_a_url_column_and_keep_every_row() {
-        let items = items("a.csv", "URL,label\nhttp://a/1,cat\n,\n\"http://a/3,x\"\n");
-        let pairs: Vec<(&str, Option<&str>)> =
-            items.iter().map(|i| (i.url.as_str(), i.label.as_deref())).collect();
-        assert_eq!(pairs, [("http://a/1", Some("cat")), ("", None), ("http://a/3,x", None)]);
-        assert!(items.iter().all(|item| item.meta.is_none()));
-        assert!(refusal("a.csv", "link\nhttp://a\n").contains("no url column"));
-        assert!(refusal("a.txt", "\n \n").contains("no URL"));
-        assert!(refusal("a.parquet", "PAR1").contains("Parquet is not read"));
-    }
-
-    /// Whatever else a table or a JSON line says of a URL is in its meta; what is called meta wins.
-    #[test]
-    fn other_columns_and_keys_go_into_the_meta() {
-        let table = "id,url,TEXT,meta\n7,http://a/1,\"a, b\",\"{\"\"id\"\":8,\"\"k\"\":1}\"\n,http://a/2\n9,http://a/3,,[1]\n";
-        let metas: Vec<Option<Value>> =
-            items("a.csv", table).into_iter().map(|item| item.meta).collect();
-        assert_eq!(
-            metas,
-            [
-                Some(json!({"id": 8, "TEXT": "a, b", "k": 1})),
-                Some(json!({"id": ""})),
-                Some(json!({"id": "9", "TEXT": "", "meta": [1]})),
-            ]
-        );
-        assert_eq!(
-            items("a.TSV", "url\tmeta\nhttp://a\t{\"k\":1}\n")[0].meta,
-            Some(json!({"k": 1}))
-        );
-        let line = r#"{"url":"http://a","id":7,"label":"x","meta":{"k":1},"n":null}"#;
-        assert_eq!(items("a.jsonl", line)[0].meta, Some(json!({"id": 7, "k": 1, "n": null})));
-    }
-
-    /// What spreadsheets and other systems write: a byte order mark, CRLF, compressed or not.
-    #[test]
-    fn marks_line_ends_and_compression_change_nothing() {
-        let lists = [
-            ("a.txt", "http://a/1\nhttp://a/2\n"),
-            (
-                "a.jsonl",
-                "{\"url\":\"http://a/1\",\"id\":\"1\"}\n{\"url\":\"http://a/2\",\"id\":\"2\"}\n",
-            ),
-            ("a.csv", "\"url\",id\nhttp://a/1,1\nhttp://a/2,2\n"),
-            ("a.tsv", "url\tid\nhttp://a/1\t1\nhttp://a/2\t2\n"),
-        ];
-        for (name, plain) in lists {
-            let expected = items(name, plain);
-            assert_eq!(expected.len(), 2, "{name}");
-            assert_eq!(expected[1].url, "http://a/2", "{name}");
-            let strange = format!("\u{feff}{}", plain.replace('\n', "\r\n"));
-            assert_eq!(items(name, strange.clone()), expected, "{name}");
-            let compressed = format!("{name}.GZ");
-            assert_eq!(items(&compressed, gzip(strange.as_bytes())), expected, "{name}");
-            // One compressed file after another is one file.
-            let (head, tail) = plain.split_at(plain.len() / 2);
-            let joined = [gzip(head.as_bytes()), gzip(tail.as_bytes())].concat();
-            assert_eq!(items(&compressed, joined), expected, "{name}");
-            // Some transports unpack without changing the name.
-            assert_eq!(items(&compressed, plain), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_broken_or_endless_archive_is_refused() {
-        let whole = gzip("http://a/1\n".repeat(1000).as_bytes());
-        let cut = whole[..whole.len() / 2].to_vec();
-        let error = refusal("a.txt.gz", cut);
-        assert!(error.contains("cannot be unpacked"), "{error}");
-        let bomb = gzip(&vec![b'\n'; (1 << 20) + 1]);
-        assert!(bomb.len() < 10_000);
-        let error = unpacked(&bomb, 1).unwrap_err().to_string();
-        assert_eq!(error, "the file unpacks to more than 1 MiB; split it into jobs");
-        assert_eq!(unpacked(&bomb, 2).unwrap().len(), (1 << 20) + 1);
-    }
-}
+mod tests;

@@ -3,9 +3,11 @@
 
 mod doctor;
 mod blocked;
+mod few_valid;
 mod kept;
 mod list;
 mod memory;
+mod rows;
 mod status;
 mod submit;
 
@@ -28,7 +30,7 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
-use submit::JobRequest;
+use submit::{JobRequest, ReadJob};
 use tokio::time::timeout;
 
 /// Submits jobs to the chunk handler and looks after them.
@@ -57,17 +59,22 @@ struct Cli {
 enum Action {
     /// Bring the schema up to date and create queues and containers.
     Migrate,
-    /// Submit a job: a list of URLs as .txt, .jsonl, .csv or .tsv, each also as .gz.
+    /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz.
     #[command(after_help = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
 
 The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
-  .txt, -       one URL a line
-  .jsonl        an object a line: {\"url\": ..., \"label\": ..., \"meta\": ...}
-  .csv, .tsv    a table whose first line names a column url; label and meta (JSON) may be others
-Other keys and columns are kept in the sample's meta.")]
+  .txt            one URL a line
+  .jsonl, .ndjson an object a line: {\"url\": ..., \"label\": ..., \"meta\": ...}
+  .json           one array of such objects, or of URLs
+  .csv, .tsv      a table whose first line names a column url; label and meta (JSON) may be others
+  -               of stdin: what the first line certainly is, else one URL a line
+UTF-8, or UTF-16 with a byte order mark; lines end in LF, CR LF or CR. Keys and columns may be in any
+case; others are kept in the sample's meta. A list of which the content is certainly another than its
+name says, that is broken, or that has no http(s) URL is refused. Every other row that is not blank is
+an item of a manifest, and those without an http(s) URL are counted when the list is submitted.")]
     Submit(Submit),
     /// Show the fleet and its jobs.
     Status {
@@ -90,7 +97,7 @@ struct Submit {
     /// The job's number, 0 to 2^63 - 1.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: i64,
-    /// The list of URLs, read by its suffix as said below; - reads text from stdin.
+    /// The list of URLs, read by its suffix as said below; - reads stdin.
     #[arg(long)]
     urls: PathBuf,
     /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
@@ -116,7 +123,7 @@ enum CheckLevel {
     Fast,
     /// Also the container, to its end.
     Medium,
-    /// Also a full decode.
+    /// Also the data of the picture.
     Slow,
 }
 
@@ -281,12 +288,13 @@ impl Session {
                 CheckLevel::Slow => Level::Slow,
             },
         };
+        let job = ReadJob::new(request)?;
         // Idempotent, and a first submit may come before the first handler.
         let migrate = timeout(MIGRATION_PATIENCE, self.prepare_schema());
         migrate.await.context(MIGRATION_STUCK)??;
         self.refuse_another_place().await?;
         self.storage.create_containers_and_queues().await?;
-        let job = submit::submit(&self.database, &self.storage, request).await?;
+        let job = submit::submit(&self.database, &self.storage, job).await?;
         let state = if job.is_new { "submitted" } else { "was submitted before" };
         if !(self.json && submit.watch) {
             let line = format!(
@@ -294,6 +302,9 @@ impl Session {
                 job.job_id, job.images, job.chunks
             );
             self.say(&serde_json::to_value(&job)?, &line);
+        }
+        if let Some(warning) = job.unusable.warning(job.images) {
+            eprintln!("warning: {warning}");
         }
         if let Some(cause) = &job.unsent {
             eprintln!(

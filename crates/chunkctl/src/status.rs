@@ -1,6 +1,6 @@
 //! `status`: the fleet and its jobs, once or with a progress bar.
 
-use super::{Session, out};
+use super::{Session, few_valid, out};
 use anyhow::bail;
 use chunk_handler::{
     chunk::{ChunkId, ErrorCode},
@@ -37,7 +37,11 @@ impl Session {
             (Some(job_id), true) => self.watch_job(job_id).await,
             (None, true) => self.watch_fleet().await,
             (_, false) => {
+                let lines: Vec<String> = jobs.iter().filter_map(few_valid::line).collect();
                 self.show(jobs).await?;
+                if !self.json {
+                    lines.iter().for_each(|line| out(format_args!("{line}")));
+                }
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -66,7 +70,8 @@ impl Session {
             out(format_args!(
                 "{}",
                 json!({"capacity": capacity, "degraded_processes": degraded, "jobs": jobs,
-                    "failed_chunks": failed, "lost_duplicates": lost})
+                    "failed_chunks": failed, "lost_duplicates": lost,
+                    "few_valid": few_valid::as_json(&jobs)})
             ));
             return Ok(());
         }
@@ -125,10 +130,13 @@ impl Session {
             if self.json {
                 out(format_args!("{}", serde_json::to_value(&job)?));
             }
-            if matches!(job.status.as_str(), "completed" | "failed" | "cancelled") {
+            if few_valid::is_over(&job) {
                 bar.finish_and_clear();
                 if !self.json {
                     self.show(vec![job.clone()]).await?;
+                }
+                if let Some(line) = few_valid::line(&job) {
+                    eprintln!("warning: {line}");
                 }
                 let code = u8::from(job.status != "completed");
                 return Ok(ExitCode::from(code));
@@ -286,7 +294,7 @@ fn retry_command(chunk: &ChunkStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use time::macros::datetime;
 
@@ -303,7 +311,7 @@ mod tests {
         }
     }
 
-    fn job() -> JobProgress {
+    pub(crate) fn job() -> JobProgress {
         JobProgress {
             job_id: 7,
             status: "running".into(),

@@ -1,8 +1,11 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
-use crate::list::{self, format_of, read_items};
+use crate::{
+    list::{self, List},
+    rows::{ChunkRows, Rows, Unusable},
+};
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Item, Source, hex, job_folder},
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Source, hex, job_folder},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -44,6 +47,8 @@ pub(crate) struct SubmittedJob {
     pub(crate) images: usize,
     /// False when the same was submitted before: nothing changed.
     pub(crate) is_new: bool,
+    /// Which of the URLs are none.
+    pub(crate) unusable: Unusable,
     /// Why no message could be sent for it here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsent: Option<String>,
@@ -75,6 +80,44 @@ impl From<state::Error> for SubmitError {
     }
 }
 
+/// A job whose list is read: nothing of it is written yet, and the file is not kept.
+#[derive(Debug)]
+pub(crate) struct ReadJob {
+    job_id: i64,
+    source_sha256: String,
+    submission: Submission,
+    chunks: Vec<ChunkRows>,
+    unusable: Unusable,
+}
+
+impl ReadJob {
+    /// Reads the list of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
+    pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
+        let list = List::open(&request.file_name, &request.bytes)?;
+        let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
+        let submission = Submission {
+            chunks: rows.chunks.len(),
+            images: rows.n,
+            format: list.format.word().to_owned(),
+            chunk_size: request.chunk_size,
+            priority: request.priority,
+            label: request.label,
+            level: request.level,
+        };
+        Ok(Self {
+            job_id: request.job_id,
+            source_sha256: hex(&Sha256::digest(&request.bytes)),
+            submission,
+            chunks: rows.chunks,
+            unusable: rows.unusable,
+        })
+    }
+}
+
 /// Lists that are written at once.
 const WRITES_AT_ONCE: usize = 8;
 
@@ -82,22 +125,18 @@ const WRITES_AT_ONCE: usize = 8;
 ///
 /// # Errors
 ///
-/// When the file cannot be a job, the job is known with another file or other options, or a
-/// dependency is away.
+/// When the job is known with another file or other options, or a dependency is away.
 pub(crate) async fn submit(
     database: &Database,
     storage: &Storage,
-    request: JobRequest,
+    job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let items = items(&request)?;
-    let submission = submission(&request, items.len());
-    let source_sha256 = hex(&Sha256::digest(&request.bytes));
-    let job_id = request.job_id;
+    let ReadJob { job_id, source_sha256, submission, chunks, unusable } = job;
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
         let folder = lists_folder(job_id, &source_sha256, &submission);
-        let messages = write_sources(storage, &request, &items, &folder).await?;
+        let messages = write_sources(storage, job_id, &submission, chunks, &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
         is_new = database.submit(&job).await?;
@@ -114,20 +153,7 @@ pub(crate) async fn submit(
     // The job is registered: handlers send what could not be sent here.
     let unsent = top_up(database, storage).await.err().map(|error| cause_chain(&error));
     let Submission { chunks, images, .. } = registered;
-    Ok(SubmittedJob { job_id, chunks, images, is_new, unsent })
-}
-
-/// What is kept of the request.
-fn submission(request: &JobRequest, images: usize) -> Submission {
-    Submission {
-        chunks: images.div_ceil(request.chunk_size),
-        images,
-        format: format_of(&request.file_name).to_owned(),
-        chunk_size: request.chunk_size,
-        priority: request.priority,
-        label: request.label.clone(),
-        level: request.level,
-    }
+    Ok(SubmittedJob { job_id, chunks, images, is_new, unusable, unsent })
 }
 
 /// How the known job was submitted, when that is how it is submitted now.
@@ -171,95 +197,44 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
 }
 
+/// Rises when a file is read otherwise than before: what an earlier release left half done is not
+/// gone on with.
+const READING: u32 = 2;
+
 /// Where the lists go. The name says what is in them: the file, and every option that shapes them.
 fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> String {
     let Submission { format, chunk_size, label, .. } = submission;
-    let shape = serde_json::json!([source_sha256, format, chunk_size, label]).to_string();
+    let shape = serde_json::json!([READING, source_sha256, format, chunk_size, label]).to_string();
     let digest = hex(&Sha256::digest(shape));
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
-}
-
-/// The URLs of the request's file, with its label where they have none of their own.
-fn items(request: &JobRequest) -> Result<Vec<Item>, SubmitError> {
-    let mut items = read_items(format_of(&request.file_name), &request.bytes)?;
-    let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
-    if items.len().div_ceil(request.chunk_size) > most {
-        return Err(SubmitError::TooManyChunks(most));
-    }
-    for item in &mut items {
-        item.label = item.label.take().or_else(|| request.label.clone());
-    }
-    Ok(items)
 }
 
 /// Writes one list for each chunk and makes its message.
 async fn write_sources(
     storage: &Storage,
-    request: &JobRequest,
-    items: &[Item],
+    job_id: i64,
+    submission: &Submission,
+    chunks: Vec<ChunkRows>,
     folder: &str,
 ) -> Result<Vec<ChunkMessage>, SubmitError> {
-    let total = items.len().div_ceil(request.chunk_size);
-    let one = async |(index, part): (usize, &[Item])| -> Result<ChunkMessage, SubmitError> {
+    let total = chunks.len();
+    let one = async |(index, part): (usize, ChunkRows)| -> Result<ChunkMessage, SubmitError> {
         let blob = format!("{folder}/{index:05}.jsonl");
-        storage.create_source(&blob, json_lines(part)).await.map_err(Error::from)?;
+        storage.create_source(&blob, part.lines).await.map_err(Error::from)?;
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
-        let mut message = ChunkMessage::new(ChunkId { job_id: request.job_id, chunk_index });
-        let start = u64::try_from(index * request.chunk_size).unwrap_or(u64::MAX);
-        let len = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        let mut message = ChunkMessage::new(ChunkId { job_id, chunk_index });
+        let start = u64::try_from(index * submission.chunk_size).unwrap_or(u64::MAX);
+        let len = u64::try_from(part.n).unwrap_or(u64::MAX);
         message.total_chunks = i32::try_from(total).ok();
-        message.priority = request.priority;
+        message.priority = submission.priority;
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
-        message.validation.level = request.level;
+        message.validation.level = submission.level;
         Ok(message)
     };
-    stream::iter(items.chunks(request.chunk_size).enumerate())
+    stream::iter(chunks.into_iter().enumerate())
         .map(one)
         .buffered(WRITES_AT_ONCE)
         .try_collect()
         .await
-}
-
-fn json_lines(items: &[Item]) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for item in items {
-        lines.extend(serde_json::to_vec(item).unwrap_or_default());
-        lines.push(b'\n');
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(text: String, chunk_size: usize) -> JobRequest {
-        JobRequest {
-            job_id: 1,
-            file_name: "a.csv".into(),
-            bytes: text.into_bytes(),
-            chunk_size,
-            priority: 5,
-            label: Some("all".into()),
-            level: Level::Medium,
-        }
-    }
-
-    #[test]
-    fn the_label_of_the_job_is_for_urls_without_one() {
-        let items = items(&request("url,label\nhttp://a/1,cat\n,\n".into(), 2)).unwrap();
-        let pairs: Vec<(&str, Option<&str>)> =
-            items.iter().map(|i| (i.url.as_str(), i.label.as_deref())).collect();
-        assert_eq!(pairs, [("http://a/1", Some("cat")), ("", Some("all"))]);
-    }
-
-    #[test]
-    fn a_job_has_at_most_as_many_chunks_as_there_are_indices() {
-        let rows = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
-        assert!(items(&request(rows(100_000), 1)).is_ok());
-        let error = items(&request(rows(100_001), 1)).unwrap_err().to_string();
-        assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
-        assert!(items(&request(rows(100_001), 2)).is_ok());
-    }
 }

@@ -8,15 +8,14 @@ use crate::{Level, Refusal, Size, cost, scan::Scan};
 use std::io::{BufRead, Seek};
 
 /// The most scans of one image. Encoders write about ten, and each scan makes a decoder go over the
-/// whole picture once more. The decoder of level slow gets the same limit.
-pub(crate) const MAX_SCANS: usize = 100;
+/// whole picture once more.
+const MAX_SCANS: usize = 100;
 
 /// What the frame header says.
 struct Frame {
     size: Size,
     /// The components' identifiers, one to four.
     ids: Vec<u8>,
-    is_progressive: bool,
 }
 
 /// Reads the dimensions and, above fast, walks to the end of the image.
@@ -31,7 +30,7 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     if level != Level::Fast {
         let n_scans = walk(scan, &frame)?;
         if level.decodes() {
-            cost::check_jpeg(frame.size, frame.ids.len(), n_scans, frame.is_progressive)?;
+            cost::check_jpeg(frame.size, n_scans)?;
         }
     }
     Ok(frame.size)
@@ -40,7 +39,7 @@ pub(crate) fn inspect<R: BufRead + Seek>(
 fn read_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusal> {
     loop {
         match next_marker(scan)? {
-            marker @ 0xC0..=0xC2 => return frame_header(scan, marker == 0xC2),
+            0xC0..=0xC2 => return frame_header(scan),
             // Lossless, hierarchical, arithmetic coding and JPEG-LS (0xF7): no browser shows them.
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
                 return Err(Refusal::UnsupportedFormat);
@@ -74,7 +73,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<usiz
 ///
 /// It steps over the entropy-coded data of a scan, and in the same way over stray bytes between
 /// segments, as decoders do.
-fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
+pub(crate) fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal> {
     loop {
         scan.skip_past(0xFF)?;
         let mut code = scan.byte()?;
@@ -89,7 +88,10 @@ fn next_marker<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u8, Refusal>
 }
 
 /// Steps over a segment whose content only a decoder needs.
-fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), Refusal> {
+pub(crate) fn segment<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    marker: u8,
+) -> Result<(), Refusal> {
     // Reserved codes, and a second start of an image.
     if matches!(marker, 0x02..=0xBF | 0xD8) {
         return Err(Refusal::Corrupt);
@@ -99,15 +101,12 @@ fn segment<R: BufRead + Seek>(scan: &mut Scan<'_, R>, marker: u8) -> Result<(), 
 }
 
 /// The bytes of a segment after its length.
-fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
+pub(crate) fn segment_len<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<u64, Refusal> {
     let len = u64::from(u16::from_be_bytes(scan.array()?));
     len.checked_sub(2).ok_or(Refusal::Corrupt)
 }
 
-fn frame_header<R: BufRead + Seek>(
-    scan: &mut Scan<'_, R>,
-    is_progressive: bool,
-) -> Result<Frame, Refusal> {
+fn frame_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Frame, Refusal> {
     let len = segment_len(scan)?;
     let [precision, h1, h0, w1, w0, n_components] = scan.array()?;
     // A height of zero announces a DNL segment behind the first scan. Decoders refuse that too.
@@ -127,7 +126,7 @@ fn frame_header<R: BufRead + Seek>(
         }
         ids.push(id);
     }
-    Ok(Frame { size, ids, is_progressive })
+    Ok(Frame { size, ids })
 }
 
 fn scan_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>, frame: &Frame) -> Result<(), Refusal> {

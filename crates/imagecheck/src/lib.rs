@@ -77,7 +77,7 @@ pub fn inspect<R: BufRead + Seek>(
     let phash = match level {
         Level::Fast | Level::Medium => None,
         #[cfg(feature = "decode")]
-        Level::Slow => decode::decode(body, format, size)?,
+        Level::Slow => decode::decode(body, len, format, size)?,
     };
     Ok(ImageInfo { format, width: size.width, height: size.height, phash })
 }

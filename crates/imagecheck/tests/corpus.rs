@@ -18,6 +18,9 @@ use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[path = "corpus/hashes.rs"]
+mod hashes;
+
 fn main() {
     let missing = (!corpus().join("MANIFEST.tsv").is_file())
         .then(|| format!("no corpus at {}", corpus().display()));
@@ -34,6 +37,8 @@ fn main() {
     let trials = vec![
         trial("kept_bad_files_get_their_reasons", kept_bad_files_get_their_reasons),
         trial("a_photograph_is_near_its_variants", a_photograph_is_near_its_variants),
+        trial("a_hash_stays_what_it_was", hashes::a_hash_stays_what_it_was),
+        trial("hashes_are_those_of_all_pixels", hashes::hashes_are_those_of_all_pixels),
         of_corpus("corpus_verdicts_match_the_manifest", corpus_verdicts_match_the_manifest),
         of_corpus(
             "duplicates_of_the_corpus_are_found_and_nothing_else",

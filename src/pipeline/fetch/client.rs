@@ -6,7 +6,7 @@
 mod chunks;
 mod mended;
 
-use super::address::Resolver;
+use super::{name_servers::LookupError, names::Names};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{
@@ -23,17 +23,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use mended::Mended;
-use reqwest::dns::{Addrs, Resolve as _, Resolving};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::ServerName};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::{
     error,
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
+    vec,
 };
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
@@ -79,14 +80,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that says `user_agent` and looks names up with `resolver`.
+    /// A client that says `user_agent` and looks names up with `names`.
     ///
     /// # Errors
     ///
     /// [`SetupError`].
     pub(super) fn new(
         user_agent: &str,
-        resolver: Resolver,
+        names: Names,
         connect_timeout: Duration,
     ) -> Result<Self, SetupError> {
         let accept = "image/jpeg,image/png,image/gif,image/webp,image/bmp,image/tiff,*/*;q=0.5";
@@ -95,7 +96,7 @@ impl Client {
             (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             (header::USER_AGENT, HeaderValue::from_str(user_agent)?),
         ];
-        let mut http = HttpConnector::new_with_resolver(Names(resolver));
+        let mut http = HttpConnector::new_with_resolver(Resolver(names));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(Duration::from_secs(15)));
@@ -135,29 +136,34 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-/// The resolver, as the connector asks for it.
+/// Whether the handshake of TLS can name this host. The library takes no hyphen at an end of a label.
+pub(super) fn can_be_named(host: &str) -> bool {
+    ServerName::try_from(host).is_ok()
+}
+
+/// The names of the process, as the connector asks for them.
 #[derive(Debug, Clone)]
-struct Names(Resolver);
+struct Resolver(Names);
 
-impl Service<Name> for Names {
-    type Response = Addrs;
-    type Error = BoxError;
-    type Future = Resolving;
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = LookupError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LookupError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, name: Name) -> Resolving {
-        let resolver = self.0.clone();
-        Box::pin(async move { resolver.resolve(name.as_str().parse()?).await })
+    fn call(&mut self, name: Name) -> Self::Future {
+        let names = self.0.clone();
+        Box::pin(async move { Ok(names.to_connect(name.as_str()).await?.into_iter()) })
     }
 }
 
 /// Connects, with the handshake of TLS, within one time limit.
 #[derive(Debug, Clone)]
 struct Connector {
-    tls: HttpsConnector<HttpConnector<Names>>,
+    tls: HttpsConnector<HttpConnector<Resolver>>,
     timeout: Duration,
 }
 

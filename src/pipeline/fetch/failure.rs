@@ -1,23 +1,14 @@
 //! What the absence of an answer, or of its end, means for the image: by the types of what failed.
 
-use super::{TryError, address::AddressRefused, client::Response};
+use super::{TryError, client::Response, name_servers::LookupError};
 use crate::chunk::{Detail, Reason, Rejection};
 use hyper::{body::Body as _, header};
 use nix::errno::Errno;
-use rustls::{CertificateError, InvalidMessage, OtherError, pki_types::InvalidDnsNameError};
+use rustls::{CertificateError, InvalidMessage, OtherError};
 use std::{
     error::Error,
     io::{self, ErrorKind},
 };
-
-/// A name could not be looked up.
-#[derive(Debug, thiserror::Error)]
-#[error("the name cannot be looked up")]
-pub(super) struct NotResolved {
-    /// What the resolver can tell.
-    pub detail: Option<Detail>,
-    pub source: Box<dyn Error + Send + Sync>,
-}
 
 /// What a client says of a failure; the causes below it are looked at.
 type Failure = dyn Error + 'static;
@@ -25,44 +16,51 @@ type Failure = dyn Error + 'static;
 /// Sorts the failure of a request that got no answer, of `is_connect` when no connection came to be;
 /// true when that is the origin's or its network's fault.
 pub(super) fn classify_request(error: &Failure, is_connect: bool) -> (TryError, bool) {
-    if find::<AddressRefused>(error).is_some() {
-        return (TryError::Final(Reason::UrlRefused.because(Detail::Address)), false);
+    if let Some(error) = find::<LookupError>(error) {
+        return ((*error).into(), false);
     }
-    if let Some(limit) = own_limit(error, is_connect) {
+    if let Some(limit) = own_limit(error) {
         return (TryError::Spool(limit), false);
     }
     if !is_connect {
         return (classify_interrupted(error, Detail::Closed), false);
     }
-    // Asked for before anything else: nothing was connected to.
-    if find::<InvalidDnsNameError>(error).is_some() {
-        return (TryError::Final(Reason::Tls.because(Detail::BadName)), false);
-    }
     let ended = io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
     match tls(error).or(ended.then_some(Detail::Handshake)) {
         Some(detail) => (TryError::Final(Reason::Tls.because(detail)), false),
-        None => (TryError::Transient(not_connected(error)), true),
+        None => {
+            let why = broken(error).unwrap_or(Reason::ConnectFailed.into());
+            (TryError::Transient(why), true)
+        }
     }
 }
 
-/// Why there is no connection, when TLS is not the reason.
-fn not_connected(error: &Failure) -> Rejection {
-    if let Some(NotResolved { detail, .. }) = find(error) {
-        return Rejection { reason: Reason::NameNotResolved, detail: *detail };
+impl From<LookupError> for TryError {
+    fn from(error: LookupError) -> Self {
+        let unresolved = |detail| Reason::NameNotResolved.because(detail);
+        match error {
+            LookupError::Refused => Self::Final(Reason::UrlRefused.because(Detail::Address)),
+            LookupError::NotFound => Self::Final(unresolved(Detail::NotFound)),
+            LookupError::ServerFailed => Self::Transient(unresolved(Detail::ServerFailed)),
+            LookupError::Timeout => Self::Transient(unresolved(Detail::Timeout)),
+            LookupError::Away => Self::NamesAway,
+            LookupError::Own(code) => Self::Spool(io::Error::from_raw_os_error(code)),
+        }
     }
-    broken(error).unwrap_or(Reason::ConnectFailed.into())
 }
 
 /// What this process ran out of, if that is why the request failed: descriptors or memory of the
-/// kernel. It says nothing about the origin. A resolver without a descriptor has words of its own, so
-/// one is tried for.
-fn own_limit(error: &Failure, is_connect: bool) -> Option<io::Error> {
+/// kernel. It says nothing about the origin.
+fn own_limit(error: &Failure) -> Option<io::Error> {
+    let codes = io_errors(error).filter_map(io::Error::raw_os_error);
+    let mut limits = codes.filter(|code| is_own_limit(*code));
+    limits.next().map(io::Error::from_raw_os_error)
+}
+
+/// Whether a code of the operating system says that this process or its machine ran out of something.
+pub(super) fn is_own_limit(code: i32) -> bool {
     let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    let is_limit = |code: i32| limits.contains(&Errno::from_raw(code));
-    let tried = || std::fs::File::open("/dev/null").err()?.raw_os_error();
-    let code = io_errors(error).filter_map(io::Error::raw_os_error).find(|code| is_limit(*code));
-    let code = code.or_else(|| is_connect.then(tried).flatten().filter(|c| is_limit(*c)));
-    code.map(io::Error::from_raw_os_error)
+    limits.contains(&Errno::from_raw(code))
 }
 
 /// How the end of a body is known (RFC 9112, section 6.3,

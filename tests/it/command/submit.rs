@@ -93,14 +93,11 @@ async fn another_option_for_a_known_job_is_refused_by_name() {
     let rig = Rig::new().await;
     let list = rig.list("a.txt", &urls(5));
     assert_eq!(submit(&rig, &list, &["--chunk-size", "2"]).json()["is_new"], true);
-    let renamed: PathBuf = rig.temp.path().join("a.jsonl");
-    std::fs::copy(&list, &renamed).unwrap();
     for (list, size, option, difference) in [
         (&list, "3", ["--priority", "5"], "--chunk-size 2, not 3;"),
         (&list, "2", ["--priority", "9"], "--priority 5, not 9;"),
         (&list, "2", ["--label", "cat"], "--label none, not cat;"),
         (&list, "2", ["--level", "slow"], "--level medium, not slow;"),
-        (&renamed, "2", ["--priority", "5"], "a file read as text, not jsonl;"),
     ] {
         let refused = submit(&rig, list, &[&["--chunk-size", size], &option[..]].concat());
         assert_eq!(refused.code, Some(1), "{option:?}: {refused:?}");
@@ -110,6 +107,19 @@ async fn another_option_for_a_known_job_is_refused_by_name() {
     assert_eq!((&again["chunks"], &again["is_new"]), (&3.into(), &false.into()));
     assert_eq!(registered(&rig).await, urls(5));
     assert_eq!(rig.blobs.list("chunk-sources", "job_7/").await.unwrap().len(), 3);
+}
+
+/// The same bytes under another name may be read otherwise: that is another job.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_read_otherwise_is_refused() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.csv", &["url".to_owned(), "http://a/0".to_owned()]);
+    assert_eq!(submit(&rig, &list, &[]).json()["is_new"], true);
+    let renamed: PathBuf = rig.temp.path().join("a.tsv");
+    std::fs::copy(&list, &renamed).unwrap();
+    let refused = submit(&rig, &renamed, &[]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("a file read as csv, not tsv;"), "{}", refused.stderr);
 }
 
 /// A job that an earlier release registered kept no options: its number of chunks is compared.

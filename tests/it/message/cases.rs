@@ -183,12 +183,36 @@ async fn a_list_that_is_too_large_fails_its_chunk() {
     let rig = Rig::new().await;
     let handler = rig.handler_with(&[("PIXCRAWLER_MAX_ATTEMPTS", "1")]).await;
     let long = "a".repeat(3_000_000);
-    let urls: Vec<String> = (0..25).map(|n| format!("file:///{n}{long}")).collect();
+    let urls: Vec<String> = (0..25).map(|n| format!("http://a/{n}{long}")).collect();
     rig.submit(1, &urls, 25);
     let (status, answer) = handler.deliver("one", &wake_up(1, 0)).await;
     assert_eq!(status, 200, "{answer}");
     let row = rig.value::<String>("select status from chunk_handler.chunk_status").await;
     assert_eq!(row, "failed", "{answer}");
+}
+
+/// Case 174: a list of another kind than its name says, and so without one URL, fails its chunk with
+/// both named; nobody is asked for rows that are brackets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_blob_of_another_kind_fails_its_chunk() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let name = "own/list.txt";
+    let array = format!("[\n{{\"url\": \"{}\"}}\n]", rig.origin.url("/img/1"));
+    rig.blobs.put("chunk-sources", name, array.into_bytes()).await.unwrap();
+    let message = json!({"version": 1, "job_id": 1, "chunk_index": 0, "source": {"blob": name}});
+    let (status, answer) = handler.deliver("one", &message).await;
+    assert_eq!(status, 200, "{answer}");
+    let row = rig
+        .value::<String>(
+            "select concat_ws(' ', status, error_code, error_message) from chunk_handler.chunk_status",
+        )
+        .await;
+    let expected =
+        "failed source_unreadable the source blob should be one URL a line, and is a JSON array";
+    assert_eq!(row, expected);
+    assert_eq!(rig.origin.total(), 0);
 }
 
 /// Cases 121-123: no URLs, one more than the usual chunk has, and one URL 500 times.

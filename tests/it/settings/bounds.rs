@@ -106,6 +106,11 @@ async fn words_names_and_addresses_have_bounds() {
             ["localhost:80", "127.0.0.1"],
             ["127.0.0.1:80, [::1]:81", "10.0.0.1:1"],
         ),
+        (
+            "NAME_SERVERS",
+            ["10.0.0.2", "10.0.0.1:53,10.0.0.2:53,10.0.0.3:53,10.0.0.4:53"],
+            ["10.0.0.2:53", "127.0.0.1:53, [::1]:53, 10.0.0.2:5353"],
+        ),
     ] {
         let full = format!("PIXCRAWLER_{name}");
         for value in bad {
@@ -135,6 +140,7 @@ async fn the_resource_prefix_wins() {
         ("DATABASE_CREDENTIAL", "password"),
         ("RESPECT_OPT_OUT", "false"),
         ("ALLOWED_ORIGINS", "127.0.0.1:81"),
+        ("NAME_SERVERS", "127.0.0.1:53"),
     ] {
         pairs.push((format!("PIXCRAWLER_{name}"), "\u{e9}"));
         pairs.push((format!("PIXCRAWLER_RESOURCE_{name}"), value));

@@ -63,10 +63,18 @@ impl Blobs {
         self.get(&format!("{container}/{name}"), &[]).await
     }
 
+    /// Writes a blob, whatever is there.
+    pub async fn put(&self, container: &str, name: &str, content: Vec<u8>) -> Result<()> {
+        let (path, headers) = (format!("{container}/{name}"), [("x-ms-blob-type", "BlockBlob")]);
+        self.call(Method::PUT, &path, &[], &headers, content).await.map(drop)
+    }
+
     /// Creates an empty blob where there is none.
     pub async fn create(&self, container: &str, name: &str) -> Result<()> {
         let headers = [("x-ms-blob-type", "BlockBlob"), ("If-None-Match", "*")];
-        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
+        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers, Vec::new())
+            .await
+            .map(drop)
     }
 
     /// Writes an empty blob with these metadata, whatever is there.
@@ -80,17 +88,23 @@ impl Blobs {
             metadata.iter().map(|(name, _)| format!("x-ms-meta-{name}")).collect();
         let mut headers = vec![("x-ms-blob-type", "BlockBlob")];
         headers.extend(names.iter().map(String::as_str).zip(metadata.iter().map(|(_, v)| *v)));
-        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers).await.map(drop)
+        self.call(Method::PUT, &format!("{container}/{name}"), &[], &headers, Vec::new())
+            .await
+            .map(drop)
     }
 
     /// Takes a blob away.
     pub async fn delete(&self, container: &str, name: &str) -> Result<()> {
-        self.call(Method::DELETE, &format!("{container}/{name}"), &[], &[]).await.map(drop)
+        self.call(Method::DELETE, &format!("{container}/{name}"), &[], &[], Vec::new())
+            .await
+            .map(drop)
     }
 
     /// Removes a container with everything in it.
     pub async fn delete_container(&self, container: &str) -> Result<()> {
-        self.call(Method::DELETE, container, &[("restype", "container")], &[]).await.map(drop)
+        self.call(Method::DELETE, container, &[("restype", "container")], &[], Vec::new())
+            .await
+            .map(drop)
     }
 
     /// Takes a lease on a blob, which then only its holder writes, until [`break_lease`](Self::break_lease).
@@ -107,11 +121,11 @@ impl Blobs {
         let (action, term, seconds) = how;
         let headers = [("x-ms-lease-action", action), (term, seconds)];
         let path = format!("{container}/{name}");
-        self.call(Method::PUT, &path, &[("comp", "lease")], &headers).await.map(drop)
+        self.call(Method::PUT, &path, &[("comp", "lease")], &headers, Vec::new()).await.map(drop)
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Bytes> {
-        self.call(Method::GET, path, query, &[]).await
+        self.call(Method::GET, path, query, &[], Vec::new()).await
     }
 
     async fn call(
@@ -120,6 +134,7 @@ impl Blobs {
         path: &str,
         query: &[(&str, &str)],
         headers: &[(&str, &str)],
+        body: Vec<u8>,
     ) -> Result<Bytes> {
         let mut url = Url::parse(&format!("{}/{path}", self.endpoint))?;
         url.query_pairs_mut().extend_pairs(query).extend_pairs(&self.signature);
@@ -128,7 +143,7 @@ impl Blobs {
             request = request.header(*name, *value);
         }
         if method == Method::PUT {
-            request = request.header("Content-Length", "0");
+            request = request.header("Content-Length", body.len()).body(body);
         }
         let answer = request.send().await?;
         let (status, body) = (answer.status(), answer.bytes().await?);

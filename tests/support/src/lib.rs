@@ -13,6 +13,7 @@ pub mod identity;
 pub mod ingestion;
 pub mod invariants;
 pub mod job;
+pub mod names;
 pub mod odd;
 pub mod origin;
 pub mod pooler;

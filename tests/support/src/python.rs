@@ -30,6 +30,11 @@ pub async fn img2dataset() -> Result<PathBuf> {
     environment("img2dataset", "tests/bench/img2dataset/requirements.txt").await
 }
 
+/// A Python with `pillow` and OpenCV.
+pub async fn decoders() -> Result<PathBuf> {
+    environment("decoders", "tests/bench/decode/requirements.txt").await
+}
+
 /// A Python with pinned packages, made below `target/tools`, where it stays until the pins change.
 async fn environment(name: &str, pins: &str) -> Result<PathBuf> {
     let place = tools().join(name);

@@ -246,8 +246,16 @@ fn collect_lines(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<S
 impl Handler {
     /// Starts the program with exactly this environment.
     pub fn spawn(environment: BTreeMap<String, String>, extra: &[(&str, &str)]) -> Self {
+        Self::spawn_by(Command::new(programs::handler()), environment, extra)
+    }
+
+    /// The same by a command that becomes the program.
+    pub fn spawn_by(
+        mut command: Command,
+        environment: BTreeMap<String, String>,
+        extra: &[(&str, &str)],
+    ) -> Self {
         let port = free_port().unwrap();
-        let mut command = Command::new(programs::handler());
         command
             .env_clear()
             .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())

@@ -5,8 +5,9 @@ use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::app::{fleet, profile};
+use super::exact::differences;
 use super::facts::{Facts, Kind};
-use super::snapshot::{Snapshot, last, text};
+use super::snapshot::{Snapshot, id, text};
 
 /// A log rule as it must be.
 struct Rule {
@@ -87,24 +88,14 @@ pub(super) fn check(snapshot: &Snapshot, facts: &Facts) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     let found: Vec<&Value> = snapshot.of("Microsoft.Insights/scheduledQueryRules").collect();
     let wanted = rules();
-    if found.len() != wanted.len() {
-        findings.push(format!("{} log rules, and {} are wanted", found.len(), wanted.len()));
-    }
     for wanted in &wanted {
-        let named = |one: &&&Value| named(text(one, "/name"), wanted.name);
-        match found.iter().find(named) {
+        match found.iter().find(|one| text(one, "/name") == wanted.name) {
             None => findings.push(format!("alert {}: missing", wanted.name)),
             Some(found) => findings.extend(log_rule(snapshot, facts, wanted, found)?),
         }
     }
     findings.extend(metric_rules(snapshot));
     Ok(findings)
-}
-
-/// Whether a resource has this name, alone or after a dash.
-pub(super) fn named(name: &str, wanted: &str) -> bool {
-    let name = last(name);
-    name.strip_suffix(wanted).is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
 }
 
 fn log_rule(
@@ -115,30 +106,37 @@ fn log_rule(
 ) -> Result<Vec<String>> {
     let properties = &found["properties"];
     let criteria = &properties["criteria"]["allOf"][0];
-    let periods = json!({ "numberOfEvaluationPeriods": wanted.periods, "minFailingPeriodsToAlert": wanted.periods });
-    let mut findings = common(snapshot, wanted.name, found, wanted.groups, wanted.severity);
-    let mut is = |what: &str, found: &Value, wanted: Value| {
-        if *found != wanted {
-            findings.push(format!("{what} is {found}, and must be {wanted}"));
-        }
-    };
-    is("windowSize", &properties["windowSize"], format!("PT{}M", wanted.window).into());
-    is("evaluationFrequency", &properties["evaluationFrequency"], "PT5M".into());
-    is("timeAggregation", &criteria["timeAggregation"], wanted.aggregation.into());
-    is("operator", &criteria["operator"], "GreaterThan".into());
-    is("threshold", &criteria["threshold"], (wanted.threshold)(snapshot).into());
-    let measure = if wanted.measured.is_some() { "valueSum".into() } else { Value::Null };
-    is("metricMeasureColumn", &criteria["metricMeasureColumn"], measure);
-    is("autoMitigate", &properties["autoMitigate"], true.into());
-    is(
-        "scope",
-        &properties["scopes"][0],
-        snapshot.one("Microsoft.Insights/components")["id"].clone(),
-    );
-    is("failingPeriods", &criteria["failingPeriods"], periods);
-    let dimension = criteria["dimensions"][0]["name"].as_str().unwrap_or_default();
-    let by = if wanted.measured == Some("temp_storage_mb") { "cloud_RoleInstance" } else { "" };
-    is("dimension", &dimension.into(), by.into());
+    let by_instance =
+        json!([{ "name": "cloud_RoleInstance", "operator": "Include", "values": ["*"] }]);
+    let is_of_temp = wanted.measured == Some("temp_storage_mb");
+    let exactly = json!({
+        "displayName": wanted.name,
+        "description": properties["description"],
+        "enabled": true,
+        "severity": wanted.severity,
+        "scopes": [id(snapshot.one("Microsoft.Insights/components"))],
+        "targetResourceTypes": ["microsoft.insights/components"],
+        "evaluationFrequency": "PT5M",
+        "windowSize": format!("PT{}M", wanted.window),
+        "autoMitigate": true,
+        "criteria": { "allOf": [{
+            "query": criteria["query"],
+            "timeAggregation": wanted.aggregation,
+            "metricMeasureColumn": wanted.measured.map(|_| "valueSum"),
+            "dimensions": if is_of_temp { by_instance } else { json!([]) },
+            "operator": "GreaterThan",
+            "threshold": (wanted.threshold)(snapshot),
+            "failingPeriods": {
+                "numberOfEvaluationPeriods": wanted.periods,
+                "minFailingPeriodsToAlert": wanted.periods,
+            },
+        }] },
+        "actions": { "actionGroups": groups(snapshot, wanted.groups) },
+    });
+    let mut findings = differences("", properties, &exactly);
+    if found["kind"] != "LogAlert" {
+        findings.push(format!("its kind is {}", found["kind"]));
+    }
     let query = text(criteria, "/query");
     let names = metrics_of(query)?;
     let of_the_timer = names.iter().any(|name| OF_THE_TIMER.contains(&name.as_str()));
@@ -147,46 +145,23 @@ fn log_rule(
         findings.push(format!("window of {minutes} min: shorter than twice the timer's period"));
     }
     findings.extend(query_problems(query, facts, wanted.measured.is_some())?);
-    if wanted.measured.is_some_and(|measured| names != [measured]) {
-        findings.push(format!("measures {names:?}, and {:?} is wanted", wanted.measured));
+    // The rule itself aggregates: the query does nothing but choose.
+    let chooses = |measured: &str| format!("customMetrics\n| where name == \"{measured}\"");
+    if let Some(measured) = wanted.measured
+        && query.trim() != chooses(measured)
+    {
+        findings.push(format!("measures {names:?}, and {measured} alone is wanted: {query:?}"));
     }
     Ok(findings.into_iter().map(|finding| format!("alert {}: {finding}", wanted.name)).collect())
 }
 
-fn common(
-    snapshot: &Snapshot,
-    name: &str,
-    found: &Value,
-    groups: &[&str],
-    severity: u32,
-) -> Vec<String> {
-    let mut findings = Vec::new();
-    if found["properties"]["severity"] != severity {
-        findings.push(format!(
-            "severity is {}, and must be {severity}",
-            found["properties"]["severity"]
-        ));
-    }
-    if found["properties"]["enabled"] == false {
-        findings.push("is not enabled".to_owned());
-    }
-    let actions = &found["properties"]["actions"];
-    let called = actions.get("actionGroups").unwrap_or(actions).as_array();
-    let called: Vec<&str> = called
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one.as_str().or_else(|| one["actionGroupId"].as_str()))
-        .collect();
-    let made = |id: &&str| {
-        snapshot
-            .of("Microsoft.Insights/actionGroups")
-            .any(|one| text(one, "/id").eq_ignore_ascii_case(id))
+/// The ids of action groups, by their names.
+fn groups(snapshot: &Snapshot, names: &[&str]) -> Vec<Value> {
+    let of = |name: &&str| {
+        let mut groups = snapshot.of("Microsoft.Insights/actionGroups");
+        id(groups.find(|one| text(one, "/name") == *name).unwrap_or(&Value::Null))
     };
-    let as_wanted = groups.iter().all(|group| called.iter().any(|id| named(id, group)));
-    if called.len() != groups.len() || !as_wanted || !called.iter().all(made) {
-        findings.push(format!("calls {called:?}, and must call {groups:?} (rule {name})"));
-    }
-    findings
+    names.iter().map(of).collect()
 }
 
 /// What is wrong with a query, whoever asks it.
@@ -247,30 +222,36 @@ fn metric_rules(snapshot: &Snapshot) -> Vec<String> {
         ("database-connections", "active_connections", connections),
     ];
     for (name, metric, threshold) in wanted {
-        let Some(found) = snapshot
-            .of("Microsoft.Insights/metricAlerts")
-            .find(|one| named(text(one, "/name"), name))
+        let Some(found) =
+            snapshot.of("Microsoft.Insights/metricAlerts").find(|one| text(one, "/name") == name)
         else {
             findings.push(format!("alert {name}: missing"));
             continue;
         };
-        let properties = &found["properties"];
-        let criteria = &properties["criteria"]["allOf"][0];
-        let mut wrong = common(snapshot, name, found, &["notify"], 2);
-        let pairs = [
-            ("metricName", &criteria["metricName"], metric.into()),
-            ("threshold", &criteria["threshold"], threshold.into()),
-            ("operator", &criteria["operator"], "GreaterThan".into()),
-            ("timeAggregation", &criteria["timeAggregation"], "Maximum".into()),
-            ("windowSize", &properties["windowSize"], "PT15M".into()),
-            ("scope", &properties["scopes"][0], server["id"].clone()),
-            ("autoMitigate", &properties["autoMitigate"], true.into()),
-        ];
-        for (what, found, wanted) in pairs {
-            if *found != wanted {
-                wrong.push(format!("{what} is {found}, and must be {wanted}"));
-            }
-        }
+        let group = groups(snapshot, &["notify"]);
+        let exactly = json!({
+            "description": found["properties"]["description"],
+            "enabled": true,
+            "severity": 2,
+            "scopes": [server["id"]],
+            "evaluationFrequency": "PT5M",
+            "windowSize": "PT15M",
+            "autoMitigate": true,
+            "criteria": {
+                "odata.type": "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria",
+                "allOf": [{
+                    "criterionType": "StaticThresholdCriterion",
+                    "name": metric,
+                    "metricNamespace": "Microsoft.DBforPostgreSQL/flexibleServers",
+                    "metricName": metric,
+                    "timeAggregation": "Maximum",
+                    "operator": "GreaterThan",
+                    "threshold": threshold,
+                }],
+            },
+            "actions": [{ "actionGroupId": group[0] }],
+        });
+        let wrong = differences("", &found["properties"], &exactly);
         findings.extend(wrong.into_iter().map(|finding| format!("alert {name}: {finding}")));
     }
     findings

@@ -7,28 +7,7 @@ use serde_json::Value;
 
 use super::expression::resolve;
 use super::facts::Facts;
-use super::snapshot::{Snapshot, is_expression, last, text};
-
-/// Every app setting, and no other. The platform refuses `FUNCTIONS_WORKER_RUNTIME` on this plan.
-const SETTINGS: [&str; 17] = [
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "AzureWebJobsStorage__blobServiceUri",
-    "AzureWebJobsStorage__clientId",
-    "AzureWebJobsStorage__credential",
-    "AzureWebJobsStorage__tableServiceUri",
-    "ChunkStorage__blobServiceUri",
-    "ChunkStorage__clientId",
-    "ChunkStorage__credential",
-    "ChunkStorage__queueServiceUri",
-    "DATABASE_URL",
-    "PIXCRAWLER_DATABASE_CREDENTIAL",
-    "PIXCRAWLER_ENVIRONMENT",
-    "PIXCRAWLER_FLEET_MAX_CHUNKS",
-    "PIXCRAWLER_INSTANCE_MEMORY_MB",
-    "PIXCRAWLER_MONITOR_POSTGRES_RESOURCE_ID",
-    "PIXCRAWLER_MONITOR_RESOURCE_ID",
-];
+use super::snapshot::{Snapshot, last, text};
 
 /// The profile of a snapshot, as the handler has it.
 pub(super) fn profile(snapshot: &Snapshot) -> Profile {
@@ -48,40 +27,12 @@ pub(super) fn fleet(snapshot: &Snapshot) -> u64 {
 
 /// What is wrong with the app of a snapshot.
 pub(super) fn check(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
-    [plan(snapshot), settings(snapshot), parsed(snapshot), storage(snapshot, facts), host(facts)]
-        .concat()
+    [scale(snapshot), parsed(snapshot), storage(snapshot, facts), host(facts)].concat()
 }
 
-fn plan(snapshot: &Snapshot) -> Vec<String> {
+fn scale(snapshot: &Snapshot) -> Vec<String> {
     let mut findings = Vec::new();
-    let farm = snapshot.one("Microsoft.Web/serverfarms");
     let site = snapshot.one("Microsoft.Web/sites");
-    let mut is = |value: &Value, pointer: &str, wanted: Value| {
-        let found = value.pointer(pointer).unwrap_or(&Value::Null);
-        if *found != wanted {
-            findings.push(format!("function app: {pointer} is {found}, and must be {wanted}"));
-        }
-    };
-    is(farm, "/sku/name", "FC1".into());
-    is(farm, "/sku/tier", "FlexConsumption".into());
-    is(site, "/kind", "functionapp,linux".into());
-    is(site, "/properties/httpsOnly", true.into());
-    is(site, "/tags/azd-service-name", "api".into());
-    is(site, "/properties/siteConfig/minTlsVersion", "1.2".into());
-    let config = "/properties/functionAppConfig";
-    is(site, &format!("{config}/runtime/name"), "custom".into());
-    is(site, &format!("{config}/runtime/version"), "1.0".into());
-    is(site, &format!("{config}/deployment/storage/type"), "blobContainer".into());
-    is(
-        site,
-        &format!("{config}/deployment/storage/authentication/type"),
-        "UserAssignedIdentity".into(),
-    );
-    for policy in ["ftp", "scm"] {
-        let of = "Microsoft.Web/sites/basicPublishingCredentialsPolicies";
-        let found = snapshot.of(of).find(|one| last(text(one, "/name")) == policy);
-        is(found.unwrap_or(&Value::Null), "/properties/allow", false.into());
-    }
     let scale = &site["properties"]["functionAppConfig"]["scaleAndConcurrency"];
     let memory = scale["instanceMemoryMB"].as_u64().unwrap_or_default();
     if ![512, 2048, 4096].contains(&memory) {
@@ -101,19 +52,7 @@ fn plan(snapshot: &Snapshot) -> Vec<String> {
     if !(needed..=1000).contains(&instances) || instances == 0 {
         findings.push(format!("maximumInstanceCount is {instances}, and may be {needed} to 1000"));
     }
-    if scale["alwaysReady"].as_array().is_some_and(|ready| !ready.is_empty()) {
-        findings.push("function app: alwaysReady is not empty".to_owned());
-    }
     findings
-}
-
-fn settings(snapshot: &Snapshot) -> Vec<String> {
-    let found: BTreeSet<String> = snapshot.app_settings().into_keys().collect();
-    let wanted: BTreeSet<String> = SETTINGS.map(str::to_owned).into();
-    let missing = wanted.difference(&found).map(|name| format!("app setting {name} is missing"));
-    let unknown =
-        found.difference(&wanted).map(|name| format!("app setting {name} does not belong there"));
-    missing.chain(unknown).collect()
 }
 
 /// The settings as the handler of this checkout reads them on the platform.
@@ -178,7 +117,7 @@ fn database_problem(settings: &Settings) -> String {
     found.join(", ")
 }
 
-/// Queues and containers by name, and each connection at its account.
+/// Queues and containers by name.
 fn storage(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
     let mut findings = Vec::new();
     let names = |kind: &str, account: &Value| -> BTreeSet<String> {
@@ -205,22 +144,6 @@ fn storage(snapshot: &Snapshot, facts: &Facts) -> Vec<String> {
         findings.push(format!(
             "the package lies at {place}, and the host's containers are {package:?}"
         ));
-    }
-    let settings = snapshot.app_settings();
-    for (prefix, account) in [("AzureWebJobsStorage__", host), ("ChunkStorage__", data)] {
-        let name = text(account, "/name");
-        for (setting, value) in settings.iter().filter(|(setting, _)| setting.starts_with(prefix)) {
-            let value = value.as_str().unwrap_or_default();
-            let points = !setting.ends_with("ServiceUri") || value.contains(name);
-            if !points || (setting.ends_with("credential") && value != "managedidentity") {
-                findings.push(format!(
-                    "app setting {setting} is {value}, which is not of account {name}"
-                ));
-            }
-            if setting.ends_with("clientId") && !is_expression(value) {
-                findings.push(format!("app setting {setting} is no reference to the identity"));
-            }
-        }
     }
     findings
 }

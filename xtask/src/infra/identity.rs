@@ -6,8 +6,8 @@ use anyhow::Result;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::snapshot::{Snapshot, last, text};
-use super::variant::DEPLOYER;
+use super::snapshot::{Snapshot, is_expression, last, text};
+use super::variant::{DEPLOYER, ON_CALL_URL, RELAY_URL};
 
 /// Role ids, from Azure's list of built-in roles.
 const ROLES: [(&str, &str); 8] = [
@@ -40,15 +40,27 @@ const DEPLOYERS: [(&str, &str, &str); 2] = [
     ("deployer", "Queue Data Contributor", "data account"),
 ];
 
+/// Where the value of a secret parameter goes, and nowhere else.
+const SECRETS: [(&str, &str, &str); 2] = [
+    ("onCallUrl", ON_CALL_URL, "/properties/webhookReceivers/0/serviceUri"),
+    ("relayUrl", RELAY_URL, "/properties/parameters/relayUrl/value"),
+];
+
 /// What is wrong with the roles and secrets of a snapshot.
 pub(super) fn check(snapshot: &Snapshot) -> Result<Vec<String>> {
-    Ok([roles(snapshot), closed(snapshot), secrets(&snapshot.value)?].concat())
+    Ok([roles(snapshot), secrets(&snapshot.value)?].concat())
 }
 
 fn roles(snapshot: &Snapshot) -> Vec<String> {
     let mut findings = Vec::new();
     let mut granted = Vec::new();
     let mut ids = BTreeSet::new();
+    let whole = Snapshot::reference(snapshot.remediation(), "");
+    let principals = [
+        ("app", format!("[{}]", Snapshot::reference(snapshot.identity(), ".principalId"))),
+        ("workflow", format!("[{}, 'full').identity.principalId]", whole.trim_end_matches(')'))),
+        ("deployer", DEPLOYER.to_owned()),
+    ];
     for assignment in snapshot.of("Microsoft.Authorization/roleAssignments") {
         let id = text(assignment, "/id");
         if !ids.insert(id.to_owned()) {
@@ -58,18 +70,20 @@ fn roles(snapshot: &Snapshot) -> Vec<String> {
             .trim_end_matches(['\'', ')', ']']);
         let name = ROLES.iter().find(|(_, id)| *id == role).map(|(name, _)| *name);
         let principal = text(assignment, "/properties/principalId");
+        let known = principals.iter().find(|(_, known)| known == principal);
+        let who = known.map_or("somebody", |(who, _)| *who);
         let kind = text(assignment, "/properties/principalType");
-        let (who, wanted) = if principal == DEPLOYER {
-            ("deployer", "User")
-        } else if principal.to_lowercase().contains("workflow") || principal.contains("remediat") {
-            ("workflow", "ServicePrincipal")
-        } else {
-            ("app", "ServicePrincipal")
-        };
-        if kind != wanted {
+        if kind != (if who == "deployer" { "User" } else { "ServicePrincipal" }) {
             findings.push(format!("the principalType of a role of the {who} is {kind:?}"));
         }
-        let scope = id.split("/providers/Microsoft.Authorization/").next().unwrap_or_default();
+        let scope = scope_of(id);
+        // What Azure alone can evaluate must have the principal in it; what the compiler did is of a person.
+        let seeded = format!("[guid('{scope}', {}, '{role}')]", principal.trim_matches(['[', ']']));
+        if is_expression(principal) && text(assignment, "/name") != seeded {
+            findings.push(format!(
+                "the name of a role of the {who} is not of its scope, principal and role"
+            ));
+        }
         granted.push((who, name.unwrap_or(role).to_owned(), scope_name(snapshot, scope)));
     }
     let mut wanted = GRANTED.to_vec();
@@ -91,6 +105,14 @@ fn roles(snapshot: &Snapshot) -> Vec<String> {
     findings
 }
 
+/// What a role assignment is of: its id is the scope's with more behind, or an expression with it.
+fn scope_of(id: &str) -> &str {
+    let scope = id.strip_prefix("[extensionResourceId('").and_then(|rest| rest.split('\'').next());
+    scope.unwrap_or_else(|| {
+        id.split("/providers/Microsoft.Authorization/").next().unwrap_or_default()
+    })
+}
+
 /// The scope of a role by the name it has in the table above.
 fn scope_name(snapshot: &Snapshot, id: &str) -> String {
     let is = |one: &Value| text(one, "/id").eq_ignore_ascii_case(id);
@@ -107,39 +129,6 @@ fn scope_name(snapshot: &Snapshot, id: &str) -> String {
         None if id.starts_with(&data) => last(id).to_owned(),
         None => id.to_owned(),
     }
-}
-
-/// What lets nobody in with a key, a password or an old TLS.
-fn closed(snapshot: &Snapshot) -> Vec<String> {
-    let wanted: [(&str, &str, Value); 12] = [
-        ("Microsoft.Storage/storageAccounts", "allowSharedKeyAccess", false.into()),
-        ("Microsoft.Storage/storageAccounts", "allowBlobPublicAccess", false.into()),
-        ("Microsoft.Storage/storageAccounts", "minimumTlsVersion", "TLS1_2".into()),
-        ("Microsoft.Storage/storageAccounts", "supportsHttpsTrafficOnly", true.into()),
-        ("Microsoft.Insights/components", "DisableLocalAuth", true.into()),
-        ("Microsoft.OperationalInsights/workspaces", "features/disableLocalAuth", true.into()),
-        ("Microsoft.DBforPostgreSQL/flexibleServers", "authConfig/passwordAuth", "Disabled".into()),
-        (
-            "Microsoft.DBforPostgreSQL/flexibleServers",
-            "authConfig/activeDirectoryAuth",
-            "Enabled".into(),
-        ),
-        ("Microsoft.DBforPostgreSQL/flexibleServers", "administratorLogin", Value::Null),
-        ("Microsoft.DBforPostgreSQL/flexibleServers", "administratorLoginPassword", Value::Null),
-        ("Microsoft.Insights/components", "CustomMetricsOptedInType", Value::Null),
-        ("Microsoft.Web/sites", "siteConfig/connectionStrings", Value::Null),
-    ];
-    let mut findings = Vec::new();
-    for (kind, property, wanted) in wanted {
-        for resource in snapshot.of(kind) {
-            let found =
-                resource.pointer(&format!("/properties/{property}")).unwrap_or(&Value::Null);
-            if *found != wanted {
-                findings.push(format!("{kind}: {property} is {found}, and must be {wanted}"));
-            }
-        }
-    }
-    findings
 }
 
 /// Texts that look like a secret, or that fetch one.
@@ -159,6 +148,17 @@ fn secrets(value: &Value) -> Result<Vec<String>> {
         let callback = text.contains("listCallbackUrl(") && !path.contains("logicAppReceivers");
         if callback || looks.iter().any(|one| one.is_match(text)) {
             findings.push(format!("a password or key in plain text, or a way to one: {path}"));
+        }
+        for (parameter, value, place) in SECRETS {
+            if text.contains(value) {
+                findings.push(format!("{parameter} is not secure: {path} shows it"));
+            }
+            if text.contains(&format!("parameters('{parameter}')"))
+                && !path.ends_with(place)
+                && !path.contains("/definition/")
+            {
+                findings.push(format!("{parameter} goes to {path}"));
+            }
         }
     });
     Ok(findings)

@@ -33,7 +33,7 @@ const IPV4: &str = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
 const CIDR: &str = "^([0-9]{1,3}\\.){3}[0-9]{1,3}/[0-9]{1,2}$";
 
 /// The types that are known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Schema {
     types: Value,
     formats: Vec<(&'static str, Regex)>,

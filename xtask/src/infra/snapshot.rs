@@ -83,6 +83,42 @@ impl Snapshot {
             .unwrap_or(&Value::Null)
     }
 
+    /// The identity of the app.
+    pub(super) fn identity(&self) -> &Value {
+        self.one("Microsoft.ManagedIdentity/userAssignedIdentities")
+    }
+
+    /// The workflow that answers the alert of a full disk.
+    pub(super) fn remediation(&self) -> &Value {
+        self.workflow("queueUri")
+    }
+
+    /// The workflow that repeats notifications elsewhere.
+    pub(super) fn relay(&self) -> &Value {
+        self.workflow("relayUrl")
+    }
+
+    /// The one whose definition takes this parameter.
+    fn workflow(&self, parameter: &str) -> &Value {
+        let place = format!("/properties/definition/parameters/{parameter}");
+        let mut workflows = self.of("Microsoft.Logic/workflows");
+        workflows.find(|one| one.pointer(&place).is_some()).unwrap_or(&Value::Null)
+    }
+
+    /// The id of a subnet, where there is a network.
+    pub(super) fn subnet(&self, name: &str) -> Value {
+        let network = self.one("Microsoft.Network/virtualNetworks");
+        match self.variant.network {
+            true => format!("{}/subnets/{name}", text(network, "/id")).into(),
+            false => Value::Null,
+        }
+    }
+
+    /// The expression, without its brackets, that asks Azure for something of a resource.
+    pub(super) fn reference(of: &Value, what: &str) -> String {
+        format!("reference('{}', '{}'){what}", text(of, "/id"), text(of, "/apiVersion"))
+    }
+
     /// The app's settings, expressions as they are.
     pub(super) fn app_settings(&self) -> BTreeMap<String, Value> {
         let mut settings = self
@@ -96,6 +132,11 @@ impl Snapshot {
 /// The text at a JSON pointer, or none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The id of a resource, or null.
+pub(super) fn id(resource: &Value) -> Value {
+    resource["id"].clone()
 }
 
 /// The last part of a name or an id.

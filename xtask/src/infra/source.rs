@@ -8,7 +8,8 @@ use serde_json::Value;
 use support::workdir::WorkDir;
 
 use super::rpc::Compiler;
-use super::snapshot::{Snapshot, text};
+use super::snapshot::Snapshot;
+use super::template;
 use super::variant::{Variant, parameters_file};
 
 /// The linter's rules that are switched on: the compiler passes over a name that it does not know.
@@ -80,7 +81,7 @@ pub(super) fn check_compiled(compiler: &mut Compiler, infra: &Path) -> Result<Ve
             findings.push(format!("{}: not in canonical format (bicep format)", name(&file)));
         }
     }
-    findings.extend(template.iter().flat_map(order));
+    findings.extend(template.iter().flat_map(template::check));
     Ok(findings)
 }
 
@@ -109,40 +110,21 @@ impl Copy {
 
     /// The snapshot of one deployment.
     pub(super) fn snapshot(&self, compiler: &mut Compiler, variant: Variant) -> Result<Snapshot> {
-        let file = self.folder.join(&(variant.name() + ".bicepparam"));
-        fs::write(&file, parameters_file(&self.own, &variant.parameters()))?;
-        let answer =
-            compiler.snapshot(&file).with_context(|| format!("the snapshot {}", variant.name()))?;
+        let answer = self.snapshot_of(compiler, &variant.name(), &variant.parameters())?;
         Ok(Snapshot::new(variant, &answer))
     }
-}
 
-/// The app comes after its roles, and of the database's parts, which change one at a time, each but the
-/// database itself after another one.
-fn order(template: &Value) -> Vec<String> {
-    const SERVER: &str = "Microsoft.DBforPostgreSQL/flexibleServers";
-    let mut findings = Vec::new();
-    let after = |resource: &Value| resource["dependsOn"].to_string();
-    if !after(&template["resources"]["app"]).contains("\"rbac\"") {
-        findings.push("main.bicep: the app is deployed before its roles".to_owned());
+    /// What the compiler evaluates to, with some of the parameters replaced.
+    pub(super) fn snapshot_of(
+        &self,
+        compiler: &mut Compiler,
+        name: &str,
+        replaced: &Value,
+    ) -> Result<Value> {
+        let file = self.folder.join(&format!("{name}.bicepparam"));
+        fs::write(&file, parameters_file(&self.own, replaced))?;
+        compiler.snapshot(&file).with_context(|| format!("the snapshot {name}"))
     }
-    let parts = template.pointer("/resources/postgres/properties/template/resources");
-    let parts = parts.and_then(Value::as_object);
-    let child = |one: &Value| text(one, "/type").strip_prefix(SERVER).map(str::to_owned);
-    for (name, part) in parts.into_iter().flatten() {
-        let follows = parts.into_iter().flatten().any(|(other, of)| {
-            child(of).is_some_and(|kind| !kind.is_empty())
-                && after(part).contains(&format!("\"{other}\""))
-        });
-        let first = child(part).is_none_or(|kind| kind.is_empty() || kind == "/databases");
-        if !first && !follows {
-            findings.push(format!("postgres.bicep: {name} does not wait for another part"));
-        }
-    }
-    if parts.is_none() {
-        findings.push("main.bicep: no module postgres".to_owned());
-    }
-    findings
 }
 
 /// Copies the files of a folder and of the folders in it.

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use super::*;
 
 mod bicep;
+mod parameters;
+mod ruinous;
 mod snapshot;
 
 /// Runs the tests of this library.
@@ -34,6 +36,9 @@ pub fn run() -> ExitCode {
         facts::tests::metrics_are_found_in_their_source needs nothing;
         bicep::broken_bicep_is_named needs compiler;
         snapshot::a_broken_snapshot_is_named needs nothing;
+        ruinous::the_ruinous_is_named needs nothing;
+        self::azd_is_told_what_to_do needs nothing;
+        parameters::parameters_are_cleaned_or_refused needs compiler;
         self::form_and_age_are_named needs compiler;
         self::kql_is_judged needs parser;
     ];
@@ -84,5 +89,25 @@ fn kql_is_judged() -> Result<()> {
     let findings = kql::check(&queries.map(|query| ("query".to_owned(), query.to_owned())))?;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].starts_with("query:1: KS142"), "{findings:?}");
+    Ok(())
+}
+
+/// What azd reads: each line that must stand at its place, taken away or put elsewhere.
+fn azd_is_told_what_to_do() -> Result<()> {
+    let good = fs::read_to_string(root().join("azure.yaml"))?;
+    assert_eq!(parts::azure_yaml_text(&good), Vec::<String>::new());
+    let breaks = [
+        ("          run: cargo xtask package\n", "", "posix/run: cargo xtask package"),
+        ("      prepackage:", "      postpackage:", "prepackage/posix/run"),
+        ("    hooks:", "  hooks:", "services/api/hooks"),
+        ("        posix:", "        # posix:", "posix/run"),
+        ("  api:", "  web:", "services/api/dist"),
+        ("language: custom", "language: python", "services/api/language: custom"),
+    ];
+    for (from, to, expected) in breaks {
+        assert!(good.contains(from), "{from:?}");
+        let findings = parts::azure_yaml_text(&good.replacen(from, to, 1));
+        assert!(findings.iter().any(|one| one.contains(expected)), "{from:?}: {findings:?}");
+    }
     Ok(())
 }

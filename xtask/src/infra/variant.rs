@@ -12,6 +12,12 @@ pub(super) const SUBSCRIPTION: &str = "22222222-2222-4222-8222-222222222222";
 pub(super) const LOCATION: &str = "westeurope";
 /// Who deploys, in the variants where somebody is given.
 pub(super) const DEPLOYER: &str = "33333333-3333-4333-8333-333333333333";
+/// A secret: where notifications are repeated.
+pub(super) const RELAY_URL: &str = "https://hooks.example.net/relay";
+/// A secret: the on-call service.
+pub(super) const ON_CALL_URL: &str = "https://oncall.example.net/azure";
+/// What the disk of the database has grown to, in the variants with a person who deploys.
+pub(super) const DISK_GB: u32 = 64;
 /// The profiles, by the names that the settings have for them.
 const PROFILES: [&str; 3] = ["local", "azure", "azure_functions"];
 
@@ -51,11 +57,12 @@ impl Variant {
         if self.receivers {
             let all = json!({
                 "principalId": DEPLOYER, "principalType": "User", "principalName": "person@example.net",
-                "notifyEmails": ["team@example.net"], "pushEmails": ["push@example.net"],
+                "postgresStorageGb": DISK_GB,
+                // One person twice: receivers of a group need different names.
+                "notifyEmails": ["team@example.net"], "pushEmails": ["team@example.net"],
                 "managerEmails": ["manager@example.net"],
                 "smsReceivers": [{ "countryCode": "1", "phoneNumber": "5550100" }],
-                "relay": "slack", "relayUrl": "https://hooks.example.net/relay",
-                "onCallEnabled": true, "onCallUrl": "https://oncall.example.net/azure",
+                "relay": "slack", "relayUrl": RELAY_URL, "onCallEnabled": true, "onCallUrl": ON_CALL_URL,
             });
             if let (Some(given), Value::Object(all)) = (given.as_object_mut(), all) {
                 given.extend(all);

@@ -11,7 +11,7 @@ use image::DynamicImage;
 use std::f32::consts::PI;
 
 /// Cells of the reduced picture a side.
-const CELLS: u16 = 32;
+pub(crate) const CELLS: u16 = 32;
 
 /// Frequencies a side that make the hash.
 const WAVES: u16 = 16;
@@ -40,7 +40,12 @@ pub(crate) fn hash_of(picture: &DynamicImage) -> Option<PerceptualHash> {
     if is_deep && u64::from(picture.width()) * u64::from(picture.height()) > MAX_DEEP_PX {
         return None;
     }
-    let waves = waves(&grey_cells(picture));
+    hash_of_cells(&grey_cells(picture))
+}
+
+/// The hash of a reduced picture: [`CELLS`] x [`CELLS`] levels of grey, 0 to 255, row by row.
+pub(crate) fn hash_of_cells(cells: &[f32]) -> Option<PerceptualHash> {
+    let waves = waves(cells);
     let strength = median(waves.iter().map(|wave| wave.abs()));
     let middle = median(waves.iter().copied());
     // NaN, which pictures of floating point may hold, fails this comparison too.
@@ -59,6 +64,35 @@ fn grey_cells(picture: &DynamicImage) -> Vec<f32> {
             255.0 * (alpha * grey(red, green, blue) + 1.0 - alpha)
         })
         .collect()
+}
+
+/// The means of [`CELLS`] x [`CELLS`] equal parts of a picture of `width` x `height` pixels, from the
+/// means of its blocks of 8 x 8, in rows of `stride` blocks.
+pub(crate) fn reduce(blocks: &[f32], stride: usize, (width, height): (u16, u16)) -> Vec<f32> {
+    let rows: Vec<Vec<f32>> =
+        blocks.chunks_exact(stride.max(1)).map(|row| means(row, width)).collect();
+    let columns: Vec<Vec<f32>> = (0..CELLS.into())
+        .map(|at| rows.iter().filter_map(|row| row.get(at).copied()).collect::<Vec<f32>>())
+        .map(|column| means(&column, height))
+        .collect();
+    let row = |at| columns.iter().filter_map(move |column| column.get(at).copied());
+    (0..CELLS.into()).flat_map(row).collect()
+}
+
+/// The means of [`CELLS`] equal parts of a line of `len` pixels, from the means of eight each.
+fn means(blocks: &[f32], len: u16) -> Vec<f32> {
+    // In parts of a pixel, of which a part of the line has as many as the line has pixels.
+    let (part_len, block_len) = (u32::from(len), 8 * u32::from(CELLS));
+    let part = |n: u32| {
+        let (start, end) = (n * part_len, (n + 1) * part_len);
+        let overlap = |at: u32| end.min((at + 1) * block_len) - start.max(at * block_len);
+        let weight = |at: u32| f32::from(u16::try_from(overlap(at)).unwrap_or_default());
+        let first = start / block_len;
+        let covered = blocks.iter().skip(usize::try_from(first).unwrap_or_default());
+        let range = first..end.div_ceil(block_len);
+        range.zip(covered).map(|(at, mean)| weight(at) * mean).sum::<f32>() / f32::from(len)
+    };
+    (0..CELLS.into()).map(part).collect()
 }
 
 /// The strengths of the lowest frequencies, without the mean.

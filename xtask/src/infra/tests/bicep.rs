@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is wrong, the file, the text there and what stands in its place, and what must be named.
-const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 19] = [
+const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 26] = [
     ("property name", "app/function.bicep", "httpsOnly: true", "httpOnly: true", "BCP089"),
     (
         "misspelt open enum",
@@ -52,14 +52,14 @@ const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 19] = [
         "app/function.bicep",
         "      ChunkStorage__clientId: identityClientId\n",
         "",
-        "ChunkStorage__clientId is missing",
+        "/properties/ChunkStorage__clientId is null, and must be",
     ),
     (
         "FUNCTIONS_WORKER_RUNTIME",
         "app/function.bicep",
         "PIXCRAWLER_ENVIRONMENT: profile",
         "PIXCRAWLER_ENVIRONMENT: profile\n      FUNCTIONS_WORKER_RUNTIME: 'custom'",
-        "FUNCTIONS_WORKER_RUNTIME does not belong",
+        "FUNCTIONS_WORKER_RUNTIME is \"custom\", and must be null",
     ),
     (
         "role id",
@@ -80,7 +80,7 @@ const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 19] = [
         "alerts.bicep",
         "tempQuotaMb * 9 / 10",
         "tempQuotaMb * 8 / 10",
-        "alert temp: threshold is 400, and must be 450",
+        "alert temp: /criteria/allOf/0/threshold is 400, and must be 450",
     ),
     (
         "unknown metric",
@@ -119,6 +119,55 @@ const IN_THE_BICEP: [(&str, &str, &str, &str, &str); 19] = [
         "#disable-next-line BCP037\nresource workbook",
         "a #disable line",
     ),
+    (
+        "a URL that everybody may read",
+        "main.bicep",
+        "@secure()\nparam relayUrl",
+        "param relayUrl",
+        "main.bicep: parameter relayUrl is not secure",
+    ),
+    (
+        "a module that lets everybody read a URL",
+        "alerts.bicep",
+        "@secure()\nparam onCallUrl",
+        "param onCallUrl",
+        "alerts: parameter onCallUrl carries a secure one, and is not secure",
+    ),
+    (
+        "a secret under another name",
+        "main.bicep",
+        "relayName: relayName",
+        "relayName: relayUrl",
+        "alerts: parameter relayName carries a secure one, and is not secure",
+    ),
+    (
+        "an output with a secret",
+        "main.bicep",
+        "output POSTGRES_APP_USER string = identityName",
+        "var found = relayUrl\noutput POSTGRES_APP_USER string = found",
+        "output POSTGRES_APP_USER carries a secure parameter",
+    ),
+    (
+        "a role's name without its principal",
+        "app/rbac.bicep",
+        "guid(data::queues::control.id, remediationPrincipalId,",
+        "guid(data::queues::control.id, 'remediation',",
+        "the name of a role of the workflow is not of its scope, principal and role",
+    ),
+    (
+        "a disk that never grows",
+        "app/postgres.bicep",
+        "storageSizeGB: storageGb",
+        "storageSizeGB: 32",
+        "storageSizeGB is 32, and must be 64",
+    ),
+    (
+        "two receivers of one name",
+        "alerts.bicep",
+        "'push-${address}'",
+        "'email-${address}'",
+        "/properties/azureAppPushReceivers/0/name is",
+    ),
 ];
 
 /// A4 F14: the same for the Bicep itself.
@@ -133,7 +182,9 @@ pub fn broken_bicep_is_named() -> Result<()> {
         assert!(good.contains(from), "{what}: {} has no {from:?}", file.display());
         fs::write(&file, good.replacen(from, to, 1))?;
         let mut findings = source::check_text(&copy.join(""))?;
-        findings.extend(compiler.compile(&copy.join("main.bicep"))?.1);
+        let (template, said) = compiler.compile(&copy.join("main.bicep"))?;
+        findings.extend(said);
+        findings.extend(template.iter().flat_map(template::check));
         let snapshot = copy.snapshot(&mut compiler, VARIANT)?;
         findings.extend(Rules::read(&copy.join(""))?.check(&snapshot)?);
         assert!(findings.iter().any(|finding| finding.contains(expected)), "{what}: {findings:#?}");

@@ -1,0 +1,74 @@
+//! A job that is over and has little to show: whoever submitted it should know without looking.
+
+use chunk_handler::state::JobProgress;
+use serde_json::{Value, json};
+
+/// What to say of a job of which nothing, or less than half, is valid. None: it is not over, has no
+/// images, or enough of them are valid.
+pub(crate) fn line(job: &JobProgress) -> Option<String> {
+    let JobProgress { job_id, images_total, images_valid, duplicates_removed, .. } = job;
+    if !is_poor(job) {
+        return None;
+    }
+    let what = match images_valid {
+        0 => format!("none of its {images_total} images is valid"),
+        _ => format!("only {images_valid} of its {images_total} images are valid, less than half"),
+    };
+    let duplicates = match duplicates_removed {
+        0 => String::new(),
+        n => format!(" ({n} are duplicates)"),
+    };
+    Some(format!("job {job_id}: {what}{duplicates}; its manifests say why, URL by URL"))
+}
+
+/// The same for programs, of all such jobs.
+pub(crate) fn as_json(jobs: &[JobProgress]) -> Vec<Value> {
+    let row = |job: &JobProgress| {
+        json!({
+            "job_id": job.job_id, "images_total": job.images_total,
+            "images_valid": job.images_valid, "duplicates_removed": job.duplicates_removed,
+        })
+    };
+    jobs.iter().filter(|job| is_poor(job)).map(row).collect()
+}
+
+fn is_poor(job: &JobProgress) -> bool {
+    is_over(job) && job.images_total > 0 && 2 * job.images_valid < job.images_total
+}
+
+/// Whether a job has ended, in whatever way.
+pub(crate) fn is_over(job: &JobProgress) -> bool {
+    matches!(job.status.as_str(), "completed" | "failed" | "cancelled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::job;
+
+    fn line_of(status: &str, valid: i64, total: i64, duplicates: i64) -> Option<String> {
+        line(&JobProgress {
+            status: status.into(),
+            images_valid: valid,
+            images_total: total,
+            duplicates_removed: duplicates,
+            ..job()
+        })
+    }
+
+    #[test]
+    fn a_job_with_less_than_half_valid_is_named_when_it_is_over() {
+        let none = "job 7: none of its 9 images is valid; its manifests say why, URL by URL";
+        assert_eq!(line_of("completed", 0, 9, 0).as_deref(), Some(none));
+        let few = "job 7: only 4 of its 9 images are valid, less than half (3 are duplicates); its \
+                   manifests say why, URL by URL";
+        assert_eq!(line_of("cancelled", 4, 9, 3).as_deref(), Some(few));
+        assert_eq!(line_of("completed", 5, 10, 0), None);
+        assert_eq!(line_of("running", 0, 9, 0), None);
+        assert_eq!(line_of("completed", 0, 0, 0), None);
+        let over = JobProgress { status: "failed".into(), images_valid: 1, ..job() };
+        let row =
+            json!({"job_id": 7, "images_total": 500, "images_valid": 1, "duplicates_removed": 20});
+        assert_eq!(as_json(&[over, job()]), [row]);
+    }
+}

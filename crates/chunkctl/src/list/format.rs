@@ -1,0 +1,109 @@
+//! How a file is written: what its name says, and what its content cannot be.
+
+use super::Error;
+use chunk_handler::chunk::source::Content;
+
+/// How a list is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One URL a line.
+    Text,
+    /// A JSON object a line.
+    JsonLines,
+    /// One JSON array.
+    JsonArray,
+    /// A table with commas and quotes.
+    Csv,
+    /// A table with tabs.
+    Tsv,
+}
+
+impl Format {
+    /// By the suffix of a file's name, but for `.gz`. None: it has none that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRead`]
+    pub(super) fn of_name(name: &str) -> Result<Option<Self>, Error> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix);
+        Ok(match suffix {
+            Some("txt") => Some(Self::Text),
+            Some("jsonl" | "ndjson") => Some(Self::JsonLines),
+            Some("json") => Some(Self::JsonArray),
+            Some("csv") => Some(Self::Csv),
+            Some("tsv") => Some(Self::Tsv),
+            Some("parquet") => return Err(Error::NotRead("Parquet")),
+            Some("zip") => return Err(Error::NotRead("a ZIP archive")),
+            Some("xlsx" | "xls") => return Err(Error::NotRead("a workbook")),
+            Some(_) | None => None,
+        })
+    }
+
+    /// The word that is kept with the job.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::JsonLines => "jsonl",
+            Self::JsonArray => "json",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+        }
+    }
+
+    /// What the suffix means.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Text => "one URL a line (.txt)",
+            Self::JsonLines => "JSON lines (.jsonl)",
+            Self::JsonArray => "a JSON array (.json)",
+            Self::Csv => "a table with commas (.csv)",
+            Self::Tsv => "a table with tabs (.tsv)",
+        }
+    }
+
+    /// What a row with a URL looks like.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Text => "one http(s) URL a line",
+            Self::JsonLines => "an object with a key url in each line",
+            Self::JsonArray => "an array of objects with a key url, or of URLs",
+            Self::Csv | Self::Tsv => "a table whose column url holds http(s) URLs",
+        }
+    }
+}
+
+/// The format that a content certainly has. None: it is no list.
+pub(super) fn certain(content: Content) -> Option<Format> {
+    match content {
+        Content::Text => Some(Format::Text),
+        Content::JsonLines => Some(Format::JsonLines),
+        Content::JsonArray => Some(Format::JsonArray),
+        Content::Csv | Content::Column => Some(Format::Csv),
+        Content::Tsv => Some(Format::Tsv),
+        Content::Foreign(_) => None,
+    }
+}
+
+/// Whether a file may be what its name says. A table without a head is refused when its head is read.
+pub(super) fn may_be(named: Format, content: Content) -> bool {
+    let is_table = matches!(named, Format::Csv | Format::Tsv);
+    match content {
+        Content::Text | Content::Column if is_table => true,
+        _ => certain(content) == Some(named),
+    }
+}
+
+/// What to do with a file of other content than its name says.
+pub(super) fn advice(content: Content) -> &'static str {
+    match certain(content) {
+        Some(Format::Text) => "name it .txt",
+        Some(Format::JsonLines) => "name it .jsonl, if each line is a row",
+        Some(Format::JsonArray) => "name it .json",
+        Some(Format::Csv) => "name it .csv",
+        Some(Format::Tsv) => "name it .tsv",
+        None => super::READ,
+    }
+}

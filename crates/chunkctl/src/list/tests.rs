@@ -1,0 +1,255 @@
+//! Files of every kind, as people have them.
+
+use super::*;
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+use std::io::Write as _;
+
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn read(name: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    List::open(name, bytes)?.rows(&mut |item| items.push(item))?;
+    Ok(items)
+}
+
+fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
+    read(name, bytes.as_ref()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
+    read(name, bytes.as_ref()).unwrap_err().to_string()
+}
+
+fn pairs(items: &[Item]) -> Vec<(&str, Option<&str>)> {
+    items.iter().map(|item| (item.url.as_str(), item.label.as_deref())).collect()
+}
+
+#[test]
+fn tables_need_a_url_column_and_keep_every_row() {
+    let items = items("a.csv", "URL,label\nhttp://a/1,cat\n,\n\"http://a/3,x\"\n   \n\n");
+    assert_eq!(pairs(&items), [("http://a/1", Some("cat")), ("", None), ("http://a/3,x", None)]);
+    assert!(items.iter().all(|item| item.meta.is_none()));
+    assert!(
+        refusal("a.csv", "link\nhttp://a\n")
+            .contains("no url column between commas in its first line, which is `link`")
+    );
+    assert!(refusal("a.csv", "http://a,cat\n").contains("no url column"));
+    assert!(refusal("a.txt", "\n \n").contains("no URL"));
+    assert!(refusal("a.parquet", "PAR1").contains("Parquet is not read"));
+    assert!(refusal("a.tsv", "url\tx\tx\nhttp://a\n").contains("two columns are called `x`"));
+}
+
+/// Whatever else a table or a JSON line says of a URL is in its meta; what is called meta wins.
+#[test]
+fn other_columns_and_keys_go_into_the_meta() {
+    let table = "id,url,TEXT,meta\n7,http://a/1,\"a, b\",\"{\"\"id\"\":8,\"\"k\"\":NaN}\"\n,http://a/2\n9,http://a/3,,[1],,z\n";
+    let metas: Vec<Option<Value>> =
+        items("a.csv", table).into_iter().map(|item| item.meta).collect();
+    assert_eq!(
+        metas,
+        [
+            Some(json!({"id": 8, "TEXT": "a, b", "k": null})),
+            Some(json!({"id": ""})),
+            Some(json!({"id": "9", "TEXT": "", "meta": [1], "column 6": "z"})),
+        ]
+    );
+    let meta = |name: &str, text: &str| items(name, text).remove(0).meta;
+    assert_eq!(meta("a.TSV", "url\tMeta\nhttp://a\t{\"k\":1}\n"), Some(json!({"k": 1})));
+    let line = r#"{"url":"http://a","id":7,"label":"x","meta":{"k":1},"n":null}"#;
+    assert_eq!(meta("a.jsonl", line), Some(json!({"id": 7, "k": 1, "n": null})));
+}
+
+/// A name in several cases means the same in every format: small letters first; nothing is lost.
+#[test]
+fn a_key_and_a_column_in_two_cases_mean_the_same() {
+    let expected = Item {
+        url: "http://a".into(),
+        label: Some("x".into()),
+        meta: Some(json!({"URL": "http://b", "Label": "y"})),
+    };
+    let object = r#"{"URL":"http://b","url":"http://a","Label":"y","label":"x"}"#;
+    for (name, text) in [
+        ("a.csv", "URL,url,Label,label\nhttp://b,http://a,y,x".to_owned()),
+        ("a.tsv", "URL\turl\tLabel\tlabel\nhttp://b\thttp://a\ty\tx".to_owned()),
+        ("a.jsonl", object.to_owned()),
+        ("a.json", format!("[{object}]")),
+    ] {
+        assert_eq!(items(name, &text), std::slice::from_ref(&expected), "{name}");
+        let upper = text.replace("url", "Url").replace("label", "LABEL").replace("URL", "uRL");
+        assert_eq!(items(name, upper).len(), 1, "{name}");
+    }
+}
+
+/// What spreadsheets and other systems write: marks, UTF-16, any line end, compressed or not.
+#[test]
+fn encodings_line_ends_and_compression_change_nothing() {
+    let lists = [
+        ("a.txt", "http://a/1\nhttp://a/ü\n"),
+        (
+            "a.ndjson",
+            "{\"url\":\"http://a/1\",\"id\":\"1\"}\n{\"url\":\"http://a/ü\",\"id\":\"2\"}\n",
+        ),
+        ("a.json", "[{\"url\":\"http://a/1\"},\n{\"url\":\n\"http://a/ü\"}]\n"),
+        ("a.csv", "\"url\",id\nhttp://a/1,1\nhttp://a/ü,2\n"),
+        ("a.tsv", "url\tid\nhttp://a/1\t1\nhttp://a/ü\t2\n"),
+    ];
+    for (name, plain) in lists {
+        let expected = items(name, plain);
+        assert_eq!(expected.len(), 2, "{name}");
+        assert_eq!(expected[1].url, "http://a/ü", "{name}");
+        let compressed = format!("{name}.GZ");
+        for end in ["\n", "\r\n", "\r"] {
+            let strange = format!("\u{feff}{}", plain.replace('\n', end));
+            let units = strange.encode_utf16();
+            let little: Vec<u8> = units.clone().flat_map(u16::to_le_bytes).collect();
+            let big: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+            for bytes in [strange.into_bytes(), little, big] {
+                assert_eq!(items(name, &bytes), expected, "{name} {end:?}");
+                assert_eq!(items(&compressed, gzip(&bytes)), expected, "{name} {end:?}");
+            }
+        }
+        // One compressed file after another is one file.
+        let (head, tail) = plain.as_bytes().split_at(plain.len() / 2);
+        let joined = [gzip(head), gzip(tail)].concat();
+        assert_eq!(items(&compressed, joined), expected, "{name}");
+        // Some transports unpack without changing the name.
+        assert_eq!(items(&compressed, plain), expected, "{name}");
+        // Without a suffix the content decides.
+        assert_eq!(items("list", plain), expected, "{name}");
+        assert_eq!(items("-", gzip(plain.as_bytes())), expected, "{name}");
+    }
+    assert_eq!(items("a.txt", "http://a\r\nhttp://b\rhttp://c\nhttp://d").len(), 4);
+}
+
+/// A file that is certainly something else than its name says: both are named.
+#[test]
+fn another_content_than_the_name_says_is_refused() {
+    let (array, lines) = ("[\n{\"url\":\"http://a\"}]", "{\"url\":\"http://a\"}\n");
+    let page = "<!DOCTYPE html>\n<p>http://a</p>";
+    for (name, text, named, content) in [
+        ("a.txt", array, "(.txt)", "a JSON array"),
+        ("a.jsonl", array, "(.jsonl)", "a JSON array"),
+        ("a.csv", array, "(.csv)", "a JSON array"),
+        ("a.txt", lines, "(.txt)", "JSON lines"),
+        ("a.json", lines, "(.json)", "JSON lines"),
+        ("a.tsv", lines, "(.tsv)", "JSON lines"),
+        ("a.txt", "id\tURL\n", "(.txt)", "(TSV)"),
+        ("a.txt", "url\nhttp://a", "(.txt)", "a table of one column"),
+        ("a.csv", "url\tx\nhttp://a\tb", "(.csv)", "(TSV)"),
+        ("a.tsv", "url,x\nhttp://a,b", "(.tsv)", "(CSV)"),
+        ("a.jsonl", "url,x\nhttp://a,b", "(.jsonl)", "(CSV)"),
+        ("a.jsonl", "http://a\nhttp://b", "(.jsonl)", "one URL a line"),
+        ("a.json", "http://a\nhttp://b", "(.json)", "one URL a line"),
+        ("a.txt", page, "(.txt)", "HTML"),
+        ("a.jsonl", "\n<?xml version=\"1.0\"?><Error/>", "(.jsonl)", "XML"),
+        ("a.csv", "PK\u{3}\u{4}[Content_Types].xml", "(.csv)", "xlsx"),
+        ("a.txt", "%PDF-1.7\n", "(.txt)", "PDF"),
+        ("list", "PAR1\u{0}", "nothing", "Parquet"),
+        ("list", page, "nothing", "HTML"),
+        ("-", page, "nothing", "HTML"),
+    ] {
+        for (name, bytes) in [
+            (name.to_owned(), text.as_bytes().to_vec()),
+            (format!("{name}.gz"), gzip(text.as_bytes())),
+        ] {
+            let error = refusal(&name, bytes);
+            assert!(error.contains(named), "{name} {text}: {error}");
+            assert!(error.contains(content), "{name} {text}: {error}");
+        }
+    }
+    assert!(refusal("a.txt", gzip(&gzip(b"http://a"))).contains("gzip inside gzip"));
+    assert!(refusal("list.lst", "my list\nhttp://a").contains("first line, `my list`"));
+    assert!(refusal("a.zip", "x").contains("a ZIP archive is not read"));
+    assert_eq!(items("-", "my list\nhttp://a").len(), 2);
+    let error = refusal("a.txt", b"http://a\nhttp://b/\xe9");
+    assert!(error.contains("line 2, byte 10 is 0xE9"), "{error}");
+}
+
+/// A quote in a TSV is a character, unless it is around a cell.
+#[test]
+fn quotes_of_a_tsv_swallow_nothing() {
+    let table = "url\tlabel\nu/0\t\"Untitled\" by\nu/1\t\"Sunset\nu/2\tpipe 6\" x 12\"\nu/3\tends\"\nu/4\t\"\nu/5\t\"a \"\"b\"\"\"\nu/6\t\"a\" and \"b\"\nu/7\t\"\"\t\n \nu/8\n\t\n";
+    assert_eq!(
+        pairs(&items("a.tsv", table)),
+        [
+            ("u/0", Some("\"Untitled\" by")),
+            ("u/1", Some("\"Sunset")),
+            ("u/2", Some("pipe 6\" x 12\"")),
+            ("u/3", Some("ends\"")),
+            ("u/4", Some("\"")),
+            ("u/5", Some("a \"b\"")),
+            ("u/6", Some("\"a\" and \"b\"")),
+            ("u/7", None),
+            ("u/8", None),
+            ("", None),
+        ]
+    );
+}
+
+/// A quoted cell of a CSV may have several lines; one that took rows in is refused with its line.
+#[test]
+fn a_stray_quote_in_a_csv_is_refused_with_its_line() {
+    let good = "url,label\r\nhttp://a/1,\"two\r\nlines, \"\"quoted\"\"\"\r\n\r\n\
+                http://a/2,\"see\nhttp://x.y/z\"\nhttp://a/3,6\" pipe\nhttp://a/4,\"a\" b\n";
+    assert_eq!(
+        pairs(&items("a.csv", good)),
+        [
+            ("http://a/1", Some("two\r\nlines, \"quoted\"")),
+            ("http://a/2", Some("see\nhttp://x.y/z")),
+            ("http://a/3", Some("6\" pipe")),
+            ("http://a/4", Some("a b")),
+        ]
+    );
+    let first = "url,label\r\n\r\nhttp://a/1,x\r\n";
+    for (rows, line) in [
+        ("http://a/2,\"Sunset\nhttp://a/3,b\nhttp://a/4,c\n", 4),
+        ("http://a/2,\"Sunset\nhttp://a/3,b\nhttp://a/4,\"the second\nhttp://a/5,d\n", 4),
+        ("http://a/2,\"Sunset\nhttp://a/3,ends\"\nhttp://a/4,c\n", 4),
+        ("http://a/2,y\n\n\"http://a/3,b\nhttp://a/4,c\n", 6),
+        ("http://a/2,\"cut\nhere", 4),
+    ] {
+        let error = refusal("a.csv", format!("{first}{rows}"));
+        assert!(error.starts_with(&format!("line {line}: a quote begins")), "{rows}: {error}");
+    }
+    let head = "url,\"label\nhttp://a/1,x\nhttp://a/2,y\n";
+    assert!(refusal("a.csv", head).starts_with("line 1: a quote begins"));
+}
+
+/// JSON as others write it is read; what is broken is refused with its line; rows stay rows.
+#[test]
+fn json_is_read_or_refused_with_its_line() {
+    let lines =
+        "{\"url\":\" http://a\\n\",\"n\":NaN,\"t\":\"NaN\"}\r\n\n\"http://b\"\n{\"u\":1}\n[1]\n7\n";
+    let urls = ["http://a", "http://b", "{\"u\":1}", "[1]", "7"];
+    let read = items("a.jsonl", lines);
+    assert_eq!(pairs(&read).iter().map(|(url, _)| *url).collect::<Vec<_>>(), urls);
+    assert_eq!(read[0].meta, Some(json!({"n": null, "t": "NaN"})));
+    let array = format!(
+        "[{}]",
+        lines
+            .trim()
+            .replace("\r\n\n", ",\r\n\n")
+            .replace("}\n", "},\n")
+            .replace("\"\n", "\",\n")
+            .replace("]\n", "],\n")
+    );
+    assert_eq!(items("a.json", array), read);
+    assert!(
+        refusal("a.jsonl", "{\"url\":\"http://a\"}\n{\"url\":\n").starts_with("line 2: no JSON")
+    );
+    assert!(refusal("a.jsonl", "{\n\"url\": 1\n}\n").starts_with("line 1: no JSON"));
+    assert!(
+        refusal("a.json", "[\n{\"url\":\"http://a\"},\n{\"url\"")
+            .starts_with("line 3: no JSON array")
+    );
+    assert!(
+        refusal("a.json", "[\"http://a\"]\n[\"http://b\"]").starts_with("line 2: no JSON array")
+    );
+    assert!(refusal("a.json", "{\n\"url\": 1\n}\n").contains("no JSON array"));
+    assert!(items("a.json", "[]").is_empty());
+}

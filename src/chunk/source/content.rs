@@ -1,0 +1,151 @@
+//! What the content of a list certainly is, whatever its name says.
+
+use super::{lines, read_json, trimmed};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// A kind of content that nothing else looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The first line is an http(s) URL.
+    Text,
+    /// The first line is a JSON object.
+    JsonLines,
+    /// A JSON array.
+    JsonArray,
+    /// The first line names a column `url` between commas.
+    Csv,
+    /// The same between tabs.
+    Tsv,
+    /// The first line is nothing but `url`: a table of one column.
+    Column,
+    /// No list; with a word for it.
+    Foreign(&'static str),
+}
+
+/// What files of other kinds begin with.
+const MAGIC: [(&[u8], &str); 20] = [
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ\0", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"PK\x03\x04", "a ZIP archive, or a workbook (.xlsx)"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"PK\x07\x08", "a ZIP archive in parts"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document or workbook of Office 97 (.xls)"),
+    (b"PAR1", "Parquet"),
+    (b"ARROW1", "Arrow"),
+    (b"Obj\x01", "Avro"),
+    (b"SQLite format 3\0", "a SQLite database"),
+    (b"%PDF-", "a PDF"),
+    (b"{\\rtf", "a document in RTF"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"\x89PNG", "a picture"),
+    (b"GIF8", "a picture"),
+];
+
+/// What a page or document in HTML or XML begins with.
+const MARKUP: [&str; 9] =
+    ["<!doctype", "<html", "<head", "<body", "<?xml", "<!--", "<urlset", "<rss", "<error"];
+
+impl Content {
+    /// What bytes, and the text that they are, certainly hold; none: nothing that is certain.
+    pub fn of(bytes: &[u8], text: &str) -> Option<Self> {
+        Self::of_bytes(bytes).or_else(|| Self::of_text(text))
+    }
+
+    /// What bytes certainly are, if they are no text.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let is_tar = bytes.get(257..262) == Some(b"ustar");
+        let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic));
+        let word = magic.map(|(_, word)| *word).or(is_tar.then_some("a tar archive"));
+        word.map(Self::Foreign)
+    }
+
+    /// What a text certainly is.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let (_, line) = lines(text).find(|(_, line)| !trimmed(line).is_empty())?;
+        let line = trimmed(line);
+        if MARKUP.iter().any(|start| starts_with(line, start)) {
+            return Some(Self::Foreign("a page in HTML or XML"));
+        }
+        if starts_with(line, "http://") || starts_with(line, "https://") {
+            return Some(Self::Text);
+        }
+        if let Some(inner) = trimmed(text).strip_prefix('[') {
+            let is_array = trimmed(inner).starts_with(['{', '"', '[', ']']);
+            return is_array.then_some(Self::JsonArray);
+        }
+        if line.starts_with('{') {
+            let is_object = read_json::<Map<String, Value>>(line).is_ok();
+            return is_object.then_some(Self::JsonLines);
+        }
+        of_head(line)
+    }
+}
+
+/// Of a table's first line.
+fn of_head(line: &str) -> Option<Content> {
+    let is_url = |cell: &str| trimmed(trimmed(cell).trim_matches('"')).eq_ignore_ascii_case("url");
+    if is_url(line) {
+        return Some(Content::Column);
+    }
+    let has_url = |delimiter: char| line.split(delimiter).any(is_url);
+    let tsv = has_url('\t').then_some(Content::Tsv);
+    tsv.or_else(|| has_url(',').then_some(Content::Csv))
+}
+
+/// Whether a text begins with another, in any case.
+fn starts_with(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "one URL a line",
+            Self::JsonLines => "JSON lines",
+            Self::JsonArray => "a JSON array",
+            Self::Csv => "a table with commas (CSV)",
+            Self::Tsv => "a table with tabs (TSV)",
+            Self::Column => "a table of one column",
+            Self::Foreign(word) => word,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certain_content_is_known() {
+        let content = |text: &str| Content::of(text.as_bytes(), text);
+        for (text, expected) in [
+            ("\n HTTPS://a,b\tc\n", Content::Text),
+            ("{\"a\":NaN}\n{", Content::JsonLines),
+            ("\u{feff}[\n {\"url\":1}]", Content::JsonArray),
+            ("[]", Content::JsonArray),
+            ("id, \"URL\" ,x\n", Content::Csv),
+            ("id\tUrl\tx,url\n", Content::Tsv),
+            ("\"Url\"\n", Content::Column),
+        ] {
+            assert_eq!(content(text), Some(expected), "{text}");
+        }
+        for text in ["", "[a](http://a)", "{\n\"url\": 1}", "urls", "a;url", "<http://a>", "no url"]
+        {
+            assert_eq!(content(text), None, "{text}");
+        }
+        for text in
+            ["<!DOCTYPE html>", "\n<?xml version=\"1.0\"?>", "PK\u{3}\u{4}", "PAR1", "%PDF-1.4"]
+        {
+            assert!(matches!(content(text), Some(Content::Foreign(_))), "{text}");
+        }
+        let mut tar = [0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(Content::of_bytes(&tar), Some(Content::Foreign("a tar archive")));
+    }
+}

@@ -1,0 +1,109 @@
+//! What names lead to: one bounded memory for all chunks, under the address guard.
+
+use super::{
+    address::allows_answer,
+    name_servers::{Answer, LookupError, NameServers},
+};
+use crate::settings::Limits;
+use moka::{Expiry, future::Cache, policy::EvictionPolicy};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Semaphore;
+
+/// The names of the process. The client asks them too, at the moment it connects.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    servers: NameServers,
+    remembered: Cache<String, Answer>,
+    /// Look-ups at once of the client: of names that a chunk looked up, and that were forgotten while
+    /// it waited for its turn.
+    connecting: Semaphore,
+}
+
+/// Look-ups at once of all chunks. Each takes two descriptors, six when nobody answers.
+const LOOKUPS: usize = 256;
+/// Look-ups at once of the client.
+const CONNECTING: usize = 32;
+/// What is remembered, in addresses and names: a name with one address counts two.
+const REMEMBERED: u64 = 16_384;
+
+/// A chunk's part of the look-ups of the process. The parts are fixed: names that nobody answers for
+/// keep no other chunk's waiting.
+pub(super) fn share(limits: &Limits) -> Semaphore {
+    let chunks = usize::try_from(limits.max_concurrent_chunks).unwrap_or(usize::MAX);
+    Semaphore::new((LOOKUPS / chunks.max(1)).max(1))
+}
+
+impl Names {
+    /// Names as these servers know them, or without any those of the system.
+    pub(super) fn new(servers: &[SocketAddr]) -> Self {
+        let remembered = Cache::builder()
+            .max_capacity(REMEMBERED)
+            .weigher(|_, answer: &Answer| weight(answer))
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(AsItHolds)
+            .build();
+        let servers = NameServers::new(servers);
+        let inner = Inner { servers, remembered, connecting: Semaphore::new(CONNECTING) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The addresses of a host, remembered or asked for with a permit of this share. Of many who want
+    /// the same name one asks.
+    ///
+    /// # Errors
+    ///
+    /// [`LookupError`]; `Refused` when one of the addresses may not be connected to.
+    ///
+    /// # Cancel safety
+    ///
+    /// When who asks is dropped, the next one who waits asks.
+    pub(super) async fn look_up(
+        &self,
+        host: &str,
+        share: &Semaphore,
+    ) -> Result<Arc<[IpAddr]>, LookupError> {
+        let host = host.trim_end_matches('.');
+        let answer = match self.inner.remembered.get(host).await {
+            Some(answer) => answer,
+            None => {
+                // It is never closed.
+                let _permit = share.acquire().await.ok();
+                let ask = Box::pin(self.inner.servers.ask(host));
+                self.inner.remembered.get_with_by_ref(host, ask).await
+            }
+        };
+        // Each time, not only when the answer came.
+        answer.found.and_then(|found| {
+            if allows_answer(&found) { Ok(found) } else { Err(LookupError::Refused) }
+        })
+    }
+
+    /// The addresses that the client connects to, as [`Self::look_up`] gives them, without a port.
+    pub(super) async fn to_connect(&self, host: &str) -> Result<Vec<SocketAddr>, LookupError> {
+        let found = self.look_up(host, &self.inner.connecting).await?;
+        Ok(found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect())
+    }
+}
+
+fn weight(answer: &Answer) -> u32 {
+    let addresses = answer.found.as_ref().map_or(0, |found| found.len());
+    u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// An answer is forgotten when it no longer holds.
+struct AsItHolds;
+
+impl Expiry<String, Answer> for AsItHolds {
+    fn expire_after_create(&self, _: &String, answer: &Answer, _: Instant) -> Option<Duration> {
+        Some(answer.holds)
+    }
+}
