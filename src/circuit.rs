@@ -104,7 +104,9 @@ impl Circuits {
         });
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|_, at| at.elapsed() < SAY_AGAIN);
-        if let Entry::Vacant(news) = said.entry((part, cause.to_owned())) {
+        // The id of a request makes a cause no other one.
+        let kind = cause.split(", request id ").next().unwrap_or_default().to_owned();
+        if let Entry::Vacant(news) = said.entry((part, kind)) {
             news.insert(Instant::now());
             let advice = part.advice();
             tracing::warn!(%part, cause, advice, "degraded: no chunk starts here");
@@ -167,6 +169,9 @@ mod tests {
         circuits.open(Part::Blobs, "no key");
         circuits.open(Part::Database, "refused");
         circuits.open(Part::Database, "refused again");
+        circuits.explain(Part::Database, "no right, request id 1");
+        circuits.explain(Part::Database, "no right, request id 2");
+        assert_eq!(circuits.said.lock().unwrap().len(), 3, "the same is said once");
         circuits.explain(Part::Database, "no right");
         circuits.any_open().await;
         let text = circuits.degraded().unwrap();

@@ -15,6 +15,27 @@ pub fn cause_chain(error: &dyn std::error::Error) -> String {
     })
 }
 
+/// The same of a client that could not be made. Without any trusted certificate none is made, also where
+/// only http is spoken.
+pub fn client_error(error: &dyn std::error::Error) -> String {
+    let cause = one_line(&cause_chain(error));
+    // The words of `rustls-platform-verifier`, which has no type for it.
+    if cause.contains("No CA certificates") {
+        return format!(
+            "no trusted certificates: neither SSL_CERT_FILE and SSL_CERT_DIR, where they are set, nor \
+             /etc/ssl/certs has any; correct them or install ca-certificates ({cause})"
+        );
+    }
+    cause
+}
+
+/// A text of somebody else as one line of at most 500 characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    line.chars().take(500).collect()
+}
+
 /// Why a message is refused, without the values it holds: a value may be a signed URL, or made to
 /// look like another line of the log.
 pub fn refusal(error: &dyn std::error::Error) -> String {

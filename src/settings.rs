@@ -3,10 +3,13 @@
 //! The only reader of environment variables. All violations are reported at once.
 
 mod addresses;
+mod bare;
 mod connection;
+mod connection_string;
 mod function_timeout;
 mod platform;
 mod database;
+mod database_url;
 mod profile;
 mod reader;
 mod setting;

@@ -183,7 +183,8 @@ impl Database {
         )
         .bind(patience);
         self.capped("migrate", settings.execute(&mut connection)).await?;
-        migrator().run_direct(None, &mut connection, false).await.map_err(Error::Migrate)
+        let migrated = migrator().run_direct(None, &mut connection, false).await;
+        migrated.map_err(Error::of_migration)
     }
 
     /// With a pooler in transaction mode a session of ours is one of the server's only while it is
@@ -243,7 +244,11 @@ impl Database {
 fn options(url: &str) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|source| Error::Refused { doing: "the connection URL", source })?;
-    Ok(options.application_name("chunk-handler"))
+    // The driver looks an IPv6 address up with its brackets.
+    let host = options.get_host().trim_matches(['[', ']']).to_owned();
+    let options = options.host(&host);
+    // No start-up parameter that a pooler refuses; values come in binary, without digits.
+    Ok(options.application_name("chunk-handler").extra_float_digits(None))
 }
 
 /// Which session of the server answers; not prepared, as [`set_up`].
@@ -284,4 +289,23 @@ fn migrator() -> Migrator {
     // While a newer release starts, this one goes on with the schema it knows.
     migrator.set_ignore_missing(true);
     migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 203: an address of IPv6 is connected to without its brackets; a socket stays one.
+    #[test]
+    fn hosts_are_as_the_driver_takes_them() {
+        for (url, host) in [
+            ("postgres://u@[::1]:1/d", "::1"),
+            ("postgres://u@h:1/d", "h"),
+            ("postgres://u@127.0.0.1/d", "127.0.0.1"),
+        ] {
+            assert_eq!(options(url).unwrap().get_host(), host);
+        }
+        let socket = options("postgres:///d?host=/tmp").unwrap();
+        assert_eq!(socket.get_socket().unwrap().as_os_str(), "/tmp");
+    }
 }

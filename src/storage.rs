@@ -11,13 +11,15 @@ pub use queue::QueueMessage;
 
 use crate::{
     identity,
-    redact::{cause_chain, without_queries},
+    redact::{cause_chain, client_error, one_line, without_queries},
     settings::{Settings, StorageConnection, StorageEndpoints},
 };
 use azure_core::{
     credentials::TokenCredential,
+    error::ErrorKind,
     http::{
         ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, StatusCode, Transport,
+        headers::HeaderName,
     },
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -65,10 +67,12 @@ pub enum Error {
         cause: String,
     },
     /// There is no such blob or queue.
-    #[error("the blob or queue does not exist ({doing})")]
+    #[error("the blob or queue does not exist ({doing}): {cause}")]
     Missing {
         /// The call.
         doing: &'static str,
+        /// What the service said.
+        cause: String,
     },
     /// There is no such container, or it is being removed.
     #[error("the container does not exist ({doing}): {cause}")]
@@ -142,6 +146,13 @@ impl Storage {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         let refused =
             |cause: String| Error::Refused { doing: "open", cause: without_queries(&cause) };
+        // First: the identity's own client panics where none can be made.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| refused(client_error(&error)))?;
         let connection = &settings.storage;
         let (signature, credential) = match connection {
             StorageConnection::Key { account, key, .. } => {
@@ -150,15 +161,9 @@ impl Storage {
             StorageConnection::Signature { signature, .. } => (Some(signature.clone()), None),
             StorageConnection::Identity { client_id, .. } => {
                 let credential = identity::credential(&settings.host, client_id.clone());
-                (None, Some(credential.map_err(|e| refused(e.to_string()))?))
+                (None, Some(credential.map_err(|error| refused(one_line(&cause_chain(&error))))?))
             }
         };
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .build()
-            .map_err(|e| refused(e.to_string()))?;
         Ok(Self {
             endpoints: connection.endpoints().clone(),
             signature,
@@ -223,10 +228,9 @@ async fn call<T>(
 /// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>).
 fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
     let Some(status) = error.http_status() else {
-        return Error::Away { doing, cause: without_queries(&cause_chain(error)) };
+        return Error::Away { doing, cause: one_line(&without_queries(&cause_chain(error))) };
     };
-    // The body repeats both, in XML.
-    let cause = format!("{} {}", u16::from(status), code(error)).trim_end().to_owned();
+    let cause = refusal(status, error);
     match code(error) {
         "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled" => {
             return Error::NoContainer { doing, cause };
@@ -242,7 +246,7 @@ fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
         _ => {}
     }
     match status {
-        StatusCode::NotFound => Error::Missing { doing },
+        StatusCode::NotFound => Error::Missing { doing, cause },
         StatusCode::Conflict | StatusCode::PreconditionFailed => {
             Error::Blocked { doing, blob: String::new(), cause }
         }
@@ -252,10 +256,28 @@ fn classify(doing: &'static str, error: &azure_core::Error) -> Error {
     }
 }
 
+/// Status, code and the id that support asks for, in one line: the body says the same in XML.
+fn refusal(status: StatusCode, error: &azure_core::Error) -> String {
+    let status = u16::from(status).to_string();
+    let (code, id) = (code(error), request_id(error));
+    // A proxy's answer has no code: the SDK puts the status there.
+    let code = Some(code).filter(|code| !code.is_empty() && *code != status);
+    let id = id.map(|id| format!("request id {id}"));
+    let words = [Some(status.as_str()), code].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    one_line(&[Some(words), id].into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn request_id(error: &azure_core::Error) -> Option<&str> {
+    let ErrorKind::HttpResponse { raw_response: Some(answer), .. } = error.kind() else {
+        return None;
+    };
+    answer.headers().get_optional_str(&HeaderName::from_static("x-ms-request-id"))
+}
+
 /// The service's own code of a failure.
 fn code(error: &azure_core::Error) -> &str {
     match error.kind() {
-        azure_core::error::ErrorKind::HttpResponse { error_code: Some(code), .. } => code,
+        ErrorKind::HttpResponse { error_code: Some(code), .. } => code,
         _ => "",
     }
 }

@@ -3,9 +3,14 @@
 //! The host logs stdout as Information and stderr as Error whatever it says, so normal lines go
 //! to stdout (rule H12).
 
+mod answer;
+mod connection;
 mod export;
 mod metric;
+mod redirect;
+mod upload;
 
+pub use answer::Problem;
 pub use export::{Export, Unusable};
 pub(crate) use metric::FAILED_CHUNKS;
 pub use metric::Metrics;

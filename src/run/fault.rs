@@ -207,7 +207,12 @@ mod tests {
                 "storage_unreachable",
                 Some(P::Blobs),
             ),
-            (S::Missing { doing }.into(), B::Short, "storage_missing", Some(P::Blobs)),
+            (
+                S::Missing { doing, cause: cause() }.into(),
+                B::Short,
+                "storage_missing",
+                Some(P::Blobs),
+            ),
             (
                 S::NoContainer { doing, cause: cause() }.into(),
                 B::Short,

@@ -1,8 +1,8 @@
 //! The storage connection: identity-based or a connection string.
 
-use super::{Program, Secret, reader::Reader};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use url::Url;
+use super::{Program, Secret, connection_string, reader::Reader};
+use crate::redact;
+use url::{Host, Url};
 
 /// Where blob and queue are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,120 +64,136 @@ impl StorageConnection {
     }
 }
 
-/// Azurite's well-known account, the same on every machine.
-const EMULATOR: &str = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;\
-    AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;\
-    BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;\
-    QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1";
-
-const NAME: &str = "ChunkStorage";
-const HINT: &str = "a storage connection string, UseDevelopmentStorage=true, or the variables \
-    ChunkStorage__blobServiceUri and ChunkStorage__queueServiceUri";
+pub(super) const NAME: &str = "ChunkStorage";
+pub(super) const HINT: &str = "a storage connection string, UseDevelopmentStorage=true, or the \
+    variables ChunkStorage__blobServiceUri and ChunkStorage__queueServiceUri";
+const BLOB_URI: &str = "ChunkStorage__blobServiceUri";
+const QUEUE_URI: &str = "ChunkStorage__queueServiceUri";
 
 pub(super) fn read(reader: &mut Reader, program: Program) -> StorageConnection {
-    if let (Some(blob), Some(queue)) = (
-        reader.raw_text("ChunkStorage__blobServiceUri"),
-        reader.raw_text("ChunkStorage__queueServiceUri"),
-    ) {
-        let client_id = reader.raw_text("ChunkStorage__clientId");
-        let credential = reader.raw_text("ChunkStorage__credential");
-        if let Some(other) = credential.filter(|kind| kind != "managedidentity") {
-            let problem = "must be managedidentity, or unset";
-            reader.violation("ChunkStorage__credential", other, problem.into());
-        }
-        return match endpoints(&blob, &queue) {
-            Ok(endpoints) => StorageConnection::Identity { endpoints, client_id },
-            Err(problem) => {
-                reader.violation("ChunkStorage__blobServiceUri", blob, problem);
-                placeholder()
-            }
-        };
-    }
+    let blob = reader.raw_text(BLOB_URI);
+    let queue = reader.raw_text(QUEUE_URI);
+    let only = match (blob, queue) {
+        (Some(blob), Some(queue)) => return identity(reader, &blob, &queue),
+        (Some(_), None) => Some((BLOB_URI, QUEUE_URI)),
+        (None, Some(_)) => Some((QUEUE_URI, BLOB_URI)),
+        (None, None) => None,
+    };
     let fallback = (program == Program::Chunkctl).then_some("AzureWebJobsStorage");
     let Some(text) = reader.secret_text(NAME, fallback) else {
-        reader.violation(NAME, "not set".into(), format!("is required: {HINT}"));
+        let (name, problem) = match only {
+            Some((there, missing)) => (missing, format!("is required beside {there}")),
+            None if reader.found("ChunkStorage__accountName").is_some() => (
+                BLOB_URI,
+                format!("is required, and {QUEUE_URI}: ChunkStorage__accountName is not read"),
+            ),
+            None => (NAME, format!("is required: {HINT}")),
+        };
+        reader.violation(name, "not set".into(), problem);
         return placeholder();
     };
-    parse(&text).unwrap_or_else(|problem| {
-        reader.violation(NAME, "***".into(), problem);
-        placeholder()
-    })
+    if let Some((there, missing)) = only {
+        reader.warn(format!("{there} is left out, for there is no {missing}; {NAME} is used"));
+    }
+    match connection_string::parse(&text) {
+        Ok(connection) => {
+            let StorageEndpoints { blob, queue } = connection.endpoints();
+            if blob.scheme() != queue.scheme() {
+                let (blob, queue) = (blob.scheme(), queue.scheme());
+                reader.warn(format!(
+                    "{NAME} has an {blob} blob endpoint and an {queue} queue endpoint"
+                ));
+            }
+            connection
+        }
+        Err(problem) => {
+            reader.violation(NAME, "***".into(), problem);
+            placeholder()
+        }
+    }
+}
+
+/// A connection by identity. A query of an endpoint may be a signature: it is never shown.
+fn identity(reader: &mut Reader, blob: &str, queue: &str) -> StorageConnection {
+    let client_id = reader.raw_text("ChunkStorage__clientId");
+    let credential = reader.raw_text("ChunkStorage__credential");
+    if let Some(other) = credential.filter(|kind| kind != "managedidentity") {
+        let problem = "must be managedidentity, or unset";
+        reader.violation("ChunkStorage__credential", other, problem.into());
+    }
+    let mut read = |name: &str, text: &str| {
+        let url = endpoint(name, text);
+        url.map_err(|problem| reader.violation(name, redact::bare_url(text), problem)).ok()
+    };
+    match (read(BLOB_URI, blob), read(QUEUE_URI, queue)) {
+        (Some(blob), Some(queue)) => {
+            let endpoints = StorageEndpoints { blob, queue };
+            StorageConnection::Identity { endpoints, client_id }
+        }
+        _ => placeholder(),
+    }
 }
 
 /// Stands in for an unreadable connection until all violations are reported.
 fn placeholder() -> StorageConnection {
     #[expect(clippy::expect_used, reason = "a constant; a unit test parses it")]
-    parse(EMULATOR).expect("the emulator's connection string is well formed")
+    connection_string::parse("UseDevelopmentStorage=true").expect("the emulator's is well formed")
 }
 
-fn parse(text: &str) -> Result<StorageConnection, String> {
-    if text.trim().trim_end_matches(';').eq_ignore_ascii_case("UseDevelopmentStorage=true") {
-        return parse(EMULATOR);
-    }
-    let field = |name: &str| {
-        text.split(';').find_map(|part| {
-            let (key, value) = part.trim().split_once('=')?;
-            key.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        })
-    };
-    let account = field("AccountName");
-    let endpoint = |service: &str, name: &str| {
-        field(name).or_else(|| {
-            let scheme = field("DefaultEndpointsProtocol").unwrap_or_else(|| "https".into());
-            let suffix = field("EndpointSuffix").unwrap_or_else(|| "core.windows.net".into());
-            Some(format!("{scheme}://{}.{service}.{suffix}", account.as_ref()?))
-        })
-    };
-    let missing = |what: &str| format!("has no {what}; expected {HINT}");
-    let blob = endpoint("blob", "BlobEndpoint").ok_or_else(|| missing("BlobEndpoint"))?;
-    let queue = endpoint("queue", "QueueEndpoint").ok_or_else(|| missing("QueueEndpoint"))?;
-    let endpoints = endpoints(&blob, &queue)?;
-    if let Some(signature) = field("SharedAccessSignature") {
-        let signature = Secret::new(signature.trim_start_matches('?'));
-        return Ok(StorageConnection::Signature { endpoints, signature });
-    }
-    let key = field("AccountKey").ok_or_else(|| missing("AccountKey"))?;
-    if STANDARD.decode(&key).is_err() {
-        return Err("has an AccountKey that is not Base64".into());
-    }
-    Ok(StorageConnection::Key {
-        endpoints,
-        account: account.ok_or_else(|| missing("AccountName"))?,
-        key: Secret::new(key),
-    })
-}
+/// Host names of accounts end so, in Azure's clouds
+/// (<https://learn.microsoft.com/azure/storage/common/storage-account-overview>).
+const AZURE: [&str; 4] = [
+    ".core.windows.net",
+    ".core.chinacloudapi.cn",
+    ".core.usgovcloudapi.net",
+    ".storage.azure.net",
+];
 
-fn endpoints(blob: &str, queue: &str) -> Result<StorageEndpoints, String> {
-    let parse = |text: &str| {
-        Url::parse(text.trim_end_matches('/'))
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| format!("has an endpoint that is no http or https URL; expected {HINT}"))
-    };
-    Ok(StorageEndpoints { blob: parse(blob)?, queue: parse(queue)? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connection_strings_of_every_kind_parse() {
-        let StorageConnection::Key { endpoints, account, .. } =
-            parse("UseDevelopmentStorage=true").unwrap()
-        else {
-            panic!("the emulator has a key");
-        };
-        assert_eq!(account, "devstoreaccount1");
-        assert_eq!(endpoints.queue.as_str(), "http://127.0.0.1:10001/devstoreaccount1");
-        let azure = parse("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=aaaa").unwrap();
-        assert_eq!(azure.endpoints().blob.as_str(), "https://a.blob.core.windows.net/");
-        let sas = "BlobEndpoint=https://a.b/;QueueEndpoint=https://a.q/;SharedAccessSignature=?sv=1&sig=x%3D";
-        let StorageConnection::Signature { signature, .. } = parse(sas).unwrap() else {
-            panic!("a signature");
-        };
-        assert_eq!(signature.expose(), "sv=1&sig=x%3D");
-        assert!(!format!("{signature:?}").contains("sig"));
-        assert!(parse("nonsense").unwrap_err().contains("BlobEndpoint"));
+/// The endpoint of a service, from the setting or part of one that has this name.
+///
+/// # Errors
+///
+/// What it has that would be left out, or lead somewhere else.
+pub(super) fn endpoint(name: &str, text: &str) -> Result<Url, String> {
+    let none = || format!("has an endpoint that is no http or https URL ({name}); expected {HINT}");
+    // The parser would encode quotes and blanks, and drop line ends.
+    if text.contains(|c: char| c.is_control() || matches!(c, '"' | '\'' | ' ')) {
+        return Err(none());
     }
+    let url = Url::parse(text.trim_end_matches('/'))
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(none)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "has a query behind its endpoint ({name}), which would be left out: a signature goes \
+             into {NAME}=BlobEndpoint=...;QueueEndpoint=...;SharedAccessSignature=..."
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("has a user before the host of its endpoint ({name})"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let has_path = !url.path().trim_matches('/').is_empty();
+    if AZURE.iter().any(|suffix| host.ends_with(suffix)) {
+        if url.scheme() == "http" {
+            return Err(format!("has http in its endpoint ({name}): Azure is spoken to by https"));
+        }
+        if has_path {
+            return Err(format!(
+                "has a path behind its endpoint ({name}): the account's is wanted"
+            ));
+        }
+        let is_blob = name.to_ascii_lowercase().contains("blob");
+        let others = if is_blob { ["queue", "dfs"] } else { ["blob", "dfs"] };
+        if others.iter().any(|other| host.contains(&format!(".{other}."))) {
+            return Err(format!("has the endpoint of another service ({name})"));
+        }
+    } else if !has_path && !matches!(url.host(), Some(Host::Domain(name)) if name != "localhost") {
+        return Err(format!(
+            "has no account in the path of its endpoint ({name}): http://127.0.0.1:PORT/ACCOUNT, \
+             as {NAME}=UseDevelopmentStorage=true has it"
+        ));
+    }
+    Ok(url)
 }

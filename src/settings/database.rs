@@ -1,8 +1,15 @@
 //! The database: where it is, and what a login to it shows.
 
-use super::{Provenance, Secret, reader::Reader};
+use super::{
+    Provenance, Secret,
+    database_url::{self, Checked},
+    reader::Reader,
+};
+use crate::redact;
 use std::net::IpAddr;
 use url::Url;
+
+const NAME: &str = "DATABASE_URL";
 
 /// What a login to the database shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +21,7 @@ pub enum DatabaseCredential {
 }
 
 pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
-    let url = reader.database_url();
+    let url = url(reader);
     let default = (DatabaseCredential::Password, "password".to_owned(), Provenance::Default);
     let credential = reader.parsed("DATABASE_CREDENTIAL", default, |text| {
         match text.to_ascii_lowercase().as_str() {
@@ -23,17 +30,38 @@ pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
             _ => Err("must be password or entra".into()),
         }
     });
-    if credential == DatabaseCredential::Entra && has_password(url.expose()) {
+    let Some(url) = url else { return (Secret::new(""), credential) };
+    if credential == DatabaseCredential::Entra && has_password(&url) {
         let problem = "has a password, but with PIXCRAWLER_DATABASE_CREDENTIAL=entra a token is the \
                        password: remove it";
-        reader.violation("DATABASE_URL", "***".into(), problem.into());
+        reader.violation(NAME, "***".into(), problem.into());
     }
-    if credential == DatabaseCredential::Entra && may_leak(url.expose()) {
+    if credential == DatabaseCredential::Entra && may_leak(url.as_str()) {
         let problem = "must end in ?sslmode=verify-full with PIXCRAWLER_DATABASE_CREDENTIAL=entra: else \
                        the token goes to whoever answers at that address";
-        reader.violation("DATABASE_URL", "***".into(), problem.into());
+        reader.violation(NAME, "***".into(), problem.into());
     }
-    (url, credential)
+    warn_of_gaps(reader, &url);
+    (Secret::new(url), credential)
+}
+
+fn url(reader: &mut Reader) -> Option<Url> {
+    let Some((text, provenance)) = reader.found(NAME) else {
+        let problem = "is required: must be postgres://user:password@host:5432/database";
+        reader.violation(NAME, "not set".into(), problem.into());
+        return None;
+    };
+    match database_url::check(&text) {
+        Ok(Checked { url, warnings }) => {
+            warnings.into_iter().for_each(|warning| reader.warn(warning));
+            reader.record(NAME.into(), redact::database_url(url.clone()), provenance);
+            Some(url)
+        }
+        Err(problem) => {
+            reader.violation(NAME, "***".into(), problem);
+            None
+        }
+    }
 }
 
 /// Whether whoever answers at this address could be somebody else, who would get the token.
@@ -49,10 +77,29 @@ fn may_leak(url: &str) -> bool {
 }
 
 /// The driver takes one in front of the host, and as a parameter.
-fn has_password(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| {
-        url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
-    })
+fn has_password(url: &Url) -> bool {
+    url.password().is_some() || has_parameter(url, &["password"])
+}
+
+fn has_parameter(url: &Url, names: &[&str]) -> bool {
+    url.query_pairs().any(|(name, _)| names.contains(&name.as_ref()))
+}
+
+/// What the URL does not say the driver takes from variables of `libpq`, which somebody may have set
+/// for another program.
+fn warn_of_gaps(reader: &mut Reader, url: &Url) {
+    let gaps = [
+        ("PGUSER", url.username().is_empty() && !has_parameter(url, &["user"])),
+        ("PGPASSWORD", !has_password(url)),
+        ("PGSSLMODE", !has_parameter(url, &["sslmode", "ssl-mode"])),
+        ("PGSSLROOTCERT", !has_parameter(url, &["sslrootcert", "ssl-root-cert", "ssl-ca"])),
+        ("PGOPTIONS", true),
+    ];
+    for (name, is_gap) in gaps {
+        if is_gap && reader.found(name).is_some() {
+            reader.warn(format!("{name} is set, and counts where DATABASE_URL says nothing of it"));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
-use super::{Profile, Provenance, Secret, Setting, Violation};
+use super::{
+    Profile, Provenance, Setting, Violation,
+    bare::{bare, trimmed},
+};
 use crate::redact;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +44,7 @@ impl Reader {
     /// The table and the warnings, or every violation.
     pub(super) fn finish(mut self) -> Result<(Vec<Setting>, Vec<String>), Vec<Violation>> {
         self.warn_of_typos();
+        self.warn_of_quotes();
         if self.violations.is_empty() {
             Ok((self.table, self.warnings))
         } else {
@@ -62,8 +66,13 @@ impl Reader {
 
     /// Empty counts as unset.
     fn peek(&self, name: &str) -> Option<String> {
+        let value = bare(self.raw(name)?);
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn raw(&self, name: &str) -> Option<&str> {
         let value = self.environment.get(name).or_else(|| self.local.get(name))?;
-        (!value.trim().is_empty()).then(|| value.trim().to_owned())
+        Some(trimmed(value))
     }
 
     pub(super) fn warn(&mut self, warning: String) {
@@ -278,28 +287,6 @@ impl Reader {
         self.parsed("TEMP_DIR", default, |text| Ok(PathBuf::from(text)))
     }
 
-    pub(super) fn database_url(&mut self) -> Secret {
-        let name = "DATABASE_URL";
-        let problem = "must be postgres://user:password@host:5432/database";
-        let Some((text, provenance)) = self.found(name) else {
-            self.violation(name, "not set".into(), format!("is required: {problem}"));
-            return Secret::new("");
-        };
-        match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {
-                self.record(name.into(), redact::database_url(url), provenance);
-            }
-            _ => {
-                self.violation(name, "***".into(), problem.into());
-                return Secret::new("");
-            }
-        }
-        if let Err(error) = text.parse::<sqlx::postgres::PgConnectOptions>() {
-            self.violation(name, "***".into(), format!("{problem}: {error}"));
-        }
-        Secret::new(text)
-    }
-
     /// The port the host gives its child.
     pub(super) fn handler_port(&mut self) -> u16 {
         let name = "FUNCTIONS_CUSTOMHANDLER_PORT";
@@ -322,10 +309,10 @@ impl Reader {
         text
     }
 
-    /// Text without a default, shown as it is.
+    /// Text without a default; a URL is shown without its query.
     pub(super) fn raw_text(&mut self, name: &str) -> Option<String> {
         let (text, provenance) = self.found(name)?;
-        self.record(name.to_owned(), text.clone(), provenance);
+        self.record(name.to_owned(), redact::bare_url(&text), provenance);
         Some(text)
     }
 
@@ -346,6 +333,20 @@ impl Reader {
             self.found(name).or_else(|| second.and_then(|second| self.found(second)))?;
         self.record(name.to_owned(), "***".into(), provenance);
         Some(text)
+    }
+
+    /// The Functions host reads some of them, too, and leaves nothing out.
+    fn warn_of_quotes(&mut self) {
+        for Setting { provenance, .. } in &self.table {
+            if let Provenance::Environment(name) | Provenance::LocalSettings(name) = provenance
+                && self.raw(name).is_some_and(|value| bare(value) != value)
+            {
+                self.warnings.push(format!(
+                    "{name} stands in quotes: they are left out here, and perhaps not by other \
+                     programs that read it"
+                ));
+            }
+        }
     }
 
     fn warn_of_typos(&mut self) {

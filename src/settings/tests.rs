@@ -166,3 +166,122 @@ fn a_password_beside_a_token_is_a_violation() {
     assert_eq!(parse(&[entra, url]).unwrap().database_credential, DatabaseCredential::Entra);
     assert_eq!(parse(&[]).unwrap().database_credential, DatabaseCredential::Password);
 }
+
+/// What became of a value: "taken" with what `shown` says of it, words of the only warning, or the problem.
+fn outcome(name: &str, value: &str, shown: impl Fn(&Settings) -> String) -> (String, Vec<String>) {
+    let mut all: BTreeMap<String, String> =
+        minimal().into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    all.insert(name.to_owned(), value.to_owned());
+    match Settings::parse(Program::Handler, all, BTreeMap::new()) {
+        Ok(settings) => (format!("taken {}", shown(&settings)), settings.warnings),
+        Err(violations) => {
+            let [violation] = violations.as_slice() else { panic!("{value}: {violations:?}") };
+            assert_eq!((&*violation.name, &*violation.value), (name, "***"), "{value}");
+            (violation.problem.clone(), Vec::new())
+        }
+    }
+}
+
+/// Runs a table of values of a setting; what is said of one never holds the secret.
+fn run_table(
+    table: &str,
+    name: &str,
+    secret: &str,
+    prepare: impl Fn(&str) -> String,
+    shown: impl Fn(&Settings) -> String,
+) {
+    for row in support::cases::rows(table) {
+        let (outcome, warnings) = outcome(name, &prepare(&row.input), &shown);
+        let said = format!("{outcome} {warnings:?}");
+        assert!(!said.contains(secret), "{}: {said}", row.input);
+        match row.outcome.strip_prefix("warned ") {
+            Some(words) => {
+                assert!(outcome.starts_with("taken "), "{}: {said}", row.input);
+                assert!(
+                    matches!(&*warnings, [one] if one.contains(words)),
+                    "{}: {said}",
+                    row.input
+                );
+            }
+            None if row.outcome.starts_with("taken ") => {
+                assert_eq!((&outcome, warnings.len()), (&row.outcome, 0), "{}", row.input);
+            }
+            None => assert!(outcome.contains(&row.outcome), "{}: {said}", row.input),
+        }
+    }
+}
+
+/// X14 I11: every spelling of a database URL is taken as it is meant, or is called what it is.
+#[test]
+fn spellings_of_a_database_url_are_taken_or_named() {
+    let shown = |settings: &Settings| {
+        settings.table.iter().find(|s| s.name == "DATABASE_URL").unwrap().value.clone()
+    };
+    run_table("database_urls", "DATABASE_URL", "hush", str::to_owned, shown);
+}
+
+/// X14 I11: every spelling of a storage connection string is taken as it is meant, or is called what it is.
+#[test]
+fn spellings_of_a_storage_connection_string_are_taken_or_named() {
+    let prepare = |input: &str| {
+        let here = "BlobEndpoint=http://127.0.0.1:1/a;QueueEndpoint=http://127.0.0.1:2/a";
+        let key = "AccountName=a;AccountKey=aHVzaA==";
+        input.replace("{key}", key).replace("{here}", here)
+    };
+    let shown = |settings: &Settings| {
+        let StorageEndpoints { blob, queue } = settings.storage.endpoints();
+        format!("{blob} {queue}")
+    };
+    run_table("storage_strings", "ChunkStorage", "aHVzaA", prepare, shown);
+}
+
+/// X14 I11: a query of a service URI is refused and never shown; one URI alone is not enough.
+#[test]
+fn service_uris_are_whole_and_without_a_signature() {
+    let (blob, queue) = ("ChunkStorage__blobServiceUri", "ChunkStorage__queueServiceUri");
+    let good = "https://a.blob.core.windows.net";
+    let other = "https://a.queue.core.windows.net/";
+    for (pairs, name, words) in [
+        (
+            vec![(blob, "https://a.blob.core.windows.net?sv=1&sig=hush"), (queue, other)],
+            blob,
+            "query",
+        ),
+        (vec![(blob, good), (queue, "https://a.queue.core.windows.net/?sig=hush")], queue, "query"),
+        (vec![(blob, "https://a.blob.core.windows.net/#hush"), (queue, other)], blob, "query"),
+        (vec![(blob, "https://u:hush@a.blob.core.windows.net"), (queue, other)], blob, "user"),
+        (vec![(blob, "http://a.blob.core.windows.net"), (queue, other)], blob, "https"),
+        (vec![(blob, "https://a.blob.core.windows.net/sources"), (queue, other)], blob, "path"),
+        (vec![(blob, other), (queue, other)], blob, "another service"),
+        (vec![(blob, good)], queue, "is required beside"),
+        (vec![(queue, other)], blob, "is required beside"),
+        (vec![("ChunkStorage__accountName", "a")], blob, "accountName is not read"),
+    ] {
+        let all = minimal().into_iter().filter(|(name, _)| *name != "ChunkStorage");
+        let environment =
+            all.chain(pairs.clone()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let problems = Settings::parse(Program::Handler, environment, BTreeMap::new()).unwrap_err();
+        let [violation] = problems.as_slice() else { panic!("{pairs:?}: {problems:?}") };
+        assert_eq!(violation.name, name, "{violation}");
+        assert!(violation.problem.contains(words), "{violation}");
+        assert!(!violation.to_string().contains("hush"), "{violation}");
+    }
+    // Left out, and not shown either.
+    let both = parse(&[(blob, "https://a.blob.core.windows.net?sig=hush")]).unwrap();
+    assert!(!format!("{:?}", both.table).contains("hush"));
+    assert!(both.warnings[0].contains("is left out"), "{:?}", both.warnings);
+}
+
+/// What the driver takes from elsewhere is said.
+#[test]
+fn variables_of_libpq_that_count_are_named() {
+    let url = ("DATABASE_URL", "postgres://u:secret@h/db");
+    for (name, counts) in
+        [("PGOPTIONS", true), ("PGSSLMODE", true), ("PGHOST", false), ("PGUSER", false)]
+    {
+        let warnings = parse(&[url, (name, "x")]).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|w| w.starts_with(name)), counts, "{name}: {warnings:?}");
+    }
+    let full = ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=require");
+    assert_eq!(parse(&[full, ("PGSSLMODE", "disable")]).unwrap().warnings, Vec::<String>::new());
+}

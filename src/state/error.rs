@@ -7,7 +7,7 @@ use sqlx::migrate::MigrateError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be asked right now: away, overloaded, or too slow. Nothing is known of the effect.
-    #[error("the database is away ({doing})")]
+    #[error("{}", away(.doing, .source.as_ref()))]
     Away {
         /// The statement.
         doing: &'static str,
@@ -16,7 +16,7 @@ pub enum Error {
         source: Option<sqlx::Error>,
     },
     /// It refused the statement: a missing right, a schema that does not fit, or a defect.
-    #[error("the database refused {doing}")]
+    #[error("{}", refused(.doing, .source))]
     Refused {
         /// The statement.
         doing: &'static str,
@@ -57,6 +57,9 @@ const AWAY_CODES: [&str; 11] =
 /// schema, tables and functions.
 const SESSION_CODES: [&str; 5] = ["25006", "0A000", "3F000", "42P01", "42883"];
 
+/// A read-only server: a standby, a full disk of a managed one, `default_transaction_read_only`.
+const READ_ONLY: &str = "25006";
+
 /// What a text or a number of a message may be refused with (same page): characters that the server's
 /// encoding does not have, and numbers out of range.
 const VALUE_CODES: [&str; 3] = ["22021", "22P05", "22003"];
@@ -67,6 +70,7 @@ impl Error {
     /// Sorts what the driver said: "cannot be asked now" or "refused".
     pub(super) fn of_driver(doing: &'static str, source: sqlx::Error) -> Self {
         let away = match code(&source) {
+            _ if lacks_tls(&source) || refuses_parameter(&source) => false,
             Some(code) => AWAY_CODES.iter().any(|class| code.starts_with(class)),
             None => !is_defect(&source),
         };
@@ -75,6 +79,37 @@ impl Error {
         } else {
             Self::Refused { doing, source }
         }
+    }
+
+    /// Why a migration failed: a server that is gone or read-only says nothing about the schema.
+    pub(super) fn of_migration(error: MigrateError) -> Self {
+        let passes = |source: &sqlx::Error| match code(source) {
+            Some(code) => code == READ_ONLY,
+            None => !is_defect(source),
+        };
+        let does_pass = matches!(
+            &error,
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+                if passes(source)
+        );
+        if !does_pass {
+            return Self::Migrate(error);
+        }
+        let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error
+        else {
+            return Self::Away { doing: "migrate", source: None };
+        };
+        Self::Away { doing: "migrate", source: Some(source) }
+    }
+
+    /// Whether the server takes no TLS, which the URL insists on.
+    pub fn lacks_tls(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if lacks_tls(source))
+    }
+
+    /// Whether a pooler in front of the server refused how a session starts.
+    pub fn refuses_parameter(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if refuses_parameter(source))
     }
 
     /// The same error of a statement that was to store a message: only a complaint about values
@@ -114,6 +149,41 @@ impl Error {
             Self::Unstorable(_) | Self::LeaseLost(_) => false,
         }
     }
+}
+
+fn away(doing: &str, source: Option<&sqlx::Error>) -> String {
+    if source.and_then(code).is_some_and(|code| code == READ_ONLY) {
+        return format!(
+            "the database is read-only ({doing}); wait for its failover, name the primary, or free \
+             its disk"
+        );
+    }
+    format!("the database is away ({doing})")
+}
+
+fn refused(doing: &str, source: &sqlx::Error) -> String {
+    if lacks_tls(source) {
+        return format!(
+            "the server takes no TLS, and sslmode in DATABASE_URL asks for it ({doing})"
+        );
+    }
+    if refuses_parameter(source) {
+        return format!(
+            "a pooler in front of the database refuses how a session starts ({doing}); take options \
+             out of DATABASE_URL and PGOPTIONS, or name them in its ignore_startup_parameters"
+        );
+    }
+    format!("the database refused {doing}")
+}
+
+/// The driver's own words: it has no code for it.
+fn lacks_tls(source: &sqlx::Error) -> bool {
+    matches!(source, sqlx::Error::Tls(_)) && source.to_string().contains("does not support TLS")
+}
+
+/// pgbouncer's words: it has one code for all that it refuses.
+fn refuses_parameter(source: &sqlx::Error) -> bool {
+    source.as_database_error().is_some_and(|e| e.message().contains("startup parameter"))
 }
 
 /// Whether another connection may get another answer.

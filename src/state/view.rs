@@ -109,6 +109,8 @@ pub struct Description {
     pub bytes: i64,
     /// Its clock when it was asked.
     pub clock: OffsetDateTime,
+    /// Whether nothing can be written: a standby, or a server that was switched so.
+    pub is_read_only: bool,
 }
 
 /// The most pending chunks that are counted: six million took longer than a call may.
@@ -137,6 +139,25 @@ impl Database {
         .bind(job_id)
         .bind(limit);
         ask!(self.pool, self.cap, "failed_chunks", statement.fetch_all)
+    }
+
+    /// Chunks of one job, or of all, that wait for one blob which somebody keeps; the first `limit`.
+    pub async fn blocked_chunks(
+        &self,
+        only: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<ChunkStatus>, Error> {
+        let mut connection = self.patient("blocked_chunks").await?;
+        let statement = sqlx::query_as(
+            "-- blocked_chunks
+            select * from chunk_status
+            where status = 'pending' and error_code = 'storage_blocked'
+                and ($1::bigint is null or job_id = $1)
+            order by job_id, chunk_index limit $2",
+        )
+        .bind(only)
+        .bind(limit);
+        patiently("blocked_chunks", statement.fetch_all(&mut connection)).await
     }
 
     /// Progress of one job, or of the newest ones.
@@ -199,7 +220,9 @@ impl Database {
         let statement = sqlx::query_as(
             "-- describe
             select current_setting('server_version') as version,
-                pg_database_size(current_database()) as bytes, clock_timestamp() as clock",
+                pg_database_size(current_database()) as bytes, clock_timestamp() as clock,
+                pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
+                    as is_read_only",
         );
         ask!(self.pool, self.cap, "describe", statement.fetch_one)
     }

@@ -189,7 +189,7 @@ impl Storage {
             let blocked = if answer.legal_hold()? == Some(true) {
                 Some("it has a legal hold")
             } else if answer.lease_status()? == Some(LeaseStatus::Locked) {
-                Some("somebody has a lease on it")
+                Some("somebody has a lease on it (LeaseIdMissing)")
             } else {
                 None
             };

@@ -123,6 +123,7 @@ mod health {
 
 /// What arrives at Application Insights.
 mod telemetry {
+    mod answers;
     mod ingestion;
     mod stops;
 }
@@ -133,5 +134,6 @@ mod command {
     mod doctor;
     mod lists;
     mod rows;
+    mod read_only;
     mod submit;
 }

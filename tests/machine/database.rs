@@ -4,6 +4,7 @@ use functions_host::rigged;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
 use support::{
+    doctor::{doctor, names},
     invariants,
     job::{self, COMPLETED},
     postgres::{Postgres, PostgresOptions},
@@ -68,6 +69,15 @@ async fn outlasts(pause: Duration) {
         where status = 'completed' and attempt = 1 and fence = 1 and images_valid = 4";
     assert!(rig.value::<bool>(once).await, "{pause:?}: a chunk was begun again");
     assert_eq!(invariants::violations(&rig).await, Vec::<String>::new());
+}
+
+/// Case 217: `sslmode=require` and a server that takes no TLS: said so, and not that it is away.
+pub async fn a_server_without_tls_is_named() {
+    let (_server, rig) = on_its_own_server().await;
+    let url = format!("{}?sslmode=require", rig.database_url);
+    let answer = doctor(&rig, &[("DATABASE_URL", &url)], &["--json"]);
+    names(&answer, "Postgres", &["the server takes no TLS", "sslmode=prefer"]);
+    assert!(!answer.stdout.contains("is away"), "{}", answer.stdout);
 }
 
 /// A server that may be stopped, and a rig on it.

@@ -53,6 +53,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         database::chunks_outlast_a_failover_with_all_they_have needs own_postgres;
+        database::a_server_without_tls_is_named needs own_postgres;
         token::tokens_that_end_lose_and_charge_nothing needs own_postgres;
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
         mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;
@@ -60,6 +61,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         mounted::doctor_names_a_full_temp_directory needs mount_namespace;
         pooler::settings_hold_behind_a_session_pooler needs pgbouncer;
         pooler::a_transaction_pooler_is_refused_by_its_name needs pgbouncer;
+        pooler::a_pooler_that_refuses_parameters_is_named needs pgbouncer;
         others::of_odd_answers_nobody_keeps_more needs others;
         python::samples_are_consecutive_pairs_for_pythons_tarfile needs python;
         loaders::both_loaders_read_every_format_unchanged needs loaders;

@@ -1,6 +1,7 @@
 //! A pooler in front of the database: settings of a session hold, or it is refused.
 
 use support::{
+    doctor::{doctor, failures, names},
     pooler::{Mode, Pooler},
     rig::{Handler, Rig, inline},
 };
@@ -37,4 +38,25 @@ pub async fn a_transaction_pooler_is_refused_by_its_name() {
     handler.answers().await;
     handler.line("a pooler in transaction mode is in front of the database").await;
     assert!(!handler.lines().iter().any(|line| line.contains("\"ready\"")));
+}
+
+/// Case 216: one that refuses what it does not know is enough as it comes; one more parameter of ours is
+/// refused by its name, and no firewall is suspected. `migrate` and `doctor` agree.
+pub async fn a_pooler_that_refuses_parameters_is_named() {
+    let rig = Rig::new().await;
+    let pooler = Pooler::start_strict(&rig.database_url).await.unwrap();
+    let behind = [("DATABASE_URL", pooler.url())];
+    let migrated = rig.chunkctl_with(&behind, &["migrate"]);
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
+    let examined = doctor(&rig, &behind, &["--json"]);
+    assert_eq!(failures(&examined), Vec::new(), "{}", examined.stdout);
+    let elsewhere = "select count(*) from pg_tables where schemaname = 'public'";
+    assert_eq!(rig.value::<i64>(elsewhere).await, 0);
+    let more = format!("{}?options=-c%20work_mem%3D8MB", pooler.url());
+    let more = [("DATABASE_URL", more.as_str())];
+    let examined = doctor(&rig, &more, &["--json"]);
+    names(&examined, "Postgres", &["a pooler in front of the database refuses", "options"]);
+    assert!(!examined.stdout.contains("firewall let"), "{}", examined.stdout);
+    let migrated = rig.chunkctl_with(&more, &["migrate"]);
+    assert!(migrated.stderr.contains("a pooler in front"), "{migrated:?}");
 }

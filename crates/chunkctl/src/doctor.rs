@@ -1,6 +1,7 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
 mod database;
+mod storage;
 
 use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
 use chunk_handler::{
@@ -8,18 +9,17 @@ use chunk_handler::{
     settings::{DatabaseCredential, MIB, Setting},
     spool::TempDir,
     state::{Database, Error, TableSize},
-    storage::{self, Queue},
     telemetry::Export,
 };
 use serde_json::json;
-use std::{path::Path, process::ExitCode, time::Duration};
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use std::{borrow::Cow, path::Path, process::ExitCode, time::Duration};
+use time::OffsetDateTime;
 
 /// One dependency that was checked.
 struct Check {
     what: &'static str,
     result: Result<String, String>,
-    remedy: &'static str,
+    remedy: Cow<'static, str>,
 }
 
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
@@ -77,7 +77,7 @@ impl Session {
                 Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
             },
         };
-        Check { what: "schema", result, remedy }
+        Check { what: "schema", result, remedy: remedy.into() }
     }
 
     /// Whether this login could do the handler's work.
@@ -89,7 +89,7 @@ impl Session {
         };
         let remedy = "grant what is missing to the role of DATABASE_URL; on a read-only server wait for \
                       the failover, or name the primary";
-        Check { what: "rights", result, remedy }
+        Check { what: "rights", result, remedy: remedy.into() }
     }
 
     /// Whether the handlers that are there can work, and any is there when there is work.
@@ -103,8 +103,10 @@ impl Session {
                 return Check {
                     what: "handlers",
                     result: Err(format!("none is there, and a chunk waits since {waits:.0} s")),
-                    remedy: "start the app; its own log says what it lacks, and a role that may not \
-                             write the tables cannot say it here",
+                    remedy:
+                        "start the app; its own log says what it lacks, and a role that may not \
+                             write the tables cannot say it here"
+                            .into(),
                 };
             }
             Ok((processes, _)) => {
@@ -124,68 +126,23 @@ impl Session {
         Check {
             what: "handlers",
             result,
-            remedy: "mend what each of them names; they go on by themselves",
+            remedy: "mend what each of them names; they go on by themselves".into(),
         }
     }
 
-    /// Whether jobs that are over can be ended.
+    /// Whether jobs that are over can be ended, and no chunk waits for a blob that somebody keeps.
     async fn check_jobs(&self) -> Check {
-        let result = match self.database.stuck_ends().await {
+        let found = async {
+            let ends = self.database.stuck_ends().await?;
+            let ends = ends.iter().map(|(id, why)| format!("job {id} cannot end: {why}"));
+            Ok::<_, Error>(self.blocked(None).await?.into_iter().chain(ends).collect::<Vec<_>>())
+        };
+        let result = match found.await {
             Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
-            Ok(stuck) => {
-                let each = stuck.iter().map(|(id, why)| format!("job {id} cannot end: {why}"));
-                Err(each.collect::<Vec<_>>().join("; "))
-            }
+            Ok(stuck) => Err(stuck.join("; ")),
             Err(error) => Err(cause_chain(&error)),
         };
-        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below" }
-    }
-
-    async fn check_blob(&self) -> Check {
-        let probed = async {
-            self.storage.probe_blobs().await?;
-            self.storage.probe_listing().await
-        };
-        Check {
-            what: "blob storage",
-            result: probed
-                .await
-                .map(|()| "lists are read, shards are written and listed".into())
-                .map_err(|error: storage::Error| error.to_string()),
-            remedy: "run `chunkctl migrate` if a container is missing; else check ChunkStorage: the \
-                     endpoint, the key or the role Storage Blob Data Contributor (a signature needs \
-                     the rights to list and to delete, too), and the firewall",
-        }
-    }
-
-    async fn check_queue(&self) -> Check {
-        let probed = async {
-            self.storage.probe_queues().await?;
-            self.storage.depth(Queue::Chunks).await
-        };
-        let result: Result<i32, storage::Error> = probed.await;
-        Check {
-            what: "queue storage",
-            result: result
-                .map(|n| format!("about {n} messages in {}", Queue::Chunks.name()))
-                .map_err(|error| error.to_string()),
-            remedy: "run `chunkctl migrate` if the queue is missing; else check ChunkStorage, its \
-                     key, and the role Storage Queue Data Contributor",
-        }
-    }
-
-    async fn check_storage_clock(&self) -> Check {
-        let clock = self.storage.clock().await.map_err(|error| error.to_string());
-        let clock = clock.map(|text| OffsetDateTime::parse(&text.unwrap_or_default(), &Rfc2822));
-        let (result, remedy) = match clock {
-            Ok(Ok(clock)) => (
-                on_time(clock, "agrees".into()),
-                "set the clock of this machine: storage refuses signatures of another time",
-            ),
-            Ok(Err(_)) => (Ok("the service does not say".into()), ""),
-            Err(problem) => (Err(problem), "mend what queue storage says above first"),
-        };
-        Check { what: "storage clock", result, remedy }
+        Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }
 
     fn check_temp(&self) -> Check {
@@ -215,7 +172,7 @@ impl Session {
                 }
             }
         };
-        Check { what: "temp space", result, remedy }
+        Check { what: "temp space", result, remedy: remedy.into() }
     }
 
     /// Whether alerts could see our metrics.
@@ -224,16 +181,20 @@ impl Session {
         let (result, remedy) = match export {
             Ok(None) if self.settings.host.on_azure => (
                 Err("APPLICATIONINSIGHTS_CONNECTION_STRING is not set".to_owned()),
-                "no alert can fire without it: set it to that of the Application Insights component",
+                "no alert can fire without it: set it to that of the Application Insights component"
+                    .into(),
             ),
-            Ok(None) => (Ok("off, no connection string".to_owned()), ""),
-            Err(error) => (Err(error.to_string()), "correct APPLICATIONINSIGHTS_CONNECTION_STRING"),
-            Ok(Some(export)) => (
-                export.probe().await.map(|()| "takes our metrics".to_owned()),
-                "alerts see nothing of us: check the endpoint; where local authentication is off \
-                 (401), set APPLICATIONINSIGHTS_AUTHENTICATION_STRING to Authorization=AAD and give \
-                 the identity the role Monitoring Metrics Publisher",
-            ),
+            Ok(None) => (Ok("off, no connection string".to_owned()), Cow::default()),
+            Err(error) => {
+                (Err(error.to_string()), "correct what it names".into())
+            }
+            Ok(Some(export)) => match export.probe().await {
+                Ok(()) => (Ok("takes our metrics".to_owned()), Cow::default()),
+                Err(problem) => {
+                    let remedy = format!("alerts see nothing of us: {}", problem.remedy);
+                    (Err(problem.what), remedy.into())
+                }
+            },
         };
         Check { what: "telemetry", result, remedy }
     }
@@ -300,7 +261,7 @@ impl Session {
                 "ok": check.result.is_ok(),
                 "found": check.result.as_ref().ok(),
                 "problem": check.result.as_ref().err(),
-                "remedy": check.result.as_ref().err().map(|_| check.remedy),
+                "remedy": check.result.as_ref().err().map(|_| &check.remedy),
             })).collect::<Vec<_>>(),
         })
     }
@@ -320,7 +281,7 @@ fn check_memory() -> Check {
     Check {
         what: "memory limit",
         result: Ok(limit.map_or("none".into(), |bytes| format!("{} MB", bytes / MIB))),
-        remedy: "",
+        remedy: "".into(),
     }
 }
 
@@ -351,11 +312,11 @@ mod tests {
 
     fn checks() -> [Check; 2] {
         [
-            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "" },
+            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "".into() },
             Check {
                 what: "schema",
                 result: Err("version 2, this release needs 3".into()),
-                remedy: "run `chunkctl migrate`",
+                remedy: "run `chunkctl migrate`".into(),
             },
         ]
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod doctor;
+mod blocked;
 mod few_valid;
 mod kept;
 mod list;
@@ -14,6 +15,7 @@ use anyhow::{Context as _, bail};
 use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command},
+    redact::cause_chain,
     settings::{DatabaseCredential, Program, Settings},
     state::Database,
     storage::Storage,
@@ -204,7 +206,7 @@ fn main() -> ExitCode {
     match run(cli, settings) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cause_chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -89,6 +89,7 @@ impl Session {
                 out(format_args!("{}", missing_line(job, &missing)));
             }
         }
+        self.show_blocked(&jobs).await?;
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
         }
@@ -107,6 +108,7 @@ impl Session {
         let since = Instant::now();
         let (_, start_bytes) = self.database.job_bytes(job_id).await?;
         let mut start_images = None;
+        let mut said = Vec::new();
         loop {
             let Some(job) = again(|| self.database.job_progress(Some(job_id))).await?.pop() else {
                 bail!("job {job_id} is gone");
@@ -118,6 +120,9 @@ impl Session {
                 bytes: bytes - start_bytes,
                 seconds: since.elapsed().as_secs_f64().max(0.001),
             };
+            if job.active_chunks == 0 || job.end_error.is_some() {
+                self.say_what_stops(&job, &mut said).await?;
+            }
             let over = job.completed_chunks + job.failed_chunks;
             bar.set_length(u64::try_from(job.total_chunks).unwrap_or(0));
             bar.set_position(u64::try_from(over).unwrap_or(0));
@@ -163,7 +168,7 @@ impl Session {
 /// How long a watch waits for a database that is away: a restart must not end it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
+pub(crate) async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, state::Error>
 where
     F: Future<Output = Result<T, state::Error>>,
 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use support::{
     doctor::{doctor, failures, names},
     identity::Identity,
-    rig::Rig,
+    rig::{Handler, Rig},
 };
 
 /// PR8 X13: a sound set-up passes every check; a database, a password, a storage account, a key or a
@@ -17,13 +17,17 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     assert_eq!((sound.code, failures(&sound)), (Some(0), Vec::new()), "{}", sound.stdout);
     let json = &["--json"][..];
     let closed = "postgres://u:p@127.0.0.1:1/db";
-    names(&doctor(&rig, &[("DATABASE_URL", closed)], json), "Postgres", &["is the server up"]);
+    names(
+        &doctor(&rig, &[("DATABASE_URL", closed)], json),
+        "Postgres",
+        &["is the server up", "port 1 "],
+    );
     let (before, after) = rig.database_url.split_once("://").unwrap();
     let (_, host) = after.split_once('@').unwrap();
     // Roles of the test server may need no password: a role that does not exist is refused too.
     let wrong = format!("{before}://nobody-of-that-name:wrong@{host}");
     let answer = doctor(&rig, &[("DATABASE_URL", &wrong)], json);
-    names(&answer, "Postgres", &["nobody-of-that-name", "DATABASE_URL"]);
+    names(&answer, "Postgres", &["nobody-of-that-name", "DATABASE_URL", "percent-encoded"]);
     let dead =
         rig.storage.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.2:");
     names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["check ChunkStorage"]);
@@ -79,6 +83,40 @@ async fn doctor_tells_a_missing_token_from_a_refused_login() {
     let unknown = [entra.as_slice(), &[identity.environment()[0], ("IDENTITY_HEADER", "other")]];
     let without = tokio::task::block_in_place(|| doctor(&rig, &unknown.concat(), &["--json"]));
     names(&without, "Postgres", &["no token", "ChunkStorage__clientId"]);
+}
+
+/// Case 218: without a trusted certificate no client is made: both programs say so, and where they looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_certificates_are_named() {
+    let rig = Rig::new().await;
+    let nowhere = [("SSL_CERT_FILE", "/no/such/file.pem")];
+    let answer = rig.chunkctl_with(&nowhere, &["doctor"]);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let handler = Handler::spawn(rig.environment(), &nowhere);
+    handler.ended().await;
+    for said in [answer.stderr, handler.errors().join("\n")] {
+        for words in ["no trusted certificates", "SSL_CERT_FILE", "/etc/ssl/certs"] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// What storage says is one line: status, code and the id that its support asks for, and no XML.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_storage_is_one_line_without_xml() {
+    let rig = Rig::new().await;
+    let answer = doctor(&rig, &[], &["--json"]);
+    names(&answer, "blob storage", &["404 ContainerNotFound, request id "]);
+    let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
+    let other = rig.storage.replace(key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkgd3Jvbmc=");
+    let list = rig.list("a.txt", &rig.pictures(1)).display().to_string();
+    let submit = ["submit", "--job-id", "1", "--urls", &list];
+    let submitted = rig.chunkctl_with(&[("ChunkStorage", &other)], &submit);
+    assert_eq!(submitted.code, Some(1), "{submitted:?}");
+    let said = submitted.stderr.trim_end();
+    assert!(said.contains("403 AuthorizationFailure, request id "), "{said}");
+    assert!(!said.contains('<') && said.lines().count() == 1, "{said}");
 }
 
 /// Who makes the schema owns it: where a person and the app are different roles, a person's migrate and

@@ -85,6 +85,12 @@ async fn leased_before(name: &str) {
     let said = answer["Logs"][0].as_str().unwrap();
     assert!(said.contains("storage_blocked") && said.contains(name), "{said}");
     assert_eq!(rig.origin.total(), 0, "what cannot be committed is not downloaded");
+    let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
+    let doctor = rig.chunkctl(&["doctor"]).stdout;
+    for said in [status, doctor] {
+        let waits = format!("chunk 1/0 waits: blob {name} cannot be overwritten");
+        assert!(said.contains(&waits) && said.contains("LeaseIdMissing"), "{said}");
+    }
     let (_, other) = handler.deliver("two", &inline(2, 0, &rig.pictures(1))).await;
     assert!(other["Logs"][0].as_str().unwrap().contains("completed"), "{other}");
     rig.execute("delete from chunk_handler.image_hash").await;

@@ -21,8 +21,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("identity", &["settings"]),
     ("state", &["redact", "chunk", "settings", "identity"]),
     ("storage", &["redact", "settings", "identity"]),
-    // Metrics count totals, the budget and the health row; an event says what a claim answered.
-    ("telemetry", &["chunk", "settings", "spool", "identity", "state"]),
+    // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
+    ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
     ("process", &["redact", "circuit", "settings", "spool", "state", "storage", "telemetry"]),
     ("wake", &["chunk", "state", "storage", "process"]),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use reqwest::Url;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::checkout::{NOBODY, is_root};
 use crate::child::{Child, Launch};
@@ -44,12 +44,22 @@ impl Pooler {
     /// Starts one for a database, as operators set it up: it knows nothing of start-up options and
     /// leaves them out.
     pub async fn start(database_url: &str, mode: Mode) -> Result<Self> {
+        let leaves_out = "ignore_startup_parameters = options,extra_float_digits";
+        Self::start_with(database_url, mode, leaves_out).await
+    }
+
+    /// Starts one as it comes: it refuses what it does not know.
+    pub async fn start_strict(database_url: &str) -> Result<Self> {
+        Self::start_with(database_url, Mode::Session, "").await
+    }
+
+    async fn start_with(database_url: &str, mode: Mode, more: &str) -> Result<Self> {
         let program = program().context("pgbouncer is not installed")?;
         let temporary = WorkDir::create("pooler")?;
         let mut url = Url::parse(database_url)?;
         let port = free_port()?;
         let settings = temporary.join("pgbouncer.ini");
-        fs::write(&settings, ini(&url, port, mode))?;
+        fs::write(&settings, ini(&url, port, mode) + more)?;
         let mut pgbouncer = Command::new(program);
         pgbouncer.arg(&settings).current_dir("/");
         if is_root() {
@@ -72,9 +82,11 @@ impl Pooler {
 
     async fn answers(&mut self) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
+        let options: PgConnectOptions = self.url.as_str().parse()?;
+        let options = options.extra_float_digits(None);
         loop {
             self.child.check()?;
-            match PgConnection::connect(self.url.as_str()).await {
+            match PgConnection::connect_with(&options).await {
                 Ok(connection) => return Ok(connection.close().await?),
                 Err(error) if Instant::now() > end => bail!("pgbouncer does not answer: {error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -109,7 +121,6 @@ unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
 server_login_retry = 1
-ignore_startup_parameters = options,extra_float_digits
 "
     )
 }
