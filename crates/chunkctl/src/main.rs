@@ -242,6 +242,8 @@ impl Session {
     /// table owns it: there only the app does.
     async fn prepare_schema(&self) -> anyhow::Result<()> {
         if self.settings.database_credential == DatabaseCredential::Entra {
+            // A database that is away says nothing about its schema.
+            self.database.describe().await?;
             let version = self.database.schema_version().await.ok().flatten();
             if version.is_none_or(|version| version < Database::known_schema_version()) {
                 bail!(SCHEMA_OF_THE_APP);
