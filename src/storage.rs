@@ -5,7 +5,7 @@ mod queue;
 mod signature;
 
 pub(crate) use blob::ListedBlob;
-pub use blob::{BlobHead, Condition};
+pub use blob::{BlobHead, Condition, SOURCE_LIMIT};
 pub(crate) use queue::BATCH;
 pub use queue::QueueMessage;
 

@@ -82,6 +82,9 @@ pub enum Detail {
     /// `close`: the connection that ends the body was not closed as its protocol wants.
     Close,
 
+    /// `metadata`: what an image carries beside its pixels stops loaders.
+    Metadata,
+
     /// `x_robots_tag`: the header `X-Robots-Tag`.
     XRobotsTag,
     /// `tdm_reservation`: the header `tdm-reservation`.
@@ -117,7 +120,8 @@ impl From<Refusal> for Rejection {
             Refusal::TooLarge => (Reason::TooLarge, None),
             Refusal::NotImage => (Reason::NotImage, None),
             // A picture that loaders do not open is like one of a format that they do not know.
-            Refusal::UnsupportedFormat | Refusal::Metadata => (Reason::UnsupportedFormat, None),
+            Refusal::UnsupportedFormat => (Reason::UnsupportedFormat, None),
+            Refusal::Metadata => (Reason::UnsupportedFormat, Some(Detail::Metadata)),
             Refusal::Truncated => (Reason::Truncated, None),
             Refusal::Corrupt => (Reason::Corrupt, None),
         };

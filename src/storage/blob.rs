@@ -74,7 +74,7 @@ impl ListedBlob {
 const PAGE_LENGTH: i32 = 5000;
 
 /// The largest list of URLs that is read: 10000 items of 3 kB.
-const SOURCE_LIMIT: usize = 32 * 1024 * 1024;
+pub const SOURCE_LIMIT: usize = 32 * 1024 * 1024;
 /// The largest manifest that is read: what it has of its list, and 3 kB for each item.
 const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
 

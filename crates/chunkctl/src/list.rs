@@ -156,7 +156,8 @@ pub(crate) fn shown(text: &str) -> String {
     let mut bare = String::new();
     for part in text.split_inclusive(char::is_control) {
         let url = part.trim_end_matches(char::is_control);
-        bare.push_str(&bare_url(url));
+        // A comment is no fragment.
+        bare.push_str(&if url.starts_with('#') { url.to_owned() } else { bare_url(url) });
         bare.extend(part.chars().skip(url.chars().count()).flat_map(char::escape_debug));
     }
     let start: String = bare.chars().take(SHOWN).collect();

@@ -5,7 +5,10 @@ use crate::{
     list::{self, List, shown},
     submit::SubmitError,
 };
-use chunk_handler::chunk::{ChunkId, Item, source::is_web_url};
+use chunk_handler::{
+    chunk::{ChunkId, Item, source::is_web_url},
+    storage::SOURCE_LIMIT,
+};
 use serde::Serialize;
 
 /// Rows that cannot be used and are shown.
@@ -56,7 +59,8 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::List`] when the list is broken or has no URL, [`SubmitError::TooManyChunks`].
+    /// [`SubmitError::List`] when the list is broken or has no URL, [`SubmitError::TooManyChunks`],
+    /// [`SubmitError::LongChunk`].
     pub(crate) fn read(
         list: &List<'_>,
         chunk_size: usize,
@@ -76,6 +80,11 @@ impl Rows {
         let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
         if rows.chunks.len() > most {
             return Err(SubmitError::TooManyChunks(most));
+        }
+        let is_long = |chunk: &ChunkRows| chunk.lines.len() > SOURCE_LIMIT;
+        if let Some(chunk) = rows.chunks.iter().position(is_long) {
+            let n = rows.chunks.get(chunk).map_or(0, |chunk| chunk.n);
+            return Err(SubmitError::LongChunk { chunk, n });
         }
         Ok(rows)
     }

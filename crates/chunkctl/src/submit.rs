@@ -63,6 +63,17 @@ pub(crate) enum SubmitError {
     /// The file has more URLs than a job can have.
     #[error("the file has more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
+    /// The rows of a chunk are more than a handler reads.
+    #[error(
+        "the {n} rows of chunk {chunk} are more than 32 MiB, which no handler reads; lower --chunk-size, \
+         or leave out what is not needed of its rows"
+    )]
+    LongChunk {
+        /// Which.
+        chunk: usize,
+        /// Its rows.
+        n: usize,
+    },
     /// The job is known with another file, or is made of messages.
     #[error("job {0} is known with another source; choose another number, or submit the same file")]
     OtherFile(i64),

@@ -170,9 +170,11 @@ impl Chunk {
             u16::from_le_bytes([h0, h1]) & 0x3FFF,
         )?;
         let tag = u24([t0, t1, t2]);
-        let is_key_frame = tag & 1 == 0;
+        // A frame that is not to be shown, and a version of no decoder: loaders refuse them (RFC 6386,
+        // section 9.1).
+        let (is_key_frame, version, is_shown) = (tag & 1 == 0, tag >> 1 & 7, tag >> 4 & 1 == 1);
         let first_partition_len = u64::from(tag >> 5);
-        if !is_key_frame || 10 + first_partition_len > self.len {
+        if !is_key_frame || version > 3 || !is_shown || 10 + first_partition_len > self.len {
             return Err(Refusal::Corrupt);
         }
         Ok(size)

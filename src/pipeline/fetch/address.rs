@@ -155,17 +155,11 @@ fn is_forbidden_v6(ip: Ipv6Addr) -> bool {
         is_forbidden_v4(Ipv4Addr::new(a, b, c, d))
     };
     match ip.segments() {
-        // Unspecified, loopback, and the old IPv4-compatible form.
-        [0, 0, 0, 0, 0, 0, _, _] => true,
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x2002, high, low, ..] => embedded(high, low),
-        [0x64, 0xff9b, ..]
-        | [0x100, 0, 0, 0, ..]
-        | [0x2001, 0, ..]
-        | [0x2001, 0xdb8, ..]
-        | [0xfc00..=0xfdff, ..]
-        | [0xfe80..=0xfeff, ..]
-        | [0xff00..=0xffff, ..] => true,
-        [..] => false,
+        [0x2001, 0 | 0xdb8, ..] | [0x2001, 2, 0, ..] | [0x3fff, 0..=0xfff, ..] => true,
+        // All that is given out.
+        [0x2000..=0x3fff, ..] => false,
+        [..] => true,
     }
 }
 

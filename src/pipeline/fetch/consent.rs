@@ -13,6 +13,22 @@ use hyper::header::HeaderMap;
 /// `noindex`, `noimageindex` and `none`, which includes the first, are Google's; `noai` and `noimageai`
 /// `DeviantArt`'s, as img2dataset reads them; `noml` is <https://noml.info>'s.
 const OPT_OUTS: [&str; 6] = ["noindex", "noimageindex", "none", "noai", "noimageai", "noml"];
+/// Words that are never the name of an agent, although a colon may follow.
+const KNOWN: [&str; 13] = [
+    "index",
+    "follow",
+    "nofollow",
+    "noarchive",
+    "nosnippet",
+    "notranslate",
+    "noindex",
+    "noimageindex",
+    "none",
+    "noai",
+    "noimageai",
+    "noml",
+    "x-robots-tag",
+];
 /// Names that mean every agent.
 const EVERYBODY: [&str; 3] = ["*", "robots", "all"];
 
@@ -43,11 +59,32 @@ fn product(user_agent: &str) -> String {
 /// A value in lower case, each colon a word of its own, but for those of a time of day, and only
 /// blanks and commas between words. Only commas are published; semicolons, blanks and quotes are met.
 /// Bytes beyond ASCII hide nothing: the value is read with blanks in their place, and without them.
+/// Nor does a comment in the name of an agent, which may be our whole `User-Agent`.
 fn readings(value: &[u8]) -> impl Iterator<Item = String> {
     let without: Vec<u8> = value.iter().copied().filter(u8::is_ascii).collect();
     let is_odd = without.len() < value.len();
+    let bare = without_comments(&without);
+    let has_comments = bare.len() < without.len();
     let blanked = spread(value);
-    [Some(blanked), is_odd.then(|| spread(&without))].into_iter().flatten()
+    let odd = is_odd.then(|| spread(&without));
+    [Some(blanked), odd, has_comments.then(|| spread(&bare))].into_iter().flatten()
+}
+
+/// What is outside of parentheses that are closed.
+fn without_comments(value: &[u8]) -> Vec<u8> {
+    let mut bare = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(open) = rest.iter().position(|byte| *byte == b'(') {
+        let (before, comment) = rest.split_at(open);
+        bare.extend_from_slice(before);
+        let Some(close) = comment.iter().position(|byte| *byte == b')') else {
+            rest = comment;
+            break;
+        };
+        rest = comment.get(close + 1..).unwrap_or_default();
+    }
+    bare.extend_from_slice(rest);
+    bare
 }
 
 fn spread(value: &[u8]) -> String {
@@ -75,13 +112,15 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
         let mut words = part.split_whitespace().peekable();
         while let Some(word) = words.next() {
             let has_colon = words.next_if_eq(&":").is_some();
-            if OPT_OUTS.contains(&word) && concerns_us {
+            if OPT_OUTS.contains(&directive(word)) && concerns_us {
                 return true;
             }
             match word {
                 // In `max-image-preview: none` there is no `none`.
                 limit if limit.starts_with("max-") && has_colon => _ = words.next(),
                 "unavailable_after" => {}
+                // People repeat the header's name, and write a colon behind a directive.
+                known if KNOWN.contains(&directive(known)) => {}
                 // Names in a row share what follows.
                 name if has_colon => {
                     concerns_us = is_own(name, own) || (after_name && concerns_us);
@@ -94,6 +133,12 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
         }
     }
     false
+}
+
+/// A word without what is around it: `noai.`, `+noai`, `noai/1`.
+fn directive(word: &str) -> &str {
+    let around = ['.', '+', '/', '_'];
+    word.trim_matches(around).split('/').next().unwrap_or_default().trim_matches(around)
 }
 
 /// Whether directives for the agent are for us. A name is also that of its variants, as `googlebot` is
@@ -144,6 +189,15 @@ mod tests {
             "otherbot: noindex, nofollow, pixcrawler: noai",
             "otherbot: nofollow, *: noai",
             "googlebot: pixcrawler: noai",
+            "pixcrawler-chunk-handler/0.1.0 (+https://example.com): noai",
+            "otherbot: nofollow, pixcrawler-chunk-handler/0.1.0 (+https://example.com): noai",
+            "noai.",
+            "+noai",
+            "noai/1",
+            "noai_",
+            "X-Robots-Tag: noai",
+            "nofollow: noai",
+            "noarchive: noindex",
             "max-snippet:-1, noai",
             "max-image-preview:large noai",
             "max-image-preview:, none",

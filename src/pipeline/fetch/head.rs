@@ -53,8 +53,6 @@ pub(super) struct HeadReader {
     interim: u32,
     status: Option<Status>,
     fields: Fields,
-    /// Lines end with LF alone.
-    is_bare: bool,
     /// Whether a line that begins with a blank goes on with a field that is kept, or with nothing.
     goes_on: GoesOn,
 }
@@ -103,7 +101,6 @@ impl HeadReader {
             rest = after;
             self.take(line)?;
             let mut line = std::mem::take(&mut self.line);
-            self.is_bare = !line.ends_with(b"\r\n");
             while matches!(line.last(), Some(b'\n' | b'\r')) {
                 line.pop();
             }
@@ -112,18 +109,13 @@ impl HeadReader {
             }
         }
         self.take(rest)?;
-        let is_http = b"HTTP/1.".iter().zip(self.start()).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        let is_http = b"HTTP/1.".iter().zip(&self.line).all(|(a, b)| a.eq_ignore_ascii_case(b));
         if self.status.is_none() && !is_http { Err(Broken::NotHttp) } else { Ok(None) }
     }
 
-    /// Whether the body is in chunks, and the head's last line ended with LF alone.
-    pub(super) fn has_bare_chunks(&self) -> bool {
-        self.is_bare && self.fields.framing() == Framing::Chunked
-    }
-
-    /// Of a first line under way, without empty lines before it.
-    fn start(&self) -> &[u8] {
-        self.line.trim_ascii_start()
+    /// Whether the body is in chunks.
+    pub(super) fn has_chunks(&self) -> bool {
+        self.fields.framing() == Framing::Chunked
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
@@ -131,7 +123,9 @@ impl HeadReader {
         if self.bytes > MAX_BYTES {
             return Err(Broken::TooLarge);
         }
-        self.line.extend_from_slice(bytes);
+        // Blanks before an answer are nothing, and would be gone through again with each read.
+        let starts = self.status.is_none() && self.line.is_empty();
+        self.line.extend_from_slice(if starts { bytes.trim_ascii_start() } else { bytes });
         Ok(())
     }
 
@@ -204,15 +198,15 @@ impl Fields {
         if self.0.len() == MAX_FIELDS {
             return Err(Broken::TooLarge);
         }
-        self.0.push((kept, plain(value.get(1..).unwrap_or_default())));
+        self.0.push((kept, plain(kept, value.get(1..).unwrap_or_default())));
         Ok(true)
     }
 
     /// A folded line: its break is a blank (RFC 9112, section 5.2).
     fn go_on(&mut self, line: &[u8]) {
-        if let Some((_, value)) = self.0.last_mut() {
+        if let Some((name, value)) = self.0.last_mut() {
             value.push(b' ');
-            value.extend(plain(line));
+            value.extend(plain(name, line));
         }
     }
 
@@ -272,10 +266,16 @@ fn is_name(bytes: &[u8], name: &str) -> bool {
     bare.is_some_and(|bare| bare.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// The value as any reader may have it: a control byte is a blank, and what lies around is cut.
-fn plain(value: &[u8]) -> Vec<u8> {
-    let blank = |byte: &u8| if byte.is_ascii_control() { b' ' } else { *byte };
-    value.iter().map(blank).collect::<Vec<u8>>().trim_ascii().to_vec()
+/// The value as any reader may have it: a control byte is a blank, and what lies around is cut. In an
+/// opt-out it is an odd byte like those beyond ASCII, so that it can hide no directive.
+fn plain(name: &str, value: &[u8]) -> Vec<u8> {
+    let odd = if name == "x-robots-tag" { 0xff } else { b' ' };
+    let plain = |byte: &u8| match byte {
+        b'\t' => b' ',
+        byte if byte.is_ascii_control() => odd,
+        byte => *byte,
+    };
+    value.iter().map(plain).collect::<Vec<u8>>().trim_ascii().to_vec()
 }
 
 /// The number that a length begins with; none for one that no body has.

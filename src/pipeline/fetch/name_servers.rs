@@ -36,13 +36,13 @@ pub(super) enum LookupError {
     /// A server said so: no such name, or none with an address.
     #[error("the name has no address")]
     NotFound,
-    /// The servers answered that they cannot tell, or nonsense.
+    /// The servers answered that they cannot tell, or nonsense; about other names they can.
     #[error("the name servers failed")]
     ServerFailed,
     /// No answer about this name in time, from servers that answer other questions.
     #[error("no name server answered in time")]
     Timeout,
-    /// No name server answers anything: the environment is broken, not the name.
+    /// No name server knows anything: the environment is broken, not the name.
     #[error("no name server answers")]
     Away,
     /// This process ran out of something; the code is the operating system's.
@@ -70,7 +70,7 @@ pub(super) struct NameServers {
     hosts: Hosts,
     /// Which server is asked first: the last one that answered when the one before it was silent.
     first: AtomicUsize,
-    /// When any server last said anything.
+    /// When any server last knew anything.
     heard: Mutex<Option<Instant>>,
 }
 
@@ -81,6 +81,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 /// A name is asked for at least so often, at one server if there is only one.
 const LEAST_TRIES: usize = 2;
+/// How long a server that knew something is taken to be there: a failure about a name is the name's then.
+const HEARD_OF_LATE: Duration = Duration::from_secs(60);
 /// Questions about the root before the servers are said to be away.
 const PROBES: usize = 5;
 /// An answer holds as its TTL says, within these: a longer one is not worth a server that moved.
@@ -124,18 +126,15 @@ impl NameServers {
         if let Some(answer) = self.of_hosts_file(&name) {
             return answer;
         }
-        let since = Instant::now();
         let first = self.first.load(Ordering::Relaxed);
         let in_turn = self.servers.iter().enumerate().cycle().skip(first);
         let mut why = LookupError::Timeout;
         let mut was_silent = false;
         for (at, server) in in_turn.take(self.servers.len().max(LEAST_TRIES)) {
             let said = ask_server(server, &name).await;
-            if !matches!(said, Said::Silence | Said::Own(_)) {
-                *locked(&self.heard) = Some(Instant::now());
-                if was_silent {
-                    self.first.store(at, Ordering::Relaxed);
-                }
+            self.hear(&said);
+            if was_silent && !matches!(said, Said::Silence | Said::Own(_)) {
+                self.first.store(at, Ordering::Relaxed);
             }
             match said {
                 Said::Addresses(found, ttl) => {
@@ -153,7 +152,7 @@ impl NameServers {
                 Said::Silence => was_silent = true,
             }
         }
-        if why == LookupError::Timeout && !self.anybody_answers(since).await {
+        if !self.anybody_answers().await {
             why = LookupError::Away;
         }
         Answer { found: Err(why), holds: FAILURE_TTL }
@@ -169,19 +168,27 @@ impl NameServers {
         (!found.is_empty()).then(|| Answer { found: Ok(found.into()), holds: LONGEST_TTL })
     }
 
-    /// Whether any server said anything since then, or says anything about the root, which every one
-    /// knows.
-    async fn anybody_answers(&self, since: Instant) -> bool {
+    /// Notes that a server knows something. One that says it cannot tell knows nothing: so does a
+    /// forwarder whose own servers are away.
+    fn hear(&self, said: &Said) -> bool {
+        let knows = matches!(said, Said::Addresses(..) | Said::Nothing { .. });
+        if knows {
+            *locked(&self.heard) = Some(Instant::now());
+        }
+        knows
+    }
+
+    /// Whether any server knew anything of late, or knows the root, as every one does.
+    async fn anybody_answers(&self) -> bool {
         for _ in 0..PROBES {
-            if locked(&self.heard).is_some_and(|heard| heard > since) {
+            if locked(&self.heard).is_some_and(|heard| heard.elapsed() < HEARD_OF_LATE) {
                 return true;
             }
             let asked =
                 self.servers.iter().map(|server| server.lookup(Name::root(), RecordType::NS));
             let mut answers: FuturesUnordered<_> = asked.collect();
             while let Some(answer) = answers.next().await {
-                if !matches!(Said::of(answer), Said::Silence | Said::Own(_)) {
-                    *locked(&self.heard) = Some(Instant::now());
+                if self.hear(&Said::of(answer)) {
                     return true;
                 }
             }

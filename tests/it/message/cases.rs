@@ -191,7 +191,7 @@ async fn a_list_that_is_too_large_fails_its_chunk() {
     assert_eq!(row, "failed", "{answer}");
 }
 
-/// Case 174: a list of another kind than its name says, and so without one URL, fails its chunk with
+/// Case 193: a list of another kind than its name says, and so without one URL, fails its chunk with
 /// both named; nobody is asked for rows that are brackets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_blob_of_another_kind_fails_its_chunk() {

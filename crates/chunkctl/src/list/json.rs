@@ -5,7 +5,7 @@ use chunk_handler::chunk::{
     Item,
     source::{item_of, lines, read_json, strict_json, trimmed},
 };
-use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
@@ -55,16 +55,18 @@ pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), 
         problem: format!("no JSON array, as the name says: {}", without_line(&error)),
     };
     // Rows are handed out while the array is read, so it must be whole.
-    if serde_json::from_str::<Vec<IgnoredAny>>(text).is_ok() {
+    if each_row(text, &mut |_| {}).is_ok() {
         return each_row(text, take).map_err(broken);
     }
     let strict = strict_json(text);
-    serde_json::from_str::<Vec<IgnoredAny>>(&strict).map_err(broken)?;
+    each_row(&strict, &mut |_| {}).map_err(broken)?;
     each_row(&strict, take).map_err(broken)
 }
 
 fn each_row(array: &str, take: &mut impl FnMut(Item)) -> Result<(), serde_json::Error> {
-    serde_json::Deserializer::from_str(array).deserialize_seq(Rows(take))
+    let mut array = serde_json::Deserializer::from_str(array);
+    (&mut array).deserialize_seq(Rows(take))?;
+    array.end()
 }
 
 /// Hands the values of an array out, one at a time.

@@ -66,7 +66,8 @@ impl Head {
     /// The item of a row, which may have fewer cells than the head, or more: those are kept by their
     /// number.
     fn item<'c>(&self, cells: impl Iterator<Item = &'c str>) -> Item {
-        let filled = |cell: &str| Some(trimmed(cell).to_owned()).filter(|text| !text.is_empty());
+        // Blanks around a caption are its own, as they are in JSON.
+        let filled = |cell: &str| (!trimmed(cell).is_empty()).then(|| cell.to_owned());
         let (mut item, mut meta, mut others) = (Item::of_url(""), None, Map::new());
         for (at, cell) in cells.enumerate() {
             match self.0.get(at) {
@@ -91,10 +92,15 @@ impl Head {
     /// Whether a line inside a cell looks like a row, which the cell swallowed. A URL alone does not:
     /// captions have lines of that.
     fn is_row(&self, line: &str) -> bool {
-        let at = self.0.iter().position(|column| matches!(column, Column::Url));
-        let cells: Vec<&str> = line.split(',').collect();
-        let url = at.and_then(|at| cells.get(at)).map_or("", |cell| trimmed(cell));
-        cells.len() >= self.0.len().min(2) && is_web_url(url) && !url.contains(is_blank)
+        let url = self.url_of(line.split(',')).unwrap_or_default();
+        let has_cells = line.split(',').count() >= self.0.len().min(2);
+        has_cells && is_web_url(url) && !url.contains(is_blank)
+    }
+
+    /// The cell in the column of URLs, if there are so many.
+    fn url_of<'c>(&self, mut cells: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+        let at = self.0.iter().position(|column| matches!(column, Column::Url))?;
+        cells.nth(at).map(trimmed)
     }
 }
 
@@ -152,7 +158,11 @@ fn offset(position: &csv::Position) -> usize {
 /// Whether a record of several lines is several rows, after a quote that was meant as a character.
 fn swallows_rows(head: &Head, raw: &str, record: &StringRecord) -> bool {
     let inside = |cell: &str| lines(cell).skip(1).any(|(_, line)| head.is_row(line));
-    record.iter().any(inside) || !is_well_quoted(raw)
+    // The first line may be the row that was begun, with a URL of its own.
+    let own = head.url_of(record.iter()).unwrap_or_default();
+    let begun = |line: &str| head.is_row(line) && head.url_of(line.split(',')) != Some(own);
+    let is_cut = own.contains(['\n', '\r']) || lines(raw).any(|(_, line)| begun(line));
+    is_cut || record.iter().any(inside) || !is_well_quoted(raw)
 }
 
 /// Whether each quoted cell of a record is closed, just before the next cell.

@@ -208,6 +208,7 @@ fn a_stray_quote_in_a_csv_is_refused_with_its_line() {
     let first = "url,label\r\n\r\nhttp://a/1,x\r\n";
     for (rows, line) in [
         ("http://a/2,\"Sunset\nhttp://a/3,b\nhttp://a/4,c\n", 4),
+        ("\"http://a/2,Sunset\nb\",c\n", 4),
         ("http://a/2,\"Sunset\nhttp://a/3,b\nhttp://a/4,\"the second\nhttp://a/5,d\n", 4),
         ("http://a/2,\"Sunset\nhttp://a/3,ends\"\nhttp://a/4,c\n", 4),
         ("http://a/2,y\n\n\"http://a/3,b\nhttp://a/4,c\n", 6),
@@ -216,6 +217,22 @@ fn a_stray_quote_in_a_csv_is_refused_with_its_line() {
         let error = refusal("a.csv", format!("{first}{rows}"));
         assert!(error.starts_with(&format!("line {line}: a quote begins")), "{rows}: {error}");
     }
+    // Wherever the column of URLs stands: the row that was begun has another one.
+    for (table, line) in [
+        ("id,label,url\n1,\"Sunset,http://a/1\n2,Dawn\",http://a/2\n", 2),
+        ("label,url\n\"Sunset,http://a/1\nDawn\",http://a/2\n", 2),
+        ("id,url,label\n\"1,http://a/1,x\n2\",http://a/2,y\n", 2),
+    ] {
+        let error = refusal("a.csv", table);
+        assert!(error.starts_with(&format!("line {line}: a quote begins")), "{table}: {error}");
+    }
+    let last = "id,label,url\n1,\"two, or\nthree\nlines\",http://a/1\n2,\"  \",http://a/2\n3,  x ,http://a/3\n";
+    let labels = [
+        ("http://a/1", Some("two, or\nthree\nlines")),
+        ("http://a/2", None),
+        ("http://a/3", Some("  x ")),
+    ];
+    assert_eq!(pairs(&items("a.csv", last)), labels);
     let head = "url,\"label\nhttp://a/1,x\nhttp://a/2,y\n";
     assert!(refusal("a.csv", head).starts_with("line 1: a quote begins"));
 }
@@ -252,4 +269,10 @@ fn json_is_read_or_refused_with_its_line() {
     );
     assert!(refusal("a.json", "{\n\"url\": 1\n}\n").contains("no JSON array"));
     assert!(items("a.json", "[]").is_empty());
+    let odd = items(
+        "a.json",
+        "[{\"url\":\"http://a\",\"t\":\"x\\ud83d\"},{\"url\":\"http://b\",\"n\":1e999}]",
+    );
+    assert_eq!(odd[0].meta, Some(json!({"t": "x\u{fffd}"})));
+    assert_eq!(odd[1].meta, Some(json!({"n": null})));
 }

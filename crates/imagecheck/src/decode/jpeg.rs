@@ -136,14 +136,15 @@ impl State {
         }
         let decoders = Decoders::new(pass, &self.means, &self.others);
         let mut members = Vec::with_capacity(wanted.len());
-        let mut next = 0;
-        for [id, tables] in wanted {
-            // In the order of the frame (B.2.3), so that identifiers may repeat.
-            let component = frame.find(*id, next).ok_or(Refusal::Corrupt)?;
+        for (n, [id, tables]) in wanted.iter().enumerate() {
+            // As at level medium: where identifiers repeat, their order tells them apart.
+            let component = frame.find(*id, n).ok_or(Refusal::Corrupt)?;
+            if members.iter().any(|member: &Member<'_>| member.component == component) {
+                return Err(Refusal::Corrupt);
+            }
             frame.quantize(component, &self.quantization)?;
             let [means, others] = decoders.of(*tables)?;
             members.push(Member { component, means, others, mean: 0 });
-            next = component + 1;
         }
         match frame.read_data(scan, pass, &mut members, self.interval) {
             // What a sequential scan of a part of the coefficients holds, nobody can tell: libjpeg reads

@@ -28,13 +28,15 @@ impl Animation {
         has_data: bool,
     ) -> Result<(), Refusal> {
         match &chunk.kind {
+            // Behind the first data it makes no animation of the file for who has opened it.
+            b"acTL" if has_data => field::<8, R>(scan, chunk).map(drop),
             b"acTL" => self.control(scan, chunk),
             b"fcTL" if has_data && self.count == Some(true) => {
                 self.is_done = true;
                 Ok(())
             }
             _ if self.is_done => Ok(()),
-            b"fcTL" => self.frame(scan, chunk, size),
+            b"fcTL" => self.frame(scan, chunk, size, has_data),
             _ => self.data(scan, chunk),
         }
     }
@@ -59,13 +61,17 @@ impl Animation {
         scan: &mut Scan<'_, R>,
         chunk: &mut Chunk,
         size: Size,
+        has_data: bool,
     ) -> Result<(), Refusal> {
         let fields = field::<26, R>(scan, chunk)?;
         let (words, _) = fields.as_chunks::<4>();
         let [sequence, width, height, left, top, _] =
             <[[u8; 4]; 6]>::try_from(words).map_err(|_| Refusal::Metadata)?.map(u32::from_be_bytes);
         self.follow(sequence)?;
-        if size.holds(left, top, width, height) { Ok(()) } else { Err(Refusal::Metadata) }
+        // The picture itself, when it is the first frame, has the size of the file.
+        let is_whole = (left, top, width, height) == (0, 0, size.width, size.height);
+        let is_part = has_data && width > 0 && height > 0 && size.holds(left, top, width, height);
+        if is_whole || is_part { Ok(()) } else { Err(Refusal::Metadata) }
     }
 
     fn data<R: BufRead + Seek>(

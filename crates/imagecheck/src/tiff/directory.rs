@@ -11,6 +11,14 @@ const MAX_STEPS: u64 = 1 << 20;
 /// blank tile once and refer to it often, so some excess is normal.
 const MAX_SHARED_BYTES: u64 = 256 * 1024 * 1024;
 
+/// What says how the data is stored: sizes, bits, compression, photometric interpretation, places, samples,
+/// rows, lengths, planes, predictor and tiles.
+const STORAGE: [u64; 16] =
+    [256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339];
+
+/// Of these, what must be a number: compression, photometric interpretation, samples, planes, predictor.
+const NUMBERS: [u64; 5] = [259, 262, 277, 284, 317];
+
 /// The fields of a directory that are needed. Of an entry that is there twice, the first counts.
 #[derive(Default)]
 pub(super) struct Directory {
@@ -156,6 +164,8 @@ impl<'s, 'b, R: BufRead + Seek> Reader<'s, 'b, R> {
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
             5 | 10 | 12 | 16..=18 => 8,
+            // Of what says how the data is stored loaders take no other type.
+            _ if STORAGE.contains(&tag) => return Err(Refusal::UnsupportedFormat),
             // A type of a later standard: the length of its values is not known.
             _ => return Ok(()),
         };
@@ -165,6 +175,9 @@ impl<'s, 'b, R: BufRead + Seek> Reader<'s, 'b, R> {
         directory.end = directory.end.max(at.saturating_add(len));
         let width = usize::try_from(width).map_err(|_| Refusal::Corrupt)?;
         let is_number = matches!(kind, 3 | 4 | 6 | 8 | 9 | 13 | 16);
+        if !is_number && NUMBERS.contains(&tag) {
+            return Err(Refusal::UnsupportedFormat);
+        }
         directory.keep(tag, Field { width, is_number, count, at });
         Ok(())
     }

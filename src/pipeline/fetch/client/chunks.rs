@@ -1,10 +1,10 @@
-//! Chunks of servers that end lines with LF alone: curl and browsers read them, the HTTP library asks
-//! for CR LF.
+//! Chunks as curl and browsers read them: lines may end with LF alone, where the HTTP library asks for CR
+//! LF, and extensions and trailers, which nobody needs, are left out within a limit for the whole body.
 
 use std::io;
 
-/// Bytes of lines between the data of two chunks, extensions and trailers included.
-const MAX_LINE_BYTES: usize = 16 * 1024;
+/// Bytes of extensions and trailers of a body.
+const MAX_EXTRA_BYTES: usize = 16 * 1024;
 
 /// Writes chunks again with the line ends of RFC 9112, section 7.1.
 #[derive(Debug)]
@@ -12,7 +12,8 @@ pub(super) struct ChunkMender {
     state: State,
     /// The line under way.
     line: Vec<u8>,
-    line_bytes: usize,
+    /// Bytes of the lines before that were left out.
+    extra: usize,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ enum State {
 
 impl ChunkMender {
     pub(super) fn new() -> Self {
-        Self { state: State::Size, line: Vec::new(), line_bytes: 0 }
+        Self { state: State::Size, line: Vec::new(), extra: 0 }
     }
 
     /// What the library gets for these bytes.
@@ -50,7 +51,6 @@ impl ChunkMender {
                         0 => State::DataEnd,
                         left => State::Data(left),
                     };
-                    self.line_bytes = 0;
                     after
                 }
                 State::Size | State::DataEnd | State::Trailers => self.take(rest, &mut out)?,
@@ -64,8 +64,7 @@ impl ChunkMender {
         let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
         let (piece, after) = rest.split_at(end);
         self.line.extend_from_slice(piece);
-        self.line_bytes += piece.len();
-        if self.line_bytes > MAX_LINE_BYTES {
+        if self.line.len() + self.extra > MAX_EXTRA_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "invalid chunk: endless lines"));
         }
         if self.line.ends_with(b"\n") {
@@ -80,6 +79,7 @@ impl ChunkMender {
         match self.state {
             State::Size => match size(bare) {
                 Some(n) => {
+                    self.extra += bare.iter().skip_while(|byte| byte.is_ascii_hexdigit()).count();
                     out.extend_from_slice(format!("{n:x}\r\n").as_bytes());
                     self.state = if n == 0 { State::Trailers } else { State::Data(n) };
                 }
@@ -93,8 +93,7 @@ impl ChunkMender {
                 out.extend_from_slice(b"\r\n");
                 self.state = State::Over;
             }
-            // Nobody needs them.
-            State::Trailers => {}
+            State::Trailers => self.extra += line.len(),
             State::DataEnd | State::Data(_) | State::Over => self.give_up(line, out),
         }
     }
@@ -137,7 +136,7 @@ mod tests {
             let (start, more) = endless.split_at(2);
             let mut mender = ChunkMender::new();
             mender.push(start.as_bytes()).unwrap();
-            let sent = (0..MAX_LINE_BYTES).find(|_| mender.push(more.as_bytes()).is_err());
+            let sent = (0..MAX_EXTRA_BYTES).find(|_| mender.push(more.as_bytes()).is_err());
             assert!(sent.is_some(), "{endless}");
         }
     }

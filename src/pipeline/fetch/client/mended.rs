@@ -1,22 +1,28 @@
 //! A connection whose answers are as the rules want them, whatever the server sends.
 
-use super::{super::head::HeadReader, chunks::ChunkMender};
+use super::{
+    super::head::{Broken, HeadReader},
+    chunks::ChunkMender,
+};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 /// Bytes asked for at once while they are mended.
-const PIECE: usize = 8 * 1024;
+const PIECE: usize = 32 * 1024;
 
 /// A connection that reads heads with [`HeadReader`].
 #[derive(Debug)]
 pub(super) struct Mended<S> {
     inner: S,
     state: State,
+    /// There was an answer on it before.
+    is_reused: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +38,7 @@ const PLAIN: State = State::Body { read: Vec::new(), at: 0, chunks: None };
 
 impl<S> Mended<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, state: State::Head(Box::default()) }
+        Self { inner, state: State::Head(Box::default()), is_reused: false }
     }
 
     /// Requests have no body and are sent one after another, so bytes written after an answer are
@@ -40,6 +46,7 @@ impl<S> Mended<S> {
     fn requested(&mut self) {
         if matches!(self.state, State::Body { .. }) {
             self.state = State::Head(Box::default());
+            self.is_reused = true;
         }
     }
 }
@@ -48,8 +55,8 @@ impl<S: Read + Unpin> Mended<S> {
     /// Reads until there are bytes for the HTTP library, or may be passed to it unread.
     fn poll_mended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_to_read() {
-            let mut piece = [0; PIECE];
-            let mut piece = ReadBuf::new(&mut piece);
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut self.inner).poll_read(cx, piece.unfilled()))?;
             let piece = piece.filled();
             if piece.is_empty() {
@@ -70,11 +77,16 @@ impl<S: Read + Unpin> Mended<S> {
     fn mend(&mut self, piece: &[u8]) -> io::Result<()> {
         match &mut self.state {
             State::Head(reader) => {
-                let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                // What comes late of an earlier answer says nothing about this URL: it is asked again.
+                let is_late = |error| self.is_reused && error == Broken::NotHttp;
+                let broken = |error| match is_late(error) {
+                    true => io::Error::new(io::ErrorKind::ConnectionReset, error),
+                    false => io::Error::new(io::ErrorKind::InvalidData, error),
+                };
                 let Some((mut read, used)) = reader.push(piece).map_err(broken)? else {
                     return Ok(());
                 };
-                let mut chunks = reader.has_bare_chunks().then(|| Box::new(ChunkMender::new()));
+                let mut chunks = reader.has_chunks().then(|| Box::new(ChunkMender::new()));
                 let body = piece.get(used..).unwrap_or_default();
                 match &mut chunks {
                     Some(chunks) => read.extend(chunks.push(body)?),
