@@ -108,7 +108,7 @@ fn walk<R: BufRead + Seek>(scan: &mut Scan<'_, R>, header: &Header) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{chunk, inspect_bytes, png, png_header, png_of, refusal, size};
+    use crate::sample::{chunk, exif, inspect_bytes, png, png_header, png_of, refusal, size};
 
     fn header(fields: [u8; 13]) -> Option<Refusal> {
         refusal(&png_of(&[chunk(b"IHDR", &fields)]))
@@ -260,6 +260,15 @@ mod tests {
             let file = png(2, 1, &[chunk(kind, data)]);
             assert_eq!(refusal(&file), Some(Refusal::Metadata), "{kind:?}");
         }
+    }
+
+    /// Case 106: the last Exif counts.
+    #[test]
+    fn exif_of_a_turned_picture_is_read() {
+        let bad = chunk(b"eXIf", &exif(true, 6, &[(296, 5, &[2, 0, 0, 0, 1, 0, 0, 0])]));
+        let good = chunk(b"eXIf", &exif(true, 6, &[(296, 3, &[2, 0])]));
+        assert_eq!(refusal(&png(2, 1, &[good.clone(), bad.clone()])), Some(Refusal::Metadata));
+        assert_eq!(refusal(&png(2, 1, &[bad, good])), None);
     }
 
     /// Chunks of an animation behind each other: how many frames, then numbers with sizes or data.

@@ -208,3 +208,49 @@ pub(crate) fn tiff(is_big_endian: bool, pages: &[Entries]) -> Vec<u8> {
     }
     file
 }
+
+/// A field of Exif: its tag, its type, and its values in little endian.
+pub(crate) type Plain<'a> = (u16, u16, &'a [u8]);
+
+/// Exif with an orientation, unless that is zero, and more fields.
+pub(crate) fn exif(is_big_endian: bool, orientation: u16, more: &[Plain<'_>]) -> Vec<u8> {
+    let turn = orientation.to_le_bytes();
+    let mut fields: Vec<Plain<'_>> = vec![(0x112, 3, &turn)];
+    fields.retain(|_| orientation != 0);
+    fields.extend(more);
+    let header: &[u8] = if is_big_endian { b"MM\0\x2a\0\0\0\x08" } else { b"II\x2a\0\x08\0\0\0" };
+    [header, &exif_directory(is_big_endian, &fields, 8)].concat()
+}
+
+/// A directory of Exif that begins at `at`.
+pub(crate) fn exif_directory(is_big_endian: bool, fields: &[Plain<'_>], at: u32) -> Vec<u8> {
+    let turned = |data: &[u8], width: usize| -> Vec<u8> {
+        let turn = |bytes: &[u8]| -> Vec<u8> { bytes.iter().rev().copied().collect() };
+        if is_big_endian { data.chunks(width).flat_map(turn).collect() } else { data.to_vec() }
+    };
+    let n_fields = u16::try_from(fields.len()).unwrap();
+    let mut entries = turned(&n_fields.to_le_bytes(), 2);
+    let mut far = Vec::new();
+    for (tag, kind, data) in fields {
+        // The bytes of a value, and of the numbers that it is made of.
+        let (width, part) = match kind {
+            3 | 8 => (2, 2),
+            4 | 9 | 11 | 13 => (4, 4),
+            5 | 10 => (8, 4),
+            12 | 16 => (8, 8),
+            _ => (1, 1),
+        };
+        let count = u32::try_from(data.len() / width).unwrap();
+        entries.extend([turned(&tag.to_le_bytes(), 2), turned(&kind.to_le_bytes(), 2)].concat());
+        entries.extend(turned(&count.to_le_bytes(), 4));
+        let mut data = turned(data, part);
+        if data.len() > 4 {
+            let place = at + 6 + 12 * u32::from(n_fields) + u32::try_from(far.len()).unwrap();
+            far.extend(data);
+            data = turned(&place.to_le_bytes(), 4);
+        }
+        data.resize(4, 0);
+        entries.extend(data);
+    }
+    [entries, vec![0; 4], far].concat()
+}

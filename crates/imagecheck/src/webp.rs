@@ -5,7 +5,11 @@
 //! header of the lossless bitstream (3). Header of the lossy one:
 //! [RFC 6386](https://www.rfc-editor.org/rfc/rfc6386), section 9.1.
 
-use crate::{Level, Refusal, Size, exif, scan::Scan};
+use crate::{
+    Level, Refusal, Size,
+    exif::{self, Faults},
+    scan::Scan,
+};
 use std::io::{BufRead, Seek};
 
 /// The length of what every chunk, and the container too, begins with: its kind and its length.
@@ -55,11 +59,11 @@ fn exif<R: BufRead + Seek>(scan: &mut Scan<'_, R>, end: u64) -> Result<(), Refus
     while scan.at() + CHUNK_HEADER_BYTES <= end {
         let chunk = Chunk::open(scan)?;
         if chunk.kind == *b"EXIF" {
-            let mut head = [0; exif::HEAD_BYTES];
-            let n = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(exif::HEAD_BYTES);
-            let head = head.get_mut(..n).unwrap_or_default();
-            scan.fill(head)?;
-            return if exif::stops_loaders(head) { Err(Refusal::Metadata) } else { Ok(()) };
+            let len = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(exif::MAX_BYTES);
+            let mut bytes = vec![0; len];
+            scan.fill(&mut bytes)?;
+            let is_bad = Faults::of(&bytes).stop_loaders();
+            return if is_bad { Err(Refusal::Metadata) } else { Ok(()) };
         }
         chunk.close(scan, end)?;
     }
@@ -206,7 +210,9 @@ fn one_based(bytes: [u8; 3]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{animation, canvas, inspect_bytes, lossless, lossy, refusal, size, webp};
+    use crate::sample::{
+        animation, canvas, exif, inspect_bytes, lossless, lossy, refusal, size, webp,
+    };
 
     /// Case 99: the largest bitstreams and canvas.
     #[test]
@@ -270,6 +276,17 @@ mod tests {
         assert_eq!(file(&canvas(0, 1, 1)[..9], &[(b"VP8 ", &one)]), Some(Refusal::Corrupt));
         assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 15])]), Some(Refusal::Corrupt));
         assert_eq!(file(&canvas(2, 1, 1), &[(b"ANMF", &[0; 16])]), Some(Refusal::Corrupt));
+    }
+
+    /// Case 106.
+    #[test]
+    fn exif_of_a_turned_picture_is_read() {
+        let file = |exif: &[u8]| {
+            let canvas = canvas(8, 1, 1);
+            refusal(&webp(&[(b"VP8X", &canvas), (b"VP8 ", &lossy(1, 1)), (b"EXIF", exif)]))
+        };
+        assert_eq!(file(&exif(false, 6, &[(283, 2, b"72\0")])), Some(Refusal::Metadata));
+        assert_eq!(file(&exif(false, 1, &[(283, 2, b"72\0")])), None);
     }
 
     #[test]

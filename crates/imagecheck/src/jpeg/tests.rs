@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sample::{
-    frame_header, inspect_bytes, jpeg, jpeg_of, jpeg_scan, refusal, segment, size,
+    exif, frame_header, inspect_bytes, jpeg, jpeg_of, jpeg_scan, refusal, segment, size,
 };
 
 const EOI: [u8; 2] = [0xFF, 0xD9];
@@ -146,6 +146,25 @@ fn segments_that_make_loaders_raise_are_refused() {
     {
         assert_eq!(refusal(&jpeg_with(&[cut])), Some(Refusal::Metadata));
     }
+}
+
+/// Case 106: values that Pillow cannot write again, and a resolution that it cannot read.
+#[test]
+fn exif_with_values_that_make_loaders_raise_is_refused() {
+    let jfif = segment(0xE0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\0\0");
+    let app1 = |data: Vec<u8>| segment(0xE1, &[b"Exif\0\0", &data[..]].concat());
+    let unit = || app1(exif(false, 6, &[(296, 2, b"2\0"), (37_500, 7, &[0; 60_000])]));
+    let good = || app1(exif(false, 1, &[(296, 2, b"2\0")]));
+    let bad = Some(Refusal::Metadata);
+    for with in [vec![], jfif.clone()] {
+        assert_eq!(refusal(&jpeg_with(&[with.clone(), unit()])), bad);
+        assert_eq!(refusal(&jpeg_with(&[with.clone(), good()])), None);
+        // The first segment is the beginning.
+        assert_eq!(refusal(&jpeg_with(&[with, good(), unit()])), None);
+    }
+    let resolution = app1(exif(false, 0, &[(282, 2, b"7\0"), (296, 3, &[2, 0])]));
+    assert_eq!(refusal(&jpeg_with(&[resolution.clone()])), bad);
+    assert_eq!(refusal(&jpeg_with(&[jfif, resolution])), None);
 }
 
 /// Case 95: fill bytes, stray bytes and markers without a segment mean nothing.

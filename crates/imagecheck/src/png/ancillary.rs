@@ -4,7 +4,11 @@
 //! text or profile may inflate to, and the most that all texts may have.
 
 use super::{Header, animation::Animation, chunk::Chunk};
-use crate::{Refusal, exif, scan::Scan};
+use crate::{
+    Refusal,
+    exif::{self, Faults},
+    scan::Scan,
+};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{BufRead, Seek};
 
@@ -28,7 +32,8 @@ const BLOCK_BYTES: usize = 8 * 1024;
 pub(super) struct Ancillary {
     text_bytes: u64,
     inflated_bytes: u64,
-    has_bad_exif: bool,
+    /// The last Exif, which is the one that counts.
+    exif: Vec<u8>,
     animation: Animation,
 }
 
@@ -69,7 +74,7 @@ impl Ancillary {
 
     /// The judgement at the end of the picture.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.has_bad_exif { Err(Refusal::Metadata) } else { Ok(()) }
+        if Faults::of(&self.exif).stop_loaders() { Err(Refusal::Metadata) } else { Ok(()) }
     }
 
     /// Section 11.3.2.3: a name, a zero, the method, and the compressed profile.
@@ -140,9 +145,9 @@ impl Ancillary {
         scan: &mut Scan<'_, R>,
         chunk: &mut Chunk,
     ) -> Result<(), Refusal> {
-        let mut head = [0; exif::HEAD_BYTES];
-        let head = chunk.fill(scan, &mut head)?;
-        self.has_bad_exif = exif::stops_loaders(head);
+        let len = usize::try_from(chunk.left()).unwrap_or(usize::MAX).min(exif::MAX_BYTES);
+        self.exif.resize(len, 0);
+        chunk.fill(scan, &mut self.exif)?;
         Ok(())
     }
 
