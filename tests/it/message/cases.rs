@@ -182,10 +182,12 @@ async fn a_missing_list_fails_after_the_last_attempt() {
 async fn a_list_that_is_too_large_fails_its_chunk() {
     let rig = Rig::new().await;
     let handler = rig.handler_with(&[("PIXCRAWLER_MAX_ATTEMPTS", "1")]).await;
-    let long = "a".repeat(3_000_000);
-    let urls: Vec<String> = (0..25).map(|n| format!("http://a/{n}{long}")).collect();
-    rig.submit(1, &urls, 25);
-    let (status, answer) = handler.deliver("one", &wake_up(1, 0)).await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let name = "own/list.txt";
+    let long = format!("http://a/{}\n", "a".repeat(3_000_000)).repeat(25);
+    rig.blobs.put("chunk-sources", name, long.into_bytes()).await.unwrap();
+    let message = json!({"version": 1, "job_id": 1, "chunk_index": 0, "source": {"blob": name}});
+    let (status, answer) = handler.deliver("one", &message).await;
     assert_eq!(status, 200, "{answer}");
     let row = rig.value::<String>("select status from chunk_handler.chunk_status").await;
     assert_eq!(row, "failed", "{answer}");
