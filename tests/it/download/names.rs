@@ -245,12 +245,22 @@ async fn silent_names_of_one_chunk_do_not_delay_anothers() {
 /// is done when one answers again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_without_any_name_server_is_released_and_not_charged() {
+    is_released_while(|_| Act::Silence).await;
+}
+
+/// I13: so it is when the servers are there and can tell of nothing: those that they ask are away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_name_servers_fail_is_released_and_not_charged() {
+    is_released_while(|question| Act::Send(question.code(ResponseCode::ServFail))).await;
+}
+
+async fn is_released_while(down: fn(&Question) -> Act) {
     let rig = Rig::new().await;
     let is_up = Arc::new(AtomicBool::new(false));
     let up = Arc::clone(&is_up);
     let server = NameServer::start(move |question| match up.load(Ordering::SeqCst) {
         true => Act::Send(question.denied()),
-        false => Act::Silence,
+        false => down(question),
     });
     let handler = asking(&rig, &[&server], &[]).await;
     let mut urls = urls(&["a.test", "b.test"]);

@@ -163,7 +163,7 @@ fn exif_with_values_that_make_loaders_raise_is_refused() {
         assert_eq!(refusal(&jpeg_with(&[with, good(), unit()])), None);
     }
     let resolution = app1(exif(false, 0, &[(282, 2, b"7\0"), (296, 3, &[2, 0])]));
-    assert_eq!(refusal(&jpeg_with(&[resolution.clone()])), bad);
+    assert_eq!(refusal(&jpeg_with(std::slice::from_ref(&resolution))), bad);
     assert_eq!(refusal(&jpeg_with(&[jfif, resolution])), None);
 }
 
