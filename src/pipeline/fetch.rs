@@ -265,6 +265,10 @@ impl Fetcher {
         *remaining = remaining.saturating_sub(since.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
+            // What the parser of URLs takes and the client does not: no try changes it.
+            Ok(Err(client::Error::Url(_))) => {
+                return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
+            }
             Ok(Err(error)) => {
                 let (failure, never_connected) =
                     failure::classify_request(&error, error.is_connect());
