@@ -1,6 +1,6 @@
 //! What the content of a list certainly is, whatever its name says.
 
-use super::{lines, read_json, trimmed};
+use super::{item_of, lines, read_json, trimmed};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -80,8 +80,16 @@ impl Content {
             return is_array.then_some(Self::JsonArray);
         }
         if line.starts_with('{') {
-            let is_object = read_json::<Map<String, Value>>(line).is_ok();
-            return is_object.then_some(Self::JsonLines);
+            let object = read_json::<Map<String, Value>>(line).ok()?;
+            let is_all = line.len() == trimmed(text).len();
+            let has_columns = object.values().any(|value| value.is_object() || value.is_array());
+            return Some(match is_all && has_columns && item_of(Value::Object(object)).is_err() {
+                // What pandas writes when it is not asked for rows.
+                true => Self::Foreign(
+                    "one JSON object without a url (of pandas, write with orient=\"records\")",
+                ),
+                false => Self::JsonLines,
+            });
         }
         of_head(line)
     }
@@ -127,6 +135,7 @@ mod tests {
         for (text, expected) in [
             ("\n HTTPS://a,b\tc\n", Content::Text),
             ("{\"a\":NaN}\n{", Content::JsonLines),
+            ("{\"URL\":\"http://a\"}", Content::JsonLines),
             ("\u{feff}[\n {\"url\":1}]", Content::JsonArray),
             ("[]", Content::JsonArray),
             ("id, \"URL\" ,x\n", Content::Csv),

@@ -18,7 +18,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
     let rig = Rig::new().await;
     let lines = "{\"url\":\"http://a\"}\n";
     let long = format!("{lines}{{\"url\":\"http://b\",\"n\":\"{}\"}}", "a".repeat(33 << 20));
-    let lists: [(&str, &[u8], &str); 15] = [
+    let lists: [(&str, &[u8], &str); 16] = [
         ("a.zip", b"PK\x03\x04", "ZIP"),
         ("a.txt", b"PK\x03\x04[Content_Types].xml", "(.xlsx)"),
         ("a.csv", b"<!DOCTYPE html>\nhttp://a", "HTML"),
@@ -34,6 +34,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
         ("f.txt", b"http://a\nhttp://b/\xe9", "line 2, byte 10 is 0xE9"),
         ("a.jsonl", b"{\"url\":\"http://a\"}\n{\"url\":", "line 2: no JSON"),
         ("b.json", b"[\"http://a\",\n", "line 2: no JSON array"),
+        ("d.json", b"{\"url\":{\"0\":\"http://a\"},\"id\":{\"0\":7}}", "orient=\"records\""),
         ("c.jsonl", long.as_bytes(), "the 2 rows of chunk 0 are more than 32 MiB"),
         ("b.csv", b"url,label\nhttp://a,\"x\nhttp://b,y", "line 2: a quote"),
         (
