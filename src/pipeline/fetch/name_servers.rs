@@ -81,8 +81,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 /// A name is asked for at least so often, at one server if there is only one.
 const LEAST_TRIES: usize = 2;
-/// How long a server that knew something is taken to be there: a failure about a name is the name's then.
-const HEARD_OF_LATE: Duration = Duration::from_secs(60);
 /// Questions about the root before the servers are said to be away.
 const PROBES: usize = 5;
 /// An answer holds as its TTL says, within these: a longer one is not worth a server that moved.
@@ -126,6 +124,7 @@ impl NameServers {
         if let Some(answer) = self.of_hosts_file(&name) {
             return answer;
         }
+        let since = Instant::now();
         let first = self.first.load(Ordering::Relaxed);
         let in_turn = self.servers.iter().enumerate().cycle().skip(first);
         let mut why = LookupError::Timeout;
@@ -152,7 +151,7 @@ impl NameServers {
                 Said::Silence => was_silent = true,
             }
         }
-        if !self.anybody_answers().await {
+        if !self.anybody_answers(since).await {
             why = LookupError::Away;
         }
         Answer { found: Err(why), holds: FAILURE_TTL }
@@ -178,10 +177,10 @@ impl NameServers {
         knows
     }
 
-    /// Whether any server knew anything of late, or knows the root, as every one does.
-    async fn anybody_answers(&self) -> bool {
+    /// Whether any server knew anything since then, or knows the root, as every one does.
+    async fn anybody_answers(&self, since: Instant) -> bool {
         for _ in 0..PROBES {
-            if locked(&self.heard).is_some_and(|heard| heard.elapsed() < HEARD_OF_LATE) {
+            if locked(&self.heard).is_some_and(|heard| heard > since) {
                 return true;
             }
             let asked =
