@@ -165,9 +165,6 @@ impl Frames {
                 Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Some(None) => return Ok(None),
                 Some(Some(Err(error))) => {
-                    if failure::is_of_trailer(&error) {
-                        return Ok(None);
-                    }
                     return Err(failure::classify_interrupted(&error, self.framing));
                 }
                 None if self.remaining.is_zero() => {

@@ -102,13 +102,6 @@ pub(super) fn classify_interrupted(error: &Failure, at_end: Detail) -> TryError 
     TryError::Transient(Reason::ConnectFailed.into())
 }
 
-/// Whether the fields behind the last chunk cannot be read, which nobody needs to. Other than of chunks
-/// the library says so in the words of its parser; too many of them are another failure.
-pub(super) fn is_of_trailer(error: &Failure) -> bool {
-    let mut errors = io_errors(error);
-    errors.any(|io| io.kind() == ErrorKind::InvalidInput && !io.to_string().contains("chunk"))
-}
-
 /// What the kernel, or our own clock, says of a connection that broke or never was.
 fn broken(error: &Failure) -> Option<Rejection> {
     let of_kernel = io_errors(error).find_map(|io| match io.kind() {
