@@ -93,7 +93,7 @@ pub struct Database {
 }
 
 /// The longest call that an invocation waits for, however long a lease is.
-const LONGEST_CALL: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(5);
 /// The longest wait for a row that somebody else changes.
 const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The longest call of submits, listings and job ends.

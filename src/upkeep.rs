@@ -15,11 +15,11 @@ use crate::{
     process::{Error, Process},
     redact::cause_chain,
     spool::{Swept, TempDir},
-    state::Reclaimed,
+    state::{LONGEST_CALL, Reclaimed},
     wake,
 };
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::time::Instant;
@@ -61,8 +61,8 @@ impl Duty {
 #[derive(Debug)]
 pub struct Upkeep {
     process: Arc<Process>,
-    /// Processes that died on this machine and whose leases nobody has reclaimed yet.
-    dead: Mutex<BTreeSet<String>>,
+    /// Processes that died on this machine, and since when that is known.
+    dead: Mutex<BTreeMap<String, Instant>>,
     /// Whether the database was there of late.
     reach: Mutex<Reach>,
 }
@@ -168,11 +168,17 @@ impl Upkeep {
     }
 
     async fn reclaim(&self) -> Result<u64, Error> {
-        let dead: Vec<String> = self.dead().iter().cloned().collect();
+        let dead: Vec<(String, Instant)> =
+            self.dead().iter().map(|(process, since)| (process.clone(), *since)).collect();
         let mut n = 0;
-        for process in &dead {
+        for (process, since) in &dead {
+            // A statement that the process sent before it died may still hold a chunk, which is then
+            // left out, or claim one: it is asked again until none can be under way.
+            let is_settled = since.elapsed() > LONGEST_CALL;
             n += self.reclaim_of(Some(process)).await?;
-            self.dead().remove(process);
+            if is_settled {
+                self.dead().remove(process);
+            }
         }
         if self.lets_others_renew() {
             // Asked all the same: the answer says that the database is there again.
@@ -191,7 +197,7 @@ impl Upkeep {
         Ok(u64::try_from(reclaimed).unwrap_or(0))
     }
 
-    fn dead(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn dead(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -201,7 +207,8 @@ impl Upkeep {
         let root = self.process.settings.temp_root.clone();
         match tokio::task::spawn_blocking(move || TempDir::sweep(&root)).await {
             Ok(Ok(Swept { directories, bytes, processes })) => {
-                self.dead().extend(processes);
+                let now = Instant::now();
+                self.dead().extend(processes.into_iter().map(|process| (process, now)));
                 if directories > 0 {
                     tracing::info!(directories, bytes, "swept temp space of dead processes");
                 }
