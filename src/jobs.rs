@@ -1,5 +1,6 @@
 //! What can be done with a job: control commands, and its end.
 
+mod card;
 mod control;
 mod duplicates;
 mod end;

@@ -1,13 +1,14 @@
-//! The end of a job: `stats.json` and `dataset.json`, then the row.
+//! The end of a job: the documents of its folder, then the row.
 
-use super::verify;
+use super::{card, verify};
 use crate::{
     chunk::{hex, job_folder},
     process::Error,
     redact::cause_chain,
-    state::{self, Database, OverJob, TOUCHES_AT_ONCE},
-    storage::{self, Condition, Storage},
+    state::{Database, OverJob, TOUCHES_AT_ONCE},
+    storage::{self, BlobHead, Condition, Storage},
 };
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 /// How often one duty looks at touched jobs, and after how many ends it stops: the other duties wait
@@ -43,8 +44,8 @@ pub(crate) async fn end_touched_jobs(database: &Database, storage: &Storage) -> 
     first.map_or(Ok(ended), Err)
 }
 
-/// Writes `stats.json` and `dataset.json` of a job whose chunks are all over, then ends it. Of any
-/// other job it does nothing.
+/// Writes the documents of a job whose chunks are all over, then ends it. Of any other job it does
+/// nothing.
 ///
 /// # Errors
 ///
@@ -69,20 +70,8 @@ async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Resul
         return Ok(false);
     }
     for _ in 0..ROUNDS {
-        let dataset = async {
-            let rows = database.dataset_rows(id).await?;
-            Ok(serde_json::json!({
-                "totals": rows.totals.0,
-                "shards": rows.shards.0,
-                "late_duplicates": rows.late_duplicates.0,
-            }))
-        };
-        let [stats_name, dataset_name] =
-            ["stats", "dataset"].map(|name| format!("{}/{name}.json", job_folder(id)));
         // Boxed: the SDK's futures are large.
-        if !Box::pin(write(storage, &stats_name, database.stats(id))).await?
-            || !Box::pin(write(storage, &dataset_name, dataset)).await?
-        {
+        if !Box::pin(write_documents(database, storage, id)).await? {
             continue;
         }
         let is_ended = database.end_job(job).await?;
@@ -94,16 +83,47 @@ async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Resul
     Ok(false)
 }
 
-/// Writes what the rows say, which are read in here; false when another process wrote meanwhile.
+/// The documents of a job's folder. The last one says that the others are there.
+const DOCUMENTS: [&str; 4] = ["stats.json", "README.md", "chunks/sizes.json", "dataset.json"];
+
+/// Writes what the rows say; false when another process wrote meanwhile.
+async fn write_documents(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+) -> Result<bool, Error> {
+    let names = DOCUMENTS.map(|name| format!("{}/{name}", job_folder(job_id)));
+    // The versions are read before the rows. A writer with newer rows then changes a version, our
+    // write fails, and the next round reads the rows again; the other way round old rows could win.
+    let mut seen = Vec::new();
+    for name in &names {
+        seen.push(storage.head_dataset(name).await?);
+    }
+    let stats = database.stats(job_id).await?;
+    let rows = database.dataset_rows(job_id).await?;
+    let dataset = json!({
+        "totals": rows.totals.0,
+        "shards": rows.shards.0,
+        "late_duplicates": rows.late_duplicates.0,
+    });
+    let json = |value| serde_json::to_vec(&value).unwrap_or_default();
+    let card = card::text(job_id, &rows).into_bytes();
+    let documents = [json(stats), card, json(card::sizes(&rows)), json(dataset)];
+    for ((name, seen), bytes) in names.iter().zip(seen).zip(documents) {
+        if !write(storage, name, seen, bytes).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes a document over the version that was seen; false when that one is gone.
 async fn write(
     storage: &Storage,
     name: &str,
-    document: impl Future<Output = Result<serde_json::Value, state::Error>>,
+    seen: Option<BlobHead>,
+    bytes: Vec<u8>,
 ) -> Result<bool, Error> {
-    // The version is read before the rows. A writer with newer rows then changes the version, our
-    // write fails, and the next round reads the rows again; the other way round old rows could win.
-    let seen = storage.head_dataset(name).await?;
-    let bytes = serde_json::to_vec(&document.await?).unwrap_or_default();
     let sha256 = hex(&Sha256::digest(&bytes));
     let condition = match seen {
         Some(head) if head.metadata.get("sha256") == Some(&sha256) => return Ok(true),

@@ -72,7 +72,7 @@ pub struct OverJob {
     pub ends_as: String,
 }
 
-/// What `dataset.json` is made of.
+/// What the documents of a job's folder are made of.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct DatasetRows {
     /// Sums over the completed chunks.
@@ -81,6 +81,10 @@ pub struct DatasetRows {
     pub shards: Json<serde_json::Value>,
     /// Late duplicates, by chunk.
     pub late_duplicates: Json<serde_json::Value>,
+    /// How often each reason occurred.
+    pub reasons: Json<serde_json::Value>,
+    /// `validation` and `dedupe` as the first chunk's message has them.
+    pub asked: Json<serde_json::Value>,
 }
 
 /// What one look at touched jobs takes at most.
@@ -195,7 +199,7 @@ impl Database {
         Ok((row.0, row.1.0))
     }
 
-    /// What `dataset.json` says of a job.
+    /// What `dataset.json` and the card say of a job.
     pub(crate) async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
         let mut connection = self.patient("dataset_rows").await?;
         let statement = sqlx::query_as(
@@ -206,6 +210,13 @@ impl Database {
                     where c.job_id = $1
                         and t.key not in ('success_rate', 'temp_peak_bytes', 'errors')
                     group by t.key
+                ), e as (
+                    select e.key, sum(e.value::bigint) as value
+                    from chunk c cross join lateral jsonb_each_text(c.totals -> 'errors') e
+                    where c.job_id = $1 group by e.key
+                ), first as (
+                    select message::jsonb as message from chunk where job_id = $1
+                    order by chunk_index limit 1
                 )
                 select
                     jsonb_build_object('images_total', 0, 'images_downloaded', 0,
@@ -217,13 +228,18 @@ impl Database {
                             'chunks_completed', count(shard_blob),
                             'late_duplicates', coalesce(sum(jsonb_array_length(late_duplicates)), 0)
                         ) as totals,
-                    coalesce(jsonb_agg(jsonb_build_object('blob', shard_blob, 'bytes', shard_bytes,
+                    coalesce(jsonb_agg(jsonb_build_object('blob', shard_blob,
+                            'file', regexp_replace(shard_blob, '^job_[0-9]+/', ''),
+                            'bytes', shard_bytes,
                             'sha256', shard_sha256, 'samples', shard_samples)
                         -- Empty ones last: loaders learn the columns from the first.
                         order by shard_samples = 0, chunk_index) filter (where shard_blob is not null), '[]') as shards,
                     coalesce((select jsonb_agg(l order by c.chunk_index)
                         from chunk c cross join lateral jsonb_array_elements(c.late_duplicates) l
-                        where c.job_id = $1), '[]') as late_duplicates
+                        where c.job_id = $1), '[]') as late_duplicates,
+                    (select coalesce(jsonb_object_agg(key, value), '{}') from e) as reasons,
+                    (select jsonb_build_object('validation', message -> 'validation',
+                        'dedupe', message -> 'dedupe') from first) as asked
                 from chunk where job_id = $1",
             )
             .bind(job_id);

@@ -364,7 +364,7 @@ impl Storage {
         let blob = self.blob(container, name)?.block_blob_client();
         let options = BlockBlobClientUploadOptions {
             metadata,
-            blob_content_type: Some("application/json".into()),
+            blob_content_type: Some(content_type(name).into()),
             if_none_match: condition.if_none_match(),
             if_match: condition.if_match(),
             // One request: random block ids of the managed upload would collide with ours.
@@ -375,4 +375,8 @@ impl Storage {
         let done = call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await;
         done.map(drop).map_err(|error| error.about(name))
     }
+}
+
+fn content_type(name: &str) -> &'static str {
+    if name.ends_with(".md") { "text/markdown; charset=utf-8" } else { "application/json" }
 }

@@ -130,16 +130,21 @@ pub async fn datasets(rig: &Rig) -> Vec<String> {
                 continue;
             }
         };
+        let sizes = rig.blobs.read(DATASETS, &format!("job_{job}/chunks/sizes.json")).await;
+        let sizes: BTreeMap<String, i64> = sizes
+            .map_or_else(|_| BTreeMap::new(), |b| serde_json::from_slice(&b).unwrap_or_default());
         let shards = dataset["shards"].as_array().map_or(0, Vec::len) as i64;
         let total = |name| dataset["totals"][name].as_i64();
         for (what, says, rows) in [
             ("shards", Some(shards), row.get::<i64, _>("shards")),
             ("images_valid", total("images_valid"), row.get("samples")),
             ("images_total", total("images_total"), row.get("images")),
+            ("shards in sizes.json", Some(sizes.len() as i64), row.get("shards")),
+            ("samples in sizes.json", Some(sizes.values().sum()), row.get("samples")),
         ] {
             if says != Some(rows) {
                 found.push(format!(
-                    "I8: dataset.json of job {job} has {what} {says:?}, rows {rows}"
+                    "I8: the documents of job {job} have {what} {says:?}, rows {rows}"
                 ));
             }
         }

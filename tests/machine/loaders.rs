@@ -3,7 +3,7 @@
 use crate::condition::python_with_loaders;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 use support::{
     checkout::root,
     rig::{DATASETS, Rig, inline, wake_up},
@@ -221,4 +221,49 @@ pub async fn an_empty_shard_is_passed_over() {
         matches!(loaded[1].datasets, Found::Refusal(_)),
         "datasets begins with empty shards now"
     );
+}
+
+/// What `folder.py` found.
+#[derive(Debug, Deserialize)]
+struct Folder {
+    columns: Vec<String>,
+    keys: Option<Vec<String>>,
+    sizes: u64,
+}
+
+fn load_folder(rig: &Rig, cache: &str, folder: &Path) -> Folder {
+    let mut command = Command::new(python_with_loaders().as_ref().unwrap());
+    command.arg(root().join("tests/machine/loaders/folder.py"));
+    let output = command.arg(rig.temp.path().join(cache)).arg(folder).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+/// A job's folder as it stands is a dataset of its pictures, also when its first shard is empty; without the
+/// card loaders take the manifests for it. open_clip's count of it is the number of samples.
+pub async fn the_folder_of_a_job_is_a_dataset() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    handler.deliver("empty", &inline(1, 0, &[rig.origin.url("/404")])).await;
+    handler.deliver("full", &inline(1, 1, &rig.pictures(3))).await;
+    handler.deliver("other", &inline(1, 2, &[rig.origin.url("/same/1")])).await;
+    assert_eq!(rig.chunkctl(&["control", "close", "--job-id", "1"]).code, Some(0));
+    rig.until("select bool_and(ended_at is not null) from chunk_handler.job").await;
+    let folder = rig.temp.path().join("fetched");
+    std::fs::create_dir_all(folder.join("chunks")).unwrap();
+    for blob in rig.blobs.list(DATASETS, "job_1/").await.unwrap() {
+        let bytes = rig.blobs.read(DATASETS, &blob).await.unwrap();
+        std::fs::write(folder.join(blob.strip_prefix("job_1/").unwrap()), bytes).unwrap();
+    }
+    let kept: Vec<String> = kept(&rig, &[(1, 1), (1, 2)]).await.into_keys().collect();
+    let loaded = load_folder(&rig, "with", &folder);
+    assert_eq!(loaded.keys.as_ref(), Some(&kept), "{loaded:?}");
+    assert_eq!(loaded.sizes, 4);
+    let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(card.contains("| all | 5 |\n| kept | 4 |"), "{card}");
+    assert!(card.contains("| `http_404` | 1 |"), "{card}");
+    std::fs::remove_file(folder.join("README.md")).unwrap();
+    let loaded = load_folder(&rig, "without", &folder);
+    assert_eq!(loaded.keys, None, "{:?}", loaded.columns);
 }

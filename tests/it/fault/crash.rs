@@ -190,6 +190,8 @@ fn report(points: &[Point], runs: &[Run], took: Duration) {
         ["claim", "comp=block", "comp=blocklist", "manifest.json", "complete"].into_iter().chain([
             "queue POST messages",
             "blob PUT stats.json",
+            "blob PUT README.md",
+            "blob PUT sizes.json",
             "blob PUT dataset.json",
             "run end_job",
         ])

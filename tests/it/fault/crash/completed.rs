@@ -72,11 +72,12 @@ async fn of_rows(rig: &Rig, row: &Row) -> Vec<String> {
     wrong
 }
 
-/// I2 I3 I5: one shard, one manifest, one dataset.json and stats.json; all say what the row says.
+/// I2 I3 I5: one shard, one manifest and one of each document; all say what the row says.
 async fn of_blobs(rig: &Rig, job: i64, row: &Row) -> Vec<String> {
     let [manifest, dataset] =
         [rig.manifest(job, 0).await, json(rig, &format!("job_{job}/dataset.json")).await];
     let stats = json(rig, &format!("job_{job}/stats.json")).await;
+    let sizes = json(rig, &format!("job_{job}/chunks/sizes.json")).await;
     let shard = rig.shard(job, 0).await;
     let sha256 = hex(&Sha256::digest(&shard));
     let mut wrong = Vec::new();
@@ -104,14 +105,17 @@ async fn of_blobs(rig: &Rig, job: i64, row: &Row) -> Vec<String> {
         ("metadata", metadata("samples").and_then(|n| n.parse::<u64>().ok()).into()),
         ("dataset.json", dataset["totals"]["images_valid"].clone()),
         ("stats.json", stats["successes"].clone()),
+        ("sizes.json", sizes["chunk_00000.tar"].clone()),
         ("items", intact(&manifest, &shard).into()),
     ] {
         equal(&format!("I3: samples in {place}"), found, PICTURES.into());
     }
     let blobs = rig.blobs.list(DATASETS, &format!("job_{job}/")).await.unwrap();
     let expected = [
+        "README.md",
         "chunks/chunk_00000.manifest.json",
         "chunks/chunk_00000.tar",
+        "chunks/sizes.json",
         "dataset.json",
         "stats.json",
     ];

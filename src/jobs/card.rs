@@ -1,0 +1,132 @@
+//! The card of a job's folder, `README.md`: for people who find the folder, and for loaders, which
+//! read its head.
+//!
+//! Without the head Hugging Face `datasets` loads the manifests as rows
+//! (<https://huggingface.co/docs/hub/datasets-manual-configuration>).
+
+use crate::state::DatasetRows;
+use serde_json::Value;
+use std::{fmt::Write as _, iter};
+
+/// The text of the card.
+pub(super) fn text(job_id: i64, rows: &DatasetRows) -> String {
+    let with_samples: Vec<&str> = files(rows).filter(|(_, n)| *n > 0).map(|(f, _)| f).collect();
+    let are_all = with_samples.len() == files(rows).count();
+    let mut card = head(&with_samples, are_all);
+    let total = |name: &str| rows.totals.0.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let asked = &rows.asked.0;
+    // Writing to a text does not fail.
+    let _ = write!(
+        card,
+        "# Job {job_id}
+
+{valid} pictures in {shards} shards, WebDataset's format: a picture and a `.json` beside it, with
+`url`, `label`, `width`, `height`, `format`, `file_size`, `sha256` and `meta`.
+
+## Numbers
+
+{chunks_completed} of {chunks} chunks are complete.
+
+| of their URLs | number |
+| --- | --- |
+| all | {images_total} |
+| kept | {valid} |
+| a duplicate of one that is kept | {duplicates} |
+| downloaded and not kept | {invalid} |
+| not downloaded | {failed} |
+
+{reasons}
+## Settings
+
+As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`. Servers that opted out of use for
+machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected. The
+manifest beside each shard says of each URL what became of it and why.
+",
+        valid = total("images_valid"),
+        shards = with_samples.len(),
+        chunks = total("chunks"),
+        chunks_completed = total("chunks_completed"),
+        images_total = total("images_total"),
+        duplicates = total("duplicates_removed"),
+        invalid = total("images_invalid"),
+        failed = total("images_failed"),
+        reasons = reasons(&rows.reasons.0),
+        validation = asked.get("validation").unwrap_or(&Value::Null),
+        dedupe = asked.get("dedupe").unwrap_or(&Value::Null),
+    );
+    card.push_str(&how_to_load(with_samples.first(), total("late_duplicates")));
+    card
+}
+
+/// Name in the job's folder and number of samples of each shard.
+fn files(rows: &DatasetRows) -> impl Iterator<Item = (&str, i64)> {
+    let shards = rows.shards.0.as_array().map_or(&[][..], Vec::as_slice);
+    shards
+        .iter()
+        .filter_map(|shard| Some((shard.get("file")?.as_str()?, shard.get("samples")?.as_i64()?)))
+}
+
+/// `chunks/sizes.json` as open_clip reads it: the number of samples by the name of the shard.
+pub(super) fn sizes(rows: &DatasetRows) -> Value {
+    let names =
+        files(rows).map(|(file, n)| (file.trim_start_matches("chunks/").to_owned(), n.into()));
+    Value::Object(names.collect())
+}
+
+/// What loaders read: the shards that have samples. One that has none may not be the first, and none
+/// at all are no dataset.
+fn head(with_samples: &[&str], are_all: bool) -> String {
+    if with_samples.is_empty() {
+        return String::new();
+    }
+    let paths = if are_all {
+        "    path: chunks/*.tar\n".to_owned()
+    } else {
+        let names = with_samples.iter().map(|file| format!("    - {file}\n"));
+        iter::once("    path:\n".to_owned()).chain(names).collect()
+    };
+    format!(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n{paths}---\n\n"
+    )
+}
+
+fn reasons(reasons: &Value) -> String {
+    let Some(reasons) = reasons.as_object().filter(|reasons| !reasons.is_empty()) else {
+        return String::new();
+    };
+    let rows = reasons.iter().map(|(reason, n)| format!("| `{reason}` | {n} |\n"));
+    iter::once("| why not | number |\n| --- | --- |\n".to_owned()).chain(rows).collect()
+}
+
+fn how_to_load(shard: Option<&&str>, late_duplicates: i64) -> String {
+    let Some(shard) = shard else { return "\nNo shard has a sample.\n".to_owned() };
+    format!(
+        "
+## Load it
+
+In this folder:
+
+```python
+from datasets import load_dataset
+pictures = load_dataset(\".\", split=\"train\")
+
+import webdataset
+pictures = webdataset.WebDataset(\"{shard}\").decode(\"pil\")
+```
+
+open_clip finds the number of samples in `chunks/sizes.json`. {late_duplicates} samples are late duplicates: chunks
+that ran at the same time kept the same picture. To leave them out:
+
+```python
+import json
+late = {{late[\"key\"] for late in json.load(open(\"dataset.json\"))[\"late_duplicates\"]}}
+pictures = [picture for picture in pictures if picture[\"__key__\"] not in late]
+```
+
+## Licence and consent
+
+The pictures belong to whoever made them; each `url` says where one came from. This tool knows neither their
+licences nor who agreed to what. Whoever publishes this folder states both here.
+"
+    )
+}
