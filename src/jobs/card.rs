@@ -6,18 +6,29 @@
 
 use crate::state::DatasetRows;
 use serde_json::Value;
-use std::{fmt::Write as _, iter};
+use std::iter;
 
 /// The text of the card.
 pub(super) fn text(job_id: i64, rows: &DatasetRows) -> String {
     let with_samples: Vec<&str> = files(rows).filter(|(_, n)| *n > 0).map(|(f, _)| f).collect();
     let are_all = with_samples.len() == files(rows).count();
-    let mut card = head(&with_samples, are_all);
-    let total = |name: &str| rows.totals.0.get(name).and_then(Value::as_i64).unwrap_or(0);
-    let asked = &rows.asked.0;
-    // Writing to a text does not fail.
-    let _ = write!(
-        card,
+    let late = total(rows, "late_duplicates");
+    [
+        head(&with_samples, are_all),
+        about(job_id, with_samples.len(), rows),
+        how_to_load(with_samples.first(), late),
+    ]
+    .concat()
+}
+
+fn total(rows: &DatasetRows, name: &str) -> i64 {
+    rows.totals.0.get(name).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
+    let total = |name| total(rows, name);
+    let asked = |name| rows.asked.0.get(name).unwrap_or(&Value::Null);
+    format!(
         "# Job {job_id}
 
 {valid} pictures in {shards} shards, WebDataset's format: a picture and a `.json` beside it, with
@@ -43,7 +54,6 @@ machine learning are counted as `opt_out` above; where that is missing, nobody d
 manifest beside each shard says of each URL what became of it and why.
 ",
         valid = total("images_valid"),
-        shards = with_samples.len(),
         chunks = total("chunks"),
         chunks_completed = total("chunks_completed"),
         images_total = total("images_total"),
@@ -51,11 +61,9 @@ manifest beside each shard says of each URL what became of it and why.
         invalid = total("images_invalid"),
         failed = total("images_failed"),
         reasons = reasons(&rows.reasons.0),
-        validation = asked.get("validation").unwrap_or(&Value::Null),
-        dedupe = asked.get("dedupe").unwrap_or(&Value::Null),
-    );
-    card.push_str(&how_to_load(with_samples.first(), total("late_duplicates")));
-    card
+        validation = asked("validation"),
+        dedupe = asked("dedupe"),
+    )
 }
 
 /// Name in the job's folder and number of samples of each shard.
@@ -66,7 +74,7 @@ fn files(rows: &DatasetRows) -> impl Iterator<Item = (&str, i64)> {
         .filter_map(|shard| Some((shard.get("file")?.as_str()?, shard.get("samples")?.as_i64()?)))
 }
 
-/// `chunks/sizes.json` as open_clip reads it: the number of samples by the name of the shard.
+/// `chunks/sizes.json` as `open_clip` reads it: samples by the name of the shard.
 pub(super) fn sizes(rows: &DatasetRows) -> Value {
     let names =
         files(rows).map(|(file, n)| (file.trim_start_matches("chunks/").to_owned(), n.into()));

@@ -241,7 +241,7 @@ fn load_folder(rig: &Rig, cache: &str, folder: &Path) -> Folder {
 }
 
 /// A job's folder as it stands is a dataset of its pictures, also when its first shard is empty; without the
-/// card loaders take the manifests for it. open_clip's count of it is the number of samples.
+/// card loaders take the manifests for it. `open_clip`'s count of it is the number of samples.
 pub async fn the_folder_of_a_job_is_a_dataset() {
     let rig = Rig::new().await;
     let handler = rig.handler().await;
