@@ -1,5 +1,6 @@
 //! Why the database did not do what was asked.
 
+use super::Hindrance;
 use crate::chunk::ChunkId;
 use sqlx::migrate::MigrateError;
 
@@ -102,14 +103,19 @@ impl Error {
         Self::Away { doing: "migrate", source: Some(source) }
     }
 
-    /// Whether the server takes no TLS, which the URL insists on.
-    pub fn lacks_tls(&self) -> bool {
-        matches!(self, Self::Refused { source, .. } if lacks_tls(source))
-    }
-
-    /// Whether a pooler in front of the server refused how a session starts.
-    pub fn refuses_parameter(&self) -> bool {
-        matches!(self, Self::Refused { source, .. } if refuses_parameter(source))
+    /// What kept a statement from its answer, where the driver said something of it.
+    pub fn hindrance(&self) -> Option<Hindrance> {
+        match self {
+            Self::Away { source: Some(source), .. } | Self::Refused { source, .. } => {
+                Hindrance::of_driver(source)
+            }
+            Self::Away { source: None, .. }
+            | Self::Unstorable(_)
+            | Self::LeaseLost(_)
+            | Self::Degraded(_)
+            | Self::TransactionPooler
+            | Self::Migrate(_) => None,
+        }
     }
 
     /// The same error of a statement that was to store a message: only a complaint about values

@@ -4,13 +4,13 @@
 //! open stay when it ends.
 //! <https://learn.microsoft.com/azure/postgresql/flexible-server/security-entra-configure>
 
-use super::{Database, Error};
+use super::Database;
 use crate::{
     identity,
     redact::{cause_chain, without_queries},
     settings::{HostFacts, Settings},
 };
-use azure_core::credentials::AccessToken;
+use azure_core::{credentials::AccessToken, error::ErrorKind};
 use sqlx::{PgPool, Postgres, pool::PoolConnection, postgres::PgConnectOptions};
 use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 use time::OffsetDateTime;
@@ -21,7 +21,7 @@ use tokio::{
 
 /// What a token for Azure Database for PostgreSQL is asked with (page above).
 const SCOPE: &str = "https://ossrdbms-aad.database.windows.net/.default";
-/// One question for a token, with the repetitions of the SDK.
+/// One question for a token.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// After a question that failed, and between two that refused logins cause.
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,13 +58,48 @@ pub(super) fn is_refused_login(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("28"))
 }
 
+/// Why there is no token.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoToken {
+    /// Who gives tokens knows no such identity, or nobody is logged in.
+    #[error("{0}")]
+    Refused(String),
+    /// Who gives tokens is away, slow, or has trouble of its own.
+    #[error("{0}")]
+    Failing(String),
+}
+
+impl NoToken {
+    /// Sorts what the SDK said. The status that an endpoint answered with stands in a cause.
+    fn of_sdk(error: &azure_core::Error) -> Self {
+        let said = without_queries(&cause_chain(error));
+        let first: &(dyn std::error::Error + 'static) = error;
+        let mut causes = std::iter::successors(Some(first), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<azure_core::Error>());
+        let kind = causes.find(|error| !matches!(error.kind(), ErrorKind::Credential));
+        match kind.map(azure_core::Error::kind) {
+            Some(ErrorKind::HttpResponse { status, .. }) => {
+                let status = u16::from(*status);
+                let said = format!("the identity's endpoint answered {status}: {said}");
+                match status {
+                    408 | 429 | 500.. => Self::Failing(said),
+                    _ => Self::Refused(said),
+                }
+            }
+            // Not reached, or no answer of its protocol.
+            Some(_) => Self::Failing(said),
+            None => Self::Refused(said),
+        }
+    }
+}
+
 /// Whether there is a token.
 #[derive(Debug)]
 enum State {
     /// Nobody has answered yet.
     Asked,
     /// Why there is none.
-    Without(String),
+    Without(NoToken),
     /// New connections show it. It stays until there is a newer one.
     There,
 }
@@ -98,26 +133,26 @@ impl Login {
     }
 
     /// Waits for the first answer; why there is no token.
-    async fn has_token(&self) -> Result<(), String> {
+    async fn has_token(&self) -> Result<(), NoToken> {
         let mut states = self.state.subscribe();
         let state = states.wait_for(|state| !matches!(state, State::Asked)).await;
         match state.as_deref() {
             Ok(State::Without(problem)) => Err(problem.clone()),
             Ok(State::Asked | State::There) => Ok(()),
-            Err(closed) => Err(closed.to_string()),
+            Err(closed) => Err(NoToken::Failing(closed.to_string())),
         }
     }
 
     /// Asks with a credential of its own: the cache of one that was used before would answer with the
     /// token that is to be renewed, or that was refused, until its last five minutes.
-    async fn ask(&self) -> Result<AccessToken, String> {
+    async fn ask(&self) -> Result<AccessToken, NoToken> {
         let token = async {
-            let credential = identity::credential(&self.host, self.client_id.clone())?;
+            let credential = identity::credential_asked_once(&self.host, self.client_id.clone())?;
             credential.get_token(&[SCOPE], None).await
         };
         match timeout(ASK_LIMIT, token).await {
-            Ok(answer) => answer.map_err(|error| without_queries(&cause_chain(&error))),
-            Err(_) => Err(format!("no answer within {} s", ASK_LIMIT.as_secs())),
+            Ok(answer) => answer.map_err(|error| NoToken::of_sdk(&error)),
+            Err(_) => Err(NoToken::Failing(format!("no answer within {} s", ASK_LIMIT.as_secs()))),
         }
     }
 
@@ -140,7 +175,7 @@ impl Login {
                 }
                 Err(cause) => {
                     if !is_failing {
-                        tracing::warn!(cause, "no new token for the database, asking again");
+                        tracing::warn!(%cause, "no new token for the database, asking again");
                     }
                     is_failing = true;
                     self.state.send_if_modified(|state| {
@@ -205,18 +240,11 @@ impl Database {
     /// # Errors
     ///
     /// Why there is no token.
-    pub async fn token(&self) -> Result<(), String> {
+    pub async fn token(&self) -> Result<(), NoToken> {
         match &self.pool.login {
             Some(login) => login.has_token().await,
             None => Ok(()),
         }
-    }
-}
-
-impl Error {
-    /// Whether the server refused the login itself: the user, the password or the token.
-    pub fn is_refused_login(&self) -> bool {
-        matches!(self, Self::Away { source: Some(source), .. } if is_refused_login(source))
     }
 }
 

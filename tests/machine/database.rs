@@ -4,7 +4,6 @@ use functions_host::rigged;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
 use support::{
-    doctor::{doctor, names},
     invariants,
     job::{self, COMPLETED},
     postgres::{Postgres, PostgresOptions},
@@ -71,17 +70,8 @@ async fn outlasts(pause: Duration) {
     assert_eq!(invariants::violations(&rig).await, Vec::<String>::new());
 }
 
-/// Case 217: `sslmode=require` and a server that takes no TLS: said so, and not that it is away.
-pub async fn a_server_without_tls_is_named() {
-    let (_server, rig) = on_its_own_server().await;
-    let url = format!("{}?sslmode=require", rig.database_url);
-    let answer = doctor(&rig, &[("DATABASE_URL", &url)], &["--json"]);
-    names(&answer, "Postgres", &["the server takes no TLS", "sslmode=prefer"]);
-    assert!(!answer.stdout.contains("is away"), "{}", answer.stdout);
-}
-
 /// A server that may be stopped, and a rig on it.
-async fn on_its_own_server() -> (Postgres, Rig) {
+pub async fn on_its_own_server() -> (Postgres, Rig) {
     // Durable: a commit that was answered must be there afterwards.
     let options = PostgresOptions { durable: true, ..PostgresOptions::default() };
     let server = Postgres::start(options).await.unwrap();

@@ -17,6 +17,7 @@ mod condition;
 mod control;
 mod database;
 mod loaders;
+mod logins;
 mod loopback;
 mod mounted;
 mod others;
@@ -53,7 +54,9 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         database::chunks_outlast_a_failover_with_all_they_have needs own_postgres;
-        database::a_server_without_tls_is_named needs own_postgres;
+        logins::doctor_names_why_a_login_is_refused needs own_postgres;
+        logins::doctor_names_why_there_is_no_tls needs own_postgres;
+        logins::doctor_names_what_is_there_instead_of_postgres needs own_postgres;
         token::tokens_that_end_lose_and_charge_nothing needs own_postgres;
         loopback::a_name_that_resolves_to_loopback_is_refused needs name_of_loopback;
         mounted::the_memory_limit_comes_from_the_control_group needs mount_namespace;

@@ -1,6 +1,7 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
 mod database;
+mod remedy;
 mod storage;
 
 use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
@@ -22,6 +23,14 @@ struct Check {
     remedy: Cow<'static, str>,
 }
 
+impl Check {
+    /// What the database would have been asked.
+    fn not_asked(what: &'static str) -> Self {
+        let result = Err("not asked: there is no login to Postgres".to_owned());
+        Self { what, result, remedy: "mend what Postgres says above".into() }
+    }
+}
+
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
 /// Twice the period of the timer, which starts a process where none is.
@@ -29,21 +38,33 @@ const UNATTENDED_SECONDS: f64 = 600.0;
 
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
-        let checks = [
-            self.check_database().await,
-            self.check_schema().await,
-            self.check_rights().await,
-            self.check_processes().await,
-            self.check_jobs().await,
+        let (mut checks, mut sizes) = (Vec::new(), Vec::new());
+        match self.check_login().await {
+            Some(hindered) => {
+                // Each of them would wait for the same, as long as a call may take.
+                checks.push(hindered);
+                checks.extend(["schema", "rights", "handlers", "jobs"].map(Check::not_asked));
+            }
+            None => {
+                checks.extend([
+                    self.check_database().await,
+                    self.check_schema().await,
+                    self.check_rights().await,
+                    self.check_processes().await,
+                    self.check_jobs().await,
+                ]);
+                // Without an answer the checks say why.
+                sizes = self.database.table_sizes().await.unwrap_or_default();
+            }
+        }
+        checks.extend([
             self.check_blob().await,
             self.check_queue().await,
             self.check_storage_clock().await,
             self.check_temp(),
             self.check_telemetry().await,
             check_memory(),
-        ];
-        // Without an answer the checks say why.
-        let sizes = self.database.table_sizes().await.unwrap_or_default();
+        ]);
         let failed = checks.iter().any(|check| check.result.is_err());
         if self.json {
             out(format_args!("{}", self.as_json(&checks, &sizes)));

@@ -4,6 +4,7 @@ use std::time::Duration;
 use support::{
     doctor::{doctor, failures, names},
     identity::Identity,
+    raw::{Act, Raw, answer},
     rig::{Handler, Rig},
 };
 
@@ -20,7 +21,7 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     names(
         &doctor(&rig, &[("DATABASE_URL", closed)], json),
         "Postgres",
-        &["is the server up", "port 1 "],
+        &["nobody listens", "port 1:", "is the server up"],
     );
     let (before, after) = rig.database_url.split_once("://").unwrap();
     let (_, host) = after.split_once('@').unwrap();
@@ -28,6 +29,7 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     let wrong = format!("{before}://nobody-of-that-name:wrong@{host}");
     let answer = doctor(&rig, &[("DATABASE_URL", &wrong)], json);
     names(&answer, "Postgres", &["nobody-of-that-name", "DATABASE_URL", "percent-encoded"]);
+    assert!(!answer.stdout.contains("is away"), "what is refused is not away: {}", answer.stdout);
     let dead =
         rig.storage.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.2:");
     names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["check ChunkStorage"]);
@@ -117,6 +119,40 @@ async fn an_error_of_storage_is_one_line_without_xml() {
     let said = submitted.stderr.trim_end();
     assert!(said.contains("403 AuthorizationFailure, request id "), "{said}");
     assert!(!said.contains('<') && said.lines().count() == 1, "{said}");
+}
+
+/// Case 273: an endpoint for tokens that answers 500, or not at all, is not an identity that is missing; one
+/// that knows no such identity is.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_an_endpoint_that_fails_from_a_missing_identity() {
+    let rig = Rig::new().await;
+    let (_, server) = rig.database_url.rsplit_once('@').unwrap();
+    let url = format!("postgres://app@{server}");
+    let answering = |status, body: &'static str| {
+        Raw::start(move |_, _| {
+            Act::Close(answer(status, "content-type: text/plain\r\n", body.as_bytes()))
+        })
+    };
+    let gone = "http://127.0.0.1:1/msi/token".to_owned();
+    let (failing, busy) = (answering(500, "our fault"), answering(429, "later"));
+    let (unknown, silent) =
+        (answering(400, "no such identity"), Raw::start(|_, _| Act::Hang(vec![])));
+    for (endpoint, said, remedy) in [
+        (failing.url("/msi/token"), "500", "nothing is wrong with the settings"),
+        (busy.url("/msi/token"), "429", "nothing is wrong with the settings"),
+        (silent.url("/msi/token"), "no answer within 10 s", "nothing is wrong with the settings"),
+        (gone, "no token", "nothing is wrong with the settings"),
+        (unknown.url("/msi/token"), "400", "ChunkStorage__clientId"),
+    ] {
+        let variables = [
+            ("PIXCRAWLER_DATABASE_CREDENTIAL", "entra"),
+            ("DATABASE_URL", &url),
+            ("IDENTITY_ENDPOINT", &endpoint),
+            ("IDENTITY_HEADER", "h"),
+        ];
+        let examined = tokio::task::block_in_place(|| doctor(&rig, &variables, &["--json"]));
+        names(&examined, "Postgres", &["no token", said, remedy]);
+    }
 }
 
 /// Who makes the schema owns it: where a person and the app are different roles, a person's migrate and

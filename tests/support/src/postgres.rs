@@ -196,11 +196,39 @@ impl Postgres {
 
     /// Makes a private server ask everybody but its own user for a password.
     pub async fn ask_for_passwords(&self) -> Result<()> {
-        let private = self.private.as_ref().context("the server was not started here")?;
-        let rules =
-            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
-        fs::write(private.data.join("pg_hba.conf"), rules)?;
+        self.set_rules(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+        )
+        .await
+    }
+
+    /// Gives a private server another `pg_hba.conf`.
+    pub async fn set_rules(&self, rules: &str) -> Result<()> {
+        fs::write(self.own()?.data.join("pg_hba.conf"), rules)?;
         self.execute("select pg_reload_conf()".into()).await
+    }
+
+    /// Makes a private server speak TLS, from the next connection on.
+    pub async fn speak_tls(&self, certificate: &Path, key: &Path) -> Result<()> {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.own()?.data.join(name);
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, Permissions::from_mode(0o600))?;
+            if is_root() {
+                chown(&to, Some(NOBODY), Some(NOBODY))?;
+            }
+        }
+        self.execute("alter system set ssl = on".into()).await?;
+        self.execute("select pg_reload_conf()".into()).await
+    }
+
+    /// Tells a private server to stop once everybody has left: until then it refuses logins.
+    pub async fn stop_taking_logins(&self) -> Result<()> {
+        self.own()?.child.lock().await.signal(Signal::SIGTERM)
+    }
+
+    fn own(&self) -> Result<&Private> {
+        self.private.as_ref().context("the server was not started here")
     }
 
     async fn while_down(&self, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
@@ -210,7 +238,7 @@ impl Postgres {
     }
 
     async fn crash(&self) -> Result<(&Private, MutexGuard<'_, Child>)> {
-        let private = self.private.as_ref().context("the server was not started here")?;
+        let private = self.own()?;
         let mut child = private.child.lock().await;
         child.signal(Signal::SIGQUIT)?;
         child.wait().await?;

@@ -1,6 +1,9 @@
 //! Whether the database answers this login, and if not, at which step it ended.
 
-use super::{Check, on_time};
+use super::{
+    Check, on_time,
+    remedy::{self, Login},
+};
 use crate::Session;
 use chunk_handler::{
     redact::cause_chain,
@@ -9,27 +12,36 @@ use chunk_handler::{
 };
 use std::borrow::Cow;
 
-/// What to do about a server that takes no writes.
-const READ_ONLY: &str = "nothing can be submitted or completed until it takes writes: free or enlarge \
-    its disk, lift default_transaction_read_only, wait for its failover, or name the primary";
+/// What the pool says itself: the rest of the time it was full, or the statement took too long.
+const SLOW: &str = "the login works, and the question is not answered: the server is overloaded, or \
+    somebody holds a lock; `select * from pg_stat_activity` on it shows what runs";
 
 impl Session {
+    /// Why nobody can log in; none: a login works.
+    pub(super) async fn check_login(&self) -> Option<Check> {
+        // Without a token the server is not asked at all.
+        let (problem, remedy) = if let Err(problem) = self.database.token().await {
+            let remedy = remedy::without_token(&problem, self.is_managed());
+            (format!("no token: {problem}"), remedy.into())
+        } else {
+            let hindrance = self.database.try_login().await.err()?;
+            (hindrance.to_string(), remedy::of(&hindrance, &self.login()))
+        };
+        Some(Check { what: "Postgres", result: Err(problem), remedy })
+    }
+
     pub(super) async fn check_database(&self) -> Check {
         let (result, remedy) = self.describe_database().await;
         Check { what: "Postgres", result, remedy }
     }
 
     async fn describe_database(&self) -> (Result<String, String>, Cow<'static, str>) {
-        // Without a token the server is not asked at all.
-        if let Err(problem) = self.database.token().await {
-            return (Err(format!("no token: {problem}")), self.remedy_without_token().into());
-        }
         match self.database.describe().await {
             Ok(Description { version, bytes, clock, is_read_only }) => {
                 let mb = u64::try_from(bytes).unwrap_or(0) / MIB;
                 let found = format!("version {version}, {mb} MB");
                 if is_read_only {
-                    return (Err(format!("{found}; it is read-only")), READ_ONLY.into());
+                    return (Err(format!("{found}; it is read-only")), remedy::READ_ONLY.into());
                 }
                 let remedy = "set the clock of this machine: leases are shown by it";
                 (on_time(clock, found), remedy.into())
@@ -38,55 +50,33 @@ impl Session {
         }
     }
 
-    fn remedy_without_token(&self) -> &'static str {
+    /// Whether the platform gives tokens here, and no developer's tool.
+    fn is_managed(&self) -> bool {
         let host = &self.settings.host;
-        if host.identity_endpoint.is_some() || host.on_azure {
-            "give the app the identity whose client id ChunkStorage__clientId names"
-        } else {
-            "log in with `az login` or `azd auth login`, as the user that DATABASE_URL names"
+        host.identity_endpoint.is_some() || host.on_azure
+    }
+
+    fn login(&self) -> Login {
+        let url = url::Url::parse(self.settings.database_url.expose()).ok();
+        let parameter = |names: &[&str], is_it: fn(&str) -> bool| {
+            let mut pairs = url.iter().flat_map(url::Url::query_pairs);
+            pairs.any(|(name, value)| names.contains(&&*name) && is_it(&value))
+        };
+        let password = url.as_ref().and_then(url::Url::password);
+        Login {
+            is_entra: self.settings.database_credential == DatabaseCredential::Entra,
+            has_password: password.is_some() || parameter(&["password"], |_| true),
+            is_plain: parameter(&["sslmode", "ssl-mode"], |mode| {
+                mode.eq_ignore_ascii_case("disable") || mode.eq_ignore_ascii_case("allow")
+            }),
+            port: url.as_ref().and_then(url::Url::port),
         }
     }
 
     fn remedy_of(&self, error: &Error) -> Cow<'static, str> {
-        if error.lacks_tls() {
-            return "set sslmode=prefer in DATABASE_URL, or switch TLS on at the server".into();
+        match error.hindrance() {
+            Some(hindrance) => remedy::of(&hindrance, &self.login()),
+            None => SLOW.into(),
         }
-        if error.refuses_parameter() {
-            return "all that we need is set by statements: the pooler may leave options out"
-                .into();
-        }
-        let entra = self.settings.database_credential == DatabaseCredential::Entra;
-        match cause_chain(error) {
-            _ if error.is_refused_login() && !entra => {
-                "user or password in DATABASE_URL is wrong; in them # / ? % @ : are percent-encoded, \
-                 as %23 for #"
-                    .into()
-            }
-            _ if error.is_refused_login() => {
-                "the login was refused although a token is there: the user in DATABASE_URL must be \
-                 the name of the identity or account that the token is of, and on the server an Entra \
-                 administrator or a role made as infra/least-privilege.sql shows"
-                    .into()
-            }
-            cause if cause.contains("does not exist") => {
-                "create the database that DATABASE_URL names, or correct its name".into()
-            }
-            cause if cause.contains("certificate") => {
-                "the server's certificate is not trusted: name its authority with sslrootcert=FILE in \
-                 DATABASE_URL, and the host as the certificate does"
-                    .into()
-            }
-            _ => self.remedy_of_silence().into(),
-        }
-    }
-
-    fn remedy_of_silence(&self) -> String {
-        let url = url::Url::parse(self.settings.database_url.expose());
-        let port = url.ok().and_then(|url| url.port());
-        let port = port.map_or_else(|| "it".to_owned(), |port| format!("port {port}"));
-        format!(
-            "is the server up, does DATABASE_URL name its host and port, and does a firewall let \
-             {port} through?"
-        )
     }
 }
