@@ -125,7 +125,9 @@ mod health {
 mod telemetry {
     mod answers;
     mod ingestion;
+    mod panics;
     mod stops;
+    mod strangers;
 }
 
 /// The command line.
