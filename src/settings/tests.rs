@@ -211,7 +211,7 @@ fn run_table(
     }
 }
 
-/// X14 I11: every spelling of a database URL is taken as it is meant, or is called what it is.
+/// Cases 200-205, X14 I11: every spelling of a database URL is taken as it is meant, or is called what it is.
 #[test]
 fn spellings_of_a_database_url_are_taken_or_named() {
     let shown = |settings: &Settings| {
@@ -220,7 +220,8 @@ fn spellings_of_a_database_url_are_taken_or_named() {
     run_table("database_urls", "DATABASE_URL", "hush", str::to_owned, shown);
 }
 
-/// X14 I11: every spelling of a storage connection string is taken as it is meant, or is called what it is.
+/// Cases 206-211, X14 I11: every spelling of a storage connection string is taken as it is meant, or is
+/// called what it is.
 #[test]
 fn spellings_of_a_storage_connection_string_are_taken_or_named() {
     let prepare = |input: &str| {
@@ -235,7 +236,7 @@ fn spellings_of_a_storage_connection_string_are_taken_or_named() {
     run_table("storage_strings", "ChunkStorage", "aHVzaA", prepare, shown);
 }
 
-/// X14 I11: a query of a service URI is refused and never shown; one URI alone is not enough.
+/// Case 212, X14 I11: a query of a service URI is refused and never shown; one URI alone is not enough.
 #[test]
 fn service_uris_are_whole_and_without_a_signature() {
     let (blob, queue) = ("ChunkStorage__blobServiceUri", "ChunkStorage__queueServiceUri");

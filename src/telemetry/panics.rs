@@ -14,7 +14,7 @@ use std::{
 use tracing::field;
 
 /// The target of these lines. They are not exported: a panic may quote what was worked on.
-pub(super) const TARGET: &str = "chunk_handler::panics";
+pub(super) const TARGET: &str = "handler::panics";
 /// How long a place is quiet after a line.
 const QUIET: Duration = Duration::from_secs(60);
 /// Of what it panicked with.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, TcpListener},
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use support::{
     odd::{answers, servers},
     origin::picture,
     raw::{Act, Raw, answer, head},
-    rig::{Rig, envelope, wait_for},
+    rig::{Rig, envelope, wait_for, wake_up},
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319d";
@@ -108,6 +109,57 @@ async fn a_chunk_of_failures_says_little() {
     println!("{log} bytes of log, {telemetry} of telemetry; {reasons:?}");
     assert!(log > 0 && telemetry > 0 && log + telemetry <= LIMIT_BYTES, "{lines:#?}");
     assert_eq!(handler.errors(), Vec::<String>::new());
+}
+
+/// Case 128: labels, keywords, categories, hosts and reasons of two chunks, each of them new: no metric gets
+/// a dimension, a series or a name of them, and no text of them is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_label_becomes_a_dimension() {
+    let rig = Rig::new().await;
+    let seen = Arc::new(Ingestion::default());
+    let handler = rig
+        .handler_with(&[
+            ("APPLICATIONINSIGHTS_CONNECTION_STRING", &*serve(&seen).await),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "300"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "300"),
+        ])
+        .await;
+    for job_id in 1..3 {
+        let item = |n: u64| {
+            let path = if n.is_multiple_of(2) { format!("/img/{n}") } else { format!("/{n}") };
+            let url = rig.origin.url(&format!("{path}?LABEL{n}"));
+            json!({"url": url, "label": format!("LABEL {job_id} {n}"), "meta": {format!("LABEL{n}"): n}})
+        };
+        let items: Vec<_> = (0..250).map(item).collect();
+        // What is too long for a message is a list in the source container.
+        let lines: Vec<String> = items.iter().map(ToString::to_string).collect();
+        let list = rig.list(&format!("{job_id}.jsonl"), &lines).display().to_string();
+        let id = job_id.to_string();
+        let submitted = rig.chunkctl(&["submit", "--job-id", &id, "--urls", &list]);
+        assert_eq!(submitted.code, Some(0), "{submitted:?}");
+        let (_, said) = handler.deliver(&id, &wake_up(job_id, 0)).await;
+        assert!(said["Logs"][0].as_str().unwrap().contains("125 of 250"), "{said}");
+    }
+    wait_for("both chunks are counted", async || {
+        seen.sum("images_valid") == Some(250.0) && seen.of("RequestData").len() == 2
+    })
+    .await;
+    let shard = rig.shard(2, 0).await;
+    assert!(shard.windows(11).any(|bytes| bytes == b"LABEL 2 248"), "a label is in its sample");
+    let envelopes = seen.envelopes.lock().unwrap().clone();
+    let mut series = BTreeSet::new();
+    for envelope in &envelopes {
+        assert!(!envelope.to_string().contains("LABEL"), "{envelope}");
+        let data = &envelope["data"];
+        if data["baseType"] == "MetricData" {
+            let data = &data["baseData"];
+            let dimensions = data["properties"].as_object().is_none_or(serde_json::Map::is_empty);
+            assert!(dimensions, "a metric has dimensions: {envelope}");
+            let points = data["metrics"].as_array().unwrap().iter();
+            series.extend(points.map(|point| point["name"].as_str().unwrap().to_owned()));
+        }
+    }
+    assert!((5..40).contains(&series.len()), "as many series as names: {series:?}");
 }
 
 /// Bad pictures of the fixtures, and good ones that are cut or changed at many places.

@@ -85,7 +85,7 @@ fn a_key_and_a_column_in_two_cases_mean_the_same() {
     }
 }
 
-/// What spreadsheets and other systems write: marks, UTF-16, any line end, compressed or not.
+/// Cases 165, 195: what spreadsheets and other systems write: marks, UTF-16, any line end, compressed or not.
 #[test]
 fn encodings_line_ends_and_compression_change_nothing() {
     let lists = [
