@@ -15,9 +15,7 @@ use chunk_handler::{
     telemetry::{self, Export},
     upkeep::Upkeep,
 };
-use std::{
-    os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc, time::Duration,
-};
+use std::{os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 

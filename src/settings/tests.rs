@@ -286,3 +286,45 @@ fn variables_of_libpq_that_count_are_named() {
     let full = ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=require");
     assert_eq!(parse(&[full, ("PGSSLMODE", "disable")]).unwrap().warnings, Vec::<String>::new());
 }
+
+/// A fuzz target: whatever the variables hold, settings are taken within their bounds or every violation is
+/// named by its variable, in one line without the secret.
+#[test]
+fn fuzz_settings() {
+    let names: Vec<String> = parse(&[]).unwrap().table.into_iter().map(|row| row.name).collect();
+    let mut seeds: Vec<Vec<u8>> =
+        ["7", "0.5", "-1", "1e9", "true", "local", "127.0.0.1:80,[::1]:443"]
+            .map(|seed| seed.as_bytes().to_vec())
+            .to_vec();
+    for table in ["database_urls", "storage_strings"] {
+        seeds.extend(support::cases::rows(table).into_iter().map(|row| row.input.into_bytes()));
+    }
+    support::fuzz::run("settings", &seeds, |bytes| {
+        let value = String::from_utf8_lossy(bytes).into_owned();
+        // Which one follows from the input, so that it can be run again.
+        let at =
+            bytes.iter().fold(bytes.len(), |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
+        for name in [&names[at % names.len()], "DATABASE_URL", "ChunkStorage"] {
+            let all = minimal().into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let mut environment: BTreeMap<String, String> = all.collect();
+            environment.insert(name.to_owned(), value.clone());
+            match Settings::parse(Program::Handler, environment, BTreeMap::new()) {
+                Ok(settings) => {
+                    assert!((1..=100).contains(&settings.limits.max_concurrent_chunks), "{name}");
+                    assert!((1..=1024).contains(&settings.download.concurrency), "{name}");
+                    assert!((1..=1024).contains(&settings.download.per_host_concurrency), "{name}");
+                    assert!(
+                        settings.lease.as_secs() >= 4 && settings.chunk_deadline.as_secs() <= 1100
+                    );
+                }
+                Err(violations) => {
+                    assert!(!violations.is_empty());
+                    for violation in violations {
+                        let said = violation.to_string();
+                        assert!(!said.contains(['\n', '\r', '\u{1b}']), "{name}: {said:?}");
+                    }
+                }
+            }
+        }
+    });
+}

@@ -69,7 +69,10 @@ mod tests {
     fn a_place_is_told_of_once_a_minute() {
         let (mut seen, start) = (Seen::default(), Instant::now());
         let mut at = |place: &str, s| seen.times(place, start + Duration::from_secs(s));
-        assert_eq!([at("a", 0), at("a", 1), at("b", 1), at("a", 59)], [Some(1), None, Some(1), None]);
+        assert_eq!(
+            [at("a", 0), at("a", 1), at("b", 1), at("a", 59)],
+            [Some(1), None, Some(1), None]
+        );
         assert_eq!([at("a", 60), at("a", 61), at("a", 200)], [Some(3), None, Some(2)]);
     }
 }

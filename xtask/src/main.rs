@@ -27,7 +27,7 @@ Examples:
   cargo xtask test                 all checks and tests
   cargo xtask chaos --seed 7       random faults, then the invariants
   cargo xtask cases                the cases of bad input and their tests
-  cargo xtask fuzz --seconds 60    changed pictures against the checks of images
+  cargo xtask fuzz --seconds 60    changed inputs against all that reads what strangers write
   cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask infra                the infrastructure, without a subscription
   cargo xtask package              what is deployed: one zip

@@ -1,8 +1,8 @@
 //! Hostile and odd files at every level: what each is judged as, and that work is in proportion to the file.
 
 use crate::sample::{
-    canvas, chunk, frame_header, gif, inspect_bytes, jpeg, jpeg_of, jpeg_scan, lossless, lossy, png,
-    png_header, png_of, segment, webp,
+    canvas, chunk, frame_header, gif, inspect_bytes, jpeg, jpeg_of, jpeg_scan, lossless, lossy,
+    png, png_header, png_of, segment, webp,
 };
 use crate::{Format, ImageInfo, Level, Refusal, inspect};
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
@@ -100,7 +100,8 @@ fn bombs_of_metadata_are_refused_at_every_level_but_fast() {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     io::Write::write_all(&mut encoder, &vec![0; 64 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
-    for (kind, head) in [(b"iCCP", &b"p\0\0"[..]), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\x01\0en\0\0")]
+    for (kind, head) in
+        [(b"iCCP", &b"p\0\0"[..]), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\x01\0en\0\0")]
     {
         let file = png(2, 1, &[chunk(kind, &[head, &bomb].concat())]);
         for &level in &Level::ALL[1..] {
@@ -180,7 +181,8 @@ fn polyglots_are_what_their_first_bytes_say() {
 /// its data, and nothing panics.
 #[test]
 fn a_changed_byte_of_exif_blames_the_exif() {
-    let fields = [(282, 5, &[72, 0, 0, 0, 1, 0, 0, 0][..]), (296, 3, &[2, 0]), (271, 2, b"Maker\0")];
+    let fields =
+        [(282, 5, &[72, 0, 0, 0, 1, 0, 0, 0][..]), (296, 3, &[2, 0]), (271, 2, b"Maker\0")];
     for is_big_endian in [false, true] {
         let exif = crate::sample::exif(is_big_endian, 6, &fields);
         let file = |exif: &[u8]| {
@@ -227,9 +229,13 @@ fn uniform(depth: u8, colour: u8, interlaced: bool) -> Vec<u8> {
 /// photographs of the fixtures: CMYK, 16 bit, grey, rotated, animated, progressive.
 #[test]
 fn every_kind_of_good_picture_is_accepted() {
-    for (colour, depths) in
-        [(0, &[1, 2, 4, 8, 16][..]), (2, &[8, 16]), (3, &[1, 2, 4, 8]), (4, &[8, 16]), (6, &[8, 16])]
-    {
+    for (colour, depths) in [
+        (0, &[1, 2, 4, 8, 16][..]),
+        (2, &[8, 16]),
+        (3, &[1, 2, 4, 8]),
+        (4, &[8, 16]),
+        (6, &[8, 16]),
+    ] {
         for &depth in depths {
             for interlaced in [false, true] {
                 let what = format!("colour type {colour}, {depth} bits, interlaced: {interlaced}");

@@ -125,7 +125,8 @@ fn own_services(settings: &Settings) -> Vec<(String, Option<u16>)> {
     let mut services: Vec<(String, Option<u16>)> = Vec::new();
     let mut add = |host: &str, port| {
         // Also where its scheme is none of the web's, whose hosts are not brought into one form.
-        services.extend(Host::parse(host.trim_end_matches('.')).map(|host| (host.to_string(), port)));
+        services
+            .extend(Host::parse(host.trim_end_matches('.')).map(|host| (host.to_string(), port)));
     };
     for url in urls {
         add(url.host_str().unwrap_or_default(), url.port_or_known_default());
@@ -147,7 +148,8 @@ fn is_of_account(own: &str, name: &str) -> bool {
     let account = account.split('.').next();
     let labels = name.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
     let first = labels.and_then(|labels| labels.split('.').next());
-    first.is_some() && (first == account || first.and_then(|f| f.strip_suffix("-secondary")) == account)
+    first.is_some()
+        && (first == account || first.and_then(|f| f.strip_suffix("-secondary")) == account)
 }
 
 /// IANA's registry of special IPv4 addresses, all of it, whatever it says of their reach: no web server

@@ -21,13 +21,11 @@ fn png(width: u32, height: u32, bytes: usize) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(&pixels).unwrap();
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
-    let data = [
-        chunk(b"IDAT", &encoder.finish().unwrap()),
-        chunk(b"IEND", &[]),
-    ];
+    let data = [chunk(b"IDAT", &encoder.finish().unwrap()), chunk(b"IEND", &[])];
     let start = [b"\x89PNG\r\n\x1a\n", &chunk(b"IHDR", &header)[..]].concat();
     // A text of two more bytes than its padding, in a chunk of twelve more.
-    let padding = bytes.checked_sub(start.len() + data.concat().len() + 14).expect("room for a text");
+    let padding =
+        bytes.checked_sub(start.len() + data.concat().len() + 14).expect("room for a text");
     let text = chunk(b"tEXt", &[b"k\0", &vec![b'x'; padding][..]].concat());
     let file = [start, text, data.concat()].concat();
     assert_eq!(file.len(), bytes);
@@ -100,7 +98,10 @@ async fn every_mode_has_its_minimum_sizes() {
         }
     }
     for (explicit, wanted) in [
-        (json!({"mode": "strict", "min_width": 1, "min_height": 1, "min_file_size_bytes": 0}), "kept"),
+        (
+            json!({"mode": "strict", "min_width": 1, "min_height": 1, "min_file_size_bytes": 0}),
+            "kept",
+        ),
         (json!({"mode": "lenient", "min_height": 8001}), "too_small"),
         (json!({"mode": "lenient", "min_width": 8001}), "too_small"),
         (json!({"mode": "lenient", "min_file_size_bytes": 3004}), "too_small"),

@@ -77,7 +77,8 @@ async fn requests_for_other_hosts_are_refused() {
     let nothing = "select (select count(*) from chunk_handler.rejected_message)
         + (select count(*) from chunk_handler.health)";
     assert_eq!(rig.value::<i64>(nothing).await, 0);
-    let (status, _) = handler.post("/control", "ours", r#"{"Data":{"message":"none"}}"#.into()).await;
+    let (status, _) =
+        handler.post("/control", "ours", r#"{"Data":{"message":"none"}}"#.into()).await;
     assert_eq!(status, 200, "the same from the host is recorded");
     assert_eq!(rig.value::<i64>(nothing).await, 1);
 }
@@ -157,7 +158,9 @@ async fn every_recorded_request_is_taken() {
         let head = format!("{method} {path} {rest}");
         let body = match (method, head.contains("chunked")) {
             ("GET", _) => Vec::new(),
-            (_, true) => [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat(),
+            (_, true) => {
+                [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat()
+            }
             (_, false) => body,
         };
         let request = [head.as_bytes(), b"\r\n", &body].concat();

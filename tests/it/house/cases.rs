@@ -20,7 +20,11 @@ fn every_case_has_a_test() {
     let numbers: BTreeSet<u32> = cases.iter().map(|case| case.number).collect();
     assert_eq!(numbers.len(), cases.len(), "a number stands for one case");
     assert!((1..=132).all(|number| numbers.contains(&number)), "the list is read");
-    assert_eq!(missing(&cases), Vec::<u32>::new(), "no test that always runs says `Case N` of these");
+    assert_eq!(
+        missing(&cases),
+        Vec::<u32>::new(),
+        "no test that always runs says `Case N` of these"
+    );
 }
 
 /// The control: what names no number, is no test, or may be ignored, proves nothing.
@@ -68,8 +72,10 @@ fn tables_of_inputs_have_numbers_of_the_list() {
         let path = entry.unwrap().path();
         let table = path.file_stem().unwrap().to_str().unwrap();
         let numbers: BTreeSet<String> = rows(table).into_iter().map(|row| row.case).collect();
-        let unknown: Vec<&String> =
-            numbers.iter().filter(|number| !number.is_empty() && !listed.contains(*number)).collect();
+        let unknown: Vec<&String> = numbers
+            .iter()
+            .filter(|number| !number.is_empty() && !listed.contains(*number))
+            .collect();
         assert!(numbers.len() > 5 && unknown.is_empty(), "{table}: {unknown:?}");
     }
 }

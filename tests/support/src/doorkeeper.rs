@@ -74,7 +74,8 @@ async fn pass(
         let is_known = |name: &str| KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name));
         let unknown = |name: &String| !name.is_empty() && !is_known(name);
         if let Some(name) = names.into_iter().find(unknown) {
-            let said = format!("SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: {name}\0\0");
+            let said =
+                format!("SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: {name}\0\0");
             refused.lock().unwrap().push(name);
             client.write_u8(b'E').await?;
             client.write_u32(said.len() as u32 + 4).await?;

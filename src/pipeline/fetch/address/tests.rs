@@ -5,10 +5,7 @@ use crate::settings::Program;
 use std::collections::BTreeMap;
 
 fn guard() -> Guard {
-    Guard {
-        allowed: vec!["127.0.0.1:9999".parse().unwrap()],
-        own: vec!["identity.example".into()],
-    }
+    Guard { allowed: vec!["127.0.0.1:9999".parse().unwrap()], own: vec!["identity.example".into()] }
 }
 
 /// The URLs of the table, each with the detail that it is refused with, or none.
@@ -180,7 +177,8 @@ fn every_range_of_the_registries_is_forbidden_to_its_edges() {
         IpAddr::V4(ip) => u128::from(ip.to_bits()),
         IpAddr::V6(ip) => ip.to_bits(),
     };
-    for (first, last) in of_v4.split(' ').chain(of_v6.split(' ')).filter_map(|r| r.split_once('-')) {
+    for (first, last) in of_v4.split(' ').chain(of_v6.split(' ')).filter_map(|r| r.split_once('-'))
+    {
         let like = |n: u128, ip: &str| match ip.contains(':') {
             true => IpAddr::V6(Ipv6Addr::from_bits(n)),
             false => IpAddr::V4(Ipv4Addr::from_bits(n.try_into().unwrap())),
@@ -205,4 +203,29 @@ fn every_range_of_the_registries_is_forbidden_to_its_edges() {
     {
         assert!(!is_forbidden(text.parse().unwrap()), "{text}");
     }
+}
+
+/// A fuzz target: what passes is an http(s) URL without user info, of a port of the web, not too long, to no
+/// special address, and reads the same again.
+#[test]
+fn fuzz_urls() {
+    let rows = support::cases::rows("urls").into_iter().map(|row| row.input.into_bytes());
+    let mut seeds: Vec<Vec<u8>> = rows.filter(|input| input.len() < 10_000).collect();
+    seeds.push(b"https://example.com:8443/a b/../%c3%bc?q=1#f".to_vec());
+    let guard = guard();
+    support::fuzz::run("url", &seeds, |bytes| {
+        let Ok(url) = guard.parse(&String::from_utf8_lossy(bytes)) else { return };
+        assert!(matches!(url.scheme(), "http" | "https") && url.as_str().len() <= MAX_URL_BYTES);
+        assert!(url.username().is_empty() && url.password().is_none(), "{url}");
+        let port = url.port_or_known_default().unwrap();
+        let is_special = match url.host().unwrap() {
+            Host::Ipv4(ip) => is_forbidden(ip.into()),
+            Host::Ipv6(ip) => is_forbidden(ip.into()),
+            Host::Domain(name) => name.ends_with("localhost") || name == "identity.example",
+        };
+        let is_exempt = url.host_str() == Some("127.0.0.1") && port == 9999;
+        assert!(is_exempt || (!is_special && PORTS.contains(&port)), "{url}");
+        assert!(!url.as_str().contains(|c: char| c.is_control() || c == ' '), "{url:?}");
+        assert_eq!(guard.parse(url.as_str()), Ok(url));
+    });
 }
