@@ -197,7 +197,7 @@ mod tests {
         let utf16 = "http://a/\u{fc}\r\n".encode_utf16().flat_map(u16::to_le_bytes);
         let mut seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
         seeds.push([0xFF, 0xFE].into_iter().chain(utf16).collect());
-        support::fuzz::run("source", &seeds, |bytes| {
+        fuzz::target::run("source", &seeds, |bytes| {
             let text = decode(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes));
             let n_rows = lines(&text).filter(|(_, line)| !trimmed(line).is_empty()).count();
             for format in [ListFormat::Text, ListFormat::JsonLines] {

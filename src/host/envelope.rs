@@ -97,7 +97,7 @@ mod tests {
             r#"{"Data":{"message":"\"{\\\"version\\\":1,\\\"action\\\":\\\"retry\\\",\\\"job_id\\\":1}\""}}"#,
         ]
         .map(|seed| seed.as_bytes().to_vec());
-        support::fuzz::run("envelope", &seeds, |bytes| {
+        fuzz::target::run("envelope", &seeds, |bytes| {
             let Ok(text) = queue_text(bytes) else { return };
             let once = serde_json::json!({"Data": {"message": text}}).to_string();
             let twice = serde_json::Value::String(text.clone()).to_string();

@@ -299,7 +299,7 @@ fn fuzz_settings() {
     for table in ["database_urls", "storage_strings"] {
         seeds.extend(support::cases::rows(table).into_iter().map(|row| row.input.into_bytes()));
     }
-    support::fuzz::run("settings", &seeds, |bytes| {
+    fuzz::target::run("settings", &seeds, |bytes| {
         let value = String::from_utf8_lossy(bytes).into_owned();
         // Which one follows from the input, so that it can be run again.
         let at =

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use fuzz::target::{SECONDS, SEED};
 use support::child;
-use support::fuzz::{SECONDS, SEED};
 
 use crate::build::cargo;
 

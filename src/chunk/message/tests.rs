@@ -82,7 +82,7 @@ fn fuzz_messages() {
     seeds.push(
         br#"{"version":1,"job_id":1,"chunk_index":0,"source":{"blob":"a/b.jsonl"}}"#.to_vec(),
     );
-    support::fuzz::run("message", &seeds, |bytes| {
+    fuzz::target::run("message", &seeds, |bytes| {
         let Ok(message) = parse(&String::from_utf8_lossy(bytes)) else { return };
         assert!(message.job_id >= 0 && (0..=ChunkId::MAX_INDEX).contains(&message.chunk_index));
         assert!((0..=10).contains(&message.priority));

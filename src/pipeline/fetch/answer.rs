@@ -154,7 +154,6 @@ fn wait_of(value: &HeaderValue) -> Option<Duration> {
 mod tests {
     use super::*;
     use httpdate::fmt_http_date;
-    use support::fuzz;
 
     fn wait(text: &str) -> Option<Duration> {
         wait_of(&HeaderValue::from_bytes(text.as_bytes()).ok()?)
@@ -209,7 +208,7 @@ mod tests {
             "otherbot: noai, unavailable_after: 25 Jun 2010 15:00:00 PST",
         ]
         .map(|seed| seed.as_bytes().to_vec());
-        fuzz::run("headers", &seeds, |bytes| {
+        fuzz::target::run("headers", &seeds, |bytes| {
             if let Some(next) = target(&from, bytes) {
                 assert!(!next.cannot_be_a_base() || !next.has_host());
                 assert!(!next.as_str().contains(char::is_control), "{next}");

@@ -80,8 +80,8 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fuzz::mutate;
     use imagecheck::Format;
-    use support::mutate;
 
     const INFO: ImageInfo = ImageInfo { format: Format::Gif, width: 1, height: 1, phash: None };
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn seeds() -> Vec<Vec<u8>> {
-        let fixtures = crate::root().join("tests/fixtures/images");
+        let fixtures = fuzz::root().join("tests/fixtures/images");
         ["03-gray-16-bit.png", "13-animated.webp"]
             .map(|file| std::fs::read(fixtures.join(file)).unwrap())
             .to_vec()

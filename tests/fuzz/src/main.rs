@@ -13,18 +13,18 @@ mod seeds;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use fuzz::{
+    mutate, root,
+    target::{MAX_INPUT_TIME, Watch},
+};
 use imagecheck::Level;
 use judge::{Fault, inspect_bytes, judge};
 use std::{
     fs, panic,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
-};
-use support::{
-    fuzz::{MAX_INPUT_TIME, Watch},
-    mutate,
 };
 
 /// Panics so far. The crate catches those of its decoders: they are counted, and end nothing.
@@ -138,9 +138,4 @@ fn keep(input: &[u8], fault: &Fault) -> Result<ExitCode> {
     println!("{fault}");
     println!("run it again: cargo run -p fuzz -- {}", file.display());
     Ok(ExitCode::FAILURE)
-}
-
-/// The root of the checkout.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_path_buf()
 }

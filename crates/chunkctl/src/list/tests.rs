@@ -294,7 +294,7 @@ fn fuzz_lists() {
     seeds.push(gzip(plain[3].as_bytes()));
     let utf16 = plain[3].encode_utf16().flat_map(u16::to_le_bytes);
     seeds.push([0xFF, 0xFE].into_iter().chain(utf16).collect());
-    support::fuzz::run("list", &seeds, |bytes| {
+    fuzz::target::run("list", &seeds, |bytes| {
         for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a", "-", "a.csv.gz"] {
             let read = || {
                 let list = List::open(name, bytes).map_err(|error| error.to_string())?;

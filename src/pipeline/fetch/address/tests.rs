@@ -213,7 +213,7 @@ fn fuzz_urls() {
     let mut seeds: Vec<Vec<u8>> = rows.filter(|input| input.len() < 10_000).collect();
     seeds.push(b"https://example.com:8443/a b/../%c3%bc?q=1#f".to_vec());
     let guard = guard();
-    support::fuzz::run("url", &seeds, |bytes| {
+    fuzz::target::run("url", &seeds, |bytes| {
         let Ok(url) = guard.parse(&String::from_utf8_lossy(bytes)) else { return };
         assert!(matches!(url.scheme(), "http" | "https") && url.as_str().len() <= MAX_URL_BYTES);
         assert!(url.username().is_empty() && url.password().is_none(), "{url}");

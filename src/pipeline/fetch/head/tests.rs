@@ -130,7 +130,7 @@ fn fuzz_heads() {
         .filter(|bytes: &Vec<u8>| bytes.len() < 4096)
         .collect();
     seeds.push(b"HTTP/1.0 103 x\r\nLocation: /x\r\n\r\nHTTP/1.0 200 OK\r\n\r\n".to_vec());
-    support::fuzz::run("head", &seeds, |bytes| {
+    fuzz::target::run("head", &seeds, |bytes| {
         let in_pieces = |sizes: &mut dyn Iterator<Item = usize>| {
             let (mut reader, mut at) = (HeadReader::default(), 0);
             while at < bytes.len() {

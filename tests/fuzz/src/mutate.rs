@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn seeds() -> Vec<Vec<u8>> {
-        let fixtures = crate::checkout::root().join("tests/fixtures/images");
+        let fixtures = crate::root().join("tests/fixtures/images");
         ["03-gray-16-bit.png", "13-animated.webp"]
             .map(|file| std::fs::read(fixtures.join(file)).unwrap())
             .to_vec()

@@ -17,7 +17,7 @@ use std::{
 use fastrand::Rng;
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::{checkout::root, mutate};
+use crate::{mutate, root};
 
 /// How long a target runs.
 pub const SECONDS: &str = "FUZZ_SECONDS";
