@@ -3,6 +3,9 @@
 //! Facts and rules (H1-H15) were observed on the real host; each is named where it matters.
 
 mod envelope;
+mod port;
+
+pub use port::serve;
 
 use crate::{
     admission::Invocation,
@@ -19,19 +22,17 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::HeaderMap,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use envelope::{Reply, queue_text};
+use port::Posted;
 use std::{future::Future, sync::Arc};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
-
-/// The largest request: 64 KiB of quotes, doubled twice and copied into Metadata, is 393 kB.
-const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// The handler's side of the host: what invocations need, and those that are under way.
 #[derive(Debug, Clone)]
@@ -74,7 +75,6 @@ impl Handler {
             .route("/process_chunk", post(process_chunk))
             .route("/control", post(control))
             .route("/health_check", post(health_check))
-            .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
             .with_state(self.clone())
     }
 
@@ -106,50 +106,26 @@ async fn describe(State(handler): State<Handler>) -> Response {
     .into_response()
 }
 
-async fn process_chunk(
-    State(handler): State<Handler>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if let Some(refusal) = refuse_type(&headers) {
-        return refusal;
-    }
-    let invocation = invocation(&headers);
-    let span = span("process_chunk", &invocation, &headers);
-    let work = Box::pin(chunk_reply(handler.clone(), invocation, body));
+async fn process_chunk(State(handler): State<Handler>, posted: Posted) -> Response {
+    let invocation = invocation(&posted.headers);
+    let span = span("process_chunk", &invocation, &posted.headers);
+    let work = Box::pin(chunk_reply(handler.clone(), invocation, posted.body));
     handler.invoke(span, work).await
 }
 
-async fn control(State(handler): State<Handler>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Some(refusal) = refuse_type(&headers) {
-        return refusal;
-    }
-    let invocation = invocation(&headers);
-    let span = span("control", &invocation, &headers);
-    let work = Box::pin(control_reply(handler.clone(), invocation, body));
+async fn control(State(handler): State<Handler>, posted: Posted) -> Response {
+    let invocation = invocation(&posted.headers);
+    let span = span("control", &invocation, &posted.headers);
+    let work = Box::pin(control_reply(handler.clone(), invocation, posted.body));
     handler.invoke(span, work).await
 }
 
-/// The body says nothing that is needed; it is read, so that its limit holds here too.
-async fn health_check(
-    State(handler): State<Handler>,
-    headers: HeaderMap,
-    _body: Bytes,
-) -> Response {
-    if let Some(refusal) = refuse_type(&headers) {
-        return refusal;
-    }
+/// The body says nothing that is needed; it is read, so that its limits hold here too.
+async fn health_check(State(handler): State<Handler>, posted: Posted) -> Response {
     let health = handler.health.clone();
     let check = Box::pin(async move { Reply::Done(health.check().await) });
+    let headers = posted.headers;
     handler.invoke(span("health_check", &invocation(&headers), &headers), check).await
-}
-
-/// Only JSON comes from a host.
-fn refuse_type(headers: &HeaderMap) -> Option<Response> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let is_json = media.eq_ignore_ascii_case("application/json");
-    (!is_json).then(|| StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response())
 }
 
 /// Identified by the host's header: Metadata can be replaced by the message itself (rule H10).

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use chunk_handler::{
     background::{self, Ending},
     health::Health,
-    host::Handler,
+    host::{self, Handler},
     pipeline::Stages,
     process::Process,
     run::Runner,
@@ -15,10 +15,7 @@ use chunk_handler::{
     telemetry::{self, Export},
     upkeep::Upkeep,
 };
-use std::{
-    future::IntoFuture as _, os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc,
-    time::Duration,
-};
+use std::{os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -92,10 +89,7 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
     let mut background =
         background::start(&process, keeper, upkeep, handler.invocations(), export)?;
     let stop_serving = CancellationToken::new();
-    let serve = axum::serve(listener, handler.routes())
-        .with_graceful_shutdown(stop_serving.clone().cancelled_owned())
-        .into_future();
-    let mut serve = pin!(serve);
+    let mut serve = pin!(host::serve(listener, handler.routes(), stop_serving.clone()));
     let ending = tokio::select! {
         ending = background::until_shutdown(
             &process,
@@ -103,14 +97,11 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
             parent,
             handler.asked(),
         ) => ending?,
-        served = &mut serve => {
-            served?;
-            Ending::Abrupt
-        }
+        () = &mut serve => Ending::Abrupt,
     };
     // Answers that are ready still go out.
     stop_serving.cancel();
-    timeout(LAST_ANSWERS, serve).await.unwrap_or(Ok(()))?;
+    timeout(LAST_ANSWERS, serve).await.unwrap_or_default();
     background.shutdown().await;
     tracing::info!(?ending, "stopped");
     process.budget.directory().remove();

@@ -23,8 +23,13 @@ use collect::Collector;
 pub use fetch::SetupError;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
-use imagecheck::{ImageInfo, Level, inspect};
-use std::{io, panic::resume_unwind, sync::Arc, time::Instant as StdInstant};
+use imagecheck::{ImageInfo, Level, Refusal, inspect};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    time::Instant as StdInstant,
+};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
@@ -254,7 +259,7 @@ impl Downloads {
         let since = StdInstant::now();
         let (body, checked) = match level {
             Level::Fast | Level::Medium => {
-                fetched.body.examine(false, move |r, len| inspect(r, len, level)).await?
+                fetched.body.examine(false, move |r, len| caught(|| inspect(r, len, level))).await?
             }
             Level::Slow => {
                 let decoders = Arc::clone(&stages.decoders);
@@ -262,7 +267,7 @@ impl Downloads {
                 // The thread owns the permit: a decode goes on, and counts, although its chunk is dropped.
                 let check = move |r: &mut BodyReader<'_>, len| {
                     let _decoder = decoder;
-                    inspect(r, len, level)
+                    caught(|| inspect(r, len, level))
                 };
                 fetched.body.examine(true, check).await?
             }
@@ -281,10 +286,31 @@ impl Downloads {
     }
 }
 
+/// A defect of the checks costs the image that showed it, not its chunk. Nobody sees the broken state.
+fn caught<T>(check: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or(Err(Refusal::Corrupt))
+}
+
 /// Which of the minimum sizes an image does not reach.
 fn violations(validation: &Validation, info: &ImageInfo, file_size: u64) -> Vec<Reason> {
     let (width, height) = validation.min_dimensions();
     let too_small =
         file_size < validation.min_bytes() || info.width < width || info.height < height;
     if too_small { vec![Reason::TooSmall] } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 283: whatever panics, and however, is a refusal; what does not is passed on.
+    #[test]
+    fn a_panic_of_the_checks_costs_its_image() {
+        let nothing: [u8; 0] = [];
+        let n = nothing.len();
+        assert_eq!(caught(|| Ok(nothing[n])), Err(Refusal::Corrupt));
+        assert_eq!(caught(|| Ok(7 / n)), Err(Refusal::Corrupt));
+        assert_eq!(caught(|| Err::<(), _>(Refusal::Truncated)), Err(Refusal::Truncated));
+        assert_eq!(caught(|| Ok(7)), Ok(7));
+    }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod connection;
 mod export;
 mod metric;
+mod panics;
 mod redirect;
 mod upload;
 
@@ -39,7 +40,8 @@ pub enum Output {
     Stderr,
 }
 
-/// Installs the subscriber of the process, and the export if there is one.
+/// Installs the subscriber of the process, and the export if there is one. What panics in a handler is
+/// a line of its log from then on.
 ///
 /// # Panics
 ///
@@ -74,6 +76,9 @@ pub fn install(filter: &str, output: Output, export: Option<&Export>) {
     // writes none would silence that layer's next line.
     let registry = tracing_subscriber::registry().with(lines).with(traces);
     registry.with(filter).with(filter_fn(may_be_shown)).init();
+    if output == Output::Stdout {
+        panics::install();
+    }
     if let Some(error) = unreadable {
         tracing::warn!(%error, "RUST_LOG cannot be read, logging at info");
     }
@@ -81,17 +86,22 @@ pub fn install(filter: &str, output: Output, export: Option<&Export>) {
 
 /// Libraries print URLs, statements and headers below warnings: those lines never come out,
 /// whatever `RUST_LOG` asks for.
+///
+/// Warnings and errors come only from those who speak with what is ours. The others work for strangers
+/// (HTTP, TLS, names, decoders): each bad certificate was an error, each odd message of a name server a
+/// warning, with what strangers had chosen in it, five hundred a chunk. What they meet is in the verdicts.
 fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     let ours = ["chunk_handler", "handler", "chunkctl"];
+    let for_us = ["azure_", "typespec", "sqlx", "opentelemetry"];
     let library = metadata.target().split("::").next().unwrap_or_default();
-    // The resolver warns of each odd message of a name server, with the name that was asked for.
-    let is_talkative = library.starts_with("hickory_");
-    ours.contains(&library) || (*metadata.level() <= Level::WARN && !is_talkative)
+    let works_for_us = for_us.iter().any(|start| library.starts_with(start));
+    ours.contains(&library) || (*metadata.level() <= Level::WARN && works_for_us)
 }
 
 /// Spans of stages and calls, and what is wrong: a chunk must fit 5 KB of telemetry.
 fn may_be_exported(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= if metadata.is_span() { Level::INFO } else { Level::WARN }
+    let least = if metadata.is_span() { Level::INFO } else { Level::WARN };
+    *metadata.level() <= least && metadata.target() != panics::TARGET
 }
 
 /// The span of an invocation: its id always, and part of the host's trace where the host says so. What

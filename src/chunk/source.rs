@@ -183,4 +183,29 @@ mod tests {
             assert!(!is_web_url(text), "{text}");
         }
     }
+
+    /// A fuzz target: each line that is not blank is an item, in its place, up to the limit.
+    #[test]
+    fn fuzz_source_blobs() {
+        let seeds = [
+            "http://a/1\n\n http://a/2 \r\nhttp://a/3\rnonsense\n",
+            "{\"url\":\"http://a/1\",\"label\":\"x\",\"meta\":{\"k\":NaN}}\n{\"URL\":\"http://a/2\",\"id\":7}\n",
+            "[{\"url\":\"http://a/1\"}]",
+            "\u{feff}url,label\nhttp://a/1,\"x\"\n",
+            "{\"url\":\"http://a/\\ud800\",\"n\":12345678901234567890123}\n",
+        ];
+        let utf16 = "http://a/\u{fc}\r\n".encode_utf16().flat_map(u16::to_le_bytes);
+        let mut seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+        seeds.push([0xFF, 0xFE].into_iter().chain(utf16).collect());
+        fuzz::target::run("source", &seeds, |bytes| {
+            let text = decode(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes));
+            let n_rows = lines(&text).filter(|(_, line)| !trimmed(line).is_empty()).count();
+            for format in [ListFormat::Text, ListFormat::JsonLines] {
+                for limit in [3, usize::MAX] {
+                    let Ok(items) = format.read(bytes, limit) else { continue };
+                    assert_eq!(items.len(), n_rows.min(limit));
+                }
+            }
+        });
+    }
 }

@@ -85,4 +85,27 @@ mod tests {
         assert!(queue_text(b"{\"Data\":{\"other\":1}}").unwrap_err().contains("function.json"));
         assert!(queue_text(b"[]").is_err());
     }
+
+    /// A fuzz target: any request is an invocation or is none; what is one has its message's text, in any
+    /// of the encodings.
+    #[test]
+    fn fuzz_envelopes() {
+        let seeds = [
+            r#"{"Data":{"message":"\"{\\\"a\\\":1}\""},"Metadata":{"DequeueCount":"1"}}"#,
+            r#"{"Data":{"message":{"a":1}}}"#,
+            "\u{feff}{\"Data\":{\"message\":\"x\"}}",
+            r#"{"Data":{"message":"\"{\\\"version\\\":1,\\\"action\\\":\\\"retry\\\",\\\"job_id\\\":1}\""}}"#,
+        ]
+        .map(|seed| seed.as_bytes().to_vec());
+        fuzz::target::run("envelope", &seeds, |bytes| {
+            let Ok(text) = queue_text(bytes) else { return };
+            let once = serde_json::json!({"Data": {"message": text}}).to_string();
+            let twice = serde_json::Value::String(text.clone()).to_string();
+            let twice = serde_json::json!({"Data": {"message": twice}}).to_string();
+            assert_eq!(queue_text(twice.as_bytes()).as_deref(), Ok(&*text));
+            assert!(queue_text(once.as_bytes()).is_ok());
+            crate::jobs::Command::parse(&text).ok();
+            crate::chunk::ChunkMessage::parse(&text).ok();
+        });
+    }
 }

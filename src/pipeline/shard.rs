@@ -109,4 +109,35 @@ mod tests {
         }
         assert_eq!(read, lengths);
     }
+
+    /// A law: members of any lengths lie where the sum of what was written before them says, header and
+    /// padding included; that is how offsets of manifests are made.
+    #[test]
+    fn members_lie_where_the_bytes_before_them_end() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        for _ in 0..50 {
+            let (mut tar, mut offsets) = (Vec::new(), Vec::new());
+            for n in 0..rng.usize(1..20) {
+                let len = [rng.usize(..5), rng.usize(..2048), 512 * rng.usize(..4)][rng.usize(..3)];
+                let name = format!("{:05}_{n:05}.jpg", rng.u32(..100_000));
+                tar.extend(header(&name, len as u64).unwrap());
+                offsets.push((tar.len() as u64, len as u64, name));
+                tar.extend((0..len).map(|_| rng.u8(..)));
+                tar.extend(padding(len as u64));
+                assert_eq!(tar.len() % RECORD_BYTES, 0);
+            }
+            tar.extend(END);
+            let mut archive = tar::Archive::new(tar.as_slice());
+            let read: Vec<_> = archive
+                .entries()
+                .unwrap()
+                .map(Result::unwrap)
+                .map(|entry| {
+                    let name = entry.path().unwrap().display().to_string();
+                    (entry.raw_file_position(), entry.size(), name)
+                })
+                .collect();
+            assert_eq!(read, offsets);
+        }
+    }
 }

@@ -211,7 +211,7 @@ fn run_table(
     }
 }
 
-/// X14 I11: every spelling of a database URL is taken as it is meant, or is called what it is.
+/// Cases 200-205, X14 I11: every spelling of a database URL is taken as it is meant, or is called what it is.
 #[test]
 fn spellings_of_a_database_url_are_taken_or_named() {
     let shown = |settings: &Settings| {
@@ -220,7 +220,8 @@ fn spellings_of_a_database_url_are_taken_or_named() {
     run_table("database_urls", "DATABASE_URL", "hush", str::to_owned, shown);
 }
 
-/// X14 I11: every spelling of a storage connection string is taken as it is meant, or is called what it is.
+/// Cases 206-211, X14 I11: every spelling of a storage connection string is taken as it is meant, or is
+/// called what it is.
 #[test]
 fn spellings_of_a_storage_connection_string_are_taken_or_named() {
     let prepare = |input: &str| {
@@ -235,7 +236,7 @@ fn spellings_of_a_storage_connection_string_are_taken_or_named() {
     run_table("storage_strings", "ChunkStorage", "aHVzaA", prepare, shown);
 }
 
-/// X14 I11: a query of a service URI is refused and never shown; one URI alone is not enough.
+/// Case 212, X14 I11: a query of a service URI is refused and never shown; one URI alone is not enough.
 #[test]
 fn service_uris_are_whole_and_without_a_signature() {
     let (blob, queue) = ("ChunkStorage__blobServiceUri", "ChunkStorage__queueServiceUri");
@@ -284,4 +285,46 @@ fn variables_of_libpq_that_count_are_named() {
     }
     let full = ("DATABASE_URL", "postgres://u:secret@h/db?sslmode=require");
     assert_eq!(parse(&[full, ("PGSSLMODE", "disable")]).unwrap().warnings, Vec::<String>::new());
+}
+
+/// A fuzz target: whatever the variables hold, settings are taken within their bounds or every violation is
+/// named by its variable, in one line without the secret.
+#[test]
+fn fuzz_settings() {
+    let names: Vec<String> = parse(&[]).unwrap().table.into_iter().map(|row| row.name).collect();
+    let mut seeds: Vec<Vec<u8>> =
+        ["7", "0.5", "-1", "1e9", "true", "local", "127.0.0.1:80,[::1]:443"]
+            .map(|seed| seed.as_bytes().to_vec())
+            .to_vec();
+    for table in ["database_urls", "storage_strings"] {
+        seeds.extend(support::cases::rows(table).into_iter().map(|row| row.input.into_bytes()));
+    }
+    fuzz::target::run("settings", &seeds, |bytes| {
+        let value = String::from_utf8_lossy(bytes).into_owned();
+        // Which one follows from the input, so that it can be run again.
+        let at =
+            bytes.iter().fold(bytes.len(), |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
+        for name in [&names[at % names.len()], "DATABASE_URL", "ChunkStorage"] {
+            let all = minimal().into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let mut environment: BTreeMap<String, String> = all.collect();
+            environment.insert(name.to_owned(), value.clone());
+            match Settings::parse(Program::Handler, environment, BTreeMap::new()) {
+                Ok(settings) => {
+                    assert!((1..=100).contains(&settings.limits.max_concurrent_chunks), "{name}");
+                    assert!((1..=1024).contains(&settings.download.concurrency), "{name}");
+                    assert!((1..=1024).contains(&settings.download.per_host_concurrency), "{name}");
+                    assert!(
+                        settings.lease.as_secs() >= 4 && settings.chunk_deadline.as_secs() <= 1100
+                    );
+                }
+                Err(violations) => {
+                    assert!(!violations.is_empty());
+                    for violation in violations {
+                        let said = violation.to_string();
+                        assert!(!said.contains(['\n', '\r', '\u{1b}']), "{name}: {said:?}");
+                    }
+                }
+            }
+        }
+    });
 }

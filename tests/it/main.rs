@@ -29,6 +29,7 @@ mod house {
 /// What the Functions host may count on: files, routes, answers, the life of the process.
 mod contract {
     mod files;
+    mod port;
     mod process;
     mod stand_in;
 }
@@ -61,6 +62,7 @@ mod download {
 /// One chunk: its shard, its manifest, its row, and what it may use.
 mod chunk {
     mod budget;
+    mod modes;
     mod near_duplicates;
     mod run;
 }
@@ -125,13 +127,16 @@ mod health {
 mod telemetry {
     mod answers;
     mod ingestion;
+    mod panics;
     mod stops;
+    mod strangers;
 }
 
 /// The command line.
 mod command {
     mod chunkctl;
     mod doctor;
+    mod doorkeeper;
     mod lists;
     mod rows;
     mod read_only;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod cases;
 mod chaos;
 mod check;
 mod demo;
@@ -25,7 +26,8 @@ Examples:
   cargo xtask check                format, lints, documentation, dependencies, unit tests
   cargo xtask test                 all checks and tests
   cargo xtask chaos --seed 7       random faults, then the invariants
-  cargo xtask fuzz --seconds 60    changed pictures against the checks of images
+  cargo xtask cases                the cases of bad input and their tests
+  cargo xtask fuzz --seconds 60    changed inputs against all that reads what strangers write
   cargo xtask bench --quick        every benchmark that fits 15 minutes
   cargo xtask infra                the infrastructure, without a subscription
   cargo xtask package              what is deployed: one zip
@@ -47,6 +49,7 @@ enum Command {
     Check(check::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Cases(cases::Options),
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
     Infra(infra::Options),
@@ -62,6 +65,7 @@ impl Command {
             Self::Check(options) => check::run(options).await,
             Self::Test(options) => test::run(options).await,
             Self::Bench(options) => bench::run(options).await,
+            Self::Cases(options) => cases::run(&options),
             Self::Chaos(options) => chaos::run(options).await,
             Self::Fuzz(options) => fuzz::run(options).await,
             Self::Package(options) => package::run(options).await,

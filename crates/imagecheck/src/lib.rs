@@ -12,6 +12,8 @@ mod level;
 mod phash;
 mod png;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod proofs;
 mod refusal;
 #[cfg(test)]

@@ -66,3 +66,29 @@ fn messages_that_can_never_work_are_refused_with_a_reason() {
         assert!(chain.contains(&row.outcome), "{:.80}: {chain}", row.input);
     }
 }
+
+/// A fuzz target: what is taken holds what is checked, survives its own JSON, and is a row of text.
+#[test]
+fn fuzz_messages() {
+    let rows = support::cases::rows("messages").into_iter().map(|row| row.input.into_bytes());
+    let mut seeds: Vec<Vec<u8>> = rows.filter(|input| input.len() < 4096).collect();
+    seeds.push(
+        br#"{"version":1,"job_id":7,"chunk_index":4,"total_chunks":40,"priority":5,
+        "source":{"items":[{"url":"http://a/\u0000","label":"x","meta":{"k":[1,null,1e3]}}]},
+        "image_range":{"start":0,"end":9},"validation":{"level":"slow","mode":"strict",
+        "min_width":1,"max_file_size_mb":0.5},"dedupe":{"scope":"chunk"},"output":{"prefix":"job_7"}}"#
+            .to_vec(),
+    );
+    seeds.push(
+        br#"{"version":1,"job_id":1,"chunk_index":0,"source":{"blob":"a/b.jsonl"}}"#.to_vec(),
+    );
+    fuzz::target::run("message", &seeds, |bytes| {
+        let Ok(message) = parse(&String::from_utf8_lossy(bytes)) else { return };
+        assert!(message.job_id >= 0 && (0..=ChunkId::MAX_INDEX).contains(&message.chunk_index));
+        assert!((0..=10).contains(&message.priority));
+        assert!(message.validation.max_bytes(1 << 30) <= 1 << 30);
+        let json = serde_json::to_string(&message).unwrap();
+        assert!(!json.contains('\0'), "Postgres text refuses NUL");
+        assert_eq!(ChunkMessage::from_json(&json).unwrap(), message, "{json}");
+    });
+}

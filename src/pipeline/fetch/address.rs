@@ -16,26 +16,26 @@ const PORTS: [u16; 4] = [80, 443, 8080, 8443];
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     allowed: Vec<SocketAddr>,
-    /// Host of the managed identity's endpoint.
-    identity: Option<String>,
+    /// Hosts that the app itself works with, as URLs show them.
+    own: Vec<String>,
 }
 
 impl Guard {
     /// The guard of this process.
     pub(super) fn new(settings: &Settings) -> Self {
-        let own_port = settings.host.port;
-        let identity = settings.host.identity_endpoint.as_deref();
+        let own = own_services(settings);
+        let is_own = |origin: &SocketAddr| {
+            let host = match origin.ip() {
+                IpAddr::V4(ip) => Host::Ipv4(ip),
+                IpAddr::V6(ip) => Host::<String>::Ipv6(ip),
+            };
+            Some(origin.port()) == settings.host.port
+                || own.contains(&(host.to_string(), Some(origin.port())))
+        };
+        let allowed = settings.download.allowed_origins.iter();
         Self {
-            allowed: settings
-                .download
-                .allowed_origins
-                .iter()
-                .filter(|origin| Some(origin.port()) != own_port)
-                .copied()
-                .collect(),
-            identity: identity
-                .and_then(|text| Url::parse(text).ok())
-                .and_then(|url| url.host_str().map(|host| host.trim_end_matches('.').to_owned())),
+            allowed: allowed.filter(|origin| !is_own(origin)).copied().collect(),
+            own: own.iter().map(|(host, _)| host.clone()).collect(),
         }
     }
 
@@ -98,9 +98,9 @@ impl Guard {
         if ip.is_some_and(|ip| self.allowed.contains(&SocketAddr::new(ip, port))) {
             return Ok(());
         }
-        let host = url.host_str().map(|host| host.trim_end_matches('.'));
-        let is_identity = self.identity.is_some() && self.identity.as_deref() == host;
-        if is_identity || ip.is_some_and(is_forbidden) {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        let is_own = self.own.iter().any(|own| own == host || is_of_account(own, host));
+        if is_own || ip.is_some_and(is_forbidden) {
             return Err(Detail::Address);
         }
         if PORTS.contains(&port) { Ok(()) } else { Err(Detail::Port) }
@@ -116,51 +116,106 @@ fn is_local_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// True for addresses that are not on the public internet, and for Azure's wire server.
-///
-/// The ranges are those of IANA's special-purpose registries that are not globally reachable:
-/// <https://www.iana.org/assignments/iana-ipv4-special-registry> and
-/// <https://www.iana.org/assignments/iana-ipv6-special-registry>, with multicast, the old site-local
-/// addresses, and the tunnels that carry an IPv4 address.
+/// The hosts and ports of storage, database and managed identity: who asks for them may know what only
+/// their network or a credential opens.
+fn own_services(settings: &Settings) -> Vec<(String, Option<u16>)> {
+    let storage = settings.storage.endpoints();
+    let mut urls = vec![storage.blob.clone(), storage.queue.clone()];
+    urls.extend(settings.host.identity_endpoint.as_deref().and_then(|url| Url::parse(url).ok()));
+    let mut services: Vec<(String, Option<u16>)> = Vec::new();
+    let mut add = |host: &str, port| {
+        // Also where its scheme is none of the web's, whose hosts are not brought into one form.
+        services
+            .extend(Host::parse(host.trim_end_matches('.')).map(|host| (host.to_string(), port)));
+    };
+    for url in urls {
+        add(url.host_str().unwrap_or_default(), url.port_or_known_default());
+    }
+    if let Ok(database) = Url::parse(settings.database_url.expose()) {
+        add(database.host_str().unwrap_or_default(), database.port());
+        for (_, host) in database.query_pairs().filter(|(key, _)| key.starts_with("host")) {
+            add(&host, database.port());
+        }
+    }
+    services
+}
+
+/// Whether a name is a service of the storage account that another one belongs to, as
+/// `a.file.core.windows.net` is for `a.blob.core.windows.net`: its files, its pages, its second place.
+fn is_of_account(own: &str, name: &str) -> bool {
+    let services = [".blob.", ".queue."].iter().find_map(|service| own.split_once(service));
+    let Some((account, domain)) = services else { return false };
+    let account = account.split('.').next();
+    let labels = name.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
+    let first = labels.and_then(|labels| labels.split('.').next());
+    first.is_some()
+        && (first == account || first.and_then(|f| f.strip_suffix("-secondary")) == account)
+}
+
+/// IANA's registry of special IPv4 addresses, all of it, whatever it says of their reach: no web server
+/// has one (<https://www.iana.org/assignments/iana-ipv4-special-registry>).
+const SPECIAL_V4: [(Ipv4Addr, u32); 18] = [
+    // "This network"; private; shared by customers of a provider; loopback; link local.
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    // Protocols of the IETF; documentation; AS112; AMT; relays of 6to4; private; AS112.
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(192, 31, 196, 0), 24),
+    (Ipv4Addr::new(192, 52, 193, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(192, 175, 48, 0), 24),
+    // Benchmarks; documentation, twice.
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(198, 51, 100, 0), 24),
+    (Ipv4Addr::new(203, 0, 113, 0), 24),
+    // Multicast (<https://www.iana.org/assignments/multicast-addresses>); reserved, and broadcast.
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// Azure's wire server, a public address that only the virtual machine can reach
+/// (<https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>).
+const WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
+/// All of IPv6 that is given out to anybody
+/// (<https://www.iana.org/assignments/ipv6-address-space>). Loopback, private and link local addresses,
+/// multicast, and IPv4 addresses in most of their disguises are outside.
+const UNICAST_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+
+/// What of it is in IANA's registry of special IPv6 addresses
+/// (<https://www.iana.org/assignments/iana-ipv6-special-registry>), as for IPv4.
+const SPECIAL_V6: [(Ipv6Addr, u32); 5] = [
+    // Protocols of the IETF: Teredo, benchmarks, AMT, AS112, ORCHID and more.
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
+    // Documentation; 6to4; AS112; documentation.
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
+];
+
+/// True for addresses of which no picture of the public web comes.
 fn is_forbidden(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => is_forbidden_v4(ip),
-        IpAddr::V6(ip) => is_forbidden_v6(ip),
+        IpAddr::V4(ip) => ip == WIRE_SERVER || SPECIAL_V4.iter().any(|range| is_in_v4(ip, *range)),
+        IpAddr::V6(ip) => {
+            !is_in_v6(ip, UNICAST_V6) || SPECIAL_V6.iter().any(|range| is_in_v6(ip, *range))
+        }
     }
 }
 
-fn is_forbidden_v4(ip: Ipv4Addr) -> bool {
-    match ip.octets() {
-        [0 | 10 | 127 | 224..=255, ..]
-        | [100, 64..=127, ..]
-        | [169, 254, ..]
-        | [172, 16..=31, ..]
-        | [192, 0, 0 | 2, _]
-        | [192, 88, 99, _]
-        | [192, 168, ..]
-        | [198, 18 | 19, ..]
-        | [198, 51, 100, _]
-        | [203, 0, 113, _]
-        // Azure's wire server, a public address that only the virtual machine can reach:
-        // <https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>
-        | [168, 63, 129, 16] => true,
-        [..] => false,
-    }
+fn is_in_v4(ip: Ipv4Addr, (start, bits): (Ipv4Addr, u32)) -> bool {
+    (ip.to_bits() ^ start.to_bits()).leading_zeros() >= bits
 }
 
-fn is_forbidden_v6(ip: Ipv6Addr) -> bool {
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        is_forbidden_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0 | 0xdb8, ..] | [0x2001, 2, 0, ..] | [0x3fff, 0..=0xfff, ..] => true,
-        // All that is given out.
-        [0x2000..=0x3fff, ..] => false,
-        [..] => true,
-    }
+fn is_in_v6(ip: Ipv6Addr, (start, bits): (Ipv6Addr, u32)) -> bool {
+    (ip.to_bits() ^ start.to_bits()).leading_zeros() >= bits
 }
 
 /// Whether a name with these addresses may be connected to: one forbidden address refuses it, whatever
@@ -170,109 +225,4 @@ pub(super) fn allows_answer(found: &[IpAddr]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn guard() -> Guard {
-        Guard {
-            allowed: vec!["127.0.0.1:9999".parse().unwrap()],
-            identity: Some("identity.example".into()),
-        }
-    }
-
-    /// The URLs of the table, each with the detail that it is refused with, or none.
-    fn urls() -> Vec<(String, Option<Detail>)> {
-        let detail = |outcome: &str| {
-            let word = outcome.strip_prefix("refused ")?;
-            Some(serde_json::from_str(&format!("\"{word}\"")).unwrap())
-        };
-        let rows = support::cases::rows("urls").into_iter();
-        rows.map(|row| (row.input.replace("{port}", "8080"), detail(&row.outcome))).collect()
-    }
-
-    /// Cases 1-33, 40-46; I12: refused before any connection, each with its cause, or passed on.
-    #[test]
-    fn refused_urls_never_get_a_connection() {
-        let urls = urls();
-        assert!(urls.len() > 85, "the table is read");
-        for (url, detail) in urls {
-            let refused = guard().parse(&url).err();
-            assert_eq!(refused, detail.map(refused_with), "{url:.60}");
-        }
-        for url in [
-            "http://identity.example:8080/",
-            "http://identity.example.:8080/",
-            "http://identity.example/",
-            "http://127.0.0.1:9998/",
-        ] {
-            assert_eq!(guard().parse(url).err(), Some(refused_with(Detail::Address)), "{url}");
-        }
-    }
-
-    fn refused_with(detail: Detail) -> Rejection {
-        Rejection { reason: Reason::UrlRefused, detail: Some(detail) }
-    }
-
-    /// Cases 43, 181, 182: what is asked for is what browsers ask for. The exemption of the allowed origins.
-    #[test]
-    fn urls_are_read_as_browsers_read_them() {
-        for (url, asked) in [
-            ("http://127.0.0.1:9999/img", "http://127.0.0.1:9999/img"),
-            ("http://example.com/a%0d%0ab", "http://example.com/a%0d%0ab"),
-            ("https://example.com:8443/?sig=1", "https://example.com:8443/?sig=1"),
-            (" HTTP://Example.COM:80/a b.jpg\r\n", "http://example.com/a%20b.jpg"),
-            ("http://example.com/a?p=C:\\b\\c", "http://example.com/a?p=C:%5Cb%5Cc"),
-            ("http://example.com/./a/../b//c", "http://example.com/b//c"),
-            ("http://example.com/\u{dc}?\u{dc}#x", "http://example.com/%C3%9C?%C3%9C#x"),
-            ("http://b\u{fc}cher.example/100%", "http://xn--bcher-kva.example/100%"),
-        ] {
-            assert_eq!(guard().parse(url).map(|u| u.to_string()).as_deref(), Ok(asked), "{url}");
-        }
-        let of_length = |n: usize| format!("http://example.com/?q={}", "a".repeat(n - 22));
-        assert!(guard().parse(&of_length(MAX_URL_BYTES)).is_ok());
-        // A character of three bytes is nine when it is encoded.
-        let too_long =
-            [of_length(MAX_URL_BYTES + 1), format!("http://a.example/{}", "\u{5199}".repeat(1000))];
-        for url in too_long {
-            assert_eq!(guard().parse(&url).err(), Some(refused_with(Detail::TooLong)));
-        }
-    }
-
-    /// Cases 34-36.
-    #[test]
-    fn one_forbidden_address_refuses_the_name() {
-        let answer = |texts: &[&str]| {
-            allows_answer(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
-        };
-        assert!(answer(&["93.184.216.34"]));
-        assert!(!answer(&["127.0.0.1"]));
-        assert!(!answer(&["93.184.216.34", "10.0.0.1"]));
-        assert!(!answer(&["93.184.216.34", "fd00::1"]));
-    }
-
-    /// Case 31: every range of the list, at its first and last address.
-    #[test]
-    fn every_range_of_the_list_is_forbidden_to_its_edges() {
-        for text in [
-            "0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.127.255.255",
-            "127.0.0.0 127.255.255.255 169.254.0.0 169.254.255.255 168.63.129.16",
-            "172.16.0.0 172.31.255.255 192.0.0.0 192.0.0.255 192.0.2.0 192.0.2.255",
-            "192.88.99.0 192.88.99.255 192.168.0.0 192.168.255.255 198.18.0.0 198.19.255.255",
-            "198.51.100.0 198.51.100.255 203.0.113.0 203.0.113.255 224.0.0.0 255.255.255.255",
-            ":: ::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::1 64:ff9b:1::1 100::1 2001::1",
-            "2001:db8::1 2002:a00:1:: fc00:: fdff:ffff:: fe80:: febf:: fec0:: feff:: ff00::",
-        ]
-        .into_iter()
-        .flat_map(str::split_whitespace)
-        {
-            assert!(is_forbidden(text.parse().unwrap()), "{text}");
-        }
-        for text in "1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 168.63.129.15 \
-            172.15.255.255 172.32.0.0 192.0.1.0 198.17.255.255 198.20.0.0 223.255.255.255 \
-            ::ffff:8.8.8.8 2002:808:808:: 2001:4860:: 2606:4700::"
-            .split_whitespace()
-        {
-            assert!(!is_forbidden(text.parse().unwrap()), "{text}");
-        }
-    }
-}
+mod tests;

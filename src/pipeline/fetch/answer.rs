@@ -137,11 +137,92 @@ fn is_coding(name: &[u8]) -> bool {
 /// Retry-After as seconds or a date (RFC 9110, section 10.2.3,
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>); nonsense counts as absent.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    wait_of(response.headers().get(header::RETRY_AFTER)?)
+}
+
+fn wait_of(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
         // More digits than a number holds is a very long time.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use httpdate::fmt_http_date;
+
+    fn wait(text: &str) -> Option<Duration> {
+        wait_of(&HeaderValue::from_bytes(text.as_bytes()).ok()?)
+    }
+
+    /// Cases 66-68: a number is so many seconds, however many digits it has; a date is until then, and what
+    /// is past is now; everything else says nothing.
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        for _ in 0..2_000 {
+            let n = rng.u64(..) >> rng.u32(..64);
+            let zeros = "0".repeat(rng.usize(..3));
+            let blanks = " ".repeat(rng.usize(..3));
+            assert_eq!(wait(&format!("{blanks}{zeros}{n}{blanks}")), Some(Duration::from_secs(n)));
+            assert_eq!(wait(&format!("{}{n}", u64::MAX)), Some(Duration::from_secs(u64::MAX)));
+            for nonsense in [format!("-{n}"), format!("+{n}"), format!("{n}.5"), format!("{n} s")] {
+                assert_eq!(wait(&nonsense), None, "{nonsense}");
+            }
+            let away = Duration::from_secs(rng.u64(2..1_000_000_000));
+            let until = wait(&fmt_http_date(SystemTime::now() + away)).unwrap();
+            assert!(
+                until <= away && until + Duration::from_secs(60) > away,
+                "{until:?} of {away:?}"
+            );
+            let past = fmt_http_date(SystemTime::now() - away);
+            assert_eq!(wait(&past), Some(Duration::ZERO), "{past}");
+        }
+        assert_eq!((wait(""), wait("soon"), wait("\u{fc}")), (None, None, None));
+    }
+
+    /// A fuzz target: whatever a header says, nothing panics, and where it leads is an absolute URL whose
+    /// text has no byte that ends a line.
+    #[test]
+    fn fuzz_header_values() {
+        let from = Url::parse("https://origin.example/a/b?c").unwrap();
+        let seeds = [
+            "120",
+            "Wed, 21 Oct 2015 07:28:00 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "soon",
+            "../x y?z#f",
+            "//other.example/",
+            "http:\\\\x\\y",
+            "file:///etc/passwd",
+            "\u{fc}/\u{5199}",
+            "bytes 0-5690/5691",
+            "bytes=0-0/*",
+            "gzip, br",
+            "noai, noimageai",
+            "agent: none, noindex",
+            "otherbot: noai, unavailable_after: 25 Jun 2010 15:00:00 PST",
+        ]
+        .map(|seed| seed.as_bytes().to_vec());
+        fuzz::target::run("headers", &seeds, |bytes| {
+            if let Some(next) = target(&from, bytes) {
+                assert!(!next.cannot_be_a_base() || !next.has_host());
+                assert!(!next.as_str().contains(char::is_control), "{next}");
+            }
+            parts(bytes);
+            is_coding(bytes);
+            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            wait_of(&value);
+            let mut headers = header::HeaderMap::new();
+            headers.append("x-robots-tag", value.clone());
+            headers.append("tdm-reservation", value);
+            let said = opt_out(&headers, "agent/1.0");
+            headers.append("x-robots-tag", HeaderValue::from_static("noai"));
+            assert!(opt_out(&headers, "agent/1.0").is_some(), "hidden, after {said:?}");
+        });
+    }
 }

@@ -6,6 +6,7 @@ use std::{
     fmt,
     io::{BufReader, Cursor},
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
 /// What `inspect` says of an input.
@@ -18,6 +19,8 @@ pub enum Fault {
     Panicked(Level, String),
     /// A deeper level disagrees with what a shallower one refused or measured: what both say.
     Disagree(String),
+    /// It took longer than any input may.
+    Slow(Duration),
 }
 
 impl fmt::Display for Fault {
@@ -25,19 +28,23 @@ impl fmt::Display for Fault {
         match self {
             Self::Panicked(level, message) => write!(f, "panicked at {level:?}: {message}"),
             Self::Disagree(both) => f.write_str(both),
+            Self::Slow(took) => write!(f, "took {} ms", took.as_millis()),
         }
     }
 }
 
-/// Inspects at every level, and returns what each says if all of it goes together.
+/// Inspects at every level down to the deepest, and returns what each says if all of it goes together.
 ///
 /// A deeper level repeats the refusal of a shallower one, and measures what a shallower one measured.
 pub fn judge(
     bytes: &[u8],
+    deepest: Level,
     inspect: impl Fn(&[u8], Level) -> Verdict,
 ) -> Result<Vec<(Level, Verdict)>, Fault> {
     let mut verdicts: Vec<(Level, Verdict)> = Vec::new();
-    for &level in Level::ALL {
+    for &level in
+        Level::ALL.iter().take(1 + Level::ALL.iter().take_while(|level| **level != deepest).count())
+    {
         let verdict = catch_unwind(AssertUnwindSafe(|| inspect(bytes, level)))
             .map_err(|panic| Fault::Panicked(level, message(&*panic)))?;
         if let Some(&(shallow, before)) = verdicts.last()
@@ -73,13 +80,14 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fuzz::mutate;
     use imagecheck::Format;
 
     const INFO: ImageInfo = ImageInfo { format: Format::Gif, width: 1, height: 1, phash: None };
 
     #[test]
     fn a_panic_is_a_fault() {
-        let fault = judge(b"", |_, level| match level {
+        let fault = judge(b"", Level::Slow, |_, level| match level {
             Level::Fast => Ok(INFO),
             _ => panic!("at {level:?}"),
         });
@@ -88,8 +96,13 @@ mod tests {
 
     #[test]
     fn a_deeper_level_must_not_accept_what_a_shallower_one_refused() {
-        let accepts =
-            |level| judge(b"", |_, at| if at == level { Ok(INFO) } else { Err(Refusal::Corrupt) });
+        let accepts = |level| {
+            judge(
+                b"",
+                Level::Slow,
+                |_, at| if at == level { Ok(INFO) } else { Err(Refusal::Corrupt) },
+            )
+        };
         assert!(accepts(Level::Fast).is_ok());
         assert!(matches!(accepts(Level::Medium), Err(Fault::Disagree(_))));
         assert!(matches!(accepts(Level::Slow), Err(Fault::Disagree(_))));
@@ -101,8 +114,46 @@ mod tests {
             Level::Fast => Err(Refusal::Corrupt),
             _ => Err(Refusal::Truncated),
         };
-        assert!(matches!(judge(b"", |_, level| another(level)), Err(Fault::Disagree(_))));
+        assert!(matches!(
+            judge(b"", Level::Slow, |_, level| another(level)),
+            Err(Fault::Disagree(_))
+        ));
         let wider = |level| Ok(ImageInfo { width: 1 + u32::from(level == Level::Slow), ..INFO });
-        assert!(matches!(judge(b"", |_, level| wider(level)), Err(Fault::Disagree(_))));
+        assert!(matches!(
+            judge(b"", Level::Slow, |_, level| wider(level)),
+            Err(Fault::Disagree(_))
+        ));
+    }
+
+    fn seeds() -> Vec<Vec<u8>> {
+        let fixtures = fuzz::root().join("tests/fixtures/images");
+        ["03-gray-16-bit.png", "13-animated.webp"]
+            .map(|file| std::fs::read(fixtures.join(file)).unwrap())
+            .to_vec()
+    }
+
+    #[test]
+    fn checksums_of_a_png_are_mended() {
+        let mut file = seeds()[0].clone();
+        file[19] ^= 1;
+        let verdict = |file: &[u8]| judge(file, Level::Slow, inspect_bytes).unwrap()[0].1.is_ok();
+        assert!(!verdict(&file));
+        mutate::mend_png(&mut file);
+        assert!(verdict(&file), "another width, and its checksum");
+    }
+
+    /// A short run: inputs are both accepted and refused, at every level.
+    #[test]
+    fn inputs_reach_every_level() {
+        let (seeds, mut rng) = (seeds(), fastrand::Rng::with_seed(3));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let verdicts =
+                judge(&mutate::change(&mut rng, &seeds), Level::Slow, inspect_bytes).unwrap();
+            for (n, (_, verdict)) in verdicts.into_iter().enumerate() {
+                seen.insert((n, verdict.is_ok()));
+            }
+        }
+        assert_eq!(seen.len(), 2 * Level::ALL.len(), "{seen:?}");
     }
 }

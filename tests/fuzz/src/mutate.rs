@@ -1,4 +1,4 @@
-//! Changes to a file.
+//! Changes to a file, or to any text that a stranger writes.
 
 use fastrand::Rng;
 
@@ -124,7 +124,7 @@ fn splice(rng: &mut Rng, file: &mut Vec<u8>, other: &[u8]) {
 }
 
 /// Writes right checksums into a PNG, as far as its chunks can be followed.
-fn mend_png(file: &mut [u8]) {
+pub fn mend_png(file: &mut [u8]) {
     if !file.starts_with(b"\x89PNG\r\n\x1a\n") {
         return;
     }
@@ -144,8 +144,6 @@ fn mend_png(file: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::{inspect_bytes, judge};
-    use imagecheck::Level;
 
     fn seeds() -> Vec<Vec<u8>> {
         let fixtures = crate::root().join("tests/fixtures/images");
@@ -172,29 +170,5 @@ mod tests {
                 change(&mut rng, &[vec![0; len], vec![1; len]]);
             }
         }
-    }
-
-    #[test]
-    fn checksums_of_a_png_are_mended() {
-        let mut file = seeds()[0].clone();
-        file[19] ^= 1;
-        let verdict = |file: &[u8]| judge(file, inspect_bytes).unwrap()[0].1.is_ok();
-        assert!(!verdict(&file));
-        mend_png(&mut file);
-        assert!(verdict(&file), "another width, and its checksum");
-    }
-
-    /// A short run: inputs are both accepted and refused, at every level.
-    #[test]
-    fn inputs_reach_every_level() {
-        let (seeds, mut rng) = (seeds(), Rng::with_seed(3));
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..100 {
-            let verdicts = judge(&change(&mut rng, &seeds), inspect_bytes).unwrap();
-            for (n, (_, verdict)) in verdicts.into_iter().enumerate() {
-                seen.insert((n, verdict.is_ok()));
-            }
-        }
-        assert_eq!(seen.len(), 2 * Level::ALL.len(), "{seen:?}");
     }
 }

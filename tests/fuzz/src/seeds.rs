@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_pictures_of_the_checkout_are_seeds() {
-        let seeds = load(&crate::root()).unwrap();
+        let seeds = load(&fuzz::root()).unwrap();
         assert!(seeds.len() >= 20, "{}", seeds.len());
     }
 }

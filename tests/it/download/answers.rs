@@ -165,8 +165,8 @@ fn gzip_of_a_picture() -> Vec<u8> {
     std::fs::read(root().join("tests/fixtures/images-bad/gzip_of_jpeg.jpg")).unwrap()
 }
 
-/// Cases 48-62: no answer, slow, cut, endless and broken ones. 63-65: no retry of what is final.
-/// 66-68: Retry-After. 69, 70: what is transient is tried again. 73, 74: by content. 77: opt-out.
+/// Cases 48-70, 73, 74, 77: no answer, slow, cut, endless and broken ones (to 62); no retry of what is
+/// final (63 to 65); Retry-After (66 to 68); what is transient is tried again; by content; opt-out.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_gets_its_verdict_after_its_number_of_requests() {
     let rig = Rig::new().await;

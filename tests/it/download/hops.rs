@@ -1,11 +1,13 @@
 //! A redirect, a proxy or a bad certificate leads no download to where it may not go.
 
 use super::{answers::IMPATIENT, urls::refused_urls};
+use std::sync::Arc;
 use support::{
     canary::canary,
+    ingestion::{Ingestion, serve},
     origin::picture,
     raw::{Act, Raw, answer, tls_fixture},
-    rig::Rig,
+    rig::{Rig, wait_for},
     verdict::{handler, verdicts},
 };
 
@@ -87,17 +89,32 @@ async fn five_redirects_are_followed_and_no_more() {
     assert_eq!(rig.origin.requests("/loop"), 6);
 }
 
-/// Case 47: no proxy of the environment is used, for nothing.
+/// Case 47: no proxy of the environment is used, for nothing: pictures by http and https, storage,
+/// telemetry, and the command line.
 #[tokio::test(flavor = "multi_thread")]
 async fn proxies_of_the_environment_are_ignored() {
     let rig = Rig::new().await;
     let proxy = Raw::start(|_, _| Act::Close(Vec::new()));
-    let at = proxy.url("");
+    let secure = Raw::tls("good.pem", |path, _| good(path));
+    let seen = Arc::new(Ingestion::default());
+    let (at, authority, telemetry) = (proxy.url(""), tls_fixture("ca.pem"), serve(&seen).await);
     let names =
         ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let handler = rig.handler_with(&names.map(|name| (name, at.as_str()))).await;
-    let verdicts = verdicts(&rig, &handler, 1, &rig.pictures(3)).await;
-    assert_eq!((verdicts, proxy.connections()), (vec!["valid".to_owned(); 3], 0));
+    let mut extra = names.map(|name| (name, at.as_str())).to_vec();
+    extra.extend([
+        ("SSL_CERT_FILE", authority.to_str().unwrap()),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", &telemetry),
+        ("OTEL_BSP_SCHEDULE_DELAY", "300"),
+    ]);
+    let handler = handler(&rig, &[&secure], &extra).await;
+    let mut urls = rig.pictures(3);
+    urls.push(secure.url("/"));
+    assert_eq!(verdicts(&rig, &handler, 1, &urls).await, ["valid"; 4]);
+    wait_for("telemetry arrives", async || !seen.of("RequestData").is_empty()).await;
+    let list = rig.list("more.txt", &urls).display().to_string();
+    let submitted = rig.chunkctl_with(&extra, &["submit", "--job-id", "2", "--urls", &list]);
+    assert_eq!(submitted.code, Some(0), "{submitted:?}");
+    assert_eq!(proxy.connections(), 0);
 }
 
 /// Case 71: expired, self-signed and for another name, each asked once; a good certificate works.

@@ -156,6 +156,29 @@ async fn a_name_that_leads_to_loopback_the_next_time_is_refused() {
     canary().assert_silent();
 }
 
+/// Case 36; I12: what was checked is what is connected to: of a name that leads to somebody else and to
+/// loopback by turns, with each question, no turn is a connection, whichever question begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_lead_to_loopback_by_turns_are_never_connected_to() {
+    let rig = Rig::new().await;
+    let server = NameServer::start(|question| {
+        let first = u64::from(question.name.starts_with("odd"));
+        let is_loopback = (question.times + first) % 2 == 1;
+        let addresses = if is_loopback { &["127.0.0.1", "::1"][..] } else { &[NOBODY] };
+        Act::Send(question.addresses(0, addresses))
+    });
+    let handler = asking(&rig, &[&server], &[("PIXCRAWLER_CONNECT_TIMEOUT_SECONDS", "1")]).await;
+    let port = canary().port;
+    let name = |n: u64| format!("{}{n}.test", if n.is_multiple_of(2) { "even" } else { "odd" });
+    let mut urls: Vec<String> = (0..12).map(|n| format!("http://{}:{port}/", name(n))).collect();
+    urls.push(rig.origin.url("/img/1"));
+    let verdicts = verdicts(&rig, &handler, 1, &urls).await;
+    assert_eq!(verdicts[..12], [UNDERSTOOD; 12]);
+    assert_eq!(verdicts[12], "valid");
+    assert!((0..12).all(|n| server.times(&name(n)) >= 1), "each was asked for");
+    canary().assert_silent();
+}
+
 /// Cases 34, 37; I12: a redirect to a name is looked up and judged as a URL is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_to_a_name_is_looked_up() {

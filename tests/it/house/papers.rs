@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use support::catalogue::numbers;
 
 /// Where people write: everything else in the checkout is data, or made by tools.
 const PLACES: [&str; 7] = ["src", "crates", "tests", "xtask", "infra", "doc", ""];
@@ -88,22 +89,9 @@ fn is_id(word: &str) -> bool {
     kind.len() < word.len() && KINDS.contains(&kind)
 }
 
-/// The cases that a line names, as `case 7`: after "case" or "cases" come numbers and ranges.
+/// The cases that a line names, as `case 7`.
 fn cases(line: &str) -> Vec<String> {
-    let lower = line.to_ascii_lowercase();
-    let mut found = Vec::new();
-    for list in lower.split("case").skip(1).filter_map(|rest| {
-        let list = rest.strip_prefix('s').unwrap_or(rest).strip_prefix(' ')?;
-        let end = list.find(|c: char| !c.is_ascii_digit() && !", -and".contains(c));
-        list.starts_with(|c: char| c.is_ascii_digit()).then(|| &list[..end.unwrap_or(list.len())])
-    }) {
-        for part in list.split([',', ' ']).filter(|part| part.starts_with(char::is_numeric)) {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let first: u32 = first.parse().unwrap_or_default();
-            found.extend((first..=last.parse().unwrap_or(first)).map(|n| format!("case {n}")));
-        }
-    }
-    found
+    numbers(line).into_iter().map(|number| format!("case {number}")).collect()
 }
 
 /// Names of documents, and words in backticks that are cited by section like one.

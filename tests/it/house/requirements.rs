@@ -1,11 +1,7 @@
 //! Every requirement has a test whose doc comment names its id (`doc/requirements.md`).
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
-use support::checkout::root;
+use std::collections::BTreeSet;
+use support::catalogue::{Lists, tests, tests_of};
 
 /// The ids that must have a test. An area that is finished adds its own.
 const REQUIRED: &[&str] = &[
@@ -27,16 +23,7 @@ const REQUIRED: &[&str] = &[
 /// Every required id stands in the doc comment of a test.
 #[test]
 fn every_required_id_has_a_test() {
-    let root = root();
-    let mut files = Vec::new();
-    for directory in ["src", "crates", "tests", "xtask"] {
-        collect(&root.join(directory), &mut files);
-    }
-    let texts: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-    let listed: BTreeSet<&str> = texts.iter().flat_map(|text| listed(text)).collect();
-    assert!(listed.len() > 5, "the tests of tests/machine: {listed:?}");
-    let proven: BTreeSet<String> =
-        texts.iter().flat_map(|text| documented(text, &listed)).flat_map(|doc| ids(&doc)).collect();
+    let proven: BTreeSet<String> = tests().iter().flat_map(|test| ids(&test.doc)).collect();
     let missing: Vec<&str> = REQUIRED.iter().copied().filter(|id| !proven.contains(*id)).collect();
     assert!(missing.is_empty(), "no test's doc comment names {}", missing.join(" "));
 }
@@ -44,69 +31,32 @@ fn every_required_id_has_a_test() {
 /// Doc comments count only above tests, whatever attributes stand between; ids only as whole words.
 #[test]
 fn only_doc_comments_of_tests_count() {
+    // Not as comments: this file is read, too.
     let text = "
-        /// S1
+        @ S1
         fn helper() {}
-        /// X3, S2: of two lines,
-        /// H4 (P1).
+        @ X3, S2: of two lines,
+        @ H4 (P1).
         #[tokio::test(flavor = \"multi_thread\")]
         #[ignore]
         async fn test() {}
         // S3
         #[test]
         fn without() {}
-        /// S4
+        @ S4
 
         #[test]
         fn apart() {}
-        /// S5X xS6 S7_ B52
+        @ S5X xS6 S7_ B52
         #[test]
         fn words() {}
-        /// M1
+        @ M1
         pub async fn in_a_list() {}
-        trials![somewhere::in_a_list needs something;]";
-    let listed = listed(text).collect();
-    let found: Vec<String> = documented(text, &listed).iter().flat_map(|doc| ids(doc)).collect();
+        trials![somewhere::in_a_list needs something;]"
+        .replace('@', "///");
+    let found: Vec<String> =
+        tests_of(&text, &Lists::of(&text)).iter().flat_map(|test| ids(&test.doc)).collect();
     assert_eq!(found, ["X3", "S2", "H4", "P1", "B52", "M1"]);
-}
-
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-/// The tests that a list names with what they need of the machine, as in `tests/machine`.
-fn listed(text: &str) -> impl Iterator<Item = &str> {
-    let names = text.split(" needs ").filter_map(|before| before.rsplit("::").next());
-    names.filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
-}
-
-/// The doc comments directly above test functions.
-fn documented(text: &str, listed: &BTreeSet<&str>) -> Vec<String> {
-    let mut found = Vec::new();
-    let (mut doc, mut is_test) = (String::new(), false);
-    for line in text.lines().map(str::trim) {
-        if let Some(comment) = line.strip_prefix("///") {
-            doc.push_str(comment);
-            doc.push('\n');
-        } else if line.starts_with("#[") {
-            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-        } else {
-            let name = line.split_once("fn ").and_then(|(_, rest)| rest.split('(').next());
-            if name.is_some_and(|name| is_test || listed.contains(name)) {
-                found.push(std::mem::take(&mut doc));
-            }
-            doc.clear();
-            is_test = false;
-        }
-    }
-    found
 }
 
 /// Words of one or two capitals and a number.

@@ -85,7 +85,7 @@ fn a_key_and_a_column_in_two_cases_mean_the_same() {
     }
 }
 
-/// What spreadsheets and other systems write: marks, UTF-16, any line end, compressed or not.
+/// Cases 165, 195: what spreadsheets and other systems write: marks, UTF-16, any line end, compressed or not.
 #[test]
 fn encodings_line_ends_and_compression_change_nothing() {
     let lists = [
@@ -275,4 +275,40 @@ fn json_is_read_or_refused_with_its_line() {
     );
     assert_eq!(odd[0].meta, Some(json!({"t": "x\u{fffd}"})));
     assert_eq!(odd[1].meta, Some(json!({"n": null})));
+}
+
+/// A fuzz target: under any name a list is read or refused, the same each time, and no row is made of
+/// nothing.
+#[test]
+fn fuzz_lists() {
+    let plain: [&str; 7] = [
+        "http://a/1\n\n http://a/2 \r\nnonsense\n",
+        "{\"url\":\"http://a/1\",\"label\":\"x\",\"meta\":{\"k\":NaN}}\n{\"URL\":\"http://a/2\"}\n",
+        "[{\"url\":\"http://a/1\"},\n{\"url\":\"http://a/2\",\"meta\":[1,2]}]",
+        "url,label,meta\nhttp://a/1,\"x, \"\"y\"\"\",{}\nhttp://a/2,,\n",
+        "url\tlabel\nhttp://a/1\t\"x\"\nhttp://a/2\ty\n",
+        "<!DOCTYPE html><html>http://a/1</html>",
+        "PK\u{3}\u{4}",
+    ];
+    let mut seeds: Vec<Vec<u8>> = plain.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    seeds.push(gzip(plain[3].as_bytes()));
+    let utf16 = plain[3].encode_utf16().flat_map(u16::to_le_bytes);
+    seeds.push([0xFF, 0xFE].into_iter().chain(utf16).collect());
+    fuzz::target::run("list", &seeds, |bytes| {
+        for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a", "-", "a.csv.gz"] {
+            let read = || {
+                let list = List::open(name, bytes).map_err(|error| error.to_string())?;
+                let mut rows = Vec::new();
+                list.rows(&mut |row| rows.push(row)).map_err(|error| error.to_string())?;
+                Ok::<_, String>(rows)
+            };
+            let first = read();
+            assert_eq!(first, read(), "{name}");
+            match first {
+                // A compressed byte may become a thousand.
+                Ok(rows) => assert!(rows.len() <= 2_000 * bytes.len(), "{name}: {}", rows.len()),
+                Err(said) => assert!(!said.contains(char::is_control), "{name}: {said:?}"),
+            }
+        }
+    });
 }

@@ -119,3 +119,41 @@ fn old_connections_end_unless_they_say_otherwise() {
     assert!(closes("0", "") && !closes("0", "Connection: keep-alive\r\n") && !closes("1", ""));
     assert!(closes("1", "Connection: x, Close\r\n"));
 }
+
+/// A fuzz target: whatever the bytes are and wherever they are cut, the same head comes out or none does,
+/// and the library gets only plain lines.
+#[test]
+fn fuzz_heads() {
+    let mut seeds: Vec<Vec<u8>> = support::cases::rows("answers")
+        .iter()
+        .map(|row| row.input.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect())
+        .filter(|bytes: &Vec<u8>| bytes.len() < 4096)
+        .collect();
+    seeds.push(b"HTTP/1.0 103 x\r\nLocation: /x\r\n\r\nHTTP/1.0 200 OK\r\n\r\n".to_vec());
+    fuzz::target::run("head", &seeds, |bytes| {
+        let in_pieces = |sizes: &mut dyn Iterator<Item = usize>| {
+            let (mut reader, mut at) = (HeadReader::default(), 0);
+            while at < bytes.len() {
+                let end = bytes.len().min(at + sizes.next().unwrap().max(1));
+                match reader.push(&bytes[at..end]) {
+                    Ok(Some((head, used))) => return Some((head, at + used)),
+                    Ok(None) => at = end,
+                    Err(_) => return None,
+                }
+            }
+            None
+        };
+        let whole = in_pieces(&mut std::iter::once(bytes.len()));
+        assert_eq!(in_pieces(&mut std::iter::repeat(1)), whole);
+        assert_eq!(in_pieces(&mut (2..)), whole);
+        if let Some((head, used)) = whole {
+            assert!(used <= bytes.len() && head.len() <= 2 * bytes.len() + 100, "{}", head.len());
+            assert!(head.starts_with(b"HTTP/1.1 ") && head.ends_with(b"\r\n\r\n"));
+            let text = &head[..head.len() - 2];
+            for line in text.split(|byte| *byte == b'\n') {
+                let (end, line) = line.split_last().unwrap_or((&b'\r', b""));
+                assert!(*end == b'\r' && !line.iter().any(|byte| *byte < b' ' && *byte != b'\t'));
+            }
+        }
+    });
+}
