@@ -197,18 +197,26 @@ pub async fn run(
             ..Traffic::default()
         })
         .await?;
-    if !chunk.was_answered() && outcome.items.iter().any(was_tried) {
+    if !chunk.was_answered() && is_without_network(&outcome.items) {
         return Err(Error::NothingReachable);
     }
     Ok(outcome)
 }
 
+/// Whether items of which none got an answer may be for want of a network. A busy host has answered this
+/// process before.
+fn is_without_network(items: &[ItemReport]) -> bool {
+    let is_busy = |item: &ItemReport| item.reason == Some(Reason::HostBusy);
+    items.iter().any(was_tried) && !items.iter().any(is_busy)
+}
+
 /// Whether the URL was asked for on the network. One that was refused, that TLS has no name for, or
 /// whose turn never came, says nothing about the network.
 fn was_tried(item: &ItemReport) -> bool {
-    let untried =
-        |reason| matches!(reason, Reason::UrlRefused | Reason::Deadline | Reason::HostBusy);
-    item.detail != Some(Detail::BadName) && item.reason.is_some_and(|reason| !untried(reason))
+    item.detail != Some(Detail::BadName)
+        && item.reason.is_some_and(|reason| {
+            !matches!(reason, Reason::UrlRefused | Reason::Deadline | Reason::HostBusy)
+        })
 }
 
 /// The task's end; its panic is ours.
@@ -330,4 +338,23 @@ fn violations(validation: &Validation, info: &ImageInfo, file_size: u64) -> Vec<
     let too_small =
         file_size < validation.min_bytes() || info.width < width || info.height < height;
     if too_small { vec![Reason::TooSmall] } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 237: a URL that was never asked for says nothing about the network, and one whose host is busy
+    /// says that there is one.
+    #[test]
+    fn what_was_never_asked_for_does_not_mean_that_nothing_is_reachable() {
+        let is_without_network = |reasons: &[Reason]| {
+            let item = |reason: &Reason| ItemReport::rejected(0, String::new(), None, *reason);
+            is_without_network(&reasons.iter().map(item).collect::<Vec<_>>())
+        };
+        assert!(!is_without_network(&[]));
+        assert!(!is_without_network(&[Reason::Deadline, Reason::UrlRefused, Reason::HostBusy]));
+        assert!(is_without_network(&[Reason::Deadline, Reason::ConnectFailed]));
+        assert!(!is_without_network(&[Reason::HostBusy, Reason::NameNotResolved]));
+    }
 }

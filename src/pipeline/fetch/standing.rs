@@ -121,11 +121,71 @@ pub(in crate::pipeline) fn all_hosts_busy(standings: &[Standing]) -> Option<Dura
     for standing in standings {
         match standing.host_is_back_in(now) {
             Wait::Over => {}
-            Wait::For(wait) => {
-                shortest = Some(shortest.map_or(wait, |least: Duration| least.min(wait)))
-            }
+            Wait::For(wait) => shortest = Some(shortest.unwrap_or(wait).min(wait)),
             Wait::Unknown => return None,
         }
     }
     shortest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::origin::Origins, *};
+    use crate::chunk::Detail;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// An origin that asked to be left alone for so long.
+    async fn busy(origins: &Origins, key: &str, wait: Duration) -> Arc<Origin> {
+        let (origin, downloads) = (origins.get(key), tokio::sync::Semaphore::new(1));
+        let (permit, _) = origin.enter_with(origins.join(), false, &downloads).await.unwrap();
+        permit.throttled(Some(wait));
+        drop(permit);
+        origin
+    }
+
+    /// At the deadline a URL that was never asked for is `host_busy` or `deadline`, one that waits for its
+    /// next try what its last one was.
+    #[tokio::test(start_paused = true)]
+    async fn a_url_ends_as_it_stands() {
+        let origins = Origins::new(8);
+        let (busy, free) = (busy(&origins, "a:80", MINUTE).await, origins.get("b:80"));
+        let standing = Standing::default();
+        let ends = |standing: &Standing| standing.at_deadline().to_string();
+        assert_eq!((standing.not_asked(), &*ends(&standing)), (Some(NotAsked::NoTurn), "deadline"));
+        standing.waits(&free);
+        assert_eq!((standing.not_asked(), &*ends(&standing)), (Some(NotAsked::NoTurn), "deadline"));
+        standing.waits(&busy);
+        assert_eq!(
+            (standing.not_asked(), &*ends(&standing)),
+            (Some(NotAsked::HostBusy), "host_busy")
+        );
+        standing.asked();
+        assert_eq!((standing.not_asked(), &*ends(&standing)), (None, "deadline"));
+        let why = Reason::ConnectFailed.because(Detail::Reset);
+        standing.failed(why);
+        standing.waits(&busy);
+        assert_eq!((standing.not_asked(), standing.at_deadline()), (None, why));
+    }
+
+    /// A chunk can do nothing only while every URL that is not over waits for a host that wants to be left
+    /// alone; it can again when the first of these is back.
+    #[tokio::test(start_paused = true)]
+    async fn one_url_that_can_be_asked_is_enough() {
+        let origins = Origins::new(8);
+        let long = busy(&origins, "a:80", MINUTE).await;
+        let short = busy(&origins, "b:80", MINUTE / 2).await;
+        let standings: Vec<_> = (0..3).map(|_| Standing::default()).collect();
+        standings[0].waits(&long);
+        standings[1].waits(&short);
+        assert_eq!(all_hosts_busy(&standings), None, "the third was not looked at");
+        standings[2].waits(&origins.get("c:80"));
+        assert_eq!(all_hosts_busy(&standings), None, "its host is free");
+        standings[2].over();
+        assert_eq!(all_hosts_busy(&standings), Some(MINUTE / 2));
+        tokio::time::sleep(MINUTE / 2).await;
+        assert_eq!(all_hosts_busy(&standings), None, "one is back");
+        standings.iter().for_each(Standing::over);
+        assert_eq!(all_hosts_busy(&standings), None);
+    }
 }

@@ -65,7 +65,7 @@ async fn a_host_that_refuses_for_a_while_costs_no_job_a_picture() {
     assert_eq!(two, alone);
 }
 
-/// Case 234; I8 I13: a chunk whose only host is busy, so that none of its URLs is asked for, leaves its
+/// Case 234: a chunk whose only host is busy, so that none of its URLs is asked for, leaves its
 /// place until the host is back, uncharged, and is complete then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_of_a_busy_host_comes_back_uncharged() {
@@ -121,7 +121,7 @@ async fn make_busy(rig: &Rig, handler: &Handler, raw: &Raw, job_id: i64) {
     assert!(verdicts.iter().all(|verdict| verdict == "failed rate_limited"), "{verdicts:?}");
 }
 
-/// Case 235; I8 I13: a host that refuses for ever: a chunk that nothing was asked for comes back as often
+/// Case 235: a host that refuses for ever: a chunk that nothing was asked for comes back as often
 /// as `HOST_BUSY_ROUNDS` says, whichever processes ended meanwhile, then waits to its deadline, and each of
 /// its URLs is `host_busy`. Nothing is charged, people are told what to do, and that starts afresh.
 #[tokio::test(flavor = "multi_thread")]
