@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// One URL on its way, as its fetch says it and whoever ends the fetch reads it.
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Standing(Mutex<State>);
+pub(in super::super) struct Standing(Mutex<State>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -29,7 +29,7 @@ enum State {
 
 /// Why a URL was not asked for when the chunk's time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::pipeline) enum NotAsked {
+pub(in super::super) enum NotAsked {
     /// Its origin wants to be left alone, or gets less than it could since it did.
     HostBusy,
     /// Its turn did not come.
@@ -65,12 +65,12 @@ impl Standing {
     }
 
     /// It has its verdict.
-    pub(in crate::pipeline) fn over(&self) {
+    pub(in super::super) fn over(&self) {
         *locked(&self.0) = State::Over;
     }
 
     /// Why it is not being asked for; none: it was, or it is over.
-    pub(in crate::pipeline) fn not_asked(&self) -> Option<NotAsked> {
+    pub(in super::super) fn not_asked(&self) -> Option<NotAsked> {
         match &*locked(&self.0) {
             State::New => Some(NotAsked::NoTurn),
             State::Waits(origin) if origin.is_busy() => Some(NotAsked::HostBusy),
@@ -80,7 +80,7 @@ impl Standing {
     }
 
     /// What it ends as when the chunk's time is over now.
-    pub(in crate::pipeline) fn at_deadline(&self) -> Rejection {
+    pub(in super::super) fn at_deadline(&self) -> Rejection {
         if let Some(why) = self.not_asked() {
             return Reason::from(why).into();
         }
@@ -115,7 +115,7 @@ enum Wait {
 
 /// How long a chunk can do nothing, since all of its URLs that are not over wait for hosts that want to
 /// be left alone; none: something can be done, or all is over.
-pub(in crate::pipeline) fn all_hosts_busy(standings: &[Standing]) -> Option<Duration> {
+pub(in super::super) fn all_hosts_busy(standings: &[Standing]) -> Option<Duration> {
     let now = Instant::now();
     let mut shortest = None;
     for standing in standings {

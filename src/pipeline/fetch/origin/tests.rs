@@ -1,5 +1,5 @@
+use super::super::pace::{GROW_AFTER, LONGEST_QUIET};
 use super::*;
-use crate::pipeline::fetch::pace::{GROW_AFTER, LONGEST_QUIET};
 use std::future::Future;
 
 const FIRST: Party = Party(1);
