@@ -21,19 +21,20 @@ use crate::{
 };
 use collect::Collector;
 pub use fetch::SetupError;
-use fetch::{ChunkFetch, Fetcher};
-use futures_util::{StreamExt as _, stream};
+use fetch::{ChunkFetch, Fetcher, Standing, all_hosts_busy};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use imagecheck::{ImageInfo, Level, Refusal, inspect};
 use std::{
+    future::pending,
     io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
-    time::Instant as StdInstant,
+    time::{Duration, Instant as StdInstant},
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::Instrument as _;
 pub(crate) use upload::StagedShard;
@@ -57,6 +58,9 @@ pub enum Error {
     /// A process without name servers must not reject a chunk's names.
     #[error("no name server answers")]
     NamesAway,
+    /// Nothing of the chunk can be done for this long, and nothing was: others may have its place.
+    #[error("no URL was asked for, since their hosts want to be left alone for {0:?}")]
+    HostsBusy(Duration),
 }
 
 /// What all chunks of the process share.
@@ -87,7 +91,7 @@ impl Stages {
 }
 
 /// One chunk's work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Work<'a> {
     /// What to do.
     pub message: &'a ChunkMessage,
@@ -97,8 +101,12 @@ pub struct Work<'a> {
     pub lease: &'a Lease,
     /// The chunk's part of the budget.
     pub allowance: Allowance,
-    /// URLs that are not done by then fail with `deadline`.
+    /// URLs that are not done by then fail with `deadline`; those that wait for a busy host with
+    /// `host_busy`.
     pub deadline: Instant,
+    /// Whether it waits until then for hosts that are all busy; else [`Error::HostsBusy`] ends it before it
+    /// has done anything.
+    pub waits_for_hosts: bool,
 }
 
 /// What the pipeline made of a chunk.
@@ -132,13 +140,18 @@ struct Arrived {
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
 const QUEUE_LENGTH: usize = 8;
+/// A shorter wait for busy hosts costs less than to give the chunk back and to claim it again.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
+/// How often a chunk that has asked nothing yet looks whether all of its hosts are busy.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a chunk's images through all stages.
 ///
 /// # Errors
 ///
-/// [`Error::NothingReachable`] when URLs were tried and none got any HTTP answer; else faults of
-/// spool, storage or database. A bad image is none.
+/// [`Error::NothingReachable`] when URLs were tried and none got any HTTP answer;
+/// [`Error::HostsBusy`] when none could be tried; else faults of spool, storage or database. A bad image
+/// is none.
 ///
 /// # Cancel safety
 ///
@@ -151,13 +164,21 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     let settings = &stages.settings;
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
-    let chunk = ChunkFetch::new(work.allowance.clone(), max_bytes, work.deadline, settings);
+    let chunk = ChunkFetch::new(
+        &stages.fetcher,
+        work.allowance.clone(),
+        max_bytes,
+        work.deadline,
+        settings,
+    );
     let downloads = Downloads {
         stages: Arc::clone(stages),
         chunk: Arc::new(chunk),
         validation: work.message.validation.clone(),
         items: Arc::clone(&work.items),
+        standings: work.items.iter().map(|_| Standing::default()).collect(),
         deadline: work.deadline,
+        waits_for_hosts: work.waits_for_hosts,
     };
     let chunk = Arc::clone(&downloads.chunk);
     let blob = work.message.id().shard_blob();
@@ -176,19 +197,26 @@ pub async fn run(
             ..Traffic::default()
         })
         .await?;
-    if !chunk.was_answered() && outcome.items.iter().any(was_tried) {
+    if !chunk.was_answered() && is_without_network(&outcome.items) {
         return Err(Error::NothingReachable);
     }
     Ok(outcome)
+}
+
+/// Whether items of which none got an answer may be for want of a network. A busy host has answered this
+/// process before.
+fn is_without_network(items: &[ItemReport]) -> bool {
+    let is_busy = |item: &ItemReport| item.reason == Some(Reason::HostBusy);
+    items.iter().any(was_tried) && !items.iter().any(is_busy)
 }
 
 /// Whether the URL was asked for on the network. One that was refused, that TLS has no name for, or
 /// whose turn never came, says nothing about the network.
 fn was_tried(item: &ItemReport) -> bool {
     item.detail != Some(Detail::BadName)
-        && item
-            .reason
-            .is_some_and(|reason| !matches!(reason, Reason::UrlRefused | Reason::Deadline))
+        && item.reason.is_some_and(|reason| {
+            !matches!(reason, Reason::UrlRefused | Reason::Deadline | Reason::HostBusy)
+        })
 }
 
 /// The task's end; its panic is ours.
@@ -209,40 +237,58 @@ struct Downloads {
     chunk: Arc<ChunkFetch>,
     validation: Validation,
     items: Arc<[Item]>,
+    /// One for each of the items.
+    standings: Vec<Standing>,
     deadline: Instant,
+    waits_for_hosts: bool,
 }
 
 impl Downloads {
     /// Downloads and inspects every URL; order is that of arrival.
     async fn run(self, sender: mpsc::Sender<Arrived>) -> Result<(), Error> {
-        let one = async |(idx, item): (usize, &Item)| {
+        let one = async |(idx, (item, standing)): (usize, (&Item, &Standing))| {
             let (arrived, download) = tokio::select! {
-                image = self.one_image(idx, item) => image?,
+                image = self.one_image(idx, item, standing) => image?,
                 () = sleep_until(self.deadline) => {
-                    (Arrived { idx, downloaded: false, result: Err(Reason::Deadline.into()) }, None)
+                    (Arrived { idx, downloaded: false, result: Err(standing.at_deadline()) }, None)
                 }
             };
+            standing.over();
             let sent = sender.send(arrived).await;
             drop(download);
             // The receiver only goes away with the whole chunk.
             sent.map_err(|_| Error::Spool(io::ErrorKind::BrokenPipe.into()))
         };
         // All at once: the download semaphore and the host gates decide who goes on.
-        let mut ends =
-            stream::iter(self.items.iter().enumerate()).map(one).buffer_unordered(usize::MAX);
-        while let Some(end) = ends.next().await {
-            end?;
+        let items = self.items.iter().zip(&self.standings).enumerate();
+        let ends = stream::iter(items).map(one).buffer_unordered(usize::MAX);
+        let done = ends.try_for_each(|()| ready(Ok(())));
+        tokio::select! {
+            done = done => done,
+            wait = self.nothing_can_be_done() => Err(Error::HostsBusy(wait)),
         }
-        Ok(())
+    }
+
+    /// Waits until nothing was asked for and nothing can be for a while: how long. It ends only then.
+    async fn nothing_can_be_done(&self) -> Duration {
+        while !self.waits_for_hosts && !self.chunk.was_asked() {
+            sleep(LOOK_EVERY).await;
+            let wait = all_hosts_busy(&self.standings).filter(|wait| *wait >= SHORT_WAIT);
+            if let (Some(wait), false) = (wait, self.chunk.was_asked()) {
+                return wait;
+            }
+        }
+        pending().await
     }
 
     async fn one_image(
         &self,
         idx: usize,
         item: &Item,
+        standing: &Standing,
     ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
         let stages = &self.stages;
-        let fetched = match stages.fetcher.fetch(&item.url, &self.chunk).await {
+        let fetched = match stages.fetcher.fetch(&item.url, &self.chunk, standing).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(rejection)) => {
                 return Ok((Arrived { idx, downloaded: false, result: Err(rejection) }, None));
@@ -312,5 +358,19 @@ mod tests {
         assert_eq!(caught(|| Ok(7 / n)), Err(Refusal::Corrupt));
         assert_eq!(caught(|| Err::<(), _>(Refusal::Truncated)), Err(Refusal::Truncated));
         assert_eq!(caught(|| Ok(7)), Ok(7));
+    }
+
+    /// Case 237: a URL that was never asked for says nothing about the network, and one whose host is busy
+    /// says that there is one.
+    #[test]
+    fn what_was_never_asked_for_does_not_mean_that_nothing_is_reachable() {
+        let is_without_network = |reasons: &[Reason]| {
+            let item = |reason: &Reason| ItemReport::rejected(0, String::new(), None, *reason);
+            is_without_network(&reasons.iter().map(item).collect::<Vec<_>>())
+        };
+        assert!(!is_without_network(&[]));
+        assert!(!is_without_network(&[Reason::Deadline, Reason::UrlRefused, Reason::HostBusy]));
+        assert!(is_without_network(&[Reason::Deadline, Reason::ConnectFailed]));
+        assert!(!is_without_network(&[Reason::HostBusy, Reason::NameNotResolved]));
     }
 }

@@ -155,6 +155,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Charged attempts before a chunk fails.
     pub max_attempts: i32,
+    /// How often a chunk is released because all of its hosts are busy.
+    pub host_busy_rounds: i32,
     /// Whether manifests keep query strings and user info of URLs.
     pub keep_query: bool,
     /// How long what is over is kept.
@@ -239,6 +241,7 @@ impl Settings {
             function_timeout,
             drain: reader.seconds("DRAIN_SECONDS", 8, 0.0, 3600.0),
             max_attempts: reader.number("MAX_ATTEMPTS", 5, 1, 100),
+            host_busy_rounds: reader.number("HOST_BUSY_ROUNDS", 10, 0, 100),
             keep_query: reader.boolean("KEEP_QUERY", true),
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),

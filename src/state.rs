@@ -71,7 +71,7 @@ pub use keeper::Keeper;
 pub use lease::{Lease, LeaseTerms, NotHeld};
 pub use login::NoToken;
 pub use record::HealthRow;
-pub use view::{Capacity, ChunkStatus, Description, Gauges, JobProgress, LiveProcess};
+pub use view::{Capacity, ChunkStatus, Description, Gauges, HostBusy, JobProgress, LiveProcess};
 pub use wait::until_answered;
 pub(crate) use wake::WAKE_AGAIN;
 

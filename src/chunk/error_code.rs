@@ -45,6 +45,8 @@ pub enum ErrorCode {
     DatabaseAway,
     /// Not charged: no name server answers anything.
     NamesAway,
+    /// Not charged: all of its hosts want to be left alone, and none was asked for anything.
+    HostBusy,
     /// Not charged: the temp space is full.
     DiskFull,
     /// Not charged: the lease could not be renewed in time, or a newer claim was there.
@@ -114,6 +116,9 @@ impl ErrorCode {
             | Self::LeaseLost
             | Self::LeaseExpired
             | Self::Drained => "nothing: it is not charged and runs again by itself",
+            Self::HostBusy => {
+                "nothing: its hosts asked to be left alone; it is not charged and runs again when they are back"
+            }
             Self::DiskFull => {
                 "nothing at once, it runs again by itself; if it lasts, see what else fills PIXCRAWLER_TEMP_DIR"
             }

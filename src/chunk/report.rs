@@ -162,6 +162,11 @@ impl Totals {
             errors,
         }
     }
+
+    /// How often a reason occurred.
+    pub(crate) fn count(&self, reason: Reason) -> u64 {
+        self.errors.get(&reason.to_string()).copied().unwrap_or(0)
+    }
 }
 
 /// Bytes and bodies that a chunk's run moved; verdicts are counted from its items.

@@ -41,8 +41,10 @@ pub enum Reason {
     BadResponse,
     /// The body ended before its announced length.
     BodyTruncated,
-    /// The origin answered 429 (or 503) and asked to wait longer than the chunk can.
+    /// The origin answered 429 (or 503) at the last try, or asked to wait longer than an image may.
     RateLimited,
+    /// Never asked for: the origin wanted to be left alone until the chunk's deadline.
+    HostBusy,
     /// The origin's answer asks not to be used for training (`X-Robots-Tag`).
     OptOut,
     /// The answer is compressed although identity was asked for.
@@ -92,6 +94,7 @@ impl Reason {
             | Self::BadResponse
             | Self::BodyTruncated
             | Self::RateLimited
+            | Self::HostBusy
             | Self::OptOut
             | Self::EncodingRefused
             | Self::HostUnreachable
@@ -102,7 +105,7 @@ impl Reason {
 }
 
 /// Every reason but those with a number, with its word.
-const WORDS: [(Reason, &str); 22] = [
+const WORDS: [(Reason, &str); 23] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
     (Reason::UrlRefused, "url_refused"),
     (Reason::TooManyRedirects, "too_many_redirects"),
@@ -113,6 +116,7 @@ const WORDS: [(Reason, &str); 22] = [
     (Reason::Tls, "tls"),
     (Reason::BadResponse, "bad_response"),
     (Reason::RateLimited, "rate_limited"),
+    (Reason::HostBusy, "host_busy"),
     (Reason::OptOut, "opt_out"),
     (Reason::EncodingRefused, "encoding_refused"),
     (Reason::HostUnreachable, "host_unreachable"),

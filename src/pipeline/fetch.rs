@@ -10,7 +10,11 @@ mod head;
 mod name_servers;
 mod names;
 mod origin;
+mod pace;
 mod reach;
+mod standing;
+mod tries;
+mod turns;
 
 use crate::{
     chunk::{Detail, Reason, Rejection},
@@ -24,6 +28,7 @@ pub use client::SetupError;
 use names::Names;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
+pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
     io,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -33,6 +38,8 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep, timeout},
 };
+use tries::Tries;
+use turns::Party;
 use url::{Host, Url};
 
 /// Why there is no body.
@@ -82,7 +89,10 @@ pub(super) struct ChunkFetch {
     /// Its share of the look-ups of the process.
     lookups: Semaphore,
     downloads: Semaphore,
+    /// Who it is in the queues of the origins.
+    party: Party,
     origins: ReachableOrigins,
+    asked: AtomicBool,
     answered: AtomicBool,
     bytes_in: AtomicU64,
 }
@@ -90,6 +100,7 @@ pub(super) struct ChunkFetch {
 impl ChunkFetch {
     /// Shared state of a chunk whose retries end at `deadline`.
     pub(super) fn new(
+        fetcher: &Fetcher,
         allowance: Allowance,
         max_bytes: u64,
         deadline: Instant,
@@ -101,10 +112,17 @@ impl ChunkFetch {
             deadline,
             lookups: names::share(&settings.limits),
             downloads: Semaphore::new(settings.download.concurrency),
+            party: fetcher.origins.join(),
             origins: ReachableOrigins::default(),
+            asked: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
         }
+    }
+
+    /// True when any origin was asked for any URL.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// True when any URL got any HTTP answer.
@@ -132,26 +150,13 @@ enum TryError {
     Spool(io::Error),
 }
 
-impl TryError {
-    /// How long the origin wants to be left alone.
-    fn asked(&self) -> Option<Duration> {
-        match self {
-            Self::Throttled(_, asked) => *asked,
-            Self::Final(_) | Self::Transient(_) | Self::NamesAway | Self::Spool(_) => None,
-        }
-    }
-}
-
 /// One hop's end.
 enum Hop {
     Body(Received),
     Redirect(Url),
 }
 
-/// Tries for each URL, the first included.
-const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Fetcher {
     /// Builds the client, once for each process.
@@ -172,7 +177,8 @@ impl Fetcher {
         })
     }
 
-    /// Fetches a URL with its redirects and retries.
+    /// Fetches a URL with its redirects and retries, waiting for its turn as long as it takes:
+    /// `standing` says meanwhile what it would end as.
     ///
     /// # Errors
     ///
@@ -185,32 +191,24 @@ impl Fetcher {
         &self,
         text: &str,
         chunk: &'a ChunkFetch,
+        standing: &Standing,
     ) -> Result<Fetched<'a>, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
-        let mut tries = 1;
+        let mut tries = Tries::default();
         loop {
-            match self.one_try(url.clone(), chunk).await {
+            let end = self.one_try(url.clone(), chunk, &tries, standing).await;
+            let (why, is_told, asked) = match end {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
-                Err(TryError::Transient(why) | TryError::Throttled(why, _))
-                    if tries == MAX_TRIES =>
-                {
-                    return Err(Error::Rejected(why));
-                }
-                Err(failure @ (TryError::Transient(why) | TryError::Throttled(why, _))) => {
-                    let asked = failure.asked();
-                    let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
-                    if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
-                        let asked_too_long = asked.is_some();
-                        let why = if asked_too_long { Reason::RateLimited.into() } else { why };
-                        return Err(Error::Rejected(why));
-                    }
-                    sleep(pause).await;
-                    tries += 1;
-                }
-            }
+                Err(TryError::Transient(why)) => (why, false, None),
+                Err(TryError::Throttled(why, asked)) => (why, true, asked),
+            };
+            let pause = tries.next(why, is_told, asked, chunk.deadline);
+            let pause = pause.map_err(Error::Rejected)?;
+            standing.failed(why);
+            sleep(pause).await;
         }
     }
 
@@ -218,6 +216,8 @@ impl Fetcher {
         &self,
         mut url: Url,
         chunk: &'a ChunkFetch,
+        tries: &Tries,
+        standing: &Standing,
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
@@ -229,14 +229,25 @@ impl Fetcher {
                 }
                 self.names.look_up(name, &chunk.lookups).await?;
             }
-            let origin = origin::key(&url);
-            let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
-            let (permit, download) = entered.map_err(|reason| TryError::Final(reason.into()))?;
-            if chunk.origins.is_unreachable(&origin) {
+            let key = origin::key(&url);
+            let origin = self.origins.get(&key);
+            standing.waits(&origin);
+            let (permit, download) = tokio::select! {
+                biased;
+                entered = origin.enter_with(chunk.party, tries.has_failed(), &chunk.downloads) => {
+                    entered.map_err(|reason| TryError::Final(reason.into()))?
+                }
+                () = origin.outlasts(tries.patience_ends()) => {
+                    return Err(TryError::Final(Reason::RateLimited.into()));
+                }
+            };
+            if chunk.origins.is_unreachable(&key) {
                 return Err(TryError::Final(Reason::HostUnreachable.into()));
             }
+            standing.asked();
+            chunk.asked.store(true, Ordering::Relaxed);
             // Boxed only now, so that a URL that waits costs little.
-            let hop = Box::pin(self.hop(&url, &origin, &permit, chunk, &mut remaining)).await?;
+            let hop = Box::pin(self.hop(&url, &key, &permit, chunk, &mut remaining)).await?;
             match hop {
                 Hop::Body(Received { body, sha256, is_end_open }) => {
                     return Ok(Fetched { body, sha256, is_end_open, download });

@@ -9,7 +9,7 @@ use crate::{
     state::{self, Backoff, GiveUp, NotHeld},
     storage,
 };
-use std::io;
+use std::{io, time::Duration};
 
 /// Why a chunk's run ended without a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub(super) enum Fault {
     NothingReachable,
     #[error("no name server answers")]
     NamesAway,
+    #[error("no URL was asked for: all of its hosts want to be left alone, the first for {} s", .0.as_secs())]
+    HostsBusy(Duration),
     #[error("the source blob is missing")]
     SourceMissing,
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
@@ -52,6 +54,7 @@ impl From<pipeline::Error> for Fault {
             pipeline::Error::State(error) => Self::State(error),
             pipeline::Error::NothingReachable => Self::NothingReachable,
             pipeline::Error::NamesAway => Self::NamesAway,
+            pipeline::Error::HostsBusy(wait) => Self::HostsBusy(wait),
         }
     }
 }
@@ -96,6 +99,7 @@ impl Fault {
             | Self::NothingReachable
             // A list of addresses needs no name: other chunks may go on.
             | Self::NamesAway
+            | Self::HostsBusy(_)
             | Self::SourceMissing
             | Self::SourceTooLarge
             | Self::SourceUnreadable(_)
@@ -134,6 +138,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         }
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
         Fault::NamesAway => (release(Backoff::Short), ErrorCode::NamesAway),
+        Fault::HostsBusy(wait) => (release(Backoff::Exactly(*wait)), ErrorCode::HostBusy),
         Fault::Hindered => (release(Backoff::Short), ErrorCode::DeadlineHindered),
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
@@ -176,7 +181,7 @@ mod tests {
 
     fn refused() -> state::Error {
         // A URL that is not one of Postgres is refused without any server.
-        let terms = state::LeaseTerms::new(std::time::Duration::from_secs(60));
+        let terms = state::LeaseTerms::new(Duration::from_secs(60));
         state::Database::open("nonsense", terms).unwrap_err()
     }
 
@@ -193,6 +198,7 @@ mod tests {
     fn every_fault_has_its_judgement() {
         use {Backoff as B, Part as P};
         let (doing, cause, blob) = ("test", String::new, String::new());
+        let minute = Duration::from_secs(60);
         let id = ChunkId { job_id: 1, chunk_index: 0 };
         let spool = |kind: io::ErrorKind| Fault::Spool(kind.into());
         let released = [
@@ -201,6 +207,7 @@ mod tests {
             (Fault::Drained, B::None, "drained", None),
             (Fault::Hindered, B::Short, "deadline_hindered", None),
             (Fault::NamesAway, B::Short, "names_away", None),
+            (Fault::HostsBusy(minute), B::Exactly(minute), "host_busy", None),
             (
                 S::Away { doing, cause: cause() }.into(),
                 B::Short,

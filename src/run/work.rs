@@ -7,7 +7,7 @@ use crate::{
         MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Reason, Source, hex,
     },
     pipeline::{
-        self, StagedShard, Work,
+        self, Outcome, StagedShard, Work,
         upload::{self, Writer},
     },
     spool::Allowance,
@@ -55,11 +55,11 @@ impl Runner {
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.
             deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
+            waits_for_hosts: false,
         };
-        let (database, storage) = (&self.process.database, &self.process.storage);
-        let images = pipeline::run(&self.stages, storage, database, work);
-        let outcome = images.instrument(tracing::info_span!("images")).await?;
-        let is_late = |item: &ItemReport| item.reason == Some(Reason::Deadline);
+        let outcome = self.images(work).await?;
+        let is_late =
+            |item: &ItemReport| matches!(item.reason, Some(Reason::Deadline | Reason::HostBusy));
         if claim.lease.is_hindered() && outcome.items.iter().any(is_late) {
             // Without the wait these URLs may have been in time: the chunk is done again.
             return Err(Fault::Hindered);
@@ -81,6 +81,26 @@ impl Runner {
         };
         self.commit(claim, &outcome.staged, &manifest, seen).await?;
         Ok(manifest)
+    }
+
+    /// Runs the images through the pipeline. A chunk that can do nothing, since its hosts are busy, leaves
+    /// its place to others so often; then it waits for them here, to its deadline.
+    async fn images(&self, work: Work<'_>) -> Result<Outcome, Fault> {
+        let (database, storage) = (&self.process.database, &self.process.storage);
+        let run = async |work| {
+            let images = pipeline::run(&self.stages, storage, database, work);
+            images.instrument(tracing::info_span!("images")).await
+        };
+        let outcome = run(work.clone()).await;
+        if let Err(pipeline::Error::HostsBusy(_)) = &outcome {
+            let ask = || database.host_busy_rounds(work.lease);
+            let rounds =
+                until_answered(pending(), |error| work.lease.waits_for(error), ask).await?;
+            if rounds >= i64::from(self.process.settings.host_busy_rounds) {
+                return Ok(run(Work { waits_for_hosts: true, ..work }).await?);
+            }
+        }
+        Ok(outcome?)
     }
 
     /// Shard, then manifest: both become visible here, and are what the row will say.

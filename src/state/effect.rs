@@ -3,6 +3,7 @@
 use super::login::Pool;
 use super::{Database, Error, Lease, lease::Renewal, until_answered};
 use crate::chunk::{Completion, ErrorCode};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a chunk that was given up waits at least; it doubles with each time in a row.
@@ -16,6 +17,8 @@ pub enum Backoff {
     Blob,
     /// 5 to 300 s.
     Long,
+    /// As long as others asked for, however often.
+    Exactly(Duration),
 }
 
 impl Backoff {
@@ -26,6 +29,7 @@ impl Backoff {
             Self::Short => (2.0, 4.0),
             Self::Blob => (5.0, 30.0),
             Self::Long => (5.0, 300.0),
+            Self::Exactly(wait) => (wait.as_secs_f64(), wait.as_secs_f64()),
         }
     }
 }
@@ -223,6 +227,21 @@ impl Database {
         .bind(i64::try_from(why.temp_peak_bytes).unwrap_or(i64::MAX));
         let outcome: Option<GivenUp> = ask!(self.pool, self.cap, "give_up", statement.fetch_one)?;
         outcome.ok_or(Error::LeaseLost(lease.id))
+    }
+
+    /// How often the chunk was released because its hosts were busy, since somebody last asked it to run:
+    /// its attempts say so, whichever process made them.
+    pub(crate) async fn host_busy_rounds(&self, lease: &Lease) -> Result<i64, Error> {
+        let statement = sqlx::query_scalar(
+            "-- host_busy_rounds
+            select count(*) from chunk c join attempt a using (job_id, chunk_index)
+            where c.job_id = $1 and c.chunk_index = $2
+                and a.fence > c.reset_fence and a.outcome = 'released' and a.error_code = $3",
+        )
+        .bind(lease.id.job_id)
+        .bind(lease.id.chunk_index)
+        .bind(ErrorCode::HostBusy.to_string());
+        ask!(self.pool, self.cap, "host_busy_rounds", statement.fetch_one)
     }
 
     /// Reclaims every lease that ran out, or every lease of a process that is known to be dead: the end

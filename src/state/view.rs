@@ -1,6 +1,7 @@
 //! What people read: capacity, chunks, jobs, gauges, the database itself.
 
 use super::{Database, Error, patiently};
+use crate::chunk::Reason;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -85,6 +86,17 @@ pub struct LiveProcess {
     pub degraded: Option<String>,
 }
 
+/// A completed chunk with images that were never asked for, since their host was busy.
+#[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
+pub struct HostBusy {
+    /// Its job.
+    pub job_id: i64,
+    /// Its place in it.
+    pub chunk_index: i32,
+    /// How many.
+    pub images: i64,
+}
+
 /// What the health check reads in one statement.
 #[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
 pub struct Gauges {
@@ -158,6 +170,22 @@ impl Database {
         .bind(only)
         .bind(limit);
         patiently("blocked_chunks", statement.fetch_all(&mut connection)).await
+    }
+
+    /// Completed chunks of a job with images that were never asked for, since their host was busy; the
+    /// first `limit`.
+    pub async fn host_busy(&self, job_id: i64, limit: i64) -> Result<Vec<HostBusy>, Error> {
+        let mut connection = self.patient("host_busy").await?;
+        let statement = sqlx::query_as(
+            "-- host_busy
+            select job_id, chunk_index, (totals -> 'errors' ->> $3)::bigint as images from chunk
+            where job_id = $1 and state = 'completed' and totals -> 'errors' ->> $3 is not null
+            order by chunk_index limit $2",
+        )
+        .bind(job_id)
+        .bind(limit)
+        .bind(Reason::HostBusy.to_string());
+        patiently("host_busy", statement.fetch_all(&mut connection)).await
     }
 
     /// Progress of one job, or of the newest ones.

@@ -4,7 +4,12 @@
 //! `azure_memory`), and ours in the same style. Counters are exported as deltas. Without telemetry
 //! every instrument is a no-op.
 
-use crate::{settings::MIB, spool::Budget, state::HealthRow};
+use crate::{
+    chunk::{Reason, Totals},
+    settings::MIB,
+    spool::Budget,
+    state::HealthRow,
+};
 use opentelemetry::{
     global,
     metrics::{Counter, Gauge, Histogram, ObservableGauge},
@@ -27,6 +32,7 @@ pub struct Metrics {
     reclaimed_chunks: Counter<u64>,
     images_downloaded: Counter<u64>,
     images_valid: Counter<u64>,
+    images_host_busy: Counter<u64>,
     bytes_in: Counter<u64>,
     bytes_out: Counter<u64>,
     rejected_messages: Counter<u64>,
@@ -75,6 +81,7 @@ impl Metrics {
             reclaimed_chunks: counter("reclaimed_chunks", "{chunk}"),
             images_downloaded: counter("images_downloaded", "{image}"),
             images_valid: counter("images_valid", "{image}"),
+            images_host_busy: counter("images_host_busy", "{image}"),
             bytes_in: counter("bytes_in", "By"),
             bytes_out: counter("bytes_out", "By"),
             rejected_messages: counter("rejected_messages", "{message}"),
@@ -115,11 +122,12 @@ impl Metrics {
     }
 
     /// A chunk completed here.
-    pub fn completed(&self, totals: &crate::chunk::Totals, took: Duration) {
+    pub fn completed(&self, totals: &Totals, took: Duration) {
         self.add(&self.completed_chunks, 1);
         self.chunk_seconds.record(took.as_secs_f64(), &[]);
         self.add(&self.images_downloaded, totals.images_downloaded);
         self.add(&self.images_valid, totals.images_valid);
+        self.add(&self.images_host_busy, totals.count(Reason::HostBusy));
         self.add(&self.bytes_in, totals.bytes_in);
         self.add(&self.bytes_out, totals.bytes_out);
     }

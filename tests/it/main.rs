@@ -51,6 +51,7 @@ mod message {
 /// URLs, answers and origins, and what becomes of the images behind them.
 mod download {
     mod answers;
+    mod busy;
     mod details;
     mod hops;
     mod names;

@@ -4,6 +4,7 @@
 mod doctor;
 mod blocked;
 mod few_valid;
+mod host_busy;
 mod kept;
 mod list;
 mod memory;

@@ -1,6 +1,6 @@
 //! `status`: the fleet and its jobs, once or with a progress bar.
 
-use super::{Session, few_valid, out};
+use super::{Session, few_valid, host_busy, out};
 use anyhow::bail;
 use chunk_handler::{
     chunk::{ChunkId, ErrorCode},
@@ -60,6 +60,7 @@ impl Session {
             let chunks = self.database.lost_duplicates(job.job_id, SHOWN_FAILURES).await?;
             lost.extend(chunks.into_iter().map(|chunk| (job.job_id, chunk)));
         }
+        let busy = self.host_busy(&jobs).await?;
         if self.json {
             let lost: Vec<_> = lost
                 .iter()
@@ -70,7 +71,7 @@ impl Session {
             out(format_args!(
                 "{}",
                 json!({"capacity": capacity, "degraded_processes": degraded, "jobs": jobs,
-                    "failed_chunks": failed, "lost_duplicates": lost,
+                    "failed_chunks": failed, "lost_duplicates": lost, "host_busy": busy,
                     "few_valid": few_valid::as_json(&jobs)})
             ));
             return Ok(());
@@ -98,6 +99,9 @@ impl Session {
         }
         for (job_id, chunk) in lost {
             out(format_args!("{}", lost_line(job_id, chunk)));
+        }
+        for chunk in busy {
+            out(format_args!("{}", host_busy::line(chunk)));
         }
         Ok(())
     }
@@ -296,6 +300,7 @@ fn retry_command(chunk: &ChunkStatus) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use chunk_handler::state::HostBusy;
     use time::macros::datetime;
 
     fn capacity() -> Capacity {
@@ -370,6 +375,7 @@ pub(super) mod tests {
             failure_line(&failed("source_missing")),
             failure_line(&failed("a_word_of_another_release")),
             lost_line(7, LostDuplicates { chunk_index: 3, n: 2 }),
+            host_busy::line(HostBusy { job_id: 7, chunk_index: 3, images: 120 }),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }

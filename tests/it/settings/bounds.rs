@@ -7,7 +7,7 @@ use support::programs::run;
 /// A numeric setting: the value below the least one, the least, the largest, and the one above.
 struct Bounds(&'static str, [&'static str; 4]);
 
-const NUMBERS: [Bounds; 21] = [
+const NUMBERS: [Bounds; 22] = [
     Bounds("MAX_CONCURRENT_CHUNKS", ["0", "1", "100", "101"]),
     Bounds("MAX_TEMP_STORAGE_MB", ["99", "100", "100000", "100001"]),
     Bounds("CHUNK_SIZE_IMAGES", ["0", "1", "10000", "10001"]),
@@ -29,6 +29,7 @@ const NUMBERS: [Bounds; 21] = [
     Bounds("CHUNK_DEADLINE_SECONDS", ["0.9", "1", "1100", "1100.1"]),
     Bounds("DRAIN_SECONDS", ["-0.1", "0", "3600", "3600.1"]),
     Bounds("MAX_ATTEMPTS", ["0", "1", "100", "101"]),
+    Bounds("HOST_BUSY_ROUNDS", ["-1", "0", "100", "101"]),
     Bounds("KEEP_HASHES_DAYS", ["-1", "0", "3650", "3651"]),
     Bounds("KEEP_HISTORY_DAYS", ["-1", "0", "3650", "3651"]),
     Bounds("KEEP_REJECTED_DAYS", ["-1", "0", "3650", "3651"]),

@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 34] = [
+pub const DEFAULTS: [(&str, &str); 35] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -36,6 +36,7 @@ pub const DEFAULTS: [(&str, &str); 34] = [
     ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "960"),
     ("PIXCRAWLER_DRAIN_SECONDS", "8"),
     ("PIXCRAWLER_MAX_ATTEMPTS", "5"),
+    ("PIXCRAWLER_HOST_BUSY_ROUNDS", "10"),
     ("PIXCRAWLER_TEMP_DIR", "/tmp"),
     ("PIXCRAWLER_SOURCE_CONTAINER", "chunk-sources"),
     ("PIXCRAWLER_DATASET_CONTAINER", "pixcrawler-datasets"),

@@ -1,0 +1,212 @@
+use super::super::pace::{GROW_AFTER, LONGEST_QUIET};
+use super::*;
+use std::future::Future;
+
+const FIRST: Party = Party(1);
+const SECOND: Party = Party(2);
+const SOON: Duration = Duration::from_millis(1);
+
+fn origin(limit: usize) -> Arc<Origin> {
+    Origins::new(limit).get("a:80")
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(SOON, future).await.ok()
+}
+
+async fn enter(origin: &Arc<Origin>) -> OriginPermit {
+    origin.enter(FIRST, false).await.unwrap()
+}
+
+/// How many downloads at once an origin gets now.
+async fn width(origin: &Arc<Origin>) -> usize {
+    let mut permits = Vec::new();
+    while let Some(permit) = soon(enter(origin)).await {
+        permits.push(permit);
+    }
+    permits.len()
+}
+
+fn parties(permits: &[OriginPermit]) -> Vec<Party> {
+    permits.iter().map(|permit| permit.party).collect()
+}
+
+/// An origin that says it is too much is left alone by everybody as long as it asked; then one asks,
+/// then half as many as before when that is answered, and more again while it answers.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_host_is_probed_after_its_wait_and_gets_half() {
+    let origin = origin(8);
+    let (first, second) = (enter(&origin).await, enter(&origin).await);
+    let began = Instant::now();
+    first.throttled(Some(Duration::from_secs(3)));
+    second.throttled(Some(Duration::from_secs(2)));
+    drop((first, second));
+    let probe = enter(&origin).await;
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert_eq!(width(&origin).await, 0, "one probes");
+    probe.answered();
+    assert_eq!(width(&origin).await, 3, "one round counts once");
+    (0..GROW_AFTER * 4).for_each(|_| probe.answered());
+    drop(probe);
+    assert_eq!(width(&origin).await, 5);
+}
+
+/// A single refusal among many answers is about its URL; two close to each other are not.
+#[tokio::test(start_paused = true)]
+async fn one_refusal_among_many_answers_slows_nobody() {
+    let origin = origin(8);
+    let permit = enter(&origin).await;
+    (0..8).for_each(|_| permit.answered());
+    let began = Instant::now();
+    permit.throttled(Some(Duration::from_secs(3)));
+    drop(permit);
+    assert_eq!((width(&origin).await, began.elapsed().as_secs()), (8, 0));
+    let permit = enter(&origin).await;
+    (0..7).for_each(|_| permit.answered());
+    permit.throttled(Some(Duration::from_secs(3)));
+    drop(permit);
+    assert!(origin.try_enter(FIRST).is_none() && origin.is_busy(), "it is left alone");
+    enter(&origin).await.answered();
+    assert_eq!((width(&origin).await, began.elapsed().as_secs()), (4, 3));
+}
+
+/// A chunk whose downloads are all busy leaves an origin to the others, and gets its turn when it has
+/// a download again, however busy the origin is.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_download_keeps_no_place() {
+    let origin = origin(1);
+    let (busy, free) = (Semaphore::new(0), Semaphore::new(1));
+    let mut waiting = std::pin::pin!(origin.enter_with(FIRST, false, &busy));
+    assert!(soon(&mut waiting).await.is_none());
+    let others = soon(origin.enter_with(SECOND, false, &free)).await.unwrap().unwrap();
+    // The origin is taken now: the download is lost again, and the permit waited for.
+    busy.add_permits(1);
+    assert!(soon(&mut waiting).await.is_none());
+    assert_eq!(busy.available_permits(), 1);
+    let taken = busy.try_acquire().unwrap();
+    drop(others);
+    assert!(soon(&mut waiting).await.is_none());
+    assert!(origin.try_enter(SECOND).is_none(), "the second time it stays");
+    drop(taken);
+    assert!(soon(&mut waiting).await.is_some());
+}
+
+/// What was under way when the wait began may end well or badly, in any order.
+#[tokio::test(start_paused = true)]
+async fn answers_and_refusals_mix_while_a_host_is_quiet() {
+    let origin = origin(8);
+    let (first, second) = (enter(&origin).await, enter(&origin).await);
+    first.throttled(None);
+    second.answered();
+    first.throttled(None);
+    drop((first, second));
+    let began = Instant::now();
+    drop(enter(&origin).await);
+    assert_eq!(began.elapsed().as_millis(), 500);
+}
+
+/// Case 231: who waits for an origin that only refuses is never refused itself: it waits as long as
+/// the origin says, time and again, and is asked in its turn.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_busy_host_is_asked_in_its_turn() {
+    let origin = origin(8);
+    let began = Instant::now();
+    for _ in 0..20 {
+        enter(&origin).await.throttled(Some(LONGEST_QUIET));
+    }
+    enter(&origin).await.answered();
+    assert_eq!(began.elapsed(), LONGEST_QUIET * 20);
+    assert_eq!(width(&origin).await, 1, "eight halved, but never none");
+}
+
+/// Case 232: a freed permit goes to the chunk with the fewest downloads there, not to the longest queue;
+/// alone a chunk has them all.
+#[tokio::test(start_paused = true)]
+async fn a_freed_permit_goes_to_the_chunk_with_the_fewest() {
+    let origin = origin(4);
+    let mut long: Vec<_> = (0..50).map(|_| Box::pin(origin.enter(FIRST, false))).collect();
+    let mut held = Vec::new();
+    for waiting in &mut long {
+        held.extend(soon(waiting).await.map(Result::unwrap));
+    }
+    assert_eq!(parties(&held), [FIRST; 4]);
+    let mut short: Vec<_> = (0..3).map(|_| Box::pin(origin.enter(SECOND, false))).collect();
+    for waiting in &mut short {
+        assert!(soon(waiting).await.is_none());
+    }
+    drop(held.drain(..2));
+    let mut turns = Vec::new();
+    for waiting in &mut short {
+        turns.extend(soon(waiting).await.map(Result::unwrap));
+    }
+    assert_eq!(parties(&turns), [SECOND; 2], "two each now");
+}
+
+/// A waiter that is dropped with its permit already on the way gives it on, however many are; one that
+/// was dropped before gets none.
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_comes_too_late_goes_on() {
+    let origin = origin(1);
+    let held = enter(&origin).await;
+    let mut dropped: Vec<_> = (0..5000).map(|_| Box::pin(origin.enter(FIRST, false))).collect();
+    for waiting in &mut dropped {
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    }
+    let mut last = Box::pin(origin.enter(SECOND, false));
+    assert!(soon(&mut last).await.is_none());
+    // The chunk with the longer queue goes; its first waiter was handed the permit, and never polled.
+    let other = Box::pin(origin.enter(SECOND, false));
+    drop(other);
+    drop(held);
+    drop(dropped);
+    let permit = soon(&mut last).await.unwrap().unwrap();
+    drop(permit);
+    assert_eq!(width(&origin).await, 1);
+    let gate = locked(&origin.gate);
+    assert_eq!(gate.turns.running(), 0);
+}
+
+/// A probe whose chunk goes away leaves its place to the next, who needs no other wake-up; nor do the
+/// others when that is answered.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_dropped_lets_the_next_one_probe() {
+    let origin = origin(8);
+    enter(&origin).await.throttled(None);
+    let probe = enter(&origin).await;
+    let mut next = Box::pin(origin.enter(SECOND, false));
+    assert!(soon(&mut next).await.is_none());
+    drop(probe);
+    let next = soon(next).await.unwrap().unwrap();
+    let mut other = Box::pin(origin.enter(FIRST, false));
+    assert!(soon(&mut other).await.is_none(), "it is the probe now");
+    next.answered();
+    assert!(soon(other).await.is_some(), "while the probe receives its body");
+}
+
+/// What was refused before does not probe while others wait who were never asked for.
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_one_that_was_never_refused() {
+    let origin = origin(8);
+    enter(&origin).await.throttled(None);
+    let mut refused = Box::pin(origin.enter(FIRST, true));
+    let mut fresh = Box::pin(origin.enter(SECOND, false));
+    assert!(soon(&mut refused).await.is_none() && soon(&mut fresh).await.is_none());
+    sleep(Duration::from_secs(1)).await;
+    assert!(soon(&mut refused).await.is_none(), "it came first");
+    soon(&mut fresh).await.unwrap().unwrap().answered();
+    assert!(soon(&mut refused).await.is_some());
+}
+
+/// Who was told to wait does so for its minute, and longer only while the origin answers others.
+#[tokio::test(start_paused = true)]
+async fn patience_ends_with_an_origin_that_answers_nobody() {
+    let origin = origin(8);
+    let began = Instant::now();
+    let minute = Some(began + Duration::from_secs(60));
+    assert!(tokio::time::timeout(Duration::from_secs(600), origin.outlasts(minute)).await.is_err());
+    enter(&origin).await.throttled(None);
+    assert!(soon(origin.outlasts(minute)).await.is_some());
+    assert!(soon(origin.outlasts(None)).await.is_none());
+    enter(&origin).await.answered();
+    assert!(soon(origin.outlasts(minute)).await.is_none());
+}
