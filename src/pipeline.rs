@@ -237,6 +237,10 @@ impl Downloads {
         item: &Item,
     ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
         let stages = &self.stages;
+        if let Some(detail) = item.refused {
+            let result = Err(Reason::UrlRefused.because(detail));
+            return Ok((Arrived { idx, downloaded: false, result }, None));
+        }
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(rejection)) => {

@@ -1,10 +1,12 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, ClaimToken, Detail, Fence, ImageRange, Reason, Rejection, Status};
+use super::{
+    ChunkId, ClaimToken, Detail, Fence, ImageRange, Meta, Reason, Rejection, SHOWN_BYTES, Status,
+    cut,
+};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, io};
 
 /// The schema word of every manifest.
 pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
@@ -44,7 +46,7 @@ pub struct ItemReport {
     pub duplicate_of: Option<String>,
     /// A duplicate's, which no sidecar has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meta: Option<Value>,
+    pub meta: Option<Meta>,
     /// Where the image's bytes start in the shard.
     pub offset: Option<u64>,
     /// How many bytes of the shard they are.
@@ -224,6 +226,46 @@ pub struct Manifest {
     pub items: Vec<ItemReport>,
 }
 
+impl Manifest {
+    /// Its bytes, at most so many, for who reads it reads no more. One that would be longer, which only a
+    /// list of control characters or the like can do, shows of each URL and label their start, and of
+    /// duplicates no meta: 3 kB an item at most.
+    pub(crate) fn to_json(&self, most_bytes: usize) -> Vec<u8> {
+        let mut writer = Bounded { bytes: Vec::new(), most_bytes };
+        if serde_json::to_writer(&mut writer, self).is_ok() {
+            return writer.bytes;
+        }
+        drop(writer);
+        let mut short = self.clone();
+        for item in &mut short.items {
+            item.url = cut(&item.url, SHOWN_BYTES);
+            item.label = item.label.as_ref().map(|label| cut(label, SHOWN_BYTES));
+            item.meta = None;
+        }
+        serde_json::to_vec(&short).unwrap_or_default()
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    bytes: Vec<u8>,
+    most_bytes: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + part.len() > self.most_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What completes a chunk: the manifest's sums and what later chunks need for their dedupe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
@@ -301,5 +343,69 @@ mod tests {
         let said = (&written["label"], &written["reason"], &written["detail"]);
         assert_eq!(said, (&json!("a brown dog"), &json!("tls"), &json!("not_yet_valid")));
         assert_eq!(serde_json::from_value::<ItemReport>(written).unwrap(), item);
+    }
+
+    /// Cases 264, 265: whatever a list holds, what is written fits what is read, says the same of each
+    /// URL, and is whole if that fits.
+    #[test]
+    fn a_manifest_never_outgrows_its_reader() {
+        let rng = &mut fastrand::Rng::with_seed(16);
+        let kinds = ["a", "\u{1}", "\"", "\\", "\n", "\u{fffd}", "ü", "\u{7f}"];
+        let mut shortened = 0;
+        for _ in 0..60 {
+            let n = rng.usize(1..8);
+            let text = |rng: &mut fastrand::Rng| {
+                kinds[rng.usize(..8)].repeat(rng.usize(..1 << rng.u8(..12)))
+            };
+            let mut item = |idx| {
+                let (url, label) = (text(rng), rng.bool().then(|| text(rng)));
+                let mut item = ItemReport::rejected(idx, url, label, Reason::ExactDuplicate);
+                item.meta = rng.bool().then(|| Meta::of_text(&text(rng)));
+                item.sha256 = Some("f".repeat(64));
+                item.phash.clone_from(&item.sha256);
+                item.duplicate_of = Some("00000_00000".to_owned());
+                item.violations = vec![Reason::TooSmall];
+                item
+            };
+            let items: Vec<ItemReport> = (0..n).map(&mut item).collect();
+            let manifest = manifest(items);
+            let most = 3 * 1024 * (n + 1);
+            let json = manifest.to_json(most);
+            assert!(json.len() <= most, "{} of {most}", json.len());
+            let read: Manifest = serde_json::from_slice(&json).unwrap();
+            if serde_json::to_vec(&manifest).unwrap().len() <= most {
+                assert_eq!(read, manifest);
+                continue;
+            }
+            shortened += 1;
+            assert_eq!(read.totals, manifest.totals);
+            for (short, item) in read.items.iter().zip(&manifest.items) {
+                assert!(item.url.starts_with(short.url.trim_end_matches("...")));
+                let verdict =
+                    |item: &ItemReport| (item.idx, item.status, item.reason, item.sha256.clone());
+                assert_eq!(verdict(short), verdict(item));
+            }
+            assert_eq!(read.items.len(), n);
+        }
+        assert!(shortened > 5 && shortened < 55, "{shortened}");
+    }
+
+    fn manifest(items: Vec<ItemReport>) -> Manifest {
+        let shard = ShardRef { blob: "b".into(), bytes: 1024, sha256: "f".repeat(64), samples: 0 };
+        Manifest {
+            schema: MANIFEST_SCHEMA.to_owned(),
+            id: ChunkId { job_id: 1, chunk_index: 2 },
+            source_sha256: "f".repeat(64),
+            image_range: None,
+            attempt: 1,
+            fence: Fence(1),
+            claim: ClaimToken::none(),
+            started_at: String::new(),
+            completed_at: String::new(),
+            duration_sec: 0.5,
+            totals: Totals::default(),
+            shard,
+            items,
+        }
     }
 }

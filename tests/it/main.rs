@@ -61,6 +61,7 @@ mod download {
 /// One chunk: its shard, its manifest, its row, and what it may use.
 mod chunk {
     mod budget;
+    mod lists;
     mod near_duplicates;
     mod run;
 }

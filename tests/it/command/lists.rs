@@ -17,7 +17,7 @@ fn submit(rig: &Rig, list: &Path, options: &[&str]) -> Output {
 async fn a_list_that_is_not_understood_leaves_nothing() {
     let rig = Rig::new().await;
     let lines = "{\"url\":\"http://a\"}\n";
-    let long = format!("{lines}{{\"url\":\"http://b\",\"n\":\"{}\"}}", "a".repeat(33 << 20));
+    let long = format!("{{\"url\":\"http://b\",\"n\":\"{}\"}}\n", "a".repeat(65_000)).repeat(600);
     let lists: [(&str, &[u8], &str); 16] = [
         ("a.zip", b"PK\x03\x04", "ZIP"),
         ("a.txt", b"PK\x03\x04[Content_Types].xml", "(.xlsx)"),
@@ -35,7 +35,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
         ("a.jsonl", b"{\"url\":\"http://a\"}\n{\"url\":", "line 2: no JSON"),
         ("b.json", b"[\"http://a\",\n", "line 2: no JSON array"),
         ("d.json", b"{\"url\":{\"0\":\"http://a\"},\"id\":{\"0\":7}}", "orient=\"records\""),
-        ("c.jsonl", long.as_bytes(), "the 2 rows of chunk 0 are more than 32 MiB"),
+        ("c.jsonl", long.as_bytes(), "the 600 rows of chunk 0 are more than 32 MiB"),
         ("b.csv", b"url,label\nhttp://a,\"x\nhttp://b,y", "line 2: a quote"),
         (
             "c.csv",
@@ -52,7 +52,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
     for (name, bytes, words) in lists {
         let path = rig.temp.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let refused = submit(&rig, &path, &[]);
+        let refused = submit(&rig, &path, &["--chunk-size", "1000"]);
         assert_eq!(refused.code, Some(1), "{name}: {refused:?}");
         assert!(refused.stderr.contains(words), "{name}: {}", refused.stderr);
     }
