@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(fault.broken_part(), part, "{fault}");
         }
         let retry = || GiveUp::Retry { max_attempts: 5 };
-        let other_content = ListFormat::Text.read([b"[]"], 1).unwrap_err();
+        let other_content = ListFormat::Text.read([b"[]"], 9).unwrap_err();
         for (fault, how, code) in [
             (Fault::Overran, retry(), "deadline_overrun"),
             (Fault::SourceMissing, retry(), "source_missing"),

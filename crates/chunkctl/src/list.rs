@@ -91,7 +91,7 @@ impl<'a> List<'a> {
         let named = Format::of_name(name)?;
         let text = match unpack::unpacked(bytes)? {
             Cow::Borrowed(bytes) => text_of(named, bytes)?,
-            Cow::Owned(bytes) => Cow::Owned(text_of(named, &bytes)?.into_owned()),
+            Cow::Owned(bytes) => Cow::Owned(owned_text_of(named, bytes)?),
         };
         let first = first_line(&text).ok_or(Error::Empty)?;
         let content = Content::of_text(&text);
@@ -143,6 +143,17 @@ fn text_of(named: Option<Format>, bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
         return Err(Error::OtherContent { named, content });
     }
     decode(bytes).map_err(Error::Encoding)
+}
+
+/// The same, in the place of the bytes: of a gigabyte there are not two.
+fn owned_text_of(named: Option<Format>, mut bytes: Vec<u8>) -> Result<String, Error> {
+    let mark = match text_of(named, &bytes)? {
+        Cow::Owned(text) => return Ok(text),
+        Cow::Borrowed(text) => bytes.len() - text.len(),
+    };
+    bytes.drain(..mark);
+    // It was looked at above.
+    Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
 /// The first line that is not blank.

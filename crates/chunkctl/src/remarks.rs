@@ -37,6 +37,9 @@ pub(crate) struct Unusable {
     pub(crate) rows: usize,
     /// Those of them that are above 64 KiB.
     pub(crate) too_large: usize,
+    /// Those of them in which no http(s) URL is seen.
+    #[serde(skip)]
+    pub(crate) without_url: usize,
     /// The first of them.
     first: Vec<ShownRow>,
 }
@@ -66,17 +69,14 @@ impl Unusable {
     /// Adds a row, if it is one.
     pub(crate) fn add(&mut self, place: Place, item: &Item) {
         let problem = item.refused.map(|_| "above 64 KiB (item_too_large)".to_owned());
-        if problem.is_none() && is_web_url(&item.url) {
+        let has_url = is_web_url(&item.url);
+        if problem.is_none() && has_url {
             return;
         }
         self.rows += 1;
+        self.without_url += usize::from(!has_url);
         self.too_large += usize::from(problem.is_some());
         add(&mut self.first, place, item, problem);
-    }
-
-    /// Those without an http(s) URL.
-    pub(crate) fn without_url(&self) -> usize {
-        self.rows - self.too_large
     }
 
     fn warning(&self, of_rows: usize) -> Option<String> {
@@ -193,10 +193,10 @@ mod tests {
                     "3 of 5 rows may not be what was meant; all are submitted",
                     "  chunk 0, idx 0: `u`: 3 cells, and 2 in the first line",
                     &format!(
-                        "  chunk 0, idx 2: `{}`: 1 cells, and 2 in the first line",
+                        "  chunk 0, idx 2: `{}`: 1 cell, and 2 in the first line",
                         if name == "a.tsv" { "lines\"" } else { "lines" }
                     ),
-                    "  chunk 0, idx 4: `http://c/`: 1 cells, and 2 in the first line",
+                    "  chunk 0, idx 4: `http://c/`: 1 cell, and 2 in the first line",
                 ],
                 "{name}"
             );
@@ -206,11 +206,13 @@ mod tests {
     /// Cases 266-268: what else can be read, and may mean something else.
     #[test]
     fn rows_and_columns_that_may_mean_something_else_are_named() {
-        let text = warnings("a.txt", "http://a/1, \"a, b\"\nhttp://a/2\nhttp://a/3,b\n", 9);
+        let text =
+            warnings("a.txt", "http://a/1, \"a, b\"\nhttp://a/2\nhttp://a/3,b\nhttp://a/4,", 9);
         assert_eq!(
             text,
-            ["1 of 3 rows may not be what was meant; all are submitted\n  chunk 0, idx 0: \
-              `http://a/1,%20%22a,%20b%22`: more than a URL, and all of it is taken as one"]
+            ["2 of 4 rows may not be what was meant; all are submitted\n  chunk 0, idx 0: \
+              `http://a/1,%20%22a,%20b%22`: more than a URL, and all of it is taken as one\n  \
+              chunk 0, idx 3: `http://a/4,`: more than a URL, and all of it is taken as one"]
         );
         let quote =
             warnings("a.csv", "url,label\nhttp://a,\"say \\\"hi\\\"\"\nhttp://b,\"a\"\n", 9);

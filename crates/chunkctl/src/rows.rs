@@ -52,7 +52,7 @@ impl Rows {
         if rows.n == 0 {
             return Err(list::Error::Empty.into());
         }
-        if rows.remarks.unusable.without_url() == rows.n {
+        if rows.remarks.unusable.without_url == rows.n {
             return Err(list.without_url().into());
         }
         let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;

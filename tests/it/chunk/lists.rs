@@ -91,11 +91,9 @@ async fn the_worst_lists_cost_no_more_memory_than_their_bytes() {
     let one = |first: &str, pattern: &str| line(first, 31 << 20, pattern, "") + &good;
     let many = |line: String| line.repeat((31 << 20) / line.len());
     // Suffix, list, how many are too large.
-    let lists: [(&str, String, usize); 9] = [
+    let lists: [(&str, String, usize); 7] = [
         ("jsonl", one(start, "{\"\":0},"), 1),
-        ("jsonl", one(keys, "\"\":0,"), 1),
         ("jsonl", one(start, "["), 1),
-        ("jsonl", one("{\"url\":\"http://a/", "b"), 1),
         ("txt", one("http://a/", "b"), 1),
         // Just within the limit, and so items.
         ("jsonl", many(line(start, 65_500, "{\"\":0},", "0]}")), 0),
@@ -116,7 +114,7 @@ async fn the_worst_lists_cost_no_more_memory_than_their_bytes() {
         assert_eq!(said, too_large, "{index}");
         let schemes = items.iter().filter(|item| item["detail"] == "scheme").count();
         assert!(too_large > 0 || suffix == "txt" || schemes == rows, "{index}");
-        println!("list {index}: {rows} rows, {} MB so far", peak_memory_mb(handler.pid));
+        println!("list {index}, {suffix}: {rows} rows, {} MB so far", peak_memory_mb(handler.pid));
     }
     // More items than a chunk may have, and none at all.
     let line = run_list(&rig, &handler, 20, "jsonl", "{}\n".repeat(10 << 20).into()).await;
@@ -125,5 +123,5 @@ async fn the_worst_lists_cost_no_more_memory_than_their_bytes() {
     assert!(line.contains("0 of 0 images valid"), "{line}");
     let memory = peak_memory_mb(handler.pid);
     println!("{memory} MB");
-    assert!(memory <= 400, "{memory} MB of memory");
+    assert!(memory <= 256, "{memory} MB of memory");
 }

@@ -60,7 +60,10 @@ fn without_blanks(mut item: Item) -> Item {
 pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
     let broken = |error: serde_json::Error| Error::Broken {
         line: error.line(),
-        problem: format!("no JSON array, as the name says: {}", without_line(&error)),
+        problem: format!(
+            "no JSON array of rows, as `jq -s` writes it and the name says: {}",
+            without_line(&error)
+        ),
     };
     // Rows are handed out while the array is read, so it must be whole.
     if each_row(text, &mut |_| {}).is_ok() {

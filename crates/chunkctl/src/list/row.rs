@@ -46,7 +46,9 @@ impl Row {
         if line.len() > ITEM_LIMIT {
             return Item::too_large(line, None).into();
         }
-        let has_more = line.contains(|c| is_blank(c) || c == '"') && is_web_url(line);
+        let is_part = |c| is_blank(c) || c == '"';
+        let has_more = line.contains(is_part) || line.ends_with([',', ';']);
+        let has_more = has_more && is_web_url(line);
         Self { item: Item::of_url(line), doubt: has_more.then_some(Doubt::MoreThanUrl) }
     }
 }
@@ -60,6 +62,7 @@ impl From<Item> for Row {
 impl std::fmt::Display for Doubt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Cells { n: 1, head } => write!(f, "1 cell, and {head} in the first line"),
             Self::Cells { n, head } => write!(f, "{n} cells, and {head} in the first line"),
             Self::Quote => f.write_str("a quote inside a quoted cell is not doubled"),
             Self::MoreThanUrl => f.write_str("more than a URL, and all of it is taken as one"),

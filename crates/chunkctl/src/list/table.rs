@@ -136,7 +136,8 @@ impl Head {
 
 /// What to do about a head without a column url.
 fn how_to_name(names: &[&str]) -> String {
-    let is_like = |name: &&&str| name.to_ascii_lowercase().contains("url");
+    let is_word = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c));
+    let is_like = |name: &&&str| name.to_ascii_lowercase().contains("url") && is_word(name);
     if names.iter().any(|name| is_web_url(name)) {
         return "write a line before it that names the columns, as url,label; a file of nothing but \
                 URLs is .txt"
@@ -144,9 +145,11 @@ fn how_to_name(names: &[&str]) -> String {
     }
     match names.iter().find(is_like) {
         Some(name) => format!("name the column `{}` url", shown(name)),
-        None => "the first line is to name the columns, and the one of URLs is to be called url; \
-                 take lines before it away"
-            .to_owned(),
+        None => {
+            "the first line is to name the columns, with commas, semicolons or (.tsv) tabs between \
+                 them, and the one of URLs is to be called url; take lines before it away"
+                .to_owned()
+        }
     }
 }
 

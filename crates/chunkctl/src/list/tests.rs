@@ -267,7 +267,7 @@ fn json_is_read_or_refused_with_its_line() {
     assert!(refusal("a.jsonl", "{\n\"url\": 1\n}\n").starts_with("line 1: no JSON"));
     assert!(
         refusal("a.json", "[\n{\"url\":\"http://a\"},\n{\"url\"")
-            .starts_with("line 3: no JSON array")
+            .starts_with("line 3: no JSON array of rows, as `jq -s` writes it")
     );
     assert!(
         refusal("a.json", "[\"http://a\"]\n[\"http://b\"]").starts_with("line 2: no JSON array")
@@ -341,6 +341,7 @@ fn a_head_without_url_says_what_to_do() {
     for (head, words) in [
         ("image_url,label\nhttp://a,x", "name the column `image_url` url"),
         ("http://a,x\nhttp://b,y", "write a line before it that names the columns, as url,label"),
+        ("url|label\nhttp://a|x", "with commas, semicolons or (.tsv) tabs between them"),
         ("# exported today\nurl,label\nhttp://a,x", "take lines before it away"),
         ("sep=|\nurl|label\nhttp://a|x", "which is `sep=|`"),
     ] {
