@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::path::Path;
 use support::{
-    programs::Output,
+    programs::{self, Output},
     rig::{Rig, wake_up},
 };
 
@@ -88,4 +88,32 @@ async fn a_job_of_which_little_is_valid_says_so() {
     let few: Value = rig.chunkctl(&["--json", "status"]).json()["few_valid"].take();
     let row = json!({"job_id": 1, "images_total": 3, "images_valid": 1, "duplicates_removed": 0});
     assert_eq!(few, json!([row]));
+}
+
+/// Case 264: the command line too reads millions of empty items in memory near their bytes. A list of
+/// 28 MiB took 2.8 GB; here it may have 1.2 GB of addresses, of which few are memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let meta = format!("{{\"url\":\"http://a\",\"meta\":[{}0]}}", "{\"\":0},".repeat(4 << 20));
+    let keys = format!("{{\"url\":\"http://a\",{}\"n\":NaN}}", "\"\":0,".repeat(4 << 20));
+    let environment = rig.environment();
+    let mut variables: Vec<_> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    variables.push(("MALLOC_ARENA_MAX", "2"));
+    for (job, name, list) in [
+        ("1", "a.jsonl", format!("{meta}\n{{\"url\":\"http://b\"}}\n")),
+        ("2", "b.json", format!("[{meta},{{\"url\":\"http://b\"}}]")),
+        ("3", "c.jsonl", format!("{keys}\n{{\"url\":\"http://b\"}}\n")),
+        ("4", "d.json", format!("[{keys},{{\"url\":\"http://b\"}}]")),
+    ] {
+        std::fs::write(rig.temp.path().join(name), list).unwrap();
+        let command = "ulimit -v 1200000; exec \"$0\" --json submit --job-id \"$1\" --urls \"$2\"";
+        let arguments = ["-c", command, &programs::chunkctl(), job, name];
+        let said = programs::run("/bin/sh", &arguments, &variables, rig.temp.path());
+        assert_eq!(said.code, Some(0), "{name}: {said:?}");
+        let said = said.json();
+        assert_eq!((&said["images"], &said["unusable"]["too_large"]), (&json!(2), &json!(1)));
+    }
 }
