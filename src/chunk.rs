@@ -3,24 +3,29 @@
 
 mod detail;
 mod error_code;
+mod item;
 mod message;
+mod meta;
 mod report;
 pub mod source;
 mod verdict;
 
 pub use detail::{Detail, Rejection};
 pub use error_code::ErrorCode;
+pub use item::{ITEM_LIMIT, Item};
+pub(crate) use item::{SHOWN_BYTES, cut};
 pub(crate) use message::decode_message;
 pub use message::{
-    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, Item, MessageError, Mode, Output,
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, MessageError, Mode, Output,
     OutputExtension, Source, Validation,
 };
+pub use meta::Meta;
 pub(crate) use report::from_hex;
 pub use report::{
     Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
     hex,
 };
-pub(crate) use source::{ListFormat, OtherContent};
+pub(crate) use source::{ListError, ListFormat, OtherContent};
 pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};

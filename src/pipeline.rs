@@ -288,6 +288,10 @@ impl Downloads {
         standing: &Standing,
     ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
         let stages = &self.stages;
+        if let Some(detail) = item.refused {
+            let result = Err(Reason::UrlRefused.because(detail));
+            return Ok((Arrived { idx, downloaded: false, result }, None));
+        }
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk, standing).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(rejection)) => {

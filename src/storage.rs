@@ -4,6 +4,7 @@ mod blob;
 mod queue;
 mod signature;
 
+pub(crate) use blob::DOCUMENT_LIMIT;
 pub(crate) use blob::ListedBlob;
 pub use blob::{BlobHead, Condition, SOURCE_LIMIT};
 pub(crate) use queue::BATCH;

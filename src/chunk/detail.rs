@@ -22,6 +22,8 @@ pub enum Detail {
     Address,
     /// `too_long`: more bytes than a URL may have.
     TooLong,
+    /// `item_too_large`: the URL with its label and meta is above [`super::ITEM_LIMIT`].
+    ItemTooLarge,
 
     /// `not_found`: the name is not there, or has no address.
     NotFound,

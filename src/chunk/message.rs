@@ -1,6 +1,6 @@
 //! The queue message of a chunk: untrusted text in, a checked value out.
 
-use super::{ChunkId, job_folder};
+use super::{ChunkId, Item, job_folder};
 use base64::Engine as _;
 use imagecheck::Level;
 use serde::{Deserialize, Serialize};
@@ -169,19 +169,6 @@ pub struct ImageRange {
     pub start: u64,
     /// Last.
     pub end: u64,
-}
-
-/// One URL with what belongs to it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Item {
-    /// As given; checked when it is fetched.
-    pub url: String,
-    /// The sample's label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// Anything; kept as a JSON string in the sample.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meta: Option<serde_json::Value>,
 }
 
 /// A list of URLs in the source container.

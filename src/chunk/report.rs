@@ -1,10 +1,12 @@
 //! What a chunk's run produced: the manifest, its totals, and what completes the row.
 
-use super::{ChunkId, ClaimToken, Detail, Fence, ImageRange, Reason, Rejection, Status};
+use super::{
+    ChunkId, ClaimToken, Detail, Fence, ImageRange, Meta, Reason, Rejection, SHOWN_BYTES, Status,
+    cut,
+};
 use imagecheck::Format;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, io};
 
 /// The schema word of every manifest.
 pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
@@ -44,7 +46,7 @@ pub struct ItemReport {
     pub duplicate_of: Option<String>,
     /// A duplicate's, which no sidecar has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meta: Option<Value>,
+    pub meta: Option<Meta>,
     /// Where the image's bytes start in the shard.
     pub offset: Option<u64>,
     /// How many bytes of the shard they are.
@@ -229,6 +231,46 @@ pub struct Manifest {
     pub items: Vec<ItemReport>,
 }
 
+impl Manifest {
+    /// Its bytes, at most so many, for who reads it reads no more. One that would be longer, which only a
+    /// list of control characters or the like can do, shows of each URL and label their start, and of
+    /// duplicates no meta: 3 kB an item at most.
+    pub(crate) fn to_json(&self, most_bytes: usize) -> Vec<u8> {
+        let mut writer = Bounded { bytes: Vec::new(), most_bytes };
+        if serde_json::to_writer(&mut writer, self).is_ok() {
+            return writer.bytes;
+        }
+        drop(writer);
+        let mut short = self.clone();
+        for item in &mut short.items {
+            item.url = cut(&item.url, SHOWN_BYTES);
+            item.label = item.label.as_ref().map(|label| cut(label, SHOWN_BYTES));
+            item.meta = None;
+        }
+        serde_json::to_vec(&short).unwrap_or_default()
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    bytes: Vec<u8>,
+    most_bytes: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + part.len() > self.most_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What completes a chunk: the manifest's sums and what later chunks need for their dedupe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
@@ -284,27 +326,4 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    /// Manifests of earlier releases have no label, detail and meta; where there is nothing to say they
-    /// are absent, so that a manifest without them has the bytes that it had.
-    #[test]
-    fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
-        let earlier = "{\"idx\":0,\"url\":\"http://a/1\",\"status\":\"failed\",\"reason\":\"tls\",\
-            \"key\":null,\"format\":null,\"width\":null,\"height\":null,\"file_size\":null,\
-            \"sha256\":null,\"phash\":null,\"duplicate_of\":null,\"offset\":null,\"length\":null}";
-        let item: ItemReport = serde_json::from_str(earlier).unwrap();
-        assert_eq!(item, ItemReport::rejected(0, "http://a/1".into(), None, Reason::Tls));
-        assert_eq!(serde_json::to_string(&item).unwrap(), earlier);
-
-        let label = Some("a brown dog".to_owned());
-        let why = Reason::Tls.because(Detail::NotYetValid);
-        let item = ItemReport::rejected(0, "http://a/1".into(), label, why);
-        let written = serde_json::to_value(&item).unwrap();
-        let said = (&written["label"], &written["reason"], &written["detail"]);
-        assert_eq!(said, (&json!("a brown dog"), &json!("tls"), &json!("not_yet_valid")));
-        assert_eq!(serde_json::from_value::<ItemReport>(written).unwrap(), item);
-    }
-}
+mod tests;

@@ -6,14 +6,16 @@
 
 mod content;
 mod json;
+mod reader;
 mod text;
 
-pub use content::Content;
-pub use json::{item_of, meant, read_json, strict_json};
+pub use content::{Content, delimiter_of};
+pub use json::{meant, read_meta, read_row, strict_json, too_large};
+pub(crate) use json::{members, pieces};
 pub use text::{EncodingError, decode, is_blank, lines, place, trimmed};
 
-use super::Item;
-use serde_json::{Map, Value};
+use super::{Item, MAX_ITEMS};
+use reader::Reader;
 use url::Url;
 
 /// How a blob of the source container is written, by its suffix.
@@ -33,44 +35,47 @@ pub(crate) struct OtherContent {
     content: Content,
 }
 
+/// Why a blob is no list of a chunk.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListError {
+    /// More items, or more bytes of them, than a chunk may have.
+    #[error("the list has more URLs, or bytes, than a chunk may have")]
+    TooLarge,
+    /// It is of another kind.
+    #[error(transparent)]
+    OtherContent(#[from] OtherContent),
+}
+
 impl ListFormat {
     /// By the name's suffix; anything but `.jsonl` is text.
     pub(crate) fn of(name: &str) -> Self {
         if name.ends_with(".jsonl") { Self::JsonLines } else { Self::Text }
     }
 
-    /// The first `limit` items. Every line that is not blank is one; none is dropped: a line that is
-    /// no object with a URL becomes a URL that is refused when it is fetched.
+    /// The items of a blob, which comes in pieces; each is dropped when it is read. Every line that is
+    /// not blank is an item; none is dropped: a line that is no object with a URL becomes a URL that is
+    /// refused when it is fetched, and so does one above [`super::ITEM_LIMIT`].
     ///
     /// # Errors
     ///
-    /// [`OtherContent`]
-    pub(crate) fn read(self, bytes: &[u8], limit: usize) -> Result<Vec<Item>, OtherContent> {
-        // A line with a broken byte keeps its place, and the others their URLs.
-        let text = decode(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes));
-        let rows = lines(&text).map(|(_, line)| trimmed(line)).filter(|line| !line.is_empty());
-        let items: Vec<Item> = rows.take(limit).map(|line| self.item(line)).collect();
-        let expected = match self {
-            Self::Text => Content::Text,
-            Self::JsonLines => Content::JsonLines,
-        };
-        // What has a URL is read as it always was.
-        if items.iter().any(|item| is_web_url(&item.url)) {
-            return Ok(items);
+    /// [`ListError::TooLarge`] for more than 10,000 items, or for items of more than `most_bytes`: what
+    /// is mended in a line may make it longer; [`ListError::OtherContent`].
+    pub(crate) fn read(
+        self,
+        pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
+        most_bytes: usize,
+    ) -> Result<Vec<Item>, ListError> {
+        let mut reader = Reader::new(self, MAX_ITEMS, most_bytes);
+        for piece in pieces {
+            reader.push(piece.as_ref())?;
         }
-        match Content::of(bytes, &text) {
-            Some(content) if content != expected => Err(OtherContent { expected, content }),
-            Some(_) | None => Ok(items),
-        }
+        reader.finish()
     }
 
     fn item(self, line: &str) -> Item {
         match self {
             Self::Text => Item::of_url(line),
-            Self::JsonLines => {
-                let item = read_json(line).ok().and_then(|value| item_of(value).ok());
-                item.unwrap_or_else(|| Item::of_url(line))
-            }
+            Self::JsonLines => read_row(line).ok().flatten().unwrap_or_else(|| Item::of_url(line)),
         }
     }
 }
@@ -82,37 +87,18 @@ pub fn is_web_url(text: &str) -> bool {
     !text.contains(char::is_control) && Url::parse(text).is_ok_and(is_web)
 }
 
-impl Item {
-    /// An item of nothing but a URL.
-    pub fn of_url(url: impl Into<String>) -> Self {
-        Self { url: url.into(), label: None, meta: None }
-    }
-
-    /// The item with its meta, which takes in what else was said of the URL; a key of the meta wins.
-    pub fn with_meta(mut self, meta: Option<Value>, mut others: Map<String, Value>) -> Self {
-        self.meta = match meta {
-            meta if others.is_empty() => meta,
-            None => Some(Value::Object(others)),
-            Some(Value::Object(own)) => {
-                others.extend(own);
-                Some(Value::Object(others))
-            }
-            Some(other) => {
-                others.insert("meta".to_owned(), other);
-                Some(Value::Object(others))
-            }
-        };
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Meta, *};
+    use crate::chunk::{Detail, ITEM_LIMIT};
+    use serde_json::Value;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Vec<Item>, ListError> {
+        ListFormat::of(name).read([bytes], 1 << 20)
+    }
 
     fn urls(name: &str, bytes: &[u8]) -> Vec<String> {
-        let items = ListFormat::of(name).read(bytes, 100).unwrap();
-        items.into_iter().map(|item| item.url).collect()
+        read(name, bytes).unwrap().into_iter().map(|item| item.url).collect()
     }
 
     #[test]
@@ -125,7 +111,7 @@ mod tests {
         assert_eq!(urls("x.txt", b"http://a/\xe9\nhttp://b"), ["http://a/\u{fffd}", "http://b"]);
         let lines =
             "{\"url\":\"http://a\",\"label\":7,\"meta\":{\"k\":1}}\n{broken\n[1]\n{\"x\":1}\n";
-        let items = ListFormat::of("x.jsonl").read(lines.as_bytes(), 100).unwrap();
+        let items = read("x.jsonl", lines.as_bytes()).unwrap();
         assert_eq!(items.len(), 4);
         assert_eq!(items[0].label.as_deref(), Some("7"));
         assert_eq!(items[1].url, "{broken");
@@ -142,18 +128,19 @@ mod tests {
             ("{\"url\":\"http://a/3\",\"n\":NaN}", Some("a\rb\u{feff}"), Some(Value::from(1.5))),
             ("\u{feff}\r\u{0}", Some("\u{2028}"), Some(serde_json::json!([null]))),
         ] {
-            let item = Item { url: url.into(), label: label.map(str::to_owned), meta };
+            let meta = meta.map(|meta| serde_json::from_value::<Meta>(meta).unwrap());
+            let label = label.map(str::to_owned);
+            let item = Item { label, meta, ..Item::of_url(url) };
             let list = format!("{}\n", serde_json::to_string(&item).unwrap());
-            assert_eq!(ListFormat::JsonLines.read(list.as_bytes(), 9).unwrap(), [item]);
+            assert_eq!(read("x.jsonl", list.as_bytes()).unwrap(), [item]);
         }
     }
 
     /// Without one URL, and certainly something else: named. With one, or of no certain kind: rows.
     #[test]
     fn a_blob_of_another_kind_is_named() {
-        let refused = |name: &str, text: &[u8]| {
-            ListFormat::of(name).read(text, 100).err().map(|error| error.to_string())
-        };
+        let refused =
+            |name: &str, text: &[u8]| read(name, text).err().map(|error| error.to_string());
         let words = |expected: &str, content: &str| {
             Some(format!("the source blob should be {expected}, and is {content}"))
         };
@@ -170,6 +157,68 @@ mod tests {
         assert_eq!(refused("a.txt", b"no url\nftp://a"), None);
         assert_eq!(refused("a.jsonl", b"{\"x\":1}"), None);
         assert_eq!(refused("a.txt", b""), None);
+    }
+
+    /// However the bytes are cut into pieces, in every encoding.
+    #[test]
+    fn pieces_of_any_length_are_one_list() {
+        let text = "\u{feff}http://a/ü\r\n\n{\"url\":\"http://b/𝄞\"}\r \u{feff}\nx\u{0}\nhttp://c";
+        let expected = ["http://a/ü", "http://b/𝄞", "x\u{0}", "http://c"];
+        let units = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect();
+        let encoded: [Vec<u8>; 3] = [text.into(), units(u16::to_le_bytes), units(u16::to_be_bytes)];
+        for bytes in encoded {
+            for len in 1..bytes.len() {
+                let items = ListFormat::JsonLines.read(bytes.chunks(len), 1 << 20).unwrap();
+                let urls: Vec<&str> = items.iter().map(|item| item.url.as_str()).collect();
+                assert_eq!(urls, expected, "{len}");
+            }
+        }
+        let broken = [0xff, 0xfe, b'a', 0, 0, 0xd8, b'b', 0, b'c'];
+        assert_eq!(urls("x.txt", &broken), ["a\u{fffd}b\u{fffd}"]);
+    }
+
+    /// Case 261: at the limit a row is an item, one byte above it is refused; the others keep their
+    /// places. Blanks around it do not count.
+    #[test]
+    fn an_item_above_the_limit_is_refused_by_itself() {
+        let row = |len: usize| {
+            let row = |meta: &str| format!("{{\"url\":\"http://a\",\"meta\":\"{meta}\"}}");
+            row(&"x".repeat(len - row("").len()))
+        };
+        let blanks = " ".repeat(ITEM_LIMIT);
+        let list = format!(
+            "http://b\n{blanks}{}{blanks}\n{}\n{blanks}\nhttp://c",
+            row(ITEM_LIMIT),
+            row(ITEM_LIMIT + 1)
+        );
+        for len in [1000, list.len()] {
+            let items = ListFormat::JsonLines.read(list.as_bytes().chunks(len), 1 << 20).unwrap();
+            let said: Vec<_> = items.iter().map(|i| (i.url.as_str(), i.refused)).collect();
+            let too_large = Some(Detail::ItemTooLarge);
+            let expected = [
+                ("http://b", None),
+                ("http://a", None),
+                ("http://a", too_large),
+                ("http://c", None),
+            ];
+            assert_eq!(said, expected);
+        }
+        let long = format!("http://a/{}", "b".repeat(ITEM_LIMIT));
+        let items = read("x.txt", long.as_bytes()).unwrap();
+        assert_eq!(items, [Item::too_large(&long, None)]);
+    }
+
+    /// Ten thousand items, and the bytes that they may have, mended ones too.
+    #[test]
+    fn a_list_above_its_limits_is_too_large() {
+        let list = |n: usize| "http://a\n".repeat(n);
+        assert_eq!(read("x.txt", list(10_000).as_bytes()).unwrap().len(), 10_000);
+        assert!(matches!(read("x.txt", list(10_001).as_bytes()), Err(ListError::TooLarge)));
+        let most = |most| ListFormat::Text.read([list(2)], most);
+        assert!(most(16).is_ok() && matches!(most(15), Err(ListError::TooLarge)));
+        let control = format!("{{\"url\":\"http://a\",\"meta\":\"{}\"}}", "\u{1}".repeat(100));
+        let most = |most| ListFormat::JsonLines.read([&control], most);
+        assert!(most(610).is_ok() && matches!(most(609), Err(ListError::TooLarge)));
     }
 
     #[test]

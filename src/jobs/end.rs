@@ -130,7 +130,7 @@ async fn write(
         Some(head) => Condition::Unchanged(head.etag),
         None => Condition::Absent,
     };
-    match storage.put_dataset(name, bytes, ("sha256", sha256), &condition).await {
+    match storage.put_dataset(name, bytes.into(), ("sha256", sha256), &condition).await {
         Ok(()) => Ok(true),
         Err(storage::Error::Conflict { .. }) => Ok(false),
         Err(error) => Err(error.into()),

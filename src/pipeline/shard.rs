@@ -1,6 +1,6 @@
 //! WebDataset shards: a ustar of samples, each an image and a JSON sidecar. Pure bytes.
 
-use crate::chunk::{Item, OutputExtension};
+use crate::chunk::{Item, Meta, OutputExtension};
 use imagecheck::ImageInfo;
 use serde::Serialize;
 use std::io;
@@ -54,7 +54,7 @@ struct Sidecar<'a> {
     format: &'static str,
     file_size: u64,
     sha256: &'a str,
-    meta: String,
+    meta: &'a str,
 }
 
 /// The sidecar's bytes.
@@ -65,7 +65,7 @@ pub(super) fn sidecar(
     file_size: u64,
     sha256: &str,
 ) -> Vec<u8> {
-    let meta = item.meta.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
+    let meta = item.meta.as_ref().map_or("{}", Meta::get);
     let sidecar = Sidecar {
         url,
         label: item.label.as_deref().unwrap_or(""),

@@ -3,7 +3,7 @@
 use crate::{
     chunk::{ChunkId, ClaimToken, Manifest, ShardRef, hex},
     state::{self, Database, Lease, until_answered},
-    storage::{BlobHead, Condition, Error, Storage},
+    storage::{BlobHead, Condition, DOCUMENT_LIMIT, Error, Storage},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -254,7 +254,7 @@ pub(crate) async fn put_manifest(
     seen: Option<Condition>,
     writer: Writer<'_>,
 ) -> Result<(), CommitError> {
-    let bytes = serde_json::to_vec(manifest).unwrap_or_default();
+    let bytes = Bytes::from(manifest.to_json(DOCUMENT_LIMIT));
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
         let claim = || manifest.claim.to_string();

@@ -3,7 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::{
-    chunk::{ErrorCode, OtherContent},
+    chunk::{ErrorCode, ListError, OtherContent},
     circuit::Part,
     pipeline::{self, upload::CommitError},
     state::{self, Backoff, GiveUp, NotHeld},
@@ -33,7 +33,7 @@ pub(super) enum Fault {
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
     SourceTooLarge,
     #[error(transparent)]
-    SourceUnreadable(#[from] OtherContent),
+    SourceUnreadable(OtherContent),
     #[error("the chunk panicked: {0}")]
     Panicked(String),
     #[error("the registered message cannot be read: {0}")]
@@ -55,6 +55,15 @@ impl From<pipeline::Error> for Fault {
             pipeline::Error::NothingReachable => Self::NothingReachable,
             pipeline::Error::NamesAway => Self::NamesAway,
             pipeline::Error::HostsBusy(wait) => Self::HostsBusy(wait),
+        }
+    }
+}
+
+impl From<ListError> for Fault {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::TooLarge => Self::SourceTooLarge,
+            ListError::OtherContent(error) => Self::SourceUnreadable(error),
         }
     }
 }
@@ -251,7 +260,7 @@ mod tests {
             assert_eq!(fault.broken_part(), part, "{fault}");
         }
         let retry = || GiveUp::Retry { max_attempts: 5 };
-        let other_content = ListFormat::Text.read(b"[]", 1).unwrap_err();
+        let other_content = ListFormat::Text.read([b"[]"], 9).unwrap_err();
         for (fault, how, code) in [
             (Fault::Overran, retry(), "deadline_overrun"),
             (Fault::SourceMissing, retry(), "source_missing"),

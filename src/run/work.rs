@@ -4,7 +4,7 @@ use super::{Fault, Runner};
 use crate::{
     chunk::{
         BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ItemReport, ListFormat,
-        MANIFEST_SCHEMA, MAX_ITEMS, Manifest, Reason, Source, hex,
+        MANIFEST_SCHEMA, Manifest, Reason, Source, hex,
     },
     pipeline::{
         self, Outcome, StagedShard, Work,
@@ -12,12 +12,16 @@ use crate::{
     },
     spool::Allowance,
     state::{Claim, Lease, until_answered},
-    storage::{self, BlobHead, Condition},
+    storage::{self, BlobHead, Condition, SOURCE_LIMIT},
 };
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use std::future::pending;
+use std::{future::pending, panic::resume_unwind};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::time::Instant;
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::Instant,
+};
 use tracing::Instrument as _;
 
 /// What stood in the dataset container when the chunk was claimed.
@@ -140,7 +144,7 @@ impl Runner {
                 items.clone()
             }
             Some(Source::Blob(BlobSource { blob })) => {
-                let bytes =
+                let pieces =
                     self.process.storage.read_source(blob).await.map_err(|error| match error {
                         storage::Error::Missing { .. } => Fault::SourceMissing,
                         storage::Error::TooLarge { .. } => Fault::SourceTooLarge,
@@ -150,11 +154,8 @@ impl Runner {
                         | storage::Error::Conflict { .. }
                         | storage::Error::Refused { .. }) => Fault::Storage(other),
                     })?;
-                hasher.update(&bytes);
-                let items = ListFormat::of(blob).read(&bytes, MAX_ITEMS + 1)?;
-                if items.len() > MAX_ITEMS {
-                    return Err(Fault::SourceTooLarge);
-                }
+                let (items, read) = read_list(ListFormat::of(blob), pieces, hasher).await?;
+                hasher = read;
                 items
             }
             None => return Err(Fault::Unreadable("it has no source".into())),
@@ -198,6 +199,25 @@ impl Runner {
         let manifest = manifest
             .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
         Ok(Seen { shard, manifest, manifest_blocked })
+    }
+}
+
+/// The items of a list, and the hash with its bytes. A stranger's list may cost a second: not one of
+/// the threads that serve all chunks.
+async fn read_list(
+    format: ListFormat,
+    pieces: Vec<Bytes>,
+    mut hasher: Sha256,
+) -> Result<(Vec<Item>, Sha256), Fault> {
+    let reading = spawn_blocking(move || {
+        let hashed = pieces.into_iter().inspect(|piece| hasher.update(piece));
+        Ok((format.read(hashed, SOURCE_LIMIT)?, hasher))
+    });
+    match reading.await.map_err(JoinError::try_into_panic) {
+        Ok(read) => read,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The process ends.
+        Err(Err(_)) => Err(Fault::Drained),
     }
 }
 

@@ -75,8 +75,9 @@ const PAGE_LENGTH: i32 = 5000;
 
 /// The largest list of URLs that is read: 10000 items of 3 kB.
 pub const SOURCE_LIMIT: usize = 32 * 1024 * 1024;
-/// The largest manifest that is read: what it has of its list, and 3 kB for each item.
-const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
+/// The largest manifest that is read, and that is written: what it has of its list, and 3 kB for each
+/// item.
+pub(crate) const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The blob that probes ask for; it never exists.
 const PROBE: &str = "probe";
@@ -111,13 +112,13 @@ impl Storage {
         }
     }
 
-    /// Reads a list of URLs.
+    /// Reads a list of URLs, in pieces as they came.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] when there is no such blob.
-    pub(crate) async fn read_source(&self, name: &str) -> Result<Vec<u8>, Error> {
-        Ok(self.read("read source", &self.source_container, name, SOURCE_LIMIT).await?.1)
+    pub(crate) async fn read_source(&self, name: &str) -> Result<Vec<Bytes>, Error> {
+        Ok(self.read_pieces("read source", &self.source_container, name, SOURCE_LIMIT).await?.1)
     }
 
     /// Writes a list of URLs where there is none; the same list may be there already.
@@ -127,6 +128,7 @@ impl Storage {
     /// [`Error::Conflict`] when another one is there: what may be registered is never overwritten.
     pub async fn create_source(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
         let (doing, container) = ("write source", &self.source_container);
+        let bytes = Bytes::from(bytes);
         let put = self.put(doing, container, name, bytes.clone(), None, &Condition::Absent);
         let done = put.await;
         if !matches!(done, Err(Error::Conflict { .. })) {
@@ -156,6 +158,17 @@ impl Storage {
         name: &str,
         limit: usize,
     ) -> Result<(Etag, Vec<u8>), Error> {
+        let (etag, pieces) = self.read_pieces(doing, container, name, limit).await?;
+        Ok((etag, pieces.concat()))
+    }
+
+    async fn read_pieces(
+        &self,
+        doing: &'static str,
+        container: &str,
+        name: &str,
+        limit: usize,
+    ) -> Result<(Etag, Vec<Bytes>), Error> {
         let blob = self.blob(container, name)?;
         let read = call(doing, CALL_DEADLINE, async {
             // One request: the SDK would fan out otherwise.
@@ -166,14 +179,15 @@ impl Storage {
             };
             let mut answer = blob.download(Some(options)).await?;
             let etag = answer.properties.etag.clone().unwrap_or_else(|| Etag::from(""));
-            let mut bytes = Vec::new();
+            let (mut pieces, mut len) = (Vec::new(), 0);
             while let Some(piece) = answer.body.try_next().await? {
-                bytes.extend_from_slice(&piece);
-                if bytes.len() > limit {
+                len += piece.len();
+                if len > limit {
                     return Ok(None);
                 }
+                pieces.push(piece);
             }
-            Ok(Some((etag, bytes)))
+            Ok(Some((etag, pieces)))
         });
         read.await?.ok_or(Error::TooLarge { doing })
     }
@@ -343,7 +357,7 @@ impl Storage {
     pub(crate) async fn put_dataset(
         &self,
         name: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         (word, value): (&str, String),
         condition: &Condition,
     ) -> Result<(), Error> {
@@ -357,7 +371,7 @@ impl Storage {
         doing: &'static str,
         container: &str,
         name: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         metadata: Option<HashMap<String, String>>,
         condition: &Condition,
     ) -> Result<(), Error> {
@@ -371,7 +385,7 @@ impl Storage {
             partition_size: NonZero::new(u64::MAX),
             ..Default::default()
         };
-        let content = Body::Bytes(Bytes::from(bytes)).into();
+        let content = Body::Bytes(bytes).into();
         let done = call(doing, CALL_DEADLINE, blob.upload(content, Some(options))).await;
         done.map(drop).map_err(|error| error.about(name))
     }

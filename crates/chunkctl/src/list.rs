@@ -2,16 +2,15 @@
 
 mod format;
 mod json;
+mod row;
 mod table;
 mod unpack;
 
 pub(crate) use format::Format;
+pub(crate) use row::{Doubt, Nameless, Row};
 
 use chunk_handler::{
-    chunk::{
-        Item,
-        source::{Content, EncodingError, decode, lines, trimmed},
-    },
+    chunk::source::{Content, EncodingError, decode, lines, trimmed},
     redact::bare_url,
 };
 use std::borrow::Cow;
@@ -38,7 +37,8 @@ pub(crate) enum Error {
     NotRead(&'static str),
     /// Neither the name nor the first line tells.
     #[error(
-        "neither the suffix of the name nor the first line, `{0}`, says what the list is; {READ}"
+        "neither the suffix of the name nor the first line, `{0}`, says what the list is; {READ}, and \
+         of stdin the first line must say it: give the file by its name"
     )]
     Unknown(String),
     /// The structure is broken: what of it is a row cannot be told.
@@ -81,7 +81,7 @@ pub(crate) struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    /// A file by its name, in which `-` stands for text unless the content is something else.
+    /// A file by its name; `-` is one without a suffix.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl<'a> List<'a> {
         let named = Format::of_name(name)?;
         let text = match unpack::unpacked(bytes)? {
             Cow::Borrowed(bytes) => text_of(named, bytes)?,
-            Cow::Owned(bytes) => Cow::Owned(text_of(named, &bytes)?.into_owned()),
+            Cow::Owned(bytes) => Cow::Owned(owned_text_of(named, bytes)?),
         };
         let first = first_line(&text).ok_or(Error::Empty)?;
         let content = Content::of_text(&text);
@@ -105,28 +105,28 @@ impl<'a> List<'a> {
             }
             (None, content) => content.and_then(format::certain),
         };
-        let of_stdin = (name == "-").then_some(Format::Text);
-        let format = format.or(of_stdin).ok_or_else(|| Error::Unknown(shown(first)))?;
+        let format = format.ok_or_else(|| Error::Unknown(shown(first)))?;
         Ok(Self { format, text })
     }
 
-    /// Hands each row out that is not blank, in order; also one that has no URL.
+    /// Hands each row out that is not blank, in order; also one that has no URL. What comes back are
+    /// columns without a name, whose cells are in no row.
     ///
     /// # Errors
     ///
     /// [`Error::Broken`]
-    pub(crate) fn rows(&self, take: &mut impl FnMut(Item)) -> Result<(), Error> {
+    pub(crate) fn rows(&self, take: &mut impl FnMut(Row)) -> Result<Vec<Nameless>, Error> {
         match self.format {
             Format::Text => {
                 let rows = lines(&self.text).map(|(_, line)| trimmed(line));
-                rows.filter(|row| !row.is_empty()).for_each(|row| take(Item::of_url(row)));
-                Ok(())
+                rows.filter(|row| !row.is_empty()).for_each(|row| take(Row::of_text(row)));
             }
-            Format::JsonLines => json::line_rows(&self.text, take),
-            Format::JsonArray => json::array_rows(&self.text, take),
-            Format::Csv => table::csv_rows(&self.text, take),
-            Format::Tsv => table::tsv_rows(&self.text, take),
+            Format::JsonLines => json::line_rows(&self.text, take)?,
+            Format::JsonArray => json::array_rows(&self.text, take)?,
+            Format::Csv => return table::csv_rows(&self.text, take),
+            Format::Tsv => return table::tsv_rows(&self.text, take),
         }
+        Ok(Vec::new())
     }
 
     /// The refusal of a list of which no row has an http(s) URL.
@@ -143,6 +143,17 @@ fn text_of(named: Option<Format>, bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
         return Err(Error::OtherContent { named, content });
     }
     decode(bytes).map_err(Error::Encoding)
+}
+
+/// The same, in the place of the bytes: of a gigabyte there are not two.
+fn owned_text_of(named: Option<Format>, mut bytes: Vec<u8>) -> Result<String, Error> {
+    let mark = match text_of(named, &bytes)? {
+        Cow::Owned(text) => return Ok(text),
+        Cow::Borrowed(text) => bytes.len() - text.len(),
+    };
+    bytes.drain(..mark);
+    // It was looked at above.
+    Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
 /// The first line that is not blank.

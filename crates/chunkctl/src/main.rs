@@ -8,6 +8,7 @@ mod host_busy;
 mod kept;
 mod list;
 mod memory;
+mod remarks;
 mod rows;
 mod status;
 mod submit;
@@ -70,12 +71,14 @@ The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
   .txt            one URL a line
   .jsonl, .ndjson an object a line: {\"url\": ..., \"label\": ..., \"meta\": ...}
   .json           one array of such objects, or of URLs
-  .csv, .tsv      a table whose first line names a column url; label and meta (JSON) may be others
-  -               of stdin: what the first line certainly is, else one URL a line
+  .csv, .tsv      a table whose first line names a column url; label and meta (JSON) may be others;
+                  a .csv has commas or semicolons
+  -               of stdin: what the first line certainly is
 UTF-8, or UTF-16 with a byte order mark; lines end in LF, CR LF or CR. Keys and columns may be in any
 case; others are kept in the sample's meta. A list of which the content is certainly another than its
 name says, that is broken, or that has no http(s) URL is refused. Every other row that is not blank is
-an item of a manifest, and those without an http(s) URL are counted when the list is submitted.")]
+an item of a manifest; those without an http(s) URL, above 64 KiB, or that may not be what was meant,
+are counted when the list is submitted.")]
     Submit(Submit),
     /// Show the fleet and its jobs.
     Status {
@@ -306,7 +309,7 @@ impl Session {
             );
             self.say(&serde_json::to_value(&job)?, &line);
         }
-        if let Some(warning) = job.unusable.warning(job.images) {
+        for warning in job.remarks.warnings(job.images) {
             eprintln!("warning: {warning}");
         }
         if let Some(cause) = &job.unsent {

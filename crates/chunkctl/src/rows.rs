@@ -2,17 +2,14 @@
 //! row that is not blank becomes one item of a manifest (I15).
 
 use crate::{
-    list::{self, List, shown},
+    list::{self, List, Row},
+    remarks::{Place, Remarks},
     submit::SubmitError,
 };
 use chunk_handler::{
-    chunk::{ChunkId, Item, source::is_web_url},
+    chunk::{ChunkId, ITEM_LIMIT, Item},
     storage::SOURCE_LIMIT,
 };
-use serde::Serialize;
-
-/// Rows that cannot be used and are shown.
-const SHOWN: usize = 5;
 
 /// The lists of a job's chunks.
 #[derive(Debug, Default)]
@@ -21,8 +18,8 @@ pub(crate) struct Rows {
     pub(crate) chunks: Vec<ChunkRows>,
     /// All rows.
     pub(crate) n: usize,
-    /// Those that cannot be used.
-    pub(crate) unusable: Unusable,
+    /// What people should know of them.
+    pub(crate) remarks: Remarks,
 }
 
 /// The list of one chunk, as JSON lines: all that is kept of its rows.
@@ -32,26 +29,6 @@ pub(crate) struct ChunkRows {
     pub(crate) lines: Vec<u8>,
     /// How many rows.
     pub(crate) n: usize,
-}
-
-/// Rows without an http(s) URL. They are items of manifests, too: failed, `url_refused`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Unusable {
-    /// How many.
-    pub(crate) rows: usize,
-    /// The first of them.
-    pub(crate) first: Vec<UnusableRow>,
-}
-
-/// A row without an http(s) URL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct UnusableRow {
-    /// The chunk.
-    pub(crate) chunk_index: usize,
-    /// Its place in the chunk, from 0, as in the manifest.
-    pub(crate) idx: usize,
-    /// What it has in place of a URL, as it may be shown.
-    pub(crate) url: String,
 }
 
 impl Rows {
@@ -67,14 +44,15 @@ impl Rows {
         label: Option<&str>,
     ) -> Result<Self, SubmitError> {
         let mut rows = Self::default();
-        list.rows(&mut |mut item| {
-            item.label = item.label.take().or_else(|| label.map(str::to_owned));
-            rows.push(&item, chunk_size);
+        let nameless = list.rows(&mut |mut row| {
+            row.item.label = row.item.label.take().or_else(|| label.map(str::to_owned));
+            rows.push(row, chunk_size);
         })?;
+        rows.remarks.nameless = nameless;
         if rows.n == 0 {
             return Err(list::Error::Empty.into());
         }
-        if rows.unusable.rows == rows.n {
+        if rows.remarks.unusable.without_url == rows.n {
             return Err(list.without_url().into());
         }
         let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
@@ -89,7 +67,7 @@ impl Rows {
         Ok(rows)
     }
 
-    fn push(&mut self, item: &Item, chunk_size: usize) {
+    fn push(&mut self, Row { mut item, doubt }: Row, chunk_size: usize) {
         if self.n.is_multiple_of(chunk_size) {
             if let Some(full) = self.chunks.last_mut() {
                 full.lines.shrink_to_fit();
@@ -98,15 +76,16 @@ impl Rows {
         }
         let chunk_index = self.chunks.len().saturating_sub(1);
         let Some(chunk) = self.chunks.last_mut() else { return };
-        if !is_web_url(&item.url) {
-            self.unusable.rows += 1;
-            if self.unusable.first.len() < SHOWN {
-                let row = UnusableRow { chunk_index, idx: chunk.n, url: shown(&item.url) };
-                self.unusable.first.push(row);
-            }
+        let mut line = line_of(&item);
+        if line.len() > ITEM_LIMIT {
+            item = Item::too_large(&item.url, item.label.as_deref());
+            line = line_of(&item);
         }
-        // It cannot fail; a row would keep its place even then.
-        let line = serde_json::to_vec(item).unwrap_or_else(|_| br#"{"url":""}"#.to_vec());
+        let place = Place { chunk_index, idx: chunk.n };
+        self.remarks.unusable.add(place, &item);
+        if let Some(doubt) = doubt {
+            self.remarks.doubtful.add(place, &item, doubt);
+        }
         chunk.lines.extend(line);
         chunk.lines.push(b'\n');
         chunk.n += 1;
@@ -114,25 +93,9 @@ impl Rows {
     }
 }
 
-impl Unusable {
-    /// What people should know before the job runs. None: every row has a URL.
-    pub(crate) fn warning(&self, of_rows: usize) -> Option<String> {
-        if self.rows == 0 {
-            return None;
-        }
-        let mut text = format!(
-            "{} of {of_rows} rows have no http(s) URL; each is in its manifest, as failed \
-             (url_refused)",
-            self.rows
-        );
-        for UnusableRow { chunk_index, idx, url } in &self.first {
-            text.push_str(&format!("\n  chunk {chunk_index}, idx {idx}: `{url}`"));
-        }
-        if self.rows > self.first.len() {
-            text.push_str("\n  ...");
-        }
-        Some(text)
-    }
+/// It cannot fail; a row would keep its place even then.
+fn line_of(item: &Item) -> Vec<u8> {
+    serde_json::to_vec(item).unwrap_or_else(|_| br#"{"url":""}"#.to_vec())
 }
 
 #[cfg(test)]
@@ -162,29 +125,16 @@ mod tests {
         assert_eq!(rows(&table(100_001), 2).unwrap().chunks.len(), 50_001);
     }
 
-    /// Case 194, I15: each has its place in a chunk, the first five are shown, and a secret is not.
+    /// Case 261: too long as a line of its chunk's list, though not in the file: a name of a column is
+    /// in every line.
     #[test]
-    fn rows_that_cannot_be_used_are_counted_and_shown() {
-        let table = "url\nhttp://a\nftp://u:p@a/b?sig=1\nno url\n\"\"\nhttp://b\n{\u{1b}\nx\ny\n";
-        let rows = rows(table, 3).unwrap();
-        assert_eq!((rows.n, rows.chunks.len(), rows.chunks[2].n), (8, 3, 2));
-        let warning = rows.unusable.warning(rows.n).unwrap();
-        assert_eq!(
-            warning.lines().collect::<Vec<_>>(),
-            [
-                "6 of 8 rows have no http(s) URL; each is in its manifest, as failed (url_refused)",
-                "  chunk 0, idx 1: `ftp://a/b`",
-                "  chunk 0, idx 2: `no url`",
-                "  chunk 1, idx 0: ``",
-                "  chunk 1, idx 2: `{\\u{1b}`",
-                "  chunk 2, idx 0: `x`",
-                "  ...",
-            ]
-        );
-        assert_eq!(rows_of("url\nhttp://a\n").unusable.warning(1), None);
-    }
-
-    fn rows_of(text: &str) -> Rows {
-        rows(text, 9).unwrap()
+    fn a_row_whose_line_is_above_the_limit_is_one_that_cannot_be_used() {
+        let name = "n".repeat(60_000);
+        let text = format!("url,{name}\nhttp://a/1,\nhttp://a/2,{}\n", "x".repeat(6000));
+        let rows = rows(&text, 9).unwrap();
+        assert_eq!((rows.n, rows.remarks.unusable.rows), (2, 1));
+        let lines = String::from_utf8(rows.chunks[0].lines.clone()).unwrap();
+        let last = r#"{"url":"http://a/2","label":"all","refused":"item_too_large"}"#;
+        assert_eq!(lines.lines().nth(1), Some(last));
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     list::{self, List},
-    rows::{ChunkRows, Rows, Unusable},
+    remarks::Remarks,
+    rows::{ChunkRows, Rows},
 };
 use chunk_handler::{
     chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Source, hex, job_folder},
@@ -47,8 +48,9 @@ pub(crate) struct SubmittedJob {
     pub(crate) images: usize,
     /// False when the same was submitted before: nothing changed.
     pub(crate) is_new: bool,
-    /// Which of the URLs are none.
-    pub(crate) unusable: Unusable,
+    /// What is to be said of its rows.
+    #[serde(flatten)]
+    pub(crate) remarks: Remarks,
     /// Why no message could be sent for it here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsent: Option<String>,
@@ -98,7 +100,7 @@ pub(crate) struct ReadJob {
     source_sha256: String,
     submission: Submission,
     chunks: Vec<ChunkRows>,
-    unusable: Unusable,
+    remarks: Remarks,
 }
 
 impl ReadJob {
@@ -124,7 +126,7 @@ impl ReadJob {
             source_sha256: hex(&Sha256::digest(&request.bytes)),
             submission,
             chunks: rows.chunks,
-            unusable: rows.unusable,
+            remarks: rows.remarks,
         })
     }
 }
@@ -142,7 +144,7 @@ pub(crate) async fn submit(
     storage: &Storage,
     job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let ReadJob { job_id, source_sha256, submission, chunks, unusable } = job;
+    let ReadJob { job_id, source_sha256, submission, chunks, remarks } = job;
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
@@ -164,7 +166,7 @@ pub(crate) async fn submit(
     // The job is registered: handlers send what could not be sent here.
     let unsent = top_up(database, storage).await.err().map(|error| cause_chain(&error));
     let Submission { chunks, images, .. } = registered;
-    Ok(SubmittedJob { job_id, chunks, images, is_new, unusable, unsent })
+    Ok(SubmittedJob { job_id, chunks, images, is_new, remarks, unsent })
 }
 
 /// How the known job was submitted, when that is how it is submitted now.
@@ -210,7 +212,7 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
 
 /// Rises when a file is read otherwise than before: what an earlier release left half done is not
 /// gone on with.
-const READING: u32 = 2;
+const READING: u32 = 3;
 
 /// Where the lists go. The name says what is in them: the file, and every option that shapes them.
 fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> String {

@@ -1,7 +1,9 @@
 //! What the content of a list certainly is, whatever its name says.
 
-use super::{item_of, lines, read_json, trimmed};
-use serde_json::{Map, Value};
+use super::{
+    json::{meant, members, mended},
+    lines, trimmed,
+};
 use std::fmt;
 
 /// A kind of content that nothing else looks like.
@@ -15,6 +17,8 @@ pub enum Content {
     JsonArray,
     /// The first line names a column `url` between commas.
     Csv,
+    /// The same between semicolons.
+    Semicolons,
     /// The same between tabs.
     Tsv,
     /// The first line is nothing but `url`: a table of one column.
@@ -80,10 +84,9 @@ impl Content {
             return is_array.then_some(Self::JsonArray);
         }
         if line.starts_with('{') {
-            let object = read_json::<Map<String, Value>>(line).ok()?;
+            let is_of_columns = mended(line, is_of_columns).ok()?;
             let is_all = line.len() == trimmed(text).len();
-            let has_columns = object.values().any(|value| value.is_object() || value.is_array());
-            return Some(match is_all && has_columns && item_of(Value::Object(object)).is_err() {
+            return Some(match is_all && is_of_columns {
                 // What pandas writes when it is not asked for rows.
                 true => Self::Foreign(
                     "one JSON object without a url (of pandas, write with orient=\"records\")",
@@ -95,6 +98,19 @@ impl Content {
     }
 }
 
+/// Whether an object has lists or objects, and no URL.
+fn is_of_columns(object: &str) -> Result<bool, serde_json::Error> {
+    let (mut url, mut has_columns) = (None::<(String, bool)>, false);
+    members(object, |key, value| {
+        has_columns |= value.get().starts_with(['{', '[']);
+        let before = url.as_ref().map(|(key, _)| key.as_str());
+        if meant(before.into_iter().chain([key.as_str()]), "url") == Some(&key) {
+            url = Some((key, value.get().starts_with('"')));
+        }
+    })?;
+    Ok(has_columns && !url.is_some_and(|(_, is_text)| is_text))
+}
+
 /// Of a table's first line.
 fn of_head(line: &str) -> Option<Content> {
     let is_url = |cell: &str| trimmed(trimmed(cell).trim_matches('"')).eq_ignore_ascii_case("url");
@@ -102,8 +118,19 @@ fn of_head(line: &str) -> Option<Content> {
         return Some(Content::Column);
     }
     let has_url = |delimiter: char| line.split(delimiter).any(is_url);
-    let tsv = has_url('\t').then_some(Content::Tsv);
-    tsv.or_else(|| has_url(',').then_some(Content::Csv))
+    match (has_url('\t'), has_url(','), has_url(';'), delimiter_of(line)) {
+        (true, _, _, _) => Some(Content::Tsv),
+        (_, true, _, _) | (_, _, _, Some(',')) => Some(Content::Csv),
+        (_, _, true, _) | (_, _, _, Some(_)) => Some(Content::Semicolons),
+        _ => None,
+    }
+}
+
+/// The delimiter that the line `sep=;` before a table's head names, as Excel writes and reads it.
+pub fn delimiter_of(line: &str) -> Option<char> {
+    let line = trimmed(trimmed(line).trim_matches('"'));
+    let delimiter = line.strip_prefix("sep=").or_else(|| line.strip_prefix("SEP="))?;
+    [',', ';'].into_iter().find(|known| delimiter.chars().eq([*known]))
 }
 
 /// Whether a text begins with another, in any case.
@@ -118,6 +145,7 @@ impl fmt::Display for Content {
             Self::JsonLines => "JSON lines",
             Self::JsonArray => "a JSON array",
             Self::Csv => "a table with commas (CSV)",
+            Self::Semicolons => "a table with semicolons (CSV)",
             Self::Tsv => "a table with tabs (TSV)",
             Self::Column => "a table of one column",
             Self::Foreign(word) => word,
@@ -140,11 +168,14 @@ mod tests {
             ("[]", Content::JsonArray),
             ("id, \"URL\" ,x\n", Content::Csv),
             ("id\tUrl\tx,url\n", Content::Tsv),
+            ("a;url", Content::Semicolons),
+            ("sep=;\nurl;x", Content::Semicolons),
+            ("\"sep=,\"\nid", Content::Csv),
             ("\"Url\"\n", Content::Column),
         ] {
             assert_eq!(content(text), Some(expected), "{text}");
         }
-        for text in ["", "[a](http://a)", "{\n\"url\": 1}", "urls", "a;url", "<http://a>", "no url"]
+        for text in ["", "[a](http://a)", "{\n\"url\": 1}", "urls", "sep=:", "<http://a>", "no url"]
         {
             assert_eq!(content(text), None, "{text}");
         }

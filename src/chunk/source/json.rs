@@ -1,48 +1,127 @@
 //! JSON as it is written by those who do not keep to its rules, and the item that a value means.
 
-use crate::chunk::Item;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use crate::chunk::{Detail, Item, Meta, meta::has_half_pair};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
+use serde_json::{Error, value::RawValue};
+use std::fmt;
 
-/// Reads JSON. What cannot be read strictly is read once more with `NaN`, `Infinity`, numbers beyond
-/// any and `None` as null, half of a surrogate pair as U+FFFD, and control characters in texts.
+/// The item of a row: a text is a URL; of an object `url` is, and `label` may be anything, `meta` too;
+/// other keys go into the meta. None: it has no URL. Numbers, and all of the meta, stay as they are
+/// written.
+///
+/// What cannot be read strictly is read once more with `NaN`, `Infinity` and `None` as null, half of a
+/// surrogate pair as U+FFFD, and control characters in texts.
 ///
 /// # Errors
 ///
 /// When it is not JSON all the same. The error's line is that of the text.
-pub fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(text).or_else(|_| serde_json::from_str(&strict_json(text)))
+pub fn read_row(row: &str) -> Result<Option<Item>, Error> {
+    mended(row, |row| {
+        if row.starts_with('"') {
+            return serde_json::from_str(row).map(|url: String| Some(Item::of_url(url)));
+        }
+        if !row.starts_with('{') {
+            return serde_json::from_str::<&RawValue>(row).map(|_| None);
+        }
+        let mut all = Vec::new();
+        members(row, |key, value| all.push((key, value)))?;
+        Ok(item_of(&all))
+    })
 }
 
-/// The item of a JSON value: a text is a URL; of an object `url` is, and `label` may be any scalar,
-/// `meta` anything; other keys go into the meta.
+/// JSON as a meta, mended as a row is.
 ///
 /// # Errors
 ///
-/// The value itself, when it has no URL.
-pub fn item_of(value: Value) -> Result<Item, Value> {
-    let mut object = match value {
-        Value::Object(object) => object,
-        Value::String(url) => return Ok(Item::of_url(url)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return Err(value),
-    };
-    let url = meant(object.keys().map(String::as_str), "url").and_then(|key| object.get(key));
-    let Some(url) = url.and_then(Value::as_str).map(str::to_owned) else {
-        return Err(Value::Object(object));
-    };
-    take(&mut object, "url");
-    let label = match take(&mut object, "label") {
-        Some(Value::String(label)) => Some(label),
-        Some(Value::Null) | None => None,
-        Some(other) => Some(other.to_string()),
-    };
-    let meta = take(&mut object, "meta").filter(|meta| !meta.is_null());
-    Ok(Item { url, label, meta: None }.with_meta(meta, object))
+/// When it is not JSON.
+pub fn read_meta(text: &str) -> Result<Meta, Error> {
+    mended(text, |text| serde_json::from_str(text))
 }
 
-fn take(object: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    let key = meant(object.keys().map(String::as_str), name)?.to_owned();
-    object.remove(&key)
+/// The item of a row above [`crate::chunk::ITEM_LIMIT`] by what it begins with: by its URL, if that is
+/// there, else by its text.
+pub fn too_large(start: &str) -> Item {
+    let mut all = Vec::new();
+    // It ends too early: what came before counts.
+    members(start, |key, value| all.push((key, value))).unwrap_or_default();
+    match item_of(&all) {
+        Some(item) => Item::too_large(&item.url, item.label.as_deref()),
+        None => Item::too_large(start, None),
+    }
+}
+
+/// What JSON is read as, strictly, or else mended.
+pub(super) fn mended<T>(text: &str, read: impl Fn(&str) -> Result<T, Error>) -> Result<T, Error> {
+    if !has_half_pair(text)
+        && let Ok(value) = read(text)
+    {
+        return Ok(value);
+    }
+    read(&strict_json(text))
+}
+
+/// Hands the members of an object out, in order, with their values as they are written. No member is
+/// kept, and nothing is deep: each value is one text.
+///
+/// # Errors
+///
+/// When it is no object, behind the members that were read.
+pub(crate) fn members<'t>(
+    object: &'t str,
+    take: impl FnMut(String, &'t RawValue),
+) -> Result<(), Error> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(Members(take))?;
+    reader.end()
+}
+
+struct Members<F>(F);
+
+impl<'t, F: FnMut(String, &'t RawValue)> Visitor<'t> for Members<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(mut self, mut members: A) -> Result<(), A::Error> {
+        while let Some((key, value)) = members.next_entry()? {
+            self.0(key, value);
+        }
+        Ok(())
+    }
+}
+
+/// The item of an object's members; none: it has no URL. Of a key that is there twice the last counts.
+fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
+    let key = |name| meant(all.iter().map(|(key, _)| key.as_str()), name);
+    let value = |key: Option<&str>| {
+        let found = all.iter().rev().find(|(name, _)| Some(name.as_str()) == key);
+        found.map(|(_, value)| *value).filter(|value| value.get() != "null")
+    };
+    let (url, label, meta) = (key("url"), key("label"), key("meta"));
+    let mut item = Item::of_url(text_of(value(url)?).ok()?);
+    let as_written = |label: &RawValue| text_of(label).unwrap_or_else(|_| label.get().to_owned());
+    item.label = value(label).map(as_written);
+    if let Some(refused) = value(Some("refused"))
+        && refused.get() == "\"item_too_large\""
+    {
+        // What the command line writes in place of such a row.
+        item.refused = Some(Detail::ItemTooLarge);
+        return Some(item);
+    }
+    let is_other = |name: &str| ![url, label, meta].contains(&Some(name));
+    let others = all.iter().filter(|(name, _)| is_other(name));
+    let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
+    item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);
+    Some(item)
+}
+
+fn text_of(value: &RawValue) -> Result<String, Error> {
+    match value.get().starts_with('"') {
+        true => serde_json::from_str(value.get()),
+        false => Err(Error::custom("no text")),
+    }
 }
 
 /// Which of some keys or columns is meant by a name, in any case: the one in small letters; without
@@ -51,7 +130,7 @@ pub fn meant<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a
     names.filter(|given| given.eq_ignore_ascii_case(name)).max()
 }
 
-/// JSON by the rules, of the same lines, as far as [`read_json`] mends it.
+/// JSON by the rules, of the same lines, as far as [`read_row`] mends it.
 pub fn strict_json(text: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
     let mut out = String::with_capacity(text.len());
@@ -85,10 +164,25 @@ fn quoted_len(text: &str) -> usize {
     end.map_or(text.len(), |(at, _)| at + 1)
 }
 
-/// `NaN`, `-Infinity`, `inf`, `1e999`, `None`.
+/// `NaN`, `-Infinity`, `inf`, `None`. `1e999` is a number, whoever can hold it.
 fn is_no_value(word: &str) -> bool {
     let is_infinite = word.parse::<f64>().is_ok_and(|number| !number.is_finite());
-    is_infinite || matches!(word, "None" | "undefined" | "NA")
+    let is_number = word.contains(|c: char| c.is_ascii_digit());
+    (is_infinite && !is_number) || matches!(word, "None" | "undefined" | "NA")
+}
+
+/// The pieces of JSON, in order: what is in quotes, with them, and what is not.
+pub(crate) fn pieces(json: &str) -> impl Iterator<Item = &str> {
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        let len = match rest.starts_with('"') {
+            true => quoted_len(rest),
+            false => rest.find('"').unwrap_or(rest.len()),
+        };
+        let (piece, after) = rest.split_at(len);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// A text in quotes without what JSON does not allow in one. A line end stays: an error behind it
@@ -130,7 +224,11 @@ fn is_low_half(text: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn read_json(text: &str) -> Result<Value, Error> {
+        mended(text, |text| serde_json::from_str(text))
+    }
 
     #[test]
     fn what_is_no_number_is_null_and_texts_stay() {
@@ -139,10 +237,7 @@ mod tests {
                 r#"{"a":NaN,"b":-Infinity,"c":[Infinity,+inf,nan]}"#,
                 json!({"a":null,"b":null,"c":[null,null,null]}),
             ),
-            (
-                r#"{"a":None,"b":1e999,"c":-1E400,"d":undefined}"#,
-                json!({"a":null,"b":null,"c":null,"d":null}),
-            ),
+            (r#"{"a":None,"b":undefined}"#, json!({"a":null,"b":null})),
             (
                 r#"["NaN \" NaN",NaN,"\\",NaN,1.5e3]"#,
                 json!(["NaN \" NaN", null, "\\", null, 1500.0]),
@@ -154,41 +249,85 @@ mod tests {
             ("[\"a\tb\u{1}\"]", json!(["a\tb\u{1}"])),
             (r#"{"ü":NaN}"#, json!({"ü":null})),
         ] {
-            assert_eq!(read_json::<Value>(text).unwrap(), expected, "{text}");
+            assert_eq!(read_json(text).unwrap(), expected, "{text}");
         }
+        assert_eq!(strict_json("[1e999,-1E400,NaN,-0,1.0]"), "[1e999,-1E400,null,-0,1.0]");
     }
 
     #[test]
     fn what_is_broken_stays_broken() {
-        for text in
-            ["{\"a\":NaN", "{a:1}", "[NaN NaN]", "{NaN:1}", "'a'", "[\"a\\", "\"\\ud83", "[1,]"]
-        {
-            assert!(read_json::<Value>(text).is_err(), "{text}");
+        for text in [
+            "{\"a\":NaN",
+            "{a:1}",
+            "[NaN NaN]",
+            "{NaN:1}",
+            "'a'",
+            "[\"a\\",
+            "\"\\ud83",
+            "[1,]",
+            "[01]",
+        ] {
+            assert!(read_row(text).is_err(), "{text}");
         }
-        let error = read_json::<Value>("[\n1,\nNaN,\noops]").unwrap_err();
+        let error = read_row("[\n1,\nNaN,\noops]").unwrap_err();
         assert_eq!(error.line(), 4);
     }
 
     #[test]
     fn keys_are_found_in_any_case() {
-        let item = |value| item_of(value).ok().map(|i| (i.url, i.label, i.meta));
-        let own = |url: &str, label: Option<&str>, meta| {
+        let item =
+            |row: Value| read_row(&row.to_string()).unwrap().map(|i| (i.url, i.label, i.meta));
+        let own = |url: &str, label: Option<&str>, meta: Value| {
+            let meta = serde_json::from_value(meta).unwrap();
             Some((url.to_owned(), label.map(str::to_owned), meta))
         };
         assert_eq!(
             item(json!({"URL": "http://a", "Label": "x", "META": {"k": 1}, "TEXT": "t"})),
-            own("http://a", Some("x"), Some(json!({"k": 1, "TEXT": "t"})))
+            own("http://a", Some("x"), json!({"TEXT": "t", "k": 1}))
         );
         assert_eq!(
             item(json!({"URL": "http://b", "url": "http://a", "Url": 1})),
-            own("http://a", None, Some(json!({"URL": "http://b", "Url": 1})))
+            own("http://a", None, json!({"URL": "http://b", "Url": 1}))
         );
         assert_eq!(
             item(json!({"URL": "http://b", "Url": "http://a"})),
-            own("http://a", None, Some(json!({"URL": "http://b"})))
+            own("http://a", None, json!({"URL": "http://b"}))
         );
-        assert_eq!(item(json!("http://a")), own("http://a", None, None));
+        assert_eq!(item(json!("http://a")), own("http://a", None, Value::Null));
         assert_eq!(item(json!({"uri": "http://a"})), None);
         assert_eq!(item(json!({"url": null})), None);
+    }
+
+    /// Case 262: a label is a text, and a number keeps its spelling; so does all of the meta.
+    #[test]
+    fn numbers_keep_their_spelling() {
+        let row = r#"{"url":"http://a","label":1.50,"meta":{"n":1e999,"n":-0},"id":12345678901234567890123}"#;
+        let item = read_row(row).unwrap().unwrap();
+        assert_eq!(item.label.as_deref(), Some("1.50"));
+        let meta = r#"{"id":12345678901234567890123,"n":1e999,"n":-0}"#;
+        assert_eq!(item.meta.unwrap().get(), meta);
+        let twice =
+            read_row(r#"{"url":"http://a","url":"http://b","k":1,"k":1.0}"#).unwrap().unwrap();
+        assert_eq!(
+            (twice.url.as_str(), twice.meta.unwrap().get()),
+            ("http://b", r#"{"k":1,"k":1.0}"#)
+        );
+        let written = serde_json::to_string(&read_row(row).unwrap()).unwrap();
+        assert_eq!(serde_json::to_string(&read_row(&written).unwrap()).unwrap(), written);
+    }
+
+    /// Case 261: what a row above the limit begins with says which it is.
+    #[test]
+    fn a_row_that_is_cut_has_its_url() {
+        let item = too_large(r#"{"URL":"http://a","label":"x","meta":[{"":0},{"":0"#);
+        assert_eq!((item.url.as_str(), item.label.as_deref()), ("http://a", Some("x")));
+        assert_eq!(item.refused, Some(Detail::ItemTooLarge));
+        assert_eq!(too_large("http://a/b").url, "http://a/b");
+        assert_eq!(too_large("{\"meta\":[[").url, "{\"meta\":[[");
+        let line = serde_json::to_string(&item).unwrap();
+        assert_eq!(line, r#"{"url":"http://a","label":"x","refused":"item_too_large"}"#);
+        assert_eq!(read_row(&line).unwrap(), Some(item));
+        let other = read_row(r#"{"url":"http://a","refused":"by me"}"#).unwrap().unwrap();
+        assert_eq!((other.refused, other.meta.unwrap().get()), (None, r#"{"refused":"by me"}"#));
     }
 }

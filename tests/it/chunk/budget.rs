@@ -56,7 +56,7 @@ async fn large_bodies_of_unknown_length_stay_within_both_budgets() {
 }
 
 /// The most memory a process had in use, in MB.
-fn peak_memory_mb(pid: i32) -> u64 {
+pub fn peak_memory_mb(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::path::Path;
 use support::{
-    programs::Output,
+    programs::{self, Output},
     rig::{Rig, wake_up},
 };
 
@@ -17,7 +17,7 @@ fn submit(rig: &Rig, list: &Path, options: &[&str]) -> Output {
 async fn a_list_that_is_not_understood_leaves_nothing() {
     let rig = Rig::new().await;
     let lines = "{\"url\":\"http://a\"}\n";
-    let long = format!("{lines}{{\"url\":\"http://b\",\"n\":\"{}\"}}", "a".repeat(33 << 20));
+    let long = format!("{{\"url\":\"http://b\",\"n\":\"{}\"}}\n", "a".repeat(65_000)).repeat(600);
     let lists: [(&str, &[u8], &str); 16] = [
         ("a.zip", b"PK\x03\x04", "ZIP"),
         ("a.txt", b"PK\x03\x04[Content_Types].xml", "(.xlsx)"),
@@ -35,7 +35,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
         ("a.jsonl", b"{\"url\":\"http://a\"}\n{\"url\":", "line 2: no JSON"),
         ("b.json", b"[\"http://a\",\n", "line 2: no JSON array"),
         ("d.json", b"{\"url\":{\"0\":\"http://a\"},\"id\":{\"0\":7}}", "orient=\"records\""),
-        ("c.jsonl", long.as_bytes(), "the 2 rows of chunk 0 are more than 32 MiB"),
+        ("c.jsonl", long.as_bytes(), "the 600 rows of chunk 0 are more than 32 MiB"),
         ("b.csv", b"url,label\nhttp://a,\"x\nhttp://b,y", "line 2: a quote"),
         (
             "c.csv",
@@ -52,7 +52,7 @@ async fn a_list_that_is_not_understood_leaves_nothing() {
     for (name, bytes, words) in lists {
         let path = rig.temp.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let refused = submit(&rig, &path, &[]);
+        let refused = submit(&rig, &path, &["--chunk-size", "1000"]);
         assert_eq!(refused.code, Some(1), "{name}: {refused:?}");
         assert!(refused.stderr.contains(words), "{name}: {}", refused.stderr);
     }
@@ -88,4 +88,32 @@ async fn a_job_of_which_little_is_valid_says_so() {
     let few: Value = rig.chunkctl(&["--json", "status"]).json()["few_valid"].take();
     let row = json!({"job_id": 1, "images_total": 3, "images_valid": 1, "duplicates_removed": 0});
     assert_eq!(few, json!([row]));
+}
+
+/// Case 264: the command line too reads millions of empty items in memory near their bytes. A list of
+/// 28 MiB took 2.8 GB; here it may have 1.2 GB of addresses, of which few are memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let meta = format!("{{\"url\":\"http://a\",\"meta\":[{}0]}}", "{\"\":0},".repeat(4 << 20));
+    let keys = format!("{{\"url\":\"http://a\",{}\"n\":NaN}}", "\"\":0,".repeat(4 << 20));
+    let environment = rig.environment();
+    let mut variables: Vec<_> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    variables.push(("MALLOC_ARENA_MAX", "2"));
+    for (job, name, list) in [
+        ("1", "a.jsonl", format!("{meta}\n{{\"url\":\"http://b\"}}\n")),
+        ("2", "b.json", format!("[{meta},{{\"url\":\"http://b\"}}]")),
+        ("3", "c.jsonl", format!("{keys}\n{{\"url\":\"http://b\"}}\n")),
+        ("4", "d.json", format!("[{keys},{{\"url\":\"http://b\"}}]")),
+    ] {
+        std::fs::write(rig.temp.path().join(name), list).unwrap();
+        let command = "ulimit -v 1200000; exec \"$0\" --json submit --job-id \"$1\" --urls \"$2\"";
+        let arguments = ["-c", command, &programs::chunkctl(), job, name];
+        let said = programs::run("/bin/sh", &arguments, &variables, rig.temp.path());
+        assert_eq!(said.code, Some(0), "{name}: {said:?}");
+        let said = said.json();
+        assert_eq!((&said["images"], &said["unusable"]["too_large"]), (&json!(2), &json!(1)));
+    }
 }

@@ -11,10 +11,15 @@ struct Row {
     label: Option<String>,
     /// Whether it can be downloaded.
     is_url: bool,
+    /// Whether it is above 64 KiB, and so refused.
+    is_large: bool,
+    /// Of a table.
+    cells: usize,
     written: String,
 }
 
-const FORMATS: [&str; 6] = ["txt", "jsonl", "ndjson", "json", "csv", "tsv"];
+/// With semicolons a CSV is another format.
+const FORMATS: [&str; 7] = ["txt", "jsonl", "ndjson", "json", "csv", "tsv", "semicolons.csv"];
 const ROWS: usize = 24;
 const CHUNK: usize = 7;
 /// What stands where a URL should.
@@ -30,53 +35,67 @@ fn quoted(cell: &str) -> String {
     format!("\"{}\"", cell.replace('"', "\"\""))
 }
 
-/// A row of a format; every third has no URL.
+/// A row of a format; every third has no URL, every twelfth is too large, and in tables every fourth has
+/// another number of cells than the head.
 fn row(rng: &mut Rng, format: &str, picture: &str) -> Row {
     let is_url = rng.u8(..3) > 0;
+    let is_large = format != "txt" && rng.u8(..12) == 0;
     let url = if is_url { picture.to_owned() } else { pick(rng, &ODD).to_owned() };
     let label = rng.bool().then(|| pick(rng, &LABELS).to_owned());
-    let row = |url: String, label, written| Row { url, label, is_url, written };
+    let row =
+        |url: String, label, cells, written| Row { url, label, is_url, is_large, cells, written };
+    let large = if is_large { "x".repeat(65_600) } else { String::new() };
     match format {
-        "csv" => {
-            let cell = |text: &str| match text.contains(['"', '\n', ',']) {
+        "csv" | "semicolons.csv" => {
+            let delimiter = if format == "csv" { "," } else { ";" };
+            let cell = |text: &str| match text.contains(['"', '\n', ',', ';']) {
                 true => quoted(text),
                 false => text.to_owned(),
             };
             // Without a label the row is short.
-            let written = label.as_deref().map(|label| format!("{},{}", cell(&url), cell(label)));
-            let written = written.unwrap_or_else(|| cell(&url));
-            row(url, label, written)
+            let mut cells = vec![cell(&url)];
+            cells.extend(label.as_deref().map(cell));
+            if is_large {
+                cells.resize(2, String::new());
+                cells.push(large);
+            }
+            row(url, label, cells.len(), cells.join(delimiter))
         }
         "tsv" => {
             // One line: quotes are characters, unless they are around the cell.
             let label = label.map(|label| label.replace('\n', " "));
             let cell = |label: &str| if rng.bool() { quoted(label) } else { label.to_owned() };
-            let written = label.as_deref().map(cell).map(|cell| format!("{url}\t{cell}"));
-            let written = written.unwrap_or_else(|| url.clone());
-            row(url, label, written)
+            let mut cells = vec![url.clone()];
+            cells.extend(label.as_deref().map(cell));
+            if is_large {
+                cells.resize(2, String::new());
+                cells.push(large);
+            }
+            row(url, label, cells.len(), cells.join("\t"))
         }
-        "txt" => row(url.clone(), None, format!("{}{url} ", pick(rng, &["", " ", "\u{feff}"]))),
-        _ if !is_url && rng.bool() => {
+        "txt" => row(url.clone(), None, 0, format!("{}{url} ", pick(rng, &["", " ", "\u{feff}"]))),
+        _ if !is_url && !is_large && rng.bool() => {
             let value =
                 pick(rng, &["7", "[1,2]", "{\"u\":\"http://a/b.jpg\"}", "true", "{\"url\":null}"]);
-            row(value.to_owned(), None, value.to_owned())
+            row(value.to_owned(), None, 0, value.to_owned())
         }
         _ => {
-            let written = object(rng, &url, label.as_deref());
-            row(url, label, written)
+            let written = object(rng, &url, label.as_deref(), &large);
+            row(url, label, 0, written)
         }
     }
 }
 
 /// As Python's writer has it: keys in some case, a number that is none.
-fn object(rng: &mut Rng, url: &str, label: Option<&str>) -> String {
+fn object(rng: &mut Rng, url: &str, label: Option<&str>, text: &str) -> String {
     let key = pick(rng, &["url", "URL", "Url"]);
     let mut object = format!("{{\"{key}\": {}", json!(url));
     if let Some(label) = label {
         object += &format!(", \"{}\": {}", pick(rng, &["label", "LABEL"]), json!(label));
     }
     let score = pick(rng, &["NaN", "-Infinity", "0.5", "\"NaN\""]);
-    format!("{object}, \"score\": {score}}}")
+    let text = if text.is_empty() { String::new() } else { format!(", \"text\": \"{text}\"") };
+    format!("{object}, \"score\": {score}{text}}}")
 }
 
 /// A file of rows with line ends and blank lines as they come, in an encoding, perhaps compressed.
@@ -87,6 +106,10 @@ fn file(rng: &mut Rng, format: &str, rows: &[Row]) -> (String, Vec<u8>) {
     };
     let mut text = match format {
         "csv" => format!("{},Label{}", pick(rng, &["url", "URL", "\"Url\""]), end(rng)),
+        "semicolons.csv" => {
+            let sep = pick(rng, &["", "sep=;\r\n"]);
+            format!("{sep}{};label{}", pick(rng, &["url", "\"URL\""]), end(rng))
+        }
         "tsv" => format!("{}\tLABEL{}", pick(rng, &["url", "URL", "\"Url\""]), end(rng)),
         "json" => "[".to_owned(),
         _ => String::new(),
@@ -121,8 +144,14 @@ async fn check(rig: &Rig, handler: &Handler, job: i64, name: &str, rows: &[Row])
     assert_eq!(said.code, Some(0), "{name}: {}", said.stderr);
     let said = said.json();
     assert_eq!(said["images"], rows.len());
-    let odd: Vec<usize> = (0..rows.len()).filter(|n| !rows[*n].is_url).collect();
+    let is_odd = |row: &Row| !row.is_url || row.is_large;
+    let odd: Vec<usize> = (0..rows.len()).filter(|n| is_odd(&rows[*n])).collect();
     assert_eq!(said["unusable"]["rows"], odd.len(), "{said}");
+    let large = rows.iter().filter(|row| row.is_large).count();
+    assert_eq!(said["unusable"]["too_large"], large, "{said}");
+    let uneven = rows.iter().filter(|row| row.cells > 0 && row.cells != 2).count();
+    assert_eq!(said["doubtful"]["rows"], uneven, "{said}");
+    assert_eq!(said["doubtful"]["first"].as_array().unwrap().len(), uneven.min(5), "{said}");
     let first = said["unusable"]["first"].as_array().unwrap().iter();
     let place = |row: &Value| (row["chunk_index"].as_u64().unwrap(), row["idx"].as_u64().unwrap());
     let expected = odd.iter().take(5).map(|n| ((n / CHUNK) as u64, (n % CHUNK) as u64));
@@ -138,11 +167,15 @@ async fn check(rig: &Rig, handler: &Handler, job: i64, name: &str, rows: &[Row])
         assert_eq!(items.len(), part.len(), "{name}");
         for (idx, (item, row)) in items.iter().zip(part).enumerate() {
             assert_eq!(item["idx"], idx);
-            assert_eq!(item["url"], row.url, "{name}, {}", row.written);
+            assert_eq!(item["url"], row.url, "{name}, {:.99}", row.written);
             let verdict = (item["status"].as_str().unwrap(), item["reason"].as_str());
-            match row.is_url {
-                true => assert_eq!(verdict, ("valid", None), "{name}, {}", row.written),
-                false => assert_eq!(verdict, ("failed", Some("url_refused")), "{}", row.written),
+            let detail = item["detail"].as_str() == Some("item_too_large");
+            assert_eq!(detail, row.is_large, "{name}, idx {idx}");
+            match !is_odd(row) {
+                true => assert_eq!(verdict, ("valid", None), "{name}, {:.99}", row.written),
+                false => {
+                    assert_eq!(verdict, ("failed", Some("url_refused")), "{:.99}", row.written)
+                }
             }
             n += 1;
         }

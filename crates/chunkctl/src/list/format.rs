@@ -12,7 +12,7 @@ pub(crate) enum Format {
     JsonLines,
     /// One JSON array.
     JsonArray,
-    /// A table with commas and quotes.
+    /// A table with commas, or semicolons, and quotes.
     Csv,
     /// A table with tabs.
     Tsv,
@@ -59,7 +59,7 @@ impl Format {
             Self::Text => "one URL a line (.txt)",
             Self::JsonLines => "JSON lines (.jsonl)",
             Self::JsonArray => "a JSON array (.json)",
-            Self::Csv => "a table with commas (.csv)",
+            Self::Csv => "a table with commas or semicolons (.csv)",
             Self::Tsv => "a table with tabs (.tsv)",
         }
     }
@@ -81,7 +81,7 @@ pub(super) fn certain(content: Content) -> Option<Format> {
         Content::Text => Some(Format::Text),
         Content::JsonLines => Some(Format::JsonLines),
         Content::JsonArray => Some(Format::JsonArray),
-        Content::Csv | Content::Column => Some(Format::Csv),
+        Content::Csv | Content::Semicolons | Content::Column => Some(Format::Csv),
         Content::Tsv => Some(Format::Tsv),
         Content::Foreign(_) => None,
     }

@@ -1,12 +1,12 @@
 //! Rows of JSON: a value a line, or those of one array.
 
-use super::Error;
+use super::{Error, Row};
 use chunk_handler::chunk::{
-    Item,
-    source::{item_of, lines, read_json, strict_json, trimmed},
+    ITEM_LIMIT, Item,
+    source::{lines, read_row, strict_json, too_large, trimmed},
 };
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// The rows of JSON lines. A value without a URL is a row all the same, with its text in place of one.
@@ -14,19 +14,27 @@ use std::fmt;
 /// # Errors
 ///
 /// [`Error::Broken`] for a line that is no JSON: where the next row begins cannot be told.
-pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), Error> {
+pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
     let rows = lines(text).map(|(line, row)| (line, trimmed(row)));
     for (line, row) in rows.filter(|(_, row)| !row.is_empty()) {
-        let value = read_json::<Value>(row).map_err(|error| Error::Broken {
+        let item = item_of(row).map_err(|error| Error::Broken {
             line,
             problem: format!(
-                "no JSON, and each line is to hold an object: {}",
+                "no JSON, and each line is to hold an object, as `jq -c` writes it: {}",
                 without_line(&error)
             ),
         })?;
-        take(item_of(value).map_or_else(|_| Item::of_url(row), without_blanks));
+        take(item.into());
     }
     Ok(())
+}
+
+/// The item of a row, also of one that has no URL, or is too large to be one.
+fn item_of(row: &str) -> Result<Item, serde_json::Error> {
+    if row.len() > ITEM_LIMIT {
+        return Ok(too_large(row.split_at(row.floor_char_boundary(ITEM_LIMIT)).0));
+    }
+    Ok(read_row(row)?.map_or_else(|| Item::of_url(row), without_blanks))
 }
 
 /// An error of which the line is said already.
@@ -49,10 +57,13 @@ fn without_blanks(mut item: Item) -> Item {
 /// # Errors
 ///
 /// [`Error::Broken`] when it is none, or is not closed.
-pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), Error> {
+pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
     let broken = |error: serde_json::Error| Error::Broken {
         line: error.line(),
-        problem: format!("no JSON array, as the name says: {}", without_line(&error)),
+        problem: format!(
+            "no JSON array of rows, as `jq -s` writes it and the name says: {}",
+            without_line(&error)
+        ),
     };
     // Rows are handed out while the array is read, so it must be whole.
     if each_row(text, &mut |_| {}).is_ok() {
@@ -63,7 +74,7 @@ pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Item)) -> Result<(), 
     each_row(&strict, take).map_err(broken)
 }
 
-fn each_row(array: &str, take: &mut impl FnMut(Item)) -> Result<(), serde_json::Error> {
+fn each_row(array: &str, take: &mut impl FnMut(Row)) -> Result<(), serde_json::Error> {
     let mut array = serde_json::Deserializer::from_str(array);
     (&mut array).deserialize_seq(Rows(take))?;
     array.end()
@@ -72,7 +83,7 @@ fn each_row(array: &str, take: &mut impl FnMut(Item)) -> Result<(), serde_json::
 /// Hands the values of an array out, one at a time.
 struct Rows<'t, F>(&'t mut F);
 
-impl<'de, F: FnMut(Item)> Visitor<'de> for Rows<'_, F> {
+impl<'de, F: FnMut(Row)> Visitor<'de> for Rows<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,9 +91,10 @@ impl<'de, F: FnMut(Item)> Visitor<'de> for Rows<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        while let Some(value) = values.next_element::<Value>()? {
-            let text = |value: Value| Item::of_url(value.to_string());
-            self.0(item_of(value).map_or_else(text, without_blanks));
+        while let Some(value) = values.next_element::<&RawValue>()? {
+            // It is JSON, and read already; of halves of surrogate pairs it may be too broken.
+            let item = item_of(value.get()).unwrap_or_else(|_| Item::of_url(value.get()));
+            self.0(item.into());
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Files of every kind, as people have them.
 
 use super::*;
+use chunk_handler::chunk::Item;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();
-    List::open(name, bytes)?.rows(&mut |item| items.push(item))?;
+    List::open(name, bytes)?.rows(&mut |row| items.push(row.item))?;
     Ok(items)
 }
 
@@ -23,6 +24,11 @@ fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
 
 fn refusal(name: &str, bytes: impl AsRef<[u8]>) -> String {
     read(name, bytes.as_ref()).unwrap_err().to_string()
+}
+
+/// Equal as JSON, whatever its spelling.
+fn meta(item: &Item) -> Option<Value> {
+    item.meta.as_ref().map(|meta| serde_json::from_str(meta.get()).unwrap())
 }
 
 fn pairs(items: &[Item]) -> Vec<(&str, Option<&str>)> {
@@ -48,8 +54,7 @@ fn tables_need_a_url_column_and_keep_every_row() {
 #[test]
 fn other_columns_and_keys_go_into_the_meta() {
     let table = "id,url,TEXT,meta\n7,http://a/1,\"a, b\",\"{\"\"id\"\":8,\"\"k\"\":NaN}\"\n,http://a/2\n9,http://a/3,,[1],,z\n";
-    let metas: Vec<Option<Value>> =
-        items("a.csv", table).into_iter().map(|item| item.meta).collect();
+    let metas: Vec<Option<Value>> = items("a.csv", table).iter().map(meta).collect();
     assert_eq!(
         metas,
         [
@@ -58,7 +63,7 @@ fn other_columns_and_keys_go_into_the_meta() {
             Some(json!({"id": "9", "TEXT": "", "meta": [1], "column 6": "z"})),
         ]
     );
-    let meta = |name: &str, text: &str| items(name, text).remove(0).meta;
+    let meta = |name: &str, text: &str| meta(&items(name, text)[0]);
     assert_eq!(meta("a.TSV", "url\tMeta\nhttp://a\t{\"k\":1}\n"), Some(json!({"k": 1})));
     let line = r#"{"url":"http://a","id":7,"label":"x","meta":{"k":1},"n":null}"#;
     assert_eq!(meta("a.jsonl", line), Some(json!({"id": 7, "k": 1, "n": null})));
@@ -67,11 +72,8 @@ fn other_columns_and_keys_go_into_the_meta() {
 /// A name in several cases means the same in every format: small letters first; nothing is lost.
 #[test]
 fn a_key_and_a_column_in_two_cases_mean_the_same() {
-    let expected = Item {
-        url: "http://a".into(),
-        label: Some("x".into()),
-        meta: Some(json!({"URL": "http://b", "Label": "y"})),
-    };
+    let others = json!({"URL": "http://b", "Label": "y"});
+    let expected = (Some("x".to_owned()), Some(others), "http://a".to_owned());
     let object = r#"{"URL":"http://b","url":"http://a","Label":"y","label":"x"}"#;
     for (name, text) in [
         ("a.csv", "URL,url,Label,label\nhttp://b,http://a,y,x".to_owned()),
@@ -79,7 +81,9 @@ fn a_key_and_a_column_in_two_cases_mean_the_same() {
         ("a.jsonl", object.to_owned()),
         ("a.json", format!("[{object}]")),
     ] {
-        assert_eq!(items(name, &text), std::slice::from_ref(&expected), "{name}");
+        let item = items(name, &text).remove(0);
+        let meta = meta(&item);
+        assert_eq!((item.label, meta, item.url), expected, "{name}");
         let upper = text.replace("url", "Url").replace("label", "LABEL").replace("URL", "uRL");
         assert_eq!(items(name, upper).len(), 1, "{name}");
     }
@@ -165,7 +169,8 @@ fn another_content_than_the_name_says_is_refused() {
     assert!(refusal("a.txt", gzip(&gzip(b"http://a"))).contains("gzip inside gzip"));
     assert!(refusal("list.lst", "my list\nhttp://a").contains("first line, `my list`"));
     assert!(refusal("a.zip", "x").contains("a ZIP archive is not read"));
-    assert_eq!(items("-", "my list\nhttp://a").len(), 2);
+    let error = refusal("-", "my list\nhttp://a");
+    assert!(error.contains("of stdin the first line must say it"), "{error}");
     let error = refusal("a.txt", b"http://a\nhttp://b/\xe9");
     assert!(error.contains("line 2, byte 10 is 0xE9"), "{error}");
 }
@@ -245,7 +250,7 @@ fn json_is_read_or_refused_with_its_line() {
     let urls = ["http://a", "http://b", "{\"u\":1}", "[1]", "7"];
     let read = items("a.jsonl", lines);
     assert_eq!(pairs(&read).iter().map(|(url, _)| *url).collect::<Vec<_>>(), urls);
-    assert_eq!(read[0].meta, Some(json!({"n": null, "t": "NaN"})));
+    assert_eq!(meta(&read[0]), Some(json!({"n": null, "t": "NaN"})));
     let array = format!(
         "[{}]",
         lines
@@ -262,7 +267,7 @@ fn json_is_read_or_refused_with_its_line() {
     assert!(refusal("a.jsonl", "{\n\"url\": 1\n}\n").starts_with("line 1: no JSON"));
     assert!(
         refusal("a.json", "[\n{\"url\":\"http://a\"},\n{\"url\"")
-            .starts_with("line 3: no JSON array")
+            .starts_with("line 3: no JSON array of rows, as `jq -s` writes it")
     );
     assert!(
         refusal("a.json", "[\"http://a\"]\n[\"http://b\"]").starts_with("line 2: no JSON array")
@@ -273,8 +278,77 @@ fn json_is_read_or_refused_with_its_line() {
         "a.json",
         "[{\"url\":\"http://a\",\"t\":\"x\\ud83d\"},{\"url\":\"http://b\",\"n\":1e999}]",
     );
-    assert_eq!(odd[0].meta, Some(json!({"t": "x\u{fffd}"})));
-    assert_eq!(odd[1].meta, Some(json!({"n": null})));
+    assert_eq!(meta(&odd[0]), Some(json!({"t": "x\u{fffd}"})));
+    assert_eq!(odd[1].meta.as_ref().unwrap().get(), r#"{"n":1e999}"#);
+}
+
+/// Case 262: the same JSON in every format, as it was written; a label is a text.
+#[test]
+fn meta_and_labels_keep_their_spelling() {
+    let meta = r#"{"n": 12345678901234567890123, "f":0.10000000000000000555, "e":1e999, "z":-0, "k":1, "k":1.0}"#;
+    let object = format!(r#"{{"url":"http://a","label":1.50,"meta":{meta}}}"#);
+    let cell = format!("\"{}\"", meta.replace('"', "\"\""));
+    for (name, text) in [
+        ("a.jsonl", object.clone()),
+        ("a.json", format!("[{object}]")),
+        ("a.csv", format!("url,label,meta\nhttp://a,1.50,{cell}\n")),
+        ("b.csv", format!("url;label;meta\nhttp://a;1.50;{cell}\n")),
+        ("a.tsv", format!("url\tlabel\tmeta\nhttp://a\t1.50\t{meta}\n")),
+    ] {
+        let item = items(name, &text).remove(0);
+        assert_eq!(item.label.as_deref(), Some("1.50"), "{name}");
+        assert_eq!(item.meta.unwrap().get(), meta, "{name}");
+    }
+    let lines = items("a.json", "[{\"url\":\"http://a\",\"meta\":{\n  \"k\": [1.0,\r\n 2]\n}}]");
+    assert_eq!(lines[0].meta.as_ref().unwrap().get(), r#"{"k":[1.0,2]}"#);
+}
+
+/// Case 266: as Excel writes tables where a comma is in numbers, and its line that names the delimiter.
+#[test]
+fn a_table_may_have_semicolons_and_say_so() {
+    let expected = [("http://a/1", Some("a, b")), ("http://a/2;x", Some("c;d"))];
+    let rows = "http://a/1;a, b\r\n\"http://a/2;x\";\"c;d\"\r\n";
+    for head in
+        ["url;label", "sep=;\r\nURL;Label", "\"sep=;\"\n url ; label ", "\n\"url\";\"label\""]
+    {
+        let table = format!("{head}\r\n{rows}");
+        for name in ["a.csv", "a.csv.gz", "-", "list"] {
+            assert_eq!(pairs(&items(name, &table)), expected, "{name} {head}");
+        }
+    }
+    let commas = items("a.csv", "sep=,\nurl,label\nhttp://a,x;y");
+    assert_eq!(pairs(&commas), [("http://a", Some("x;y"))]);
+    assert!(refusal("a.tsv", "url;label\nhttp://a;x").contains("name it .csv"));
+    assert!(refusal("a.txt", "url;label\nhttp://a;x").contains("semicolons (CSV); name it .csv"));
+    let stray = refusal("a.csv", "url;label\nhttp://a;\"x\nhttp://b;y\n");
+    assert!(stray.starts_with("line 2: a quote begins"), "{stray}");
+}
+
+/// Case 268: not a number is no label, as in JSON; words are.
+#[test]
+fn a_label_that_is_not_a_number_is_none() {
+    let table = "url,label,meta,k\nu/1,NaN,NaN,NaN\nu/2, nan ,\\N,\nu/3,NA,null,\nu/4,None,None,\nu/5,\"NaN!\",\"\",\n";
+    let read = items("a.csv", table);
+    let labels = [None, None, Some("NA"), Some("None"), Some("NaN!")];
+    assert_eq!(pairs(&read).iter().map(|(_, label)| *label).collect::<Vec<_>>(), labels);
+    assert_eq!(read[0].meta.as_ref().unwrap().get(), r#"{"k":"NaN"}"#);
+    assert!(read.iter().skip(1).all(|item| item.meta.as_ref().unwrap().get() == r#"{"k":""}"#));
+}
+
+/// Case 269: what is wrong with a first line, and what to do.
+#[test]
+fn a_head_without_url_says_what_to_do() {
+    for (head, words) in [
+        ("image_url,label\nhttp://a,x", "name the column `image_url` url"),
+        ("http://a,x\nhttp://b,y", "write a line before it that names the columns, as url,label"),
+        ("url|label\nhttp://a|x", "with commas, semicolons or (.tsv) tabs between them"),
+        ("# exported today\nurl,label\nhttp://a,x", "take lines before it away"),
+        ("sep=|\nurl|label\nhttp://a|x", "which is `sep=|`"),
+    ] {
+        let error = refusal("a.csv", head);
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(refusal("a.jsonl", "{\n\"url\": \"http://a\"\n}").contains("`jq -c`"));
 }
 
 /// A fuzz target: under any name a list is read or refused, the same each time, and no row is made of

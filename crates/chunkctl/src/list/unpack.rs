@@ -1,7 +1,7 @@
 //! What is in a file that is compressed with gzip.
 
 use super::Error;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use std::{borrow::Cow, io::Read as _};
 
 /// What every compressed file begins with, and no list does.
@@ -26,10 +26,16 @@ fn unpacked_at_most(bytes: &[u8], most_mb: u64) -> Result<Cow<'_, [u8]>, Error> 
     }
     let most = most_mb << 20;
     let mut unpacked = Vec::new();
-    MultiGzDecoder::new(bytes)
-        .take(most + 1)
-        .read_to_end(&mut unpacked)
-        .map_err(|error| Error::Packed(format!("is compressed and cannot be unpacked: {error}")))?;
+    let mut rest = bytes;
+    // One after another they are one; zeros behind the last are no more than padding, as for gzip(1).
+    while rest.iter().any(|byte| *byte != 0) {
+        let room = (most + 1).saturating_sub(u64::try_from(unpacked.len()).unwrap_or(u64::MAX));
+        let mut member = GzDecoder::new(rest).take(room);
+        member.read_to_end(&mut unpacked).map_err(|error| {
+            Error::Packed(format!("is compressed and cannot be unpacked: {error}"))
+        })?;
+        rest = if member.limit() == 0 { &[] } else { member.into_inner().into_inner() };
+    }
     if u64::try_from(unpacked.len()).unwrap_or(u64::MAX) > most {
         let problem = format!("unpacks to more than {most_mb} MiB; split it into jobs");
         return Err(Error::Packed(problem));
@@ -50,6 +56,11 @@ mod tests {
         let whole = gzip("http://a/1\n".repeat(1000).as_bytes());
         let (half, _) = whole.split_at(whole.len() / 2);
         let error = unpacked(half).unwrap_err().to_string();
+        assert!(error.contains("cannot be unpacked"), "{error}");
+        // Case 267.
+        let padded = [whole.clone(), vec![0; 512]].concat();
+        assert_eq!(unpacked(&padded).unwrap(), unpacked(&whole).unwrap());
+        let error = unpacked(&[whole.clone(), vec![0, 0, 7]].concat()).unwrap_err().to_string();
         assert!(error.contains("cannot be unpacked"), "{error}");
         let bomb = gzip(&vec![b'\n'; (1 << 20) + 1]);
         assert!(bomb.len() < 10_000);
