@@ -6,6 +6,7 @@
 mod collect;
 mod dedupe;
 mod fetch;
+mod refused;
 mod shard;
 pub(crate) mod upload;
 
@@ -23,7 +24,8 @@ use collect::Collector;
 pub use fetch::SetupError;
 use fetch::{ChunkFetch, Fetcher};
 use futures_util::{StreamExt as _, stream};
-use imagecheck::{ImageInfo, Level, inspect};
+use imagecheck::{ImageInfo, Level};
+use refused::{Refused, examine};
 use std::{io, panic::resume_unwind, sync::Arc, time::Instant as StdInstant};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
@@ -122,7 +124,7 @@ struct Arrived {
     idx: usize,
     /// True when a whole body arrived.
     downloaded: bool,
-    result: Result<Inspected, Rejection>,
+    result: Result<Inspected, Refused>,
 }
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
@@ -214,7 +216,7 @@ impl Downloads {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item) => image?,
                 () = sleep_until(self.deadline) => {
-                    (Arrived { idx, downloaded: false, result: Err(Reason::Deadline.into()) }, None)
+                    (Arrived { idx, downloaded: false, result: Err(Rejection::from(Reason::Deadline).into()) }, None)
                 }
             };
             let sent = sender.send(arrived).await;
@@ -240,7 +242,10 @@ impl Downloads {
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(rejection)) => {
-                return Ok((Arrived { idx, downloaded: false, result: Err(rejection) }, None));
+                return Ok((
+                    Arrived { idx, downloaded: false, result: Err(rejection.into()) },
+                    None,
+                ));
             }
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
             Err(fetch::Error::NamesAway) => return Err(Error::NamesAway),
@@ -254,7 +259,7 @@ impl Downloads {
         let since = StdInstant::now();
         let (body, checked) = match level {
             Level::Fast | Level::Medium => {
-                fetched.body.examine(false, move |r, len| inspect(r, len, level)).await?
+                fetched.body.examine(false, move |r, len| examine(r, len, level)).await?
             }
             Level::Slow => {
                 let decoders = Arc::clone(&stages.decoders);
@@ -262,19 +267,22 @@ impl Downloads {
                 // The thread owns the permit: a decode goes on, and counts, although its chunk is dropped.
                 let check = move |r: &mut BodyReader<'_>, len| {
                     let _decoder = decoder;
-                    inspect(r, len, level)
+                    examine(r, len, level)
                 };
                 fetched.body.examine(true, check).await?
             }
         };
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
-        let result = checked.map_err(Rejection::from).and_then(|info| {
-            let violations = violations(validation, &info, body.len());
-            match violations.first() {
-                Some(reason) if validation.mode != Mode::ReportOnly => {
-                    Err(Rejection::from(*reason))
+        let result = checked.and_then(|info| {
+            let file_size = body.len();
+            match too_small(validation, &info, file_size) {
+                Some(rejection) if validation.mode != Mode::ReportOnly => {
+                    Err(Refused::picture(rejection, &info, file_size))
                 }
-                _ => Ok(Inspected { body, sha256: fetched.sha256, info, violations }),
+                too_small => {
+                    let violations = too_small.iter().map(|rejection| rejection.reason).collect();
+                    Ok(Inspected { body, sha256: fetched.sha256, info, violations })
+                }
             }
         });
         Ok((Arrived { idx, downloaded: true, result }, Some(fetched.download)))
@@ -282,9 +290,10 @@ impl Downloads {
 }
 
 /// Which of the minimum sizes an image does not reach.
-fn violations(validation: &Validation, info: &ImageInfo, file_size: u64) -> Vec<Reason> {
+fn too_small(validation: &Validation, info: &ImageInfo, file_size: u64) -> Option<Rejection> {
     let (width, height) = validation.min_dimensions();
-    let too_small =
-        file_size < validation.min_bytes() || info.width < width || info.height < height;
-    if too_small { vec![Reason::TooSmall] } else { Vec::new() }
+    if info.width < width || info.height < height {
+        return Some(Reason::TooSmall.because(Detail::Pixels));
+    }
+    (file_size < validation.min_bytes()).then(|| Reason::TooSmall.because(Detail::Bytes))
 }

@@ -24,7 +24,11 @@ pub struct ItemReport {
     /// Null only for valid.
     pub reason: Option<Reason>,
     /// What more is known of the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "Detail::of_manifest"
+    )]
     pub detail: Option<Detail>,
     /// The sample's key, for valid.
     pub key: Option<String>,
@@ -300,6 +304,12 @@ mod tests {
         let written = serde_json::to_value(&item).unwrap();
         let said = (&written["label"], &written["reason"], &written["detail"]);
         assert_eq!(said, (&json!("a brown dog"), &json!("tls"), &json!("not_yet_valid")));
-        assert_eq!(serde_json::from_value::<ItemReport>(written).unwrap(), item);
+        assert_eq!(serde_json::from_value::<ItemReport>(written.clone()).unwrap(), item);
+
+        // A word of a later release is not understood, and everything beside it is.
+        let mut later = written;
+        later["detail"] = json!("gremlins");
+        let read: ItemReport = serde_json::from_value(later).unwrap();
+        assert_eq!(read, ItemReport { detail: None, ..item });
     }
 }
