@@ -8,6 +8,8 @@
 
 mod data;
 mod directory;
+#[cfg(feature = "decode")]
+mod unpacked;
 mod variant;
 
 use crate::{Level, Refusal, Size, scan::Scan};
@@ -66,6 +68,18 @@ pub(crate) fn support<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Suppo
     let at = reader.first;
     let first = reader.directory(at)?;
     variant::support(&mut reader, &first)
+}
+
+/// Proves the pixels of the first page where the decoder of level slow cannot read them.
+#[cfg(feature = "decode")]
+pub(crate) fn check_unpacked<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    size: Size,
+) -> Result<(), Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    unpacked::check(&mut reader, &first, size)
 }
 
 fn first_page<R: BufRead + Seek>(
