@@ -84,7 +84,8 @@ fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
         }
     };
     match (support, decoded) {
-        (tiff::Support::Proven, Err(refusal)) => no_hash_if_unknown(refusal),
+        // Also when it takes a length that the file states for one that it needs.
+        (tiff::Support::Proven, Err(_)) => Ok(None),
         // Of a decoder that reads a variant in part, an error may be its own.
         (tiff::Support::Part, Err(Refusal::Corrupt)) | (_, Err(Refusal::UnsupportedFormat)) => {
             tiff::check_unpacked(&mut Scan::start(body, len)?, size).map(|()| None)

@@ -262,6 +262,9 @@ mod tests {
             assert_eq!(size(&file), Ok((20, 20)), "{lens:?}");
             assert_eq!(refusal(&file[..599]), Some(Refusal::Truncated), "{lens:?}");
         }
+        // Loaders read all strips that are listed, also those that the size does not need.
+        let twice = |second: u32| plain(&[(273, 3, 2, 200 | second << 16)]);
+        assert_eq!([200, 201].map(twice), [None, Some(Refusal::Truncated)]);
         // With compression it does not, and a cut could not be seen.
         for lens in [vec![], vec![(279, 4, 1, 0)]] {
             let entries = [&[offset, (259, 3, 1, 5)][..], &lens].concat();

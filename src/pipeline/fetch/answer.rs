@@ -115,6 +115,8 @@ fn success(response: &Response) -> Option<Range> {
             }
         }
         200..=203 | 207..=299 => Some(Range::Whole),
+        // It should have no body, and curl takes one that is there.
+        205 if response.body().size_hint().lower() > 0 => Some(Range::Whole),
         _ => None,
     }
 }

@@ -47,8 +47,13 @@ pub(super) fn check_first<R: BufRead + Seek>(
     if offsets.count < n {
         return Err(Refusal::Corrupt);
     }
-    reader.step(n)?;
+    // Without compression loaders read all pieces that are listed, those that are too many over the first.
+    let n_read = if samples.compression == Compression::None { offsets.count } else { n };
+    reader.step(n_read)?;
     match (samples.compression, page.lens) {
+        (Compression::None, _) if samples.is_planar && n_read > n => {
+            Err(Refusal::UnsupportedFormat)
+        }
         (Compression::None, _) => check_computed(reader, offsets, &layout, samples),
         (Compression::Some, Some(lens)) if lens.count >= n => {
             check_stated(reader, offsets, lens, n, true)
@@ -114,7 +119,7 @@ fn check_computed<R: BufRead + Seek>(
 ) -> Result<(), Refusal> {
     let samples_a_plane = if samples.is_planar { 1 } else { samples.count };
     let row_bytes = (layout.width * samples.bits * samples_a_plane).div_ceil(8);
-    let n = layout.across * layout.down * layout.planes;
+    let n = offsets.count;
     let mut from = 0;
     while from < n {
         let block = reader.block(offsets, from, BLOCK_VALUES.min(n - from))?;

@@ -350,6 +350,27 @@ mod tests {
         assert_eq!(verdict(&file(&more, &turned)), Ok(()));
     }
 
+    /// Case 223: what libtiff takes of planes and predictors, and what it does not.
+    #[test]
+    fn predictors_and_planes_are_known_ones() {
+        let with = |tag, value| {
+            let more = [&pixels(5, 2)[..], &[(tag, 3, 1, value)]].concat();
+            inspect_bytes(&file(&more, &lzw(&[7; 12])), Level::Medium).err()
+        };
+        let unsupported = Some(Refusal::UnsupportedFormat);
+        assert_eq!([1, 2, 3, 4].map(|n| with(317, n)), [None, None, unsupported, unsupported]);
+        assert_eq!([1, 0, 3].map(|n| with(284, n)), [None, unsupported, unsupported]);
+    }
+
+    /// Without compression the length that the file states means nothing, to the decoder either.
+    #[test]
+    fn a_stated_length_that_is_not_needed_is_ignored() {
+        let mut file = file(&pixels(1, 2), &[7; 12]);
+        let at = file.windows(2).position(|tag| tag == 279_u16.to_le_bytes()).unwrap() + 8;
+        file[at + 3] = 0x40;
+        assert_eq!(verdict(&file), Ok(()));
+    }
+
     /// Case 223: JPEG in luminance and chrominance, whole or with its tables elsewhere.
     #[test]
     fn jpegs_are_decoded() {

@@ -134,7 +134,8 @@ fn fields_of_many_lines_become_one() {
 fn any_version_begins_an_answer() {
     for start in ["HTTP/2 200", "HTTP/2.0 200 OK", "HTTP/1 200", "HTTP/3 200", "HTTP/1.10\t200 OK"]
     {
-        assert_eq!(head(format!("{start}\r\n\r\n").as_bytes())[..12], *"HTTP/1.1 200", "{start}");
+        let found = head(format!("{start}\r\n\r\n").as_bytes());
+        assert!(found.starts_with("HTTP/1.1 200\r\n"), "{start}: {found}");
     }
     for start in ["HTTP/ 200 OK", "HTTP 200 OK", "HTTP/x.1 200", "HTTP/1.1200 OK", "HTTP/1.1 20 OK"]
     {
