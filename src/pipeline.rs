@@ -6,6 +6,7 @@
 mod collect;
 mod dedupe;
 mod fetch;
+mod refused;
 mod shard;
 pub(crate) mod upload;
 
@@ -23,11 +24,12 @@ use collect::Collector;
 pub use fetch::SetupError;
 use fetch::{ChunkFetch, Fetcher, Standing, all_hosts_busy};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
-use imagecheck::{ImageInfo, Level, Refusal, inspect};
+use imagecheck::{ImageInfo, Level};
+use refused::{Refused, examine};
 use std::{
     future::pending,
     io,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::resume_unwind,
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
@@ -135,7 +137,7 @@ struct Arrived {
     idx: usize,
     /// True when a whole body arrived.
     downloaded: bool,
-    result: Result<Inspected, Rejection>,
+    result: Result<Inspected, Refused>,
 }
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
@@ -250,7 +252,7 @@ impl Downloads {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item, standing) => image?,
                 () = sleep_until(self.deadline) => {
-                    (Arrived { idx, downloaded: false, result: Err(standing.at_deadline()) }, None)
+                    (Arrived { idx, downloaded: false, result: Err(standing.at_deadline().into()) }, None)
                 }
             };
             standing.over();
@@ -289,13 +291,16 @@ impl Downloads {
     ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
         let stages = &self.stages;
         if let Some(detail) = item.refused {
-            let result = Err(Reason::UrlRefused.because(detail));
+            let result = Err(Reason::UrlRefused.because(detail).into());
             return Ok((Arrived { idx, downloaded: false, result }, None));
         }
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk, standing).await {
             Ok(fetched) => fetched,
             Err(fetch::Error::Rejected(rejection)) => {
-                return Ok((Arrived { idx, downloaded: false, result: Err(rejection) }, None));
+                return Ok((
+                    Arrived { idx, downloaded: false, result: Err(rejection.into()) },
+                    None,
+                ));
             }
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
             Err(fetch::Error::NamesAway) => return Err(Error::NamesAway),
@@ -309,7 +314,7 @@ impl Downloads {
         let since = StdInstant::now();
         let (body, checked) = match level {
             Level::Fast | Level::Medium => {
-                fetched.body.examine(false, move |r, len| caught(|| inspect(r, len, level))).await?
+                fetched.body.examine(false, move |r, len| examine(r, len, level)).await?
             }
             Level::Slow => {
                 let decoders = Arc::clone(&stages.decoders);
@@ -317,52 +322,40 @@ impl Downloads {
                 // The thread owns the permit: a decode goes on, and counts, although its chunk is dropped.
                 let check = move |r: &mut BodyReader<'_>, len| {
                     let _decoder = decoder;
-                    caught(|| inspect(r, len, level))
+                    examine(r, len, level)
                 };
                 fetched.body.examine(true, check).await?
             }
         };
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
-        let result = checked.map_err(Rejection::from).and_then(|info| {
-            let violations = violations(validation, &info, body.len());
-            match violations.first() {
-                Some(reason) if validation.mode != Mode::ReportOnly => {
-                    Err(Rejection::from(*reason))
+        let result = checked.and_then(|info| {
+            let file_size = body.len();
+            match too_small(validation, &info, file_size) {
+                Some(rejection) if validation.mode != Mode::ReportOnly => {
+                    Err(Refused::picture(rejection, &info, file_size))
                 }
-                _ => Ok(Inspected { body, sha256: fetched.sha256, info, violations }),
+                too_small => {
+                    let violations = too_small.iter().map(|rejection| rejection.reason).collect();
+                    Ok(Inspected { body, sha256: fetched.sha256, info, violations })
+                }
             }
         });
         Ok((Arrived { idx, downloaded: true, result }, Some(fetched.download)))
     }
 }
 
-/// A defect of the checks costs the image that showed it, not its chunk. Nobody sees the broken state.
-fn caught<T>(check: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or(Err(Refusal::Corrupt))
-}
-
 /// Which of the minimum sizes an image does not reach.
-fn violations(validation: &Validation, info: &ImageInfo, file_size: u64) -> Vec<Reason> {
+fn too_small(validation: &Validation, info: &ImageInfo, file_size: u64) -> Option<Rejection> {
     let (width, height) = validation.min_dimensions();
-    let too_small =
-        file_size < validation.min_bytes() || info.width < width || info.height < height;
-    if too_small { vec![Reason::TooSmall] } else { Vec::new() }
+    if info.width < width || info.height < height {
+        return Some(Reason::TooSmall.because(Detail::Pixels));
+    }
+    (file_size < validation.min_bytes()).then(|| Reason::TooSmall.because(Detail::Bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Case 283: whatever panics, and however, is a refusal; what does not is passed on.
-    #[test]
-    fn a_panic_of_the_checks_costs_its_image() {
-        let nothing: [u8; 0] = [];
-        let n = nothing.len();
-        assert_eq!(caught(|| Ok(nothing[n])), Err(Refusal::Corrupt));
-        assert_eq!(caught(|| Ok(7 / n)), Err(Refusal::Corrupt));
-        assert_eq!(caught(|| Err::<(), _>(Refusal::Truncated)), Err(Refusal::Truncated));
-        assert_eq!(caught(|| Ok(7)), Ok(7));
-    }
 
     /// Case 237: a URL that was never asked for says nothing about the network, and one whose host is busy
     /// says that there is one.

@@ -1,8 +1,7 @@
 //! What more is known of a reason: one word of a closed list.
 
 use super::Reason;
-use imagecheck::Refusal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer as _};
 use std::fmt;
 
 /// What is behind a reason, where something is known. The words are those of manifests; which
@@ -84,13 +83,48 @@ pub enum Detail {
     /// `close`: the connection that ends the body was not closed as its protocol wants.
     Close,
 
+    /// `bytes`: more, or fewer, bytes than allowed.
+    Bytes,
+    /// `pixels`: more, or fewer, pixels than allowed, a side or in all.
+    Pixels,
+    /// `cost`: to check the image would take too much memory or time.
+    Cost,
+
+    /// `format`: a picture of a format that is not listed.
+    Format,
+    /// `variant`: a variant of a listed format that loaders do not read, or that cannot be proven.
+    Variant,
     /// `metadata`: what an image carries beside its pixels stops loaders.
     Metadata,
+
+    /// `container`: what holds the picture together ends early, or contradicts itself.
+    Container,
+    /// `codes`: the picture in its container cannot be decoded.
+    Codes,
 
     /// `x_robots_tag`: the header `X-Robots-Tag`.
     XRobotsTag,
     /// `tdm_reservation`: the header `tdm-reservation`.
     TdmReservation,
+}
+
+impl Detail {
+    /// The detail that a manifest names; none: a word of another release.
+    ///
+    /// # Errors
+    ///
+    /// It is no word at all.
+    pub(crate) fn of_manifest<'de, D>(deserializer: D) -> Result<Option<Self>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let word = Option::<String>::deserialize(deserializer)?;
+        Ok(word.and_then(|word| {
+            let word: serde::de::value::StringDeserializer<serde::de::value::Error> =
+                word.into_deserializer();
+            Self::deserialize(word).ok()
+        }))
+    }
 }
 
 /// Why a URL has no sample.
@@ -112,22 +146,6 @@ impl Reason {
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
         Self { reason, detail: None }
-    }
-}
-
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
-        let (reason, detail) = match refusal {
-            Refusal::Empty => (Reason::Empty, None),
-            Refusal::TooLarge => (Reason::TooLarge, None),
-            Refusal::NotImage => (Reason::NotImage, None),
-            // A picture that loaders do not open is like one of a format that they do not know.
-            Refusal::UnsupportedFormat => (Reason::UnsupportedFormat, None),
-            Refusal::Metadata => (Reason::UnsupportedFormat, Some(Detail::Metadata)),
-            Refusal::Truncated => (Reason::Truncated, None),
-            Refusal::Corrupt => (Reason::Corrupt, None),
-        };
-        Self { reason, detail }
     }
 }
 

@@ -26,7 +26,11 @@ pub struct ItemReport {
     /// Null only for valid.
     pub reason: Option<Reason>,
     /// What more is known of the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "Detail::of_manifest"
+    )]
     pub detail: Option<Detail>,
     /// The sample's key, for valid.
     pub key: Option<String>,

@@ -101,9 +101,16 @@ impl<'a> Collector<'a> {
         let Some(item) = self.items.get(idx) else { return Ok(()) };
         self.n_downloaded += u64::from(downloaded);
         let report = match result {
-            Err(rejection) => {
-                tracing::debug!(idx, reason = %rejection, "image rejected");
-                ItemReport::rejected(idx, self.shown_url(item), item.label.clone(), rejection)
+            Err(refused) => {
+                tracing::debug!(idx, reason = %refused.rejection, "image rejected");
+                let (url, label) = (self.shown_url(item), item.label.clone());
+                ItemReport {
+                    format: refused.format,
+                    width: refused.width,
+                    height: refused.height,
+                    file_size: refused.file_size,
+                    ..ItemReport::rejected(idx, url, label, refused.rejection)
+                }
             }
             Ok(image) => self.collect_image(idx, item, image, known).await?,
         };

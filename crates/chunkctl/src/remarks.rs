@@ -150,7 +150,7 @@ mod tests {
         rows.remarks.warnings(rows.n)
     }
 
-    /// I15: each has its place in a chunk, the first five are shown, and a secret is not.
+    /// Case 194, I15: each has its place in a chunk, the first five are shown, and a secret is not.
     #[test]
     fn rows_that_cannot_be_used_are_counted_and_shown() {
         let table = "url\nhttp://a\nftp://u:p@a/b?sig=1\nno url\n\"\"\nhttp://b\n{\u{1b}\nx\ny\n";

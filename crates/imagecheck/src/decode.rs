@@ -76,13 +76,21 @@ fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> De
 fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
     let support = tiff::support(&mut Scan::start(body, len)?)?;
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    let decode = |body| caught(|| still(body, ImageFormat::Tiff, size));
-    match support {
+    let decoded = match support {
         tiff::Support::Panics => Err(Refusal::UnsupportedFormat),
-        tiff::Support::ProvenPanics => Ok(None),
-        tiff::Support::Proven => decode(body).or_else(no_hash_if_unknown),
-        tiff::Support::Part => decode(body).or_else(unsupported_if_corrupt),
-        tiff::Support::Full => decode(body),
+        tiff::Support::ProvenPanics => return Ok(None),
+        tiff::Support::Proven | tiff::Support::Part | tiff::Support::Full => {
+            caught(|| still(body, ImageFormat::Tiff, size))
+        }
+    };
+    match (support, decoded) {
+        // Also when it takes a length that the file states for one that it needs.
+        (tiff::Support::Proven, Err(_)) => Ok(None),
+        // Of a decoder that reads a variant in part, an error may be its own.
+        (tiff::Support::Part, Err(Refusal::Corrupt)) | (_, Err(Refusal::UnsupportedFormat)) => {
+            tiff::check_unpacked(&mut Scan::start(body, len)?, size).map(|()| None)
+        }
+        (_, decoded) => decoded,
     }
 }
 
@@ -93,11 +101,6 @@ fn no_hash_if_unknown(refusal: Refusal) -> Decoded {
         Refusal::Corrupt | Refusal::UnsupportedFormat => Ok(None),
         _ => Err(refusal),
     }
-}
-
-/// Of a decoder that reads a variant in part, an error may be its own.
-fn unsupported_if_corrupt(refusal: Refusal) -> Decoded {
-    Err(if refusal == Refusal::Corrupt { Refusal::UnsupportedFormat } else { refusal })
 }
 
 fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {

@@ -206,6 +206,12 @@ fn frame_header<R: BufRead + Seek>(
     Ok(Frame { size, components, is_progressive })
 }
 
+/// Which component of the frame the member number `n` of a scan is. Where several have the same
+/// identifier, their order tells them apart.
+pub(crate) fn member(ids: impl Iterator<Item = u8>, id: u8, n: usize) -> Option<usize> {
+    ids.enumerate().skip(n).find(|(_, own)| *own == id).map(|(at, _)| at)
+}
+
 fn scan_header<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     frame: &Frame,
@@ -219,10 +225,8 @@ fn scan_header<R: BufRead + Seek>(
     let mut named: Vec<(usize, Component, u8)> = Vec::with_capacity(4);
     for n in 0..usize::from(n_components) {
         let [id, entropy] = scan.array()?;
-        // Where several components have the same identifier, their order tells them apart.
-        let places = frame.components.iter().enumerate().skip(n);
-        let (at, component) =
-            places.into_iter().find(|(_, c)| c.id == id).ok_or(Refusal::Corrupt)?;
+        let at = member(frame.components.iter().map(|c| c.id), id, n).ok_or(Refusal::Corrupt)?;
+        let component = frame.components.get(at).ok_or(Refusal::Corrupt)?;
         if named.iter().any(|(place, ..)| *place == at) {
             return Err(Refusal::Corrupt);
         }

@@ -47,7 +47,7 @@ pub struct ImageInfo {
     /// The height in pixels, as the header says.
     pub height: u32,
     /// What the picture looks like. Only [`Level::Slow`](Level) finds it out. A picture without
-    /// structure has none, nor has one without compression in a variant that only loaders know.
+    /// structure has none, nor has one in a variant that only loaders know, whose data is there all the same.
     pub phash: Option<PerceptualHash>,
 }
 
@@ -85,6 +85,16 @@ pub fn inspect<R: BufRead + Seek>(
         Level::Slow => decode::decode(body, len, format, size)?,
     };
     Ok(ImageInfo { format, width: size.width, height: size.height, phash })
+}
+
+/// Names the format of a body, by its first bytes alone.
+///
+/// # Errors
+///
+/// [`Refusal::Empty`], [`Refusal::NotImage`] and [`Refusal::UnsupportedFormat`];
+/// [`Refusal::Truncated`] when the body cannot be read up to `len`.
+pub fn identify<R: BufRead + Seek>(body: &mut R, len: u64) -> Result<Format, Refusal> {
+    signature::identify(&mut Scan::start(body, len)?)
 }
 
 /// Dimensions that are within the limits: [`Size::checked`] makes no others.

@@ -199,6 +199,13 @@ pub(crate) fn tiff(is_big_endian: bool, pages: &[Entries]) -> Vec<u8> {
             file.extend([short(tag), short(kind)].as_flattened());
             file.extend(long(count));
             match kind {
+                // Two values, the first one in the lower half.
+                3 if count == 2 => {
+                    let [first, second] = [value & 0xFFFF, value >> 16];
+                    file.extend(
+                        [first, second].map(|n| short(n.try_into().unwrap())).as_flattened(),
+                    );
+                }
                 3 => file.extend([short(value.try_into().unwrap()), [0; 2]].as_flattened()),
                 _ => file.extend(long(value)),
             }

@@ -8,6 +8,8 @@
 
 mod data;
 mod directory;
+#[cfg(feature = "decode")]
+mod unpacked;
 mod variant;
 
 use crate::{Level, Refusal, Size, scan::Scan};
@@ -66,6 +68,18 @@ pub(crate) fn support<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Suppo
     let at = reader.first;
     let first = reader.directory(at)?;
     variant::support(&mut reader, &first)
+}
+
+/// Proves the pixels of the first page where the decoder of level slow cannot read them.
+#[cfg(feature = "decode")]
+pub(crate) fn check_unpacked<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    size: Size,
+) -> Result<(), Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    unpacked::check(&mut reader, &first, size)
 }
 
 fn first_page<R: BufRead + Seek>(
@@ -248,6 +262,9 @@ mod tests {
             assert_eq!(size(&file), Ok((20, 20)), "{lens:?}");
             assert_eq!(refusal(&file[..599]), Some(Refusal::Truncated), "{lens:?}");
         }
+        // Loaders read all strips that are listed, also those that the size does not need.
+        let twice = |second: u32| plain(&[(273, 3, 2, 200 | second << 16)]);
+        assert_eq!([200, 201].map(twice), [None, Some(Refusal::Truncated)]);
         // With compression it does not, and a cut could not be seen.
         for lens in [vec![], vec![(279, 4, 1, 0)]] {
             let entries = [&[offset, (259, 3, 1, 5)][..], &lens].concat();

@@ -1,7 +1,10 @@
 //! What the head of an HTTP answer means for the image.
 
 use super::{TryError, client::Response, consent::opt_out, head::NO_LENGTH};
-use crate::{chunk::Reason, settings::DownloadSettings};
+use crate::{
+    chunk::{Detail, Reason},
+    settings::DownloadSettings,
+};
 use hyper::{
     StatusCode,
     body::Body as _,
@@ -73,7 +76,7 @@ pub(super) fn check_head(
         return Err(TryError::Final(Reason::OptOut.because(header)));
     }
     if response.body().size_hint().exact().is_some_and(|length| length > max_bytes) {
-        return Err(TryError::Final(Reason::TooLarge.into()));
+        return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
     }
     let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
     let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
@@ -112,6 +115,8 @@ fn success(response: &Response) -> Option<Range> {
             }
         }
         200..=203 | 207..=299 => Some(Range::Whole),
+        // It should have no body, and curl takes one that is there.
+        205 if response.body().size_hint().lower() > 0 => Some(Range::Whole),
         _ => None,
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn receive(
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
         if writer.len() + n > chunk.max_bytes {
-            return Err(TryError::Final(Reason::TooLarge.into()));
+            return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
         }
         start.check(&frame)?;
         writer.push(frame).await.map_err(TryError::Spool)?;

@@ -5,6 +5,7 @@
 
 mod chunks;
 mod mended;
+mod packed;
 
 use super::{name_servers::LookupError, names::Names};
 use bytes::Bytes;

@@ -13,8 +13,6 @@ pub(super) enum Broken {
     NotHttp,
     #[error("invalid answer: the head is too large")]
     TooLarge,
-    #[error("invalid answer: too many interim answers")]
-    TooManyInterim,
 }
 
 /// Stands in the head when its lengths are no numbers, or differ: the body goes on until the connection
@@ -23,25 +21,24 @@ pub(super) const NO_LENGTH: &str = "no-length";
 
 /// The fields that are looked at. What a server says besides (cookies, policies, warnings of PHP)
 /// goes no further.
-const KEPT: [&str; 9] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "location",
-    "retry-after",
-    "tdm-reservation",
-    "transfer-encoding",
-    "x-robots-tag",
+const KEPT: [(&str, Lines); 9] = [
+    ("connection", Lines::Rewritten),
+    ("content-encoding", Lines::List),
+    ("content-length", Lines::Rewritten),
+    ("content-range", Lines::First),
+    ("location", Lines::First),
+    ("retry-after", Lines::First),
+    ("tdm-reservation", Lines::List),
+    ("transfer-encoding", Lines::Rewritten),
+    ("x-robots-tag", Lines::Apart),
 ];
-/// Bytes of a head with its interim answers; curl takes 300 KB.
+/// Stands between the lines of a field whose lines do not make one list: an `X-Robots-Tag` names its
+/// agents anew in each. No value has it, since a tab is read as a blank.
+pub(super) const BETWEEN_LINES: u8 = b'\t';
+/// Bytes of a head with its interim answers (1xx), of which any number may come; curl takes 300 KB.
 const MAX_BYTES: usize = 300 * 1024;
-/// Lines of a head; curl takes 5000.
+/// Lines of the same; curl takes 5000.
 const MAX_LINES: usize = 5000;
-/// Fields that are looked at: the HTTP library takes a hundred.
-const MAX_FIELDS: usize = 90;
-/// Interim answers (1xx) before the one that counts.
-const MAX_INTERIM: u32 = 16;
 
 /// Reads a head as its bytes come.
 #[derive(Debug, Default)]
@@ -50,7 +47,6 @@ pub(super) struct HeadReader {
     line: Vec<u8>,
     bytes: usize,
     lines: usize,
-    interim: u32,
     status: Option<Status>,
     fields: Fields,
     /// Whether a line that begins with a blank goes on with a field that is kept, or with nothing.
@@ -62,6 +58,18 @@ struct Status {
     code: u16,
     /// HTTP/1.0, whose connections end with the answer unless it says otherwise.
     is_old: bool,
+}
+
+/// What becomes of a field that has several lines. The library gets one: it takes a hundred in all, and
+/// servers send more.
+#[derive(Debug, Clone, Copy)]
+enum Lines {
+    /// It is written anew, as what all of it means.
+    Rewritten,
+    First,
+    List,
+    /// One value, with [`BETWEEN_LINES`].
+    Apart,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +117,18 @@ impl HeadReader {
             }
         }
         self.take(rest)?;
-        let is_http = b"HTTP/1.".iter().zip(&self.line).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        let is_http = b"HTTP/".iter().zip(&self.line).all(|(a, b)| a.eq_ignore_ascii_case(b));
         if self.status.is_none() && !is_http { Err(Broken::NotHttp) } else { Ok(None) }
     }
 
     /// Whether the body is in chunks.
     pub(super) fn has_chunks(&self) -> bool {
         self.fields.framing() == Framing::Chunked
+    }
+
+    /// Whether the body may be compressed on its way, which is not what `Content-Encoding` says of it.
+    pub(super) fn is_packed(&self) -> bool {
+        self.fields.is_packed()
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
@@ -143,10 +156,6 @@ impl HeadReader {
         };
         match line {
             [] if status.is_interim() => {
-                self.interim += 1;
-                if self.interim > MAX_INTERIM {
-                    return Err(Broken::TooManyInterim);
-                }
                 (self.status, self.fields) = (None, Fields::default());
                 self.goes_on = GoesOn::Nothing;
                 Ok(None)
@@ -159,7 +168,7 @@ impl HeadReader {
                 Ok(None)
             }
             _ => {
-                let is_kept = self.fields.add(line)?;
+                let is_kept = self.fields.add(line);
                 self.goes_on = if is_kept { GoesOn::Kept } else { GoesOn::Dropped };
                 Ok(None)
             }
@@ -168,17 +177,20 @@ impl HeadReader {
 }
 
 impl Status {
-    /// `HTTP/1.1 200 OK`, with or without a reason phrase, whatever bytes that has.
+    /// `HTTP/1.1 200 OK`, with or without a reason phrase, whatever bytes that has. Of which version the
+    /// answer says to be means nothing here: curl takes `HTTP/2 200`, browsers any.
     fn parse(line: &[u8]) -> Option<Self> {
-        let (http, rest) = line.split_at_checked(b"HTTP/1.".len())?;
-        let (minor, rest) = rest.split_first()?;
-        let is_http = http.eq_ignore_ascii_case(b"HTTP/1.") && minor.is_ascii_digit();
+        let (http, rest) = line.split_at_checked(b"HTTP/".len())?;
+        let blank = rest.iter().position(u8::is_ascii_whitespace)?;
+        let (version, rest) = rest.split_at_checked(blank)?;
+        let is_http = http.eq_ignore_ascii_case(b"HTTP/")
+            && version.first().is_some_and(u8::is_ascii_digit)
+            && version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
         let (code, after) = rest.trim_ascii_start().split_at_checked(3)?;
         let ends = !after.first().is_some_and(u8::is_ascii_digit);
-        let begins = rest.first().is_some_and(u8::is_ascii_whitespace);
         let code: u16 = str::from_utf8(code).ok()?.parse().ok()?;
-        let is_status = is_http && begins && ends && code >= 100;
-        is_status.then_some(Self { code, is_old: *minor == b'0' })
+        let is_old = version.starts_with(b"0") || matches!(version, b"1.0" | b"1");
+        (is_http && ends && code >= 100).then_some(Self { code, is_old })
     }
 
     /// 101 is none: after it no HTTP comes.
@@ -189,17 +201,14 @@ impl Status {
 
 impl Fields {
     /// Adds the field of a line, if it is one that is looked at.
-    fn add(&mut self, line: &[u8]) -> Result<bool, Broken> {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return Ok(false) };
+    fn add(&mut self, line: &[u8]) -> bool {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
         let (name, value) = line.split_at(colon);
-        let Some(kept) = KEPT.into_iter().find(|kept| is_name(name, kept)) else {
-            return Ok(false);
+        let Some(kept) = KEPT.iter().map(|(kept, _)| *kept).find(|kept| is_name(name, kept)) else {
+            return false;
         };
-        if self.0.len() == MAX_FIELDS {
-            return Err(Broken::TooLarge);
-        }
         self.0.push((kept, plain(kept, value.get(1..).unwrap_or_default())));
-        Ok(true)
+        true
     }
 
     /// A folded line: its break is a blank (RFC 9112, section 5.2).
@@ -219,18 +228,31 @@ impl Fields {
         self.of(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// `chunked` in any spelling counts also beside a length, in HTTP/1.0 and among other codings, as
-    /// for curl; a coding of which nobody knows anything counts as none. A length that is stated
-    /// several times counts when all of them agree. What follows the digits is ignored, as curl does.
-    fn framing(&self) -> Framing {
-        let is_chunked = |coding: &[u8]| {
+    /// The transfer codings, without their parameters.
+    fn codings(&self) -> impl Iterator<Item = &[u8]> {
+        self.list("transfer-encoding").map(|coding| {
             let coding = coding.split(|byte| *byte == b';').next().unwrap_or_default();
             let coding = coding.trim_ascii();
             let bare = coding.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-            bare.unwrap_or(coding).eq_ignore_ascii_case(b"chunked")
-        };
-        if self.list("transfer-encoding").any(is_chunked) {
+            bare.unwrap_or(coding)
+        })
+    }
+
+    fn is_packed(&self) -> bool {
+        let names = [&b"gzip"[..], b"x-gzip"];
+        self.codings().any(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)))
+    }
+
+    /// `chunked` in any spelling counts also beside a length, in HTTP/1.0 and among other codings, as
+    /// for curl; a coding of which nobody knows anything counts as none. A length that is stated
+    /// several times counts when all of them agree. What follows the digits is ignored, as curl does.
+    /// That of a packed body would be that of other bytes than those which the library gets.
+    fn framing(&self) -> Framing {
+        if self.codings().any(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
             return Framing::Chunked;
+        }
+        if self.is_packed() {
+            return Framing::UntilClose;
         }
         let lengths = self.list("content-length").map(length).map(|n| n.map(Framing::Length));
         let agreed = lengths.reduce(|one, other| one.filter(|_| one == other));
@@ -248,9 +270,15 @@ impl Fields {
             Framing::UntilClose => {}
             Framing::Nonsense => head.extend([NO_LENGTH.as_bytes(), b": 1\r\n"].concat()),
         }
-        let framing = ["connection", "content-length", "transfer-encoding"];
-        for (name, value) in self.0.iter().filter(|(name, _)| !framing.contains(name)) {
-            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        for (name, lines) in KEPT {
+            let said: Vec<&[u8]> = self.of(name).collect();
+            let value = match (lines, said.first()) {
+                (Lines::Rewritten, _) | (_, None) => continue,
+                (Lines::First, Some(first)) => first.to_vec(),
+                (Lines::List, Some(_)) => said.join(&b", "[..]),
+                (Lines::Apart, Some(_)) => said.join(&[BETWEEN_LINES][..]),
+            };
+            head.extend([name.as_bytes(), b": ", &value, b"\r\n"].concat());
         }
         head.extend_from_slice(b"\r\n");
         head

@@ -81,7 +81,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 /// A name is asked for at least so often, at one server if there is only one.
 const LEAST_TRIES: usize = 2;
-/// Questions about the root before the servers are said to be away.
+/// Rounds of questions about the root and about nothing before the servers are said to be away.
 const PROBES: usize = 5;
 /// An answer holds as its TTL says, within these: a longer one is not worth a server that moved.
 const LEAST_TTL: Duration = Duration::from_secs(1);
@@ -177,14 +177,18 @@ impl NameServers {
         knows
     }
 
-    /// Whether any server knew anything since then, or knows the root, as every one does.
+    /// Whether any server knew anything since then, or knows the root, as nearly every one does, or that
+    /// there is no such name. Some drop questions about the root, and a server that keeps the root in
+    /// memory may know nothing else.
     async fn anybody_answers(&self, since: Instant) -> bool {
         for _ in 0..PROBES {
             if locked(&self.heard).is_some_and(|heard| heard > since) {
                 return true;
             }
-            let asked =
-                self.servers.iter().map(|server| server.lookup(Name::root(), RecordType::NS));
+            let questions = [(Name::root(), RecordType::NS), (unknown_name(), RecordType::A)];
+            let asked = self.servers.iter().flat_map(|server| {
+                questions.iter().map(|(name, kind)| server.lookup(name.clone(), *kind))
+            });
             let mut answers: FuturesUnordered<_> = asked.collect();
             while let Some(answer) = answers.next().await {
                 if self.hear(&Said::of(answer)) {
@@ -194,6 +198,12 @@ impl NameServers {
         }
         false
     }
+}
+
+/// A name that is nowhere, and in no server's memory.
+fn unknown_name() -> Name {
+    let label = uuid::Uuid::new_v4().simple().to_string();
+    Name::from_labels([label.as_bytes(), b"com"]).unwrap_or_default()
 }
 
 /// The servers and options of `/etc/resolv.conf`; without it the server on this machine, as

@@ -10,8 +10,8 @@ use std::{
 use support::{
     origin::picture,
     raw::{Act, Raw, answer, head, tls_fixture},
-    rig::Rig,
-    verdict::{details_of, verdicts},
+    rig::{Rig, inline},
+    verdict::{details_of, handler, verdicts, verdicts_of},
 };
 
 /// Takes connections and does this with each after the first bytes of its request or handshake. It
@@ -165,7 +165,7 @@ async fn a_body_that_ends_early_says_how() {
         cases.push((server.url("/between-chunks"), truncated, "chunks"));
     }
     // Without a length nobody knows that it is the body that ends, and not the picture.
-    cases.push((plain.url("/close"), "invalid truncated", ""));
+    cases.push((plain.url("/close"), "invalid truncated", "container"));
     cases.push((tls.url("/close"), truncated, "close"));
     let allowed = [plain.address.to_string(), tls.address.to_string()];
     each_says(&rig, &allowed.each_ref().map(String::as_str), &cases).await;
@@ -214,4 +214,66 @@ async fn captions_of_duplicates_are_kept() {
         items.iter().filter(|item| item["status"] == status).count()
     };
     assert_eq!((n("valid"), n("duplicate"), n("failed")), (1, 2, 1));
+}
+
+/// A GIF of one pixel; its codes are the two bytes before the last two.
+const GIF: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
+
+/// Case 222: what came whole and is not kept says what it is, as far as it was read, and which part of it
+/// is to blame.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_refused_says_what_it_is() {
+    let rig = Rig::new().await;
+    let jpeg = picture::jpeg(1, "/cut").to_vec();
+    let codes = GIF.iter().enumerate().map(|(n, b)| if n == GIF.len() - 4 { 0xFF } else { *b });
+    let wide = [
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x4e\x20\0\0\0\x01\x08\x02\0\0\0".as_slice(),
+        &[0; 4],
+    ];
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec();
+    let small = [GIF, &[0; 600]].concat();
+    let size = |n: usize| json!(n);
+    let none = || json!(null);
+    // Body; reason and detail; format, width, bytes.
+    let cases = [
+        (b"<html>".to_vec(), "not_image", none(), [none(), none(), size(6)]),
+        (heic.clone(), "unsupported_format", json!("format"), [none(), none(), size(heic.len())]),
+        (
+            jpeg[..jpeg.len() - 9].to_vec(),
+            "truncated",
+            json!("container"),
+            [json!("jpeg"), json!(1024), size(jpeg.len() - 9)],
+        ),
+        (wide.concat(), "too_large", json!("pixels"), [json!("png"), none(), size(33)]),
+        (codes.collect(), "corrupt", json!("codes"), [json!("gif"), json!(1), size(GIF.len())]),
+        (small, "too_small", json!("pixels"), [json!("gif"), json!(1), size(GIF.len() + 600)]),
+    ];
+    let bodies: Vec<Vec<u8>> = cases.iter().map(|(body, ..)| body.clone()).collect();
+    let raw = Raw::start(move |path, _| {
+        let body = path.trim_start_matches('/').parse().ok().and_then(|n: usize| bodies.get(n));
+        match body {
+            Some(body) => Act::Send(answer(200, "", body)),
+            None => Act::Close(head(200, "Content-Length: 20000000000\r\n", b"")),
+        }
+    });
+    let handler = handler(&rig, &[&raw], &[]).await;
+    let urls: Vec<String> = (0..=cases.len()).map(|n| raw.url(&format!("/{n}"))).collect();
+    let mut message = inline(1, 0, &urls);
+    message["validation"] = json!({"level": "slow"});
+    let (status, log) = handler.deliver("slow", &message).await;
+    assert_eq!(status, 200, "{log}");
+    let manifest = rig.manifest(1, 0).await;
+    verdicts_of(&manifest, &urls);
+    let items = manifest["items"].as_array().unwrap();
+    let said = |n: usize| {
+        let item = &items[n];
+        let of = ["format", "width", "file_size"].map(|name| item[name].clone());
+        (item["reason"].clone(), item["detail"].clone(), of)
+    };
+    for (n, (_, reason, detail, of)) in cases.into_iter().enumerate() {
+        assert_eq!(said(n), (json!(reason), detail, of), "{n}");
+    }
+    let announced = (json!("too_large"), json!("bytes"), [none(), none(), none()]);
+    assert_eq!(said(items.len() - 1), announced);
 }

@@ -17,7 +17,7 @@ use support::{
     names::{Act, NameServer, Question, ResponseCode},
     raw::{Act as Http, Raw, answer},
     rig::{Handler, Rig, inline, wait_for, wake_up},
-    verdict::{handler, verdicts},
+    verdict::{details_of, handler, verdicts},
 };
 
 const UNDERSTOOD: &str = "failed url_refused";
@@ -262,6 +262,27 @@ async fn silent_names_of_one_chunk_do_not_delay_anothers() {
     assert_eq!(verdicts(&rig, &handler, 2, &live).await, [UNDERSTOOD; 40]);
     assert!(asked().len() < SILENT / 2, "{} silent names were asked for before", asked().len());
     first.abort();
+}
+
+/// Case 221: a server that drops questions about the root, as some filters do, is not away: the name that
+/// nobody answers for gets its verdict, also as the only one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drops_questions_about_the_root_is_not_away() {
+    let rig = Rig::new().await;
+    let server = NameServer::start(|question| match question.name.as_str() {
+        "" | "silent.test" => Act::Silence,
+        _ => Act::Send(question.denied()),
+    });
+    let handler = asking(&rig, &[&server], &[]).await;
+    let mut urls = urls(&["silent.test"]);
+    urls.extend(rig.pictures(1));
+    assert_eq!(verdicts(&rig, &handler, 1, &urls).await, [NOWHERE, "valid"]);
+    assert_eq!(details_of(&rig.manifest(1, 0).await), ["timeout", ""]);
+    assert!(server.times("silent.test") >= 4, "each try asks, and more than once");
+    handler.deliver("alone", &inline(2, 0, &urls[..1])).await;
+    let row = "select status = 'failed' and error_code = 'nothing_reachable'
+        from chunk_handler.chunk_status where job_id = 2";
+    rig.until(row).await;
 }
 
 /// I13: when no name server answers anything, no name is rejected: the chunk is released, not charged, and

@@ -29,6 +29,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("jobs", &["redact", "chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
+    ("pipeline/refused", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
     ("pipeline/upload", &["chunk", "state", "storage"]),
     ("pipeline/fetch", &["chunk", "settings", "spool"]),
@@ -54,6 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "state",
             "storage",
             "pipeline/dedupe",
+            "pipeline/refused",
             "pipeline/shard",
             "pipeline/fetch",
             "pipeline/upload",

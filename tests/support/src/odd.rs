@@ -7,7 +7,8 @@ use crate::{
     raw::{Act, Raw, answer},
 };
 use axum::body::Bytes;
-use std::sync::Arc;
+use flate2::{Compression, write::GzEncoder};
+use std::{io::Write as _, sync::Arc};
 
 /// An answer of the table.
 #[derive(Debug, Clone)]
@@ -101,6 +102,13 @@ fn filled(text: &str, jpeg: &[u8]) -> Vec<u8> {
             }
             "chunkext" => bytes.extend(chunk(" ;a=b;c=\"d\"", jpeg)),
             "halfchunk" => bytes.extend(chunk("", half)),
+            "packed" => bytes.extend(packed(jpeg)),
+            "packedchunk" => bytes.extend(chunk("", &packed(jpeg))),
+            "packedhalfchunk" => bytes.extend(chunk("", &packed(jpeg)[..n / 2])),
+            "manyfields" => bytes.extend(b"X-Robots-Tag: otherbot: noai\r\n".repeat(95)),
+            "interim" => {
+                bytes.extend(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(20));
+            }
             "gzip" => {
                 let path = root().join("tests/fixtures/images-bad/gzip_of_jpeg.jpg");
                 bytes.extend(std::fs::read(path).expect("the fixture"));
@@ -110,6 +118,13 @@ fn filled(text: &str, jpeg: &[u8]) -> Vec<u8> {
         rest = after;
     }
     bytes
+}
+
+/// In gzip, as a server sends it that compresses on the way.
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 fn chunk(extension: &str, data: &[u8]) -> Vec<u8> {

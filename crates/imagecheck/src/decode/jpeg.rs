@@ -137,7 +137,6 @@ impl State {
         let decoders = Decoders::new(pass, &self.means, &self.others);
         let mut members = Vec::with_capacity(wanted.len());
         for (n, [id, tables]) in wanted.iter().enumerate() {
-            // As at level medium: where identifiers repeat, their order tells them apart.
             let component = frame.find(*id, n).ok_or(Refusal::Corrupt)?;
             if members.iter().any(|member: &Member<'_>| member.component == component) {
                 return Err(Refusal::Corrupt);

@@ -12,7 +12,7 @@ use crate::{
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{BufRead, Seek};
 
-/// From this many bytes on, an inflated text or profile makes a loader refuse the picture.
+/// The most bytes that a text or profile may inflate to: a loader refuses the picture for one more.
 const MAX_INFLATED_BYTES: u64 = 1 << 20;
 
 /// The most bytes that all texts may have.
@@ -181,7 +181,7 @@ impl Ancillary {
             if self.inflated_bytes > MAX_ALL_INFLATED_BYTES {
                 return Err(Refusal::TooLarge);
             }
-            if stream.total_out() >= MAX_INFLATED_BYTES {
+            if stream.total_out() > MAX_INFLATED_BYTES {
                 return Err(Refusal::Metadata);
             }
             match status {

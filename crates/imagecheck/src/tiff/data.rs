@@ -6,24 +6,32 @@ use crate::{MAX_AREA_PX, MAX_SIDE_PX, Refusal, Size};
 use std::io::{BufRead, Seek};
 
 /// The values of a table that are read at a time.
-const BLOCK_VALUES: u64 = 512;
+pub(super) const BLOCK_VALUES: u64 = 512;
 
 /// The most pixels of all tiles: they exceed the picture at its right and lower edge, and a decoder
 /// inflates them whole.
 const MAX_TILED_PX: u64 = MAX_AREA_PX + MAX_AREA_PX / 2;
 
 /// How a page is cut into strips or tiles.
-struct Layout {
+pub(super) struct Layout {
     /// Pieces side by side, and rows of them.
-    across: u64,
-    down: u64,
+    pub(super) across: u64,
+    pub(super) down: u64,
     /// How often the pieces are repeated, once for each plane.
-    planes: u64,
+    pub(super) planes: u64,
     /// The size of a piece in pixels.
-    width: u64,
+    pub(super) width: u64,
     height: u64,
     /// The rows of the last strip; a tile has all its rows.
     last_height: u64,
+}
+
+impl Layout {
+    /// The rows of pixels of a piece.
+    pub(super) fn rows(&self, piece: u64) -> u64 {
+        let is_last = piece % (self.across * self.down) / self.across + 1 == self.down;
+        if is_last { self.last_height } else { self.height }
+    }
 }
 
 /// Checks that the first page has all the data that its size needs.
@@ -39,8 +47,13 @@ pub(super) fn check_first<R: BufRead + Seek>(
     if offsets.count < n {
         return Err(Refusal::Corrupt);
     }
-    reader.step(n)?;
+    // Without compression loaders read all pieces that are listed, those that are too many over the first.
+    let n_read = if samples.compression == Compression::None { offsets.count } else { n };
+    reader.step(n_read)?;
     match (samples.compression, page.lens) {
+        (Compression::None, _) if samples.is_planar && n_read > n => {
+            Err(Refusal::UnsupportedFormat)
+        }
         (Compression::None, _) => check_computed(reader, offsets, &layout, samples),
         (Compression::Some, Some(lens)) if lens.count >= n => {
             check_stated(reader, offsets, lens, n, true)
@@ -65,7 +78,7 @@ pub(super) fn check_listed<R: BufRead + Seek>(
     }
 }
 
-fn layout<R: BufRead + Seek>(
+pub(super) fn layout<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,
     page: &Directory,
     size: Size,
@@ -106,15 +119,12 @@ fn check_computed<R: BufRead + Seek>(
 ) -> Result<(), Refusal> {
     let samples_a_plane = if samples.is_planar { 1 } else { samples.count };
     let row_bytes = (layout.width * samples.bits * samples_a_plane).div_ceil(8);
-    let a_plane = layout.across * layout.down;
-    let n = a_plane * layout.planes;
+    let n = offsets.count;
     let mut from = 0;
     while from < n {
         let block = reader.block(offsets, from, BLOCK_VALUES.min(n - from))?;
         for (at, start) in (from..).zip(block) {
-            let is_last = at % a_plane / layout.across + 1 == layout.down;
-            let rows = if is_last { layout.last_height } else { layout.height };
-            check_piece(reader, start, row_bytes * rows)?;
+            check_piece(reader, start, row_bytes * layout.rows(at))?;
         }
         from += BLOCK_VALUES;
     }

@@ -11,6 +11,10 @@ const MAX_STEPS: u64 = 1 << 20;
 /// blank tile once and refer to it often, so some excess is normal.
 const MAX_SHARED_BYTES: u64 = 256 * 1024 * 1024;
 
+/// The most bytes of a field that are read at once: tables of a JPEG have about a thousand.
+#[cfg(feature = "decode")]
+const MAX_BYTES: u64 = 64 * 1024;
+
 /// What says how the data is stored: sizes, bits, compression, photometric interpretation, places, samples,
 /// rows, lengths, planes, predictor and tiles.
 const STORAGE: [u64; 16] =
@@ -36,12 +40,15 @@ pub(super) struct Directory {
     pub(super) lens: Option<Field>,
     pub(super) planar: Option<Field>,
     pub(super) colours: Option<Field>,
+    pub(super) predictor: Option<Field>,
     pub(super) tile_width: Option<Field>,
     pub(super) tile_height: Option<Field>,
     pub(super) sub_directories: Option<Field>,
     pub(super) extra_samples: Option<Field>,
     pub(super) sample_formats: Option<Field>,
     pub(super) subsampling: Option<Field>,
+    #[cfg(feature = "decode")]
+    pub(super) jpeg_tables: Option<Field>,
     pub(super) exif: Option<Field>,
     pub(super) gps: Option<Field>,
     /// Whether a tag says that the file is a digital negative, or a Windows Media Photo.
@@ -182,6 +189,24 @@ impl<'s, 'b, R: BufRead + Seek> Reader<'s, 'b, R> {
         Ok(())
     }
 
+    /// The bytes of a field, whatever they mean.
+    #[cfg(feature = "decode")]
+    pub(super) fn bytes(&mut self, field: Field) -> Result<Vec<u8>, Refusal> {
+        let width = u64::try_from(field.width).map_err(|_| Refusal::Corrupt)?;
+        let len = field.count.saturating_mul(width).min(MAX_BYTES);
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| Refusal::Corrupt)?];
+        self.scan.jump(field.at)?;
+        self.scan.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The file from here on, where data lies.
+    #[cfg(feature = "decode")]
+    pub(super) fn data(&mut self, start: u64) -> Result<&mut Scan<'b, R>, Refusal> {
+        self.scan.jump(start)?;
+        Ok(self.scan)
+    }
+
     /// Whether the first strip begins like LZW codes of the old kind, as libtiff tells them.
     #[cfg(feature = "decode")]
     pub(super) fn starts_with_old_codes(&mut self, offsets: Field) -> Result<bool, Refusal> {
@@ -235,12 +260,15 @@ impl Directory {
             278 => &mut self.rows_a_strip,
             279 | 325 => &mut self.lens,
             284 => &mut self.planar,
+            317 => &mut self.predictor,
             320 => &mut self.colours,
             322 => &mut self.tile_width,
             323 => &mut self.tile_height,
             330 => &mut self.sub_directories,
             338 => &mut self.extra_samples,
             339 => &mut self.sample_formats,
+            #[cfg(feature = "decode")]
+            347 => &mut self.jpeg_tables,
             530 => &mut self.subsampling,
             34_665 => &mut self.exif,
             34_853 => &mut self.gps,

@@ -78,6 +78,7 @@ pub(super) fn samples<R: BufRead + Seek>(
         7 => n_bits == 8 && (pixel.photometric != 6 || !is_planar),
         _ => false,
     };
+    let is_read = is_read && (compression == 1 || is_stored_as_known(reader, page, &pixel)?);
     pixel.has_colours = page.colours.is_some();
     pixel.is_planar_raw = is_planar && compression == 1;
     if !is_read || !pixel.is_read() {
@@ -86,6 +87,24 @@ pub(super) fn samples<R: BufRead + Seek>(
     let count = pixel.count;
     let compression = if compression == 1 { Compression::None } else { Compression::Some };
     Ok(Samples { compression, is_planar, bits: n_bits, count })
+}
+
+/// Whether libtiff, which reads compressed data, takes the planes, strips and predictor that the page
+/// names. Source: its `tif_dirread.c` and `PredictorSetup` of `tif_predict.c`.
+fn is_stored_as_known<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+    pixel: &Pixel,
+) -> Result<bool, Refusal> {
+    let has_predictor = matches!(reader.value(page.compression)?, Some(5 | 8 | 32_946));
+    let is_predictor_known = match reader.value(page.predictor)? {
+        Some(2) => matches!(pixel.bits, 8 | 16 | 32 | 64),
+        Some(3) => pixel.format == 3 && matches!(pixel.bits, 16 | 24 | 32 | 64),
+        predictor => matches!(predictor, None | Some(1)),
+    };
+    let is_one_number = page.rows_a_strip.is_none_or(|field| field.count == 1);
+    let are_planes_known = matches!(reader.value(page.planar)?, None | Some(1 | 2));
+    Ok(are_planes_known && is_one_number && (is_predictor_known || !has_predictor))
 }
 
 /// What `image` 0.25 with `tiff` 0.11 makes of a page that loaders read.
@@ -198,6 +217,10 @@ fn pixel<R: BufRead + Seek>(
 impl Pixel {
     /// Whether the table of modes has the pixel.
     fn is_read(&self) -> bool {
+        // Of the one plane the loader takes the first letter of its mode, which says other bits.
+        if self.is_planar_raw && self.count == 1 && !matches!(self.bits, 1 | 8 | 32) {
+            return false;
+        }
         let is_little = !self.is_big_endian;
         let has_extra = !self.extra.is_empty();
         // The first further sample may be alpha, those behind it must mean nothing.

@@ -3,6 +3,7 @@
 use super::{
     super::head::{Broken, HeadReader},
     chunks::ChunkMender,
+    packed::Unpacker,
 };
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -23,6 +24,8 @@ pub(super) struct Mended<S> {
     state: State,
     /// There was an answer on it before.
     is_reused: bool,
+    /// A request is being written: its rest is not the next one, even if its answer has begun.
+    is_writing: bool,
 }
 
 #[derive(Debug)]
@@ -30,21 +33,66 @@ enum State {
     /// A request is under way: the next bytes are a head.
     Head(Box<HeadReader>),
     /// The body: bytes that were read already, from a place on, then what comes.
-    Body { read: Vec<u8>, at: usize, chunks: Option<Box<ChunkMender>> },
+    Body { read: Vec<u8>, at: usize, mender: Option<Box<Mender>> },
 }
 
 /// Everything passes as it is.
-const PLAIN: State = State::Body { read: Vec::new(), at: 0, chunks: None };
+const PLAIN: State = State::Body { read: Vec::new(), at: 0, mender: None };
+
+/// What the bytes of a body go through.
+#[derive(Debug)]
+struct Mender {
+    way: Way,
+    /// Those that came with the head, and were not mended yet.
+    waiting: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Chunks(ChunkMender),
+    Packed(Unpacker),
+}
+
+impl Mender {
+    /// None: the body is as it should be.
+    fn new(head: &HeadReader, waiting: &[u8]) -> Option<Box<Self>> {
+        let way = match (head.has_chunks(), head.is_packed()) {
+            (true, is_packed) => {
+                Way::Chunks(ChunkMender::new(is_packed.then_some(Unpacker::Start)))
+            }
+            (false, true) => Way::Packed(Unpacker::Start),
+            (false, false) => return None,
+        };
+        Some(Box::new(Self { way, waiting: waiting.to_vec() }))
+    }
+
+    /// How many bytes may be mended at once.
+    fn most(&self) -> usize {
+        match &self.way {
+            Way::Chunks(chunks) if !chunks.is_packed() => PIECE,
+            Way::Chunks(_) | Way::Packed(_) => Unpacker::PIECE,
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> io::Result<Vec<u8>> {
+        match &mut self.way {
+            Way::Chunks(chunks) => chunks.push(piece),
+            Way::Packed(unpacker) => unpacker.push(piece),
+        }
+    }
+}
 
 impl<S> Mended<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, state: State::Head(Box::default()), is_reused: false }
+        Self { inner, state: State::Head(Box::default()), is_reused: false, is_writing: false }
     }
 
-    /// Requests have no body and are sent one after another, so bytes written after an answer are
-    /// the next request.
+    /// Requests have no body and are sent one after another, each until it is flushed: the first bytes
+    /// that are written after that are the next one.
     fn requested(&mut self) {
-        if matches!(self.state, State::Body { .. }) {
+        if !std::mem::replace(&mut self.is_writing, true)
+            && matches!(self.state, State::Body { .. })
+        {
             self.state = State::Head(Box::default());
             self.is_reused = true;
         }
@@ -54,9 +102,13 @@ impl<S> Mended<S> {
 impl<S: Read + Unpin> Mended<S> {
     /// Reads until there are bytes for the HTTP library, or may be passed to it unread.
     fn poll_mended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.has_to_read() {
+        while let Some(most) = self.has_to_read() {
+            if let Some(piece) = self.waiting(most) {
+                self.mend(&piece)?;
+                continue;
+            }
             let mut piece = [MaybeUninit::uninit(); PIECE];
-            let mut piece = ReadBuf::uninit(&mut piece);
+            let mut piece = ReadBuf::uninit(piece.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(&mut self.inner).poll_read(cx, piece.unfilled()))?;
             let piece = piece.filled();
             if piece.is_empty() {
@@ -67,11 +119,22 @@ impl<S: Read + Unpin> Mended<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn has_to_read(&self) -> bool {
+    /// How many bytes have to be read before there are any for the library; none: there are some.
+    fn has_to_read(&self) -> Option<usize> {
         match &self.state {
-            State::Head(_) => true,
-            State::Body { read, at, chunks } => chunks.is_some() && read.len() == *at,
+            State::Head(_) => Some(PIECE),
+            State::Body { read, at, mender: Some(mender) } if read.len() == *at => {
+                Some(mender.most())
+            }
+            State::Body { .. } => None,
         }
+    }
+
+    /// Bytes that were read and not mended, at most so many.
+    fn waiting(&mut self, most: usize) -> Option<Vec<u8>> {
+        let State::Body { mender: Some(mender), .. } = &mut self.state else { return None };
+        let n = mender.waiting.len().min(most);
+        (n > 0).then(|| mender.waiting.drain(..n).collect())
     }
 
     fn mend(&mut self, piece: &[u8]) -> io::Result<()> {
@@ -86,18 +149,17 @@ impl<S: Read + Unpin> Mended<S> {
                 let Some((mut read, used)) = reader.push(piece).map_err(broken)? else {
                     return Ok(());
                 };
-                let mut chunks = reader.has_chunks().then(|| Box::new(ChunkMender::new()));
                 let body = piece.get(used..).unwrap_or_default();
-                match &mut chunks {
-                    Some(chunks) => read.extend(chunks.push(body)?),
-                    None => read.extend_from_slice(body),
+                let mender = Mender::new(reader, body);
+                if mender.is_none() {
+                    read.extend_from_slice(body);
                 }
-                self.state = State::Body { read, at: 0, chunks };
+                self.state = State::Body { read, at: 0, mender };
             }
-            State::Body { read, at, chunks: Some(chunks) } => {
-                (*read, *at) = (chunks.push(piece)?, 0);
+            State::Body { read, at, mender: Some(mender) } => {
+                (*read, *at) = (mender.push(piece)?, 0);
             }
-            State::Body { chunks: None, .. } => {}
+            State::Body { mender: None, .. } => {}
         }
         Ok(())
     }
@@ -110,13 +172,13 @@ impl<S: Read + Unpin> Read for Mended<S> {
         mut to: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_mended(cx))?;
-        if let State::Body { read, at, chunks } = &mut self.state
+        if let State::Body { read, at, mender } = &mut self.state
             && let Some(rest @ [_, ..]) = read.get(*at..)
         {
             let (now, later) = rest.split_at(rest.len().min(to.remaining()));
             to.put_slice(now);
             *at += now.len();
-            if later.is_empty() && chunks.is_none() {
+            if later.is_empty() && mender.is_none() {
                 self.state = PLAIN;
             }
             return Poll::Ready(Ok(()));
@@ -136,7 +198,9 @@ impl<S: Write + Unpin> Write for Mended<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.is_writing = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,5 +224,46 @@ impl<S: Write + Unpin> Write for Mended<S> {
 impl<S: Connection> Connection for Mended<S> {
     fn connected(&self) -> Connected {
         self.inner.connected()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    /// A connection that takes so many bytes before the other side reads them.
+    fn connection(takes: usize) -> (TokioIo<Mended<TokioIo<DuplexStream>>>, DuplexStream) {
+        let (client, server) = duplex(takes);
+        (TokioIo::new(Mended::new(TokioIo::new(client))), server)
+    }
+
+    async fn read(client: &mut TokioIo<Mended<TokioIo<DuplexStream>>>, n: usize) -> String {
+        let mut bytes = vec![0; n];
+        client.read_exact(&mut bytes).await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Case 220: an answer that comes while its request is still being sent is read to its end, and the
+    /// next one is read as an answer.
+    #[tokio::test]
+    async fn a_request_in_parts_is_one_request() {
+        const HEAD: &str = "HTTP/1.1 200\r\ncontent-length: 4\r\n\r\n";
+        let (mut client, mut server) = connection(64);
+        for n in 0..2 {
+            let request = [b'a'; 100];
+            let sent = client.write(&request).await.unwrap();
+            assert!(sent < request.len(), "it is taken in parts");
+            server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo").await.unwrap();
+            assert_eq!(read(&mut client, HEAD.len()).await, HEAD, "{n}");
+            let mut taken = vec![0; sent];
+            server.read_exact(&mut taken).await.unwrap();
+            client.write_all(&request[sent..]).await.unwrap();
+            client.flush().await.unwrap();
+            server.write_all(b"dy").await.unwrap();
+            assert_eq!(read(&mut client, 4).await, "body", "{n}");
+            server.read_exact(&mut vec![0; 100 - sent]).await.unwrap();
+        }
     }
 }

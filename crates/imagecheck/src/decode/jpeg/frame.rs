@@ -3,7 +3,7 @@
 use super::bits::Bits;
 use super::pass::{Member, Pass, Reader};
 use super::plane::{Kept, Plane};
-use crate::{Refusal, Size, scan::Scan};
+use crate::{Refusal, Size, jpeg, scan::Scan};
 use std::io::{BufRead, Seek};
 
 /// Pictures with a shorter side, in pixels, have too few blocks for a hash of the means: the hash
@@ -85,10 +85,9 @@ impl Frame {
         Ok(Self { is_progressive, colours, components, units })
     }
 
-    /// The component of this identifier, from number `first` on.
-    pub(super) fn find(&self, id: u8, first: usize) -> Option<usize> {
-        let mut candidates = self.components.iter().enumerate().skip(first);
-        candidates.find(|(_, component)| component.id == id).map(|(n, _)| n)
+    /// The component that is member number `n` of a scan.
+    pub(super) fn find(&self, id: u8, n: usize) -> Option<usize> {
+        jpeg::member(self.components.iter().map(|component| component.id), id, n)
     }
 
     pub(super) fn has_components(&self, n: usize) -> bool {
