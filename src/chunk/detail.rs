@@ -82,6 +82,8 @@ pub enum Detail {
     /// `close`: the connection that ends the body was not closed as its protocol wants.
     Close,
 
+    /// `decode_budget`: at level slow, the decode would take too much memory or time.
+    DecodeBudget,
     /// `metadata`: what an image carries beside its pixels stops loaders.
     Metadata,
 
@@ -118,6 +120,7 @@ impl From<Refusal> for Rejection {
         let (reason, detail) = match refusal {
             Refusal::Empty => (Reason::Empty, None),
             Refusal::TooLarge => (Reason::TooLarge, None),
+            Refusal::DecodeBudget => (Reason::TooLarge, Some(Detail::DecodeBudget)),
             Refusal::NotImage => (Reason::NotImage, None),
             // A picture that loaders do not open is like one of a format that they do not know.
             Refusal::UnsupportedFormat => (Reason::UnsupportedFormat, None),

@@ -1,32 +1,26 @@
 //! The strict decode of level slow: all data of the picture must be there, and it is hashed.
 
+mod fence;
 mod gif;
 mod jpeg;
+mod webp;
 
 use crate::{
-    Format, MAX_AREA_PX, PerceptualHash, Refusal, Size,
-    cost::{MAX_DECODED_BYTES, check_bytes},
+    Format, PerceptualHash, Refusal, Size, caught,
+    cost::{MAX_HELD_BYTES, check_held, check_work},
     phash::compute::hash_of,
     scan::Scan,
     tiff,
 };
-use image::codecs::webp::WebPDecoder;
-use image::{
-    AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    Limits,
-};
-use std::io::{BufRead, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use fence::{CPU_LIMIT, Fence};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::time::Duration;
 
 /// What a decoder may allocate for other things than pixels: tables, rows, profiles.
 const WORKING_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The bytes held for each pixel of an animation: four each for the canvas, the frame and the result.
-const FRAME_BYTES_A_PX: u64 = 12;
-
-/// The most pixels decoded of an animated WebP; the frames behind them are only walked. They are
-/// decoded on the whole canvas, which makes them dear.
-const MAX_ANIMATED_PX: u64 = MAX_AREA_PX / 3;
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The result of a decode; a picture without structure has no hash.
 type Decoded = Result<Option<PerceptualHash>, Refusal>;
@@ -41,48 +35,69 @@ pub(crate) fn decode<R: BufRead + Seek>(
     format: Format,
     size: Size,
 ) -> Decoded {
-    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    match format {
-        Format::Jpeg => jpeg::decode(&mut Scan::start(body, len)?),
-        Format::Png => caught(|| still(body, ImageFormat::Png, size)),
-        Format::Gif => caught(|| gif::decode(&mut Scan::start(body, len)?, size)),
-        Format::Bmp => caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown),
-        Format::Webp => caught(|| webp(body, size)),
-        Format::Tiff => tiff(body, len, size),
-    }
+    decode_within(body, len, format, size, CPU_LIMIT)
 }
 
-/// Runs a decoder of others.
-///
-/// They have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file must not
-/// stop its caller. The panic drops the decoder, so nobody sees its broken state.
-fn caught(decode: impl FnOnce() -> Decoded) -> Decoded {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(Refusal::Corrupt))
+/// Decodes, and stops a decoder that takes more CPU time than this.
+fn decode_within<R: BufRead + Seek>(
+    body: &mut R,
+    len: u64,
+    format: Format,
+    size: Size,
+    limit: Duration,
+) -> Decoded {
+    let mut body = Fence::new(body, len, limit).map_err(|_| Refusal::Truncated)?;
+    let decoded = match format {
+        Format::Jpeg => jpeg::decode(&mut Scan::start(&mut body, len)?),
+        Format::Png => still(&mut body, ImageFormat::Png, size),
+        Format::Gif => gif::decode(&mut Scan::start(&mut body, len)?, size),
+        Format::Bmp => bmp(&mut body, size),
+        Format::Webp => webp::decode(&mut body, size),
+        Format::Tiff => tiff(&mut body, size),
+    };
+    // Whatever the decoder made of the error.
+    if body.is_over { Err(Refusal::DecodeBudget) } else { decoded }
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
-fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Decoded {
+fn still<R: BufRead + Seek>(body: R, format: ImageFormat, size: Size) -> Decoded {
     let mut reader = ImageReader::with_format(body, format);
     reader.limits(limits(size));
     let decoder = reader.into_decoder().map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
-    let copy = match format {
-        ImageFormat::Tiff => decoder.total_bytes(),
-        _ => 0,
-    };
-    pixels(decoder, copy)
+    pixels(decoder, 0)
 }
 
-fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
+fn bmp<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
+    // The decoder asks for each pixel's bytes.
+    let body = BufReader::with_capacity(BUFFER_BYTES, body);
+    caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown)
+}
+
+fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
+    let len = body.end;
     let support = tiff::support(&mut Scan::start(body, len)?)?;
-    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    let decode = |body| caught(|| still(body, ImageFormat::Tiff, size));
     match support {
-        tiff::Support::Panics => Err(Refusal::UnsupportedFormat),
-        tiff::Support::ProvenPanics => Ok(None),
-        tiff::Support::Proven => decode(body).or_else(no_hash_if_unknown),
-        tiff::Support::Part => decode(body).or_else(unsupported_if_corrupt),
-        tiff::Support::Full => decode(body),
+        tiff::Support::Panics => return Err(Refusal::UnsupportedFormat),
+        tiff::Support::ProvenPanics => return Ok(None),
+        tiff::Support::Proven | tiff::Support::Part | tiff::Support::Full => {}
+    }
+    let cost = tiff::cost(&mut Scan::start(body, len)?, size)?;
+    check_work(cost.work_bytes)?;
+    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
+    let decode = || {
+        let mut reader = ImageReader::with_format(body, ImageFormat::Tiff);
+        reader.limits(limits(size));
+        let decoder = reader.into_decoder().map_err(refusal)?;
+        size.check_same(decoder.dimensions())?;
+        // The decoder has all pixels too, as they are stored.
+        let stored = u64::from(decoder.original_color_type().bits_per_pixel()) * size.area() / 8;
+        pixels(decoder, stored.saturating_add(cost.held_bytes))
+    };
+    match support {
+        tiff::Support::Proven => caught(decode).or_else(no_hash_if_unknown),
+        tiff::Support::Part => caught(decode).or_else(unsupported_if_corrupt),
+        _ => decode(),
     }
 }
 
@@ -100,43 +115,11 @@ fn unsupported_if_corrupt(refusal: Refusal) -> Decoded {
     Err(if refusal == Refusal::Corrupt { Refusal::UnsupportedFormat } else { refusal })
 }
 
-fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    let mut decoder = WebPDecoder::new(body).map_err(refusal)?;
-    decoder.set_limits(limits(size)).map_err(refusal)?;
-    size.check_same(decoder.dimensions())?;
-    if decoder.has_animation() {
-        check_bytes(FRAME_BYTES_A_PX * size.area())?;
-        return frames(decoder.into_frames(), size);
-    }
-    // The decoder also holds the planes of a lossy picture, or a lossless one in four channels.
-    pixels(decoder, 4 * size.area())
-}
-
 /// Decodes into a buffer, while the decoder itself holds about `working_bytes`.
 fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Decoded {
-    check_bytes(decoder.total_bytes().saturating_add(working_bytes))?;
+    check_held(decoder.total_bytes().saturating_add(working_bytes))?;
     let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     Ok(hash_of(&picture))
-}
-
-/// Decodes the frames, of which there must be one, up to [`MAX_ANIMATED_PX`].
-fn frames(frames: Frames<'_>, size: Size) -> Decoded {
-    let mut phash = None;
-    let mut n_frames = 0;
-    for frame in frames {
-        let frame = frame.map_err(refusal)?;
-        if n_frames == 0 {
-            phash = hash_of(&frame.into_buffer().into());
-        }
-        n_frames += 1;
-        if size.area() * n_frames >= MAX_ANIMATED_PX {
-            break;
-        }
-    }
-    if n_frames == 0 {
-        return Err(Refusal::Corrupt);
-    }
-    Ok(phash)
 }
 
 /// What a decoder of a picture of this size may allocate.
@@ -146,7 +129,7 @@ fn limits(size: Size) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(size.width);
     limits.max_image_height = Some(size.height);
-    limits.max_alloc = Some(bytes.min(MAX_DECODED_BYTES));
+    limits.max_alloc = Some(bytes.min(MAX_HELD_BYTES));
     limits
 }
 
@@ -154,7 +137,7 @@ fn refusal(error: ImageError) -> Refusal {
     match error {
         // A listed format in a variant that this decoder does not know.
         ImageError::Unsupported(_) => Refusal::UnsupportedFormat,
-        ImageError::Limits(_) => Refusal::TooLarge,
+        ImageError::Limits(_) => Refusal::DecodeBudget,
         ImageError::Decoding(_)
         | ImageError::Encoding(_)
         | ImageError::Parameter(_)
@@ -173,20 +156,27 @@ mod tests {
     use super::*;
     use crate::Level;
     use crate::sample::{
-        Entries, animation, canvas, gif, inspect_bytes, jpeg_of, jpeg_scan, lossless, segment,
-        tiff, webp,
+        self, Entries, gif, inspect_bytes, jpeg_of, jpeg_scan, lossless, segment, tiff, webp,
     };
+    use std::io::Cursor;
 
     fn slow(bytes: &[u8]) -> Option<Refusal> {
         inspect_bytes(bytes, Level::Slow).err()
     }
 
+    /// Case 257: whatever a file does, its decoder is stopped, and that is no verdict about its data.
     #[test]
-    fn animations_of_large_canvases_are_refused() {
-        let mut file = animation(&[(0, 0)]);
-        file[24..30].copy_from_slice(&canvas(2, 10_000, 10_000)[4..]);
-        assert!(inspect_bytes(&file, Level::Medium).is_ok());
-        assert_eq!(slow(&file), Some(Refusal::TooLarge));
+    fn a_decoder_that_takes_too_long_is_stopped() {
+        for (format, file) in sample::all() {
+            let size = inspect_bytes(&file, Level::Medium).unwrap();
+            let size = Size { width: size.width, height: size.height };
+            let within = |limit| {
+                let len = file.len().try_into().unwrap();
+                decode_within(&mut Cursor::new(&file), len, format, size, limit)
+            };
+            assert_eq!(within(Duration::MAX), Ok(None), "{format:?}");
+            assert_eq!(within(Duration::ZERO), Err(Refusal::DecodeBudget), "{format:?}");
+        }
     }
 
     #[test]

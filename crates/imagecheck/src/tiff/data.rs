@@ -13,15 +13,15 @@ const BLOCK_VALUES: u64 = 512;
 const MAX_TILED_PX: u64 = MAX_AREA_PX + MAX_AREA_PX / 2;
 
 /// How a page is cut into strips or tiles.
-struct Layout {
+pub(super) struct Layout {
     /// Pieces side by side, and rows of them.
-    across: u64,
-    down: u64,
+    pub(super) across: u64,
+    pub(super) down: u64,
     /// How often the pieces are repeated, once for each plane.
-    planes: u64,
+    pub(super) planes: u64,
     /// The size of a piece in pixels.
-    width: u64,
-    height: u64,
+    pub(super) width: u64,
+    pub(super) height: u64,
     /// The rows of the last strip; a tile has all its rows.
     last_height: u64,
 }
@@ -65,7 +65,7 @@ pub(super) fn check_listed<R: BufRead + Seek>(
     }
 }
 
-fn layout<R: BufRead + Seek>(
+pub(super) fn layout<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,
     page: &Directory,
     size: Size,
