@@ -89,6 +89,8 @@ pub enum Detail {
     Pixels,
     /// `cost`: to check the image would take too much memory or time.
     Cost,
+    /// `decode_budget`: at level slow, the decode would take too much memory or time.
+    DecodeBudget,
 
     /// `format`: a picture of a format that is not listed.
     Format,

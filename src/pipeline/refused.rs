@@ -2,10 +2,7 @@
 
 use crate::chunk::{Detail, Reason, Rejection};
 use imagecheck::{Format, ImageInfo, Level, Refusal, identify, inspect};
-use std::{
-    io::{BufRead, Seek},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::io::{BufRead, Seek};
 
 /// Why a URL has no sample, and what its body is, as far as it was read.
 #[derive(Debug)]
@@ -45,20 +42,6 @@ pub(super) fn examine<R: BufRead + Seek>(
     len: u64,
     level: Level,
 ) -> Result<ImageInfo, Refused> {
-    caught(|| inspected(body, len, level))
-}
-
-/// A defect of the checks costs the image that showed it, not its chunk. Nobody sees the broken state.
-fn caught<T>(check: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
-    let defect = |_| Err(Rejection::from(Reason::Corrupt).into());
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(defect)
-}
-
-fn inspected<R: BufRead + Seek>(
-    body: &mut R,
-    len: u64,
-    level: Level,
-) -> Result<ImageInfo, Refused> {
     inspect(body, len, level).map_err(|refusal| {
         let header = inspect(body, len, Level::Fast);
         let format = identify(body, len).ok();
@@ -69,6 +52,7 @@ fn inspected<R: BufRead + Seek>(
             Refusal::NotImage => (Reason::NotImage, None),
             Refusal::TooLarge if header.is_err() => (Reason::TooLarge, Some(Detail::Pixels)),
             Refusal::TooLarge => (Reason::TooLarge, Some(Detail::Cost)),
+            Refusal::DecodeBudget => (Reason::TooLarge, Some(Detail::DecodeBudget)),
             Refusal::UnsupportedFormat if format.is_none() => {
                 (Reason::UnsupportedFormat, Some(Detail::Format))
             }
@@ -87,22 +71,4 @@ fn inspected<R: BufRead + Seek>(
             file_size: Some(len),
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Case 283: whatever panics, and however, is a refusal; what does not is passed on.
-    #[test]
-    fn a_panic_of_the_checks_costs_its_image() {
-        let nothing: [u8; 0] = [];
-        let n = nothing.len();
-        let reason = |found: Result<usize, Refused>| found.map_err(|why| why.rejection.reason);
-        assert_eq!(reason(caught(|| Ok(usize::from(nothing[n])))), Err(Reason::Corrupt));
-        assert_eq!(reason(caught(|| Ok(7 / n))), Err(Reason::Corrupt));
-        let truncated = || Err(Rejection::from(Reason::Truncated).into());
-        assert_eq!(reason(caught(truncated)), Err(Reason::Truncated));
-        assert_eq!(reason(caught(|| Ok(7))), Ok(7));
-    }
 }

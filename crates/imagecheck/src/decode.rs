@@ -1,32 +1,24 @@
 //! The strict decode of level slow: all data of the picture must be there, and it is hashed.
 
+mod fence;
 mod gif;
 mod jpeg;
+mod webp;
 
 use crate::{
-    Format, MAX_AREA_PX, PerceptualHash, Refusal, Size,
-    cost::{MAX_DECODED_BYTES, check_bytes},
+    Format, PerceptualHash, Refusal, Size, caught,
+    cost::{MAX_HELD_BYTES, check_held, check_work},
     phash::compute::hash_of,
     scan::Scan,
     tiff,
 };
-use image::codecs::webp::WebPDecoder;
-use image::{
-    AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    Limits,
-};
+use fence::{CPU_LIMIT, Fence};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::io::{BufRead, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// What a decoder may allocate for other things than pixels: tables, rows, profiles.
 const WORKING_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The bytes held for each pixel of an animation: four each for the canvas, the frame and the result.
-const FRAME_BYTES_A_PX: u64 = 12;
-
-/// The most pixels decoded of an animated WebP; the frames behind them are only walked. They are
-/// decoded on the whole canvas, which makes them dear.
-const MAX_ANIMATED_PX: u64 = MAX_AREA_PX / 3;
 
 /// The result of a decode; a picture without structure has no hash.
 type Decoded = Result<Option<PerceptualHash>, Refusal>;
@@ -41,47 +33,69 @@ pub(crate) fn decode<R: BufRead + Seek>(
     format: Format,
     size: Size,
 ) -> Decoded {
-    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
+    decode_within(body, len, format, size, CPU_LIMIT)
+}
+
+/// Decodes, and stops a decoder that takes more CPU time than this.
+fn decode_within<R: BufRead + Seek>(
+    body: &mut R,
+    len: u64,
+    format: Format,
+    size: Size,
+    limit: Duration,
+) -> Decoded {
     match format {
-        Format::Jpeg => jpeg::decode(&mut Scan::start(body, len)?),
-        Format::Png => caught(|| still(body, ImageFormat::Png, size)),
-        Format::Gif => caught(|| gif::decode(&mut Scan::start(body, len)?, size)),
-        Format::Bmp => caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown),
-        Format::Webp => caught(|| webp(body, size)),
-        Format::Tiff => tiff(body, len, size),
+        Format::Jpeg => fenced(body, len, limit, |body| jpeg::decode(&mut Scan::start(body, len)?)),
+        Format::Png => fenced(body, len, limit, |body| still(body, ImageFormat::Png, size)),
+        Format::Gif => {
+            fenced(body, len, limit, |body| gif::decode(&mut Scan::start(body, len)?, size))
+        }
+        Format::Bmp => bmp(body, size),
+        Format::Webp => fenced(body, len, limit, |body| webp::decode(body, size)),
+        Format::Tiff => fenced(body, len, limit, |body| tiff(body, size)),
     }
 }
 
-/// Runs a decoder of others.
-///
-/// They have defects: image 0.25 panics on planar TIFF in 16 bit, for example. One bad file must not
-/// stop its caller. The panic drops the decoder, so nobody sees its broken state.
-fn caught(decode: impl FnOnce() -> Decoded) -> Decoded {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Err(Refusal::Corrupt))
+/// Runs a decoder until it ends, or has had its CPU time.
+fn fenced<R: BufRead + Seek>(
+    body: &mut R,
+    len: u64,
+    limit: Duration,
+    decode: impl FnOnce(&mut Fence<'_, R>) -> Decoded,
+) -> Decoded {
+    let mut body = Fence::new(body, len, limit).map_err(|_| Refusal::Truncated)?;
+    let decoded = decode(&mut body);
+    // Whatever the decoder made of the error.
+    if body.is_over { Err(Refusal::DecodeBudget) } else { decoded }
+}
+
+/// Its time goes by its bytes and its pixels, so it needs no fence, and it asks for the bytes of each
+/// pixel.
+fn bmp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
+    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
+    caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown)
 }
 
 /// Decodes the one picture, or the default picture of an animated PNG.
-fn still<R: BufRead + Seek>(body: &mut R, format: ImageFormat, size: Size) -> Decoded {
+fn still<R: BufRead + Seek>(body: R, format: ImageFormat, size: Size) -> Decoded {
     let mut reader = ImageReader::with_format(body, format);
     reader.limits(limits(size));
     let decoder = reader.into_decoder().map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
-    let copy = match format {
-        ImageFormat::Tiff => decoder.total_bytes(),
-        _ => 0,
-    };
-    pixels(decoder, copy)
+    pixels(decoder, 0)
 }
 
-fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
+fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
+    let len = body.end;
     let support = tiff::support(&mut Scan::start(body, len)?)?;
-    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
+    if matches!(support, tiff::Support::ProvenPanics) {
+        return Ok(None);
+    }
+    let cost = tiff::cost(&mut Scan::start(body, len)?, size)?;
+    check_work(cost.work_bytes)?;
     let decoded = match support {
         tiff::Support::Panics => Err(Refusal::UnsupportedFormat),
-        tiff::Support::ProvenPanics => return Ok(None),
-        tiff::Support::Proven | tiff::Support::Part | tiff::Support::Full => {
-            caught(|| still(body, ImageFormat::Tiff, size))
-        }
+        _ => caught(|| stored_tiff(body, size, cost.held_bytes)),
     };
     match (support, decoded) {
         // Also when it takes a length that the file states for one that it needs.
@@ -94,6 +108,18 @@ fn tiff<R: BufRead + Seek>(body: &mut R, len: u64, size: Size) -> Decoded {
     }
 }
 
+/// Decodes the first page of a TIFF, the decoder of whose pieces holds this much.
+fn stored_tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size, held_bytes: u64) -> Decoded {
+    body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
+    let mut reader = ImageReader::with_format(body, ImageFormat::Tiff);
+    reader.limits(limits(size));
+    let decoder = reader.into_decoder().map_err(refusal)?;
+    size.check_same(decoder.dimensions())?;
+    // The decoder has all pixels too, as they are stored.
+    let stored = u64::from(decoder.original_color_type().bits_per_pixel()) * size.area() / 8;
+    pixels(decoder, stored.saturating_add(held_bytes))
+}
+
 /// Where the walk has proved that all pixels are there, a decoder that gives none does not know the
 /// variant: loaders do, and the picture only has no hash.
 fn no_hash_if_unknown(refusal: Refusal) -> Decoded {
@@ -103,43 +129,11 @@ fn no_hash_if_unknown(refusal: Refusal) -> Decoded {
     }
 }
 
-fn webp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
-    let mut decoder = WebPDecoder::new(body).map_err(refusal)?;
-    decoder.set_limits(limits(size)).map_err(refusal)?;
-    size.check_same(decoder.dimensions())?;
-    if decoder.has_animation() {
-        check_bytes(FRAME_BYTES_A_PX * size.area())?;
-        return frames(decoder.into_frames(), size);
-    }
-    // The decoder also holds the planes of a lossy picture, or a lossless one in four channels.
-    pixels(decoder, 4 * size.area())
-}
-
 /// Decodes into a buffer, while the decoder itself holds about `working_bytes`.
 fn pixels(decoder: impl ImageDecoder, working_bytes: u64) -> Decoded {
-    check_bytes(decoder.total_bytes().saturating_add(working_bytes))?;
+    check_held(decoder.total_bytes().saturating_add(working_bytes))?;
     let picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     Ok(hash_of(&picture))
-}
-
-/// Decodes the frames, of which there must be one, up to [`MAX_ANIMATED_PX`].
-fn frames(frames: Frames<'_>, size: Size) -> Decoded {
-    let mut phash = None;
-    let mut n_frames = 0;
-    for frame in frames {
-        let frame = frame.map_err(refusal)?;
-        if n_frames == 0 {
-            phash = hash_of(&frame.into_buffer().into());
-        }
-        n_frames += 1;
-        if size.area() * n_frames >= MAX_ANIMATED_PX {
-            break;
-        }
-    }
-    if n_frames == 0 {
-        return Err(Refusal::Corrupt);
-    }
-    Ok(phash)
 }
 
 /// What a decoder of a picture of this size may allocate.
@@ -149,7 +143,7 @@ fn limits(size: Size) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(size.width);
     limits.max_image_height = Some(size.height);
-    limits.max_alloc = Some(bytes.min(MAX_DECODED_BYTES));
+    limits.max_alloc = Some(bytes.min(MAX_HELD_BYTES));
     limits
 }
 
@@ -157,7 +151,7 @@ fn refusal(error: ImageError) -> Refusal {
     match error {
         // A listed format in a variant that this decoder does not know.
         ImageError::Unsupported(_) => Refusal::UnsupportedFormat,
-        ImageError::Limits(_) => Refusal::TooLarge,
+        ImageError::Limits(_) => Refusal::DecodeBudget,
         ImageError::Decoding(_)
         | ImageError::Encoding(_)
         | ImageError::Parameter(_)
@@ -176,20 +170,28 @@ mod tests {
     use super::*;
     use crate::Level;
     use crate::sample::{
-        Entries, animation, canvas, gif, inspect_bytes, jpeg_of, jpeg_scan, lossless, segment,
-        tiff, webp,
+        self, Entries, gif, inspect_bytes, jpeg_of, jpeg_scan, lossless, segment, tiff, webp,
     };
+    use std::io::Cursor;
 
     fn slow(bytes: &[u8]) -> Option<Refusal> {
         inspect_bytes(bytes, Level::Slow).err()
     }
 
+    /// Case 257: whatever a file does, its decoder is stopped, and that is no verdict about its data.
     #[test]
-    fn animations_of_large_canvases_are_refused() {
-        let mut file = animation(&[(0, 0)]);
-        file[24..30].copy_from_slice(&canvas(2, 10_000, 10_000)[4..]);
-        assert!(inspect_bytes(&file, Level::Medium).is_ok());
-        assert_eq!(slow(&file), Some(Refusal::TooLarge));
+    fn a_decoder_that_takes_too_long_is_stopped() {
+        let fenced = sample::all().into_iter().filter(|(format, _)| *format != Format::Bmp);
+        for (format, file) in fenced {
+            let size = inspect_bytes(&file, Level::Medium).unwrap();
+            let size = Size { width: size.width, height: size.height };
+            let within = |limit| {
+                let len = file.len().try_into().unwrap();
+                decode_within(&mut Cursor::new(&file), len, format, size, limit)
+            };
+            assert_eq!(within(Duration::MAX), Ok(None), "{format:?}");
+            assert_eq!(within(Duration::ZERO), Err(Refusal::DecodeBudget), "{format:?}");
+        }
     }
 
     #[test]

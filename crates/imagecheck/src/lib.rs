@@ -30,6 +30,7 @@ pub use refusal::Refusal;
 
 use scan::Scan;
 use std::io::{BufRead, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most pixels that a side of an image may have.
 pub const MAX_SIDE_PX: u64 = 12_000;
@@ -62,12 +63,26 @@ pub struct ImageInfo {
 /// # Errors
 ///
 /// Why the image cannot be kept. A body that cannot be read up to `len` counts as
-/// [`Refusal::Truncated`]: a caller whose storage may fail has to notice that in its reader.
+/// [`Refusal::Truncated`]: a caller whose storage may fail has to notice that in its reader. A panic on
+/// the way, where panics unwind, counts as [`Refusal::Corrupt`].
 pub fn inspect<R: BufRead + Seek>(
     body: &mut R,
     len: u64,
     level: Level,
 ) -> Result<ImageInfo, Refusal> {
+    caught(|| walked(body, len, level))
+}
+
+/// Runs what reads a stranger's bytes.
+///
+/// Decoders have defects: image 0.25 panics on planar TIFF in 16 bit, for example, and so may our own
+/// code. One bad file must not stop its caller. Nobody sees the state that a panic leaves: what has it
+/// is dropped, and the caller's reader may stand anywhere.
+fn caught<T>(run: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Refusal::Corrupt))
+}
+
+fn walked<R: BufRead + Seek>(body: &mut R, len: u64, level: Level) -> Result<ImageInfo, Refusal> {
     let mut scan = Scan::start(body, len)?;
     let format = signature::identify(&mut scan)?;
     let walk = match format {
@@ -135,7 +150,7 @@ impl Size {
 mod tests {
     use super::*;
     use sample::inspect_bytes;
-    use std::io::{BufReader, Cursor};
+    use std::io::{self, BufReader, Cursor};
 
     #[test]
     fn good_files_are_accepted_at_every_level() {
@@ -204,10 +219,59 @@ mod tests {
                 let file = &file[..len];
                 for &level in Level::ALL {
                     let mut body = BufReader::with_capacity(7, Cursor::new(file));
-                    body.seek(std::io::SeekFrom::End(0)).unwrap();
+                    body.seek(io::SeekFrom::End(0)).unwrap();
                     let verdict = inspect(&mut body, len.try_into().unwrap(), level);
                     assert_eq!(verdict, inspect_bytes(file, level));
                 }
+            }
+        }
+    }
+
+    /// Case 259: a walker or a decoder panics, here by way of its reader.
+    #[test]
+    fn a_panic_is_the_images() {
+        struct Broken<'a> {
+            body: Cursor<&'a [u8]>,
+            reads_left: usize,
+        }
+        impl io::Read for Broken<'_> {
+            fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+                let n = io::Read::read(&mut self.fill_buf()?, room)?;
+                self.consume(n);
+                Ok(n)
+            }
+        }
+        impl BufRead for Broken<'_> {
+            fn fill_buf(&mut self) -> io::Result<&[u8]> {
+                self.reads_left = self.reads_left.checked_sub(1).expect("a defect");
+                self.body.fill_buf()
+            }
+            fn consume(&mut self, n: usize) {
+                self.body.consume(n);
+            }
+        }
+        impl Seek for Broken<'_> {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                self.body.seek(to)
+            }
+        }
+        for (format, file) in sample::all() {
+            for &level in Level::ALL {
+                let broken = |reads_left| {
+                    let mut body = Broken { body: Cursor::new(&file), reads_left };
+                    inspect(&mut body, file.len().try_into().unwrap(), level)
+                        .map(|info| info.format)
+                };
+                let n = (0..).find(|reads_left| broken(*reads_left).is_ok()).unwrap();
+                assert!(n > 0, "{format:?} {level:?}");
+                let is_caught = |at: usize| {
+                    // At level slow, where only a hash is missing, a bitmap stays what it is.
+                    matches!(
+                        (broken(at), format),
+                        (Err(Refusal::Corrupt), _) | (Ok(_), Format::Bmp | Format::Tiff)
+                    )
+                };
+                assert!((0..n).all(is_caught), "{format:?} {level:?}");
             }
         }
     }

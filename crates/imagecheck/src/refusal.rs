@@ -6,10 +6,12 @@ pub enum Refusal {
     /// There are no bytes.
     #[error("the body has no bytes")]
     Empty,
-    /// More pixels a side or in all than allowed, or, at level slow, a decode that would take too
-    /// much memory or time.
+    /// More pixels a side or in all than allowed.
     #[error("the image is larger than the limits allow")]
     TooLarge,
+    /// At level slow, a decode that would take more memory or time than one picture may.
+    #[error("the image's decode would take more than the limits allow")]
+    DecodeBudget,
     /// The bytes are not those of an image.
     #[error("the bytes are not an image")]
     NotImage,

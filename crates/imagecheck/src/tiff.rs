@@ -6,6 +6,8 @@
 //! and offsets, types 16 to 18. Type 13 and sub-directories are from Adobe's technical note 1 on TIFF
 //! trees.
 
+#[cfg(feature = "decode")]
+mod cost;
 mod data;
 mod directory;
 #[cfg(feature = "decode")]
@@ -80,6 +82,18 @@ pub(crate) fn check_unpacked<R: BufRead + Seek>(
     let at = reader.first;
     let first = reader.directory(at)?;
     unpacked::check(&mut reader, &first, size)
+}
+
+/// What the decode of the first page takes.
+#[cfg(feature = "decode")]
+pub(crate) fn cost<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    size: Size,
+) -> Result<cost::Cost, Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    cost::of(&mut reader, &first, size)
 }
 
 fn first_page<R: BufRead + Seek>(

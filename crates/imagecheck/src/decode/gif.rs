@@ -5,7 +5,7 @@
 use super::Decoded;
 use crate::{
     MAX_AREA_PX, PerceptualHash, Refusal, Size,
-    cost::check_bytes,
+    cost::check_held,
     gif::{self, Frame, MAX_COLOUR_BYTES},
     phash::compute::hash_of,
     scan::Scan,
@@ -25,7 +25,7 @@ const BLOCK_PX: usize = 64 * 1024;
 
 /// Decodes frames until they have [`MAX_DECODED_PX`].
 pub(super) fn decode<R: BufRead + Seek>(scan: &mut Scan<'_, R>, size: Size) -> Decoded {
-    check_bytes(BYTES_A_PX * size.area())?;
+    check_held(BYTES_A_PX * size.area())?;
     let mut global = [0; MAX_COLOUR_BYTES];
     let (_, global) = gif::open(scan, &mut global)?;
     let mut local = [0; MAX_COLOUR_BYTES];

@@ -21,7 +21,7 @@ pub(super) struct Layout {
     pub(super) planes: u64,
     /// The size of a piece in pixels.
     pub(super) width: u64,
-    height: u64,
+    pub(super) height: u64,
     /// The rows of the last strip; a tile has all its rows.
     last_height: u64,
 }

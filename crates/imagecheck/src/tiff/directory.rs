@@ -47,6 +47,7 @@ pub(super) struct Directory {
     pub(super) extra_samples: Option<Field>,
     pub(super) sample_formats: Option<Field>,
     pub(super) subsampling: Option<Field>,
+    /// Tables that the JPEGs of all pieces share.
     #[cfg(feature = "decode")]
     pub(super) jpeg_tables: Option<Field>,
     pub(super) exif: Option<Field>,
@@ -216,6 +217,30 @@ impl<'s, 'b, R: BufRead + Seek> Reader<'s, 'b, R> {
         Ok(first == 0 && second & 1 == 1)
     }
 
+    /// The bytes at an offset.
+    #[cfg(feature = "decode")]
+    pub(super) fn array<const N: usize>(&mut self, at: u64) -> Result<[u8; N], Refusal> {
+        self.scan.jump(at)?;
+        self.scan.array()
+    }
+
+    /// How often two bytes stand behind each other.
+    #[cfg(feature = "decode")]
+    pub(super) fn count_pairs(
+        &mut self,
+        from: u64,
+        to: u64,
+        pair: [u8; 2],
+    ) -> Result<u64, Refusal> {
+        let [first, second] = pair;
+        self.scan.jump(from)?;
+        let mut n = 0;
+        while self.scan.at() + 1 < to && self.scan.skip_past(first).is_ok() {
+            n += u64::from(self.scan.left() > 0 && self.scan.peek()?.first() == Some(&second));
+        }
+        Ok(n)
+    }
+
     /// Checks that the values of a directory lie inside the file.
     pub(super) fn check_end(&self, directory: &Directory) -> Result<(), Refusal> {
         if directory.end > self.scan.len() { Err(Refusal::Truncated) } else { Ok(()) }
@@ -242,6 +267,14 @@ impl<'s, 'b, R: BufRead + Seek> Reader<'s, 'b, R> {
         let width = u64::try_from(field.width).map_err(|_| Refusal::Corrupt)?;
         self.scan.jump(field.at.saturating_add(from.saturating_mul(width)))?;
         (0..n).map(|_| self.uint(field.width)).collect()
+    }
+}
+
+impl Field {
+    /// Where the values begin.
+    #[cfg(feature = "decode")]
+    pub(super) fn at(self) -> u64 {
+        self.at
     }
 }
 

@@ -10,7 +10,12 @@ use super::{
     directory::{Directory, Reader},
     variant::{Compression, Samples, samples},
 };
-use crate::{Format, Level, Refusal, Size, cost::check_bytes, decode, jpeg, scan::Scan};
+use crate::{
+    Format, Level, Refusal, Size,
+    cost::{check_held, check_work},
+    decode, jpeg,
+    scan::Scan,
+};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{BufRead, Cursor, Seek};
 use weezl::{BitOrder, LzwStatus, decode::Decoder};
@@ -53,15 +58,14 @@ pub(super) fn check<R: BufRead + Seek>(
     };
     let n = layout.across * layout.down * layout.planes;
     if n > MAX_PIECES {
-        return Err(Refusal::TooLarge);
+        return Err(Refusal::DecodeBudget);
     }
     let tables = match page.jpeg_tables {
         Some(field) if packing == Packing::Jpeg => reader.bytes(field)?,
         _ => Vec::new(),
     };
     let bytes = |at: u64| unit.bytes(layout.width, layout.rows(at));
-    // As what a decoder would hold.
-    check_bytes(bytes(0).saturating_mul(n).saturating_mul(2))?;
+    check_work(bytes(0).saturating_mul(n))?;
     let mut from = 0;
     while from < n {
         let values = BLOCK_VALUES.min(n - from);
@@ -165,8 +169,8 @@ fn decode_jpeg<R: BufRead + Seek>(
     tables: &[u8],
     (width, height): (u64, u64),
 ) -> Result<(), Refusal> {
-    check_bytes(len.saturating_mul(4))?;
-    let mut piece = vec![0; usize::try_from(len).map_err(|_| Refusal::TooLarge)?];
+    check_held(len.saturating_mul(4))?;
+    let mut piece = vec![0; usize::try_from(len).map_err(|_| Refusal::DecodeBudget)?];
     scan.fill(&mut piece)?;
     // The tables are a JPEG without picture: its end and the other's start are left out.
     if let [tables @ .., 0xFF, 0xD9] = tables {
@@ -396,6 +400,7 @@ mod tests {
             [&strip, shared].concat()
         };
         assert_eq!(verdict(&with(&shared)), Ok(()));
-        assert_eq!(verdict(&with(&vec![0; shared.len()])), Err(Refusal::Corrupt));
+        let unsupported = Err(Refusal::UnsupportedFormat);
+        assert_eq!(verdict(&with(&vec![0; shared.len()])), unsupported, "they are no tables");
     }
 }
