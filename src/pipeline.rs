@@ -16,6 +16,7 @@ use crate::{
     },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
+    stall::Deadline,
     state::{self, Database, Lease},
     storage::{self, Storage},
 };
@@ -28,7 +29,6 @@ use std::{io, panic::resume_unwind, sync::Arc, time::Instant as StdInstant};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
-    time::{Instant, sleep_until},
 };
 use tracing::Instrument as _;
 pub(crate) use upload::StagedShard;
@@ -93,7 +93,7 @@ pub struct Work<'a> {
     /// The chunk's part of the budget.
     pub allowance: Allowance,
     /// URLs that are not done by then fail with `deadline`.
-    pub deadline: Instant,
+    pub deadline: Deadline,
 }
 
 /// What the pipeline made of a chunk.
@@ -204,7 +204,7 @@ struct Downloads {
     chunk: Arc<ChunkFetch>,
     validation: Validation,
     items: Arc<[Item]>,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 impl Downloads {
@@ -213,7 +213,7 @@ impl Downloads {
         let one = async |(idx, item): (usize, &Item)| {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item) => image?,
-                () = sleep_until(self.deadline) => {
+                () = self.deadline.passed() => {
                     (Arrived { idx, downloaded: false, result: Err(Reason::Deadline.into()) }, None)
                 }
             };

@@ -16,6 +16,7 @@ use crate::{
     chunk::{Detail, Reason, Rejection},
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body},
+    stall::{Deadline, WATCH},
 };
 use address::Guard;
 use body::Received;
@@ -31,7 +32,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use url::{Host, Url};
 
@@ -78,7 +79,7 @@ pub(super) struct ChunkFetch {
     allowance: Allowance,
     max_bytes: u64,
     /// No retry waits beyond it.
-    deadline: Instant,
+    deadline: Deadline,
     /// Its share of the look-ups of the process.
     lookups: Semaphore,
     downloads: Semaphore,
@@ -92,7 +93,7 @@ impl ChunkFetch {
     pub(super) fn new(
         allowance: Allowance,
         max_bytes: u64,
-        deadline: Instant,
+        deadline: Deadline,
         settings: &Settings,
     ) -> Self {
         Self {
@@ -151,6 +152,9 @@ enum Hop {
 /// Tries for each URL, the first included.
 const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 5;
+/// Tries of a URL that do not count since the process stood still meanwhile. One that does so in each of
+/// them hardly runs, and an origin that hangs must end some time.
+const MAX_INTERRUPTED: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Fetcher {
@@ -188,8 +192,9 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
         let mut tries = 1;
+        let mut interruptions = 0;
         loop {
-            match self.one_try(url.clone(), chunk).await {
+            match self.whole_try(&url, chunk, &mut interruptions).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
@@ -202,7 +207,7 @@ impl Fetcher {
                 Err(failure @ (TryError::Transient(why) | TryError::Throttled(why, _))) => {
                     let asked = failure.asked();
                     let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(tries - 1));
-                    if chunk.deadline.saturating_duration_since(Instant::now()) <= pause {
+                    if chunk.deadline.at().saturating_duration_since(Instant::now()) <= pause {
                         let asked_too_long = asked.is_some();
                         let why = if asked_too_long { Reason::RateLimited.into() } else { why };
                         return Err(Error::Rejected(why));
@@ -210,6 +215,28 @@ impl Fetcher {
                     sleep(pause).await;
                     tries += 1;
                 }
+            }
+        }
+    }
+
+    /// A try that counts. One that failed while the process stood still says nothing about the image or
+    /// its origin: the answer may have come and not been read, and the other side may have given up on us.
+    async fn whole_try<'a>(
+        &self,
+        url: &Url,
+        chunk: &'a ChunkFetch,
+        interruptions: &mut u32,
+    ) -> Result<Fetched<'a>, TryError> {
+        loop {
+            let mark = WATCH.mark();
+            match self.one_try(url.clone(), chunk).await {
+                Err(why @ (TryError::Final(_) | TryError::Transient(_) | TryError::NamesAway))
+                    if *interruptions < MAX_INTERRUPTED && WATCH.stood_still_since(mark) =>
+                {
+                    *interruptions += 1;
+                    tracing::debug!(?why, "no try: the process stood still");
+                }
+                end => return end,
             }
         }
     }
@@ -230,7 +257,8 @@ impl Fetcher {
                 self.names.look_up(name, &chunk.lookups).await?;
             }
             let origin = origin::key(&url);
-            let entered = self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline).await;
+            let entered =
+                self.origins.enter_with(&origin, &chunk.downloads, chunk.deadline.at()).await;
             let (permit, download) = entered.map_err(|reason| TryError::Final(reason.into()))?;
             if chunk.origins.is_unreachable(&origin) {
                 return Err(TryError::Final(Reason::HostUnreachable.into()));
@@ -260,29 +288,31 @@ impl Fetcher {
             _ => (*remaining, Detail::Total),
         };
         let why = Reason::Timeout.because(why);
-        let since = Instant::now();
-        let answer = timeout(limit, self.client.get(url)).await;
-        *remaining = remaining.saturating_sub(since.elapsed());
+        let (since, mark) = (WATCH.awake(), WATCH.mark());
+        let answer = WATCH.timeout(limit, self.client.get(url)).await;
+        *remaining = remaining.saturating_sub(WATCH.awake() - since);
+        // What is given up is an origin that fails a process that runs.
+        let is_judged = || !WATCH.stood_still_since(mark);
         let response = match answer {
-            Ok(Ok(response)) => response,
+            Some(Ok(response)) => response,
             // What the parser of URLs takes and the client does not: no try changes it.
-            Ok(Err(client::Error::Url(_))) => {
+            Some(Err(client::Error::Url(_))) => {
                 return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let (failure, never_connected) =
                     failure::classify_request(&error, error.is_connect());
-                if never_connected {
+                if never_connected && is_judged() {
                     chunk.origins.failed(origin);
                 }
                 return Err(failure);
             }
             // An origin that never answered costs one timeout: the next try would wait as long again.
-            Err(_) if chunk.origins.is_silent(origin) => {
+            None if chunk.origins.is_silent(origin) && is_judged() => {
                 chunk.origins.failed(origin);
                 return Err(TryError::Final(why));
             }
-            Err(_) => return Err(TryError::Transient(why)),
+            None => return Err(TryError::Transient(why)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);

@@ -83,6 +83,7 @@ mod fault {
     mod ended;
     mod network;
     mod outage;
+    mod stalled;
     mod stopped;
 }
 

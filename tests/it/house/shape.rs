@@ -16,11 +16,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("settings", &["redact"]),
     // What is open is data; who opens and probes stands above.
     ("circuit", &[]),
+    // The clock of the process: who waits asks it.
+    ("stall", &[]),
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
-    ("state", &["redact", "chunk", "settings", "identity"]),
-    ("storage", &["redact", "settings", "identity"]),
+    ("state", &["redact", "chunk", "settings", "stall", "identity"]),
+    ("storage", &["redact", "settings", "stall", "identity"]),
     // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
@@ -30,8 +32,8 @@ const MODULES: &[(&str, &[&str])] = &[
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
-    ("pipeline/upload", &["chunk", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "spool"]),
+    ("pipeline/upload", &["chunk", "stall", "state", "storage"]),
+    ("pipeline/fetch", &["chunk", "settings", "stall", "spool"]),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -50,6 +52,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &[
             "chunk",
             "settings",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -68,6 +71,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "chunk",
             "circuit",
             "settings",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -86,6 +90,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "redact",
             "chunk",
             "circuit",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -99,7 +104,10 @@ const MODULES: &[(&str, &[&str])] = &[
         "health",
         &["redact", "settings", "identity", "state", "storage", "telemetry", "process", "upkeep"],
     ),
-    ("background", &["redact", "circuit", "state", "storage", "telemetry", "process", "upkeep"]),
+    (
+        "background",
+        &["redact", "circuit", "stall", "state", "storage", "telemetry", "process", "upkeep"],
+    ),
     (
         "host",
         &[
