@@ -11,6 +11,7 @@ pub use shutdown::{Ending, until_shutdown};
 
 use crate::{
     process::Process,
+    stall::WATCH,
     state::Keeper,
     telemetry::Export,
     upkeep::{self, Upkeep},
@@ -42,6 +43,8 @@ pub fn start(
 ) -> io::Result<JoinSet<()>> {
     start_keeper(keeper, Arc::clone(process))?;
     let mut tasks = JoinSet::new();
+    let drained = process.shutdown.clone();
+    tasks.spawn(async move { WATCH.tick_until(drained.drain_over()).await });
     tasks.spawn(sweep(Arc::clone(process), Arc::clone(&upkeep)));
     if let Some(export) = export.clone() {
         tasks.spawn(flush_until_drained(Arc::clone(process), invocations.clone(), export));

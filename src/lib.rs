@@ -78,6 +78,7 @@
 //! | keep, remove | how long rows of what is over stay; what happens to them then |
 //! | poison | a message that the host gave up on |
 //! | disposition | what the host should do with a message: delete, record, redeliver |
+//! | standstill | time in which the process itself did not run; no limit counts it |
 //! | drain | the orderly end: no chunk starts, running ones finish or are released |
 //!
 //! # Three walks
@@ -95,6 +96,7 @@
 
 pub mod chunk;
 pub mod circuit;
+pub mod stall;
 pub mod redact;
 pub mod settings;
 pub mod spool;

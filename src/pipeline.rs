@@ -17,6 +17,7 @@ use crate::{
     },
     settings::Settings,
     spool::{Allowance, Body, BodyReader},
+    stall::Deadline,
     state::{self, Database, Lease},
     storage::{self, Storage},
 };
@@ -36,7 +37,7 @@ use std::{
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::sleep,
 };
 use tracing::Instrument as _;
 pub(crate) use upload::StagedShard;
@@ -105,7 +106,7 @@ pub struct Work<'a> {
     pub allowance: Allowance,
     /// URLs that are not done by then fail with `deadline`; those that wait for a busy host with
     /// `host_busy`.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     /// Whether it waits until then for hosts that are all busy; else [`Error::HostsBusy`] ends it before it
     /// has done anything.
     pub waits_for_hosts: bool,
@@ -241,7 +242,7 @@ struct Downloads {
     items: Arc<[Item]>,
     /// One for each of the items.
     standings: Vec<Standing>,
-    deadline: Instant,
+    deadline: Deadline,
     waits_for_hosts: bool,
 }
 
@@ -251,7 +252,7 @@ impl Downloads {
         let one = async |(idx, (item, standing)): (usize, (&Item, &Standing))| {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item, standing) => image?,
-                () = sleep_until(self.deadline) => {
+                () = self.deadline.passed() => {
                     (Arrived { idx, downloaded: false, result: Err(standing.at_deadline().into()) }, None)
                 }
             };

@@ -13,13 +13,14 @@ use crate::{
     process::Process,
     redact::cause_chain,
     settings::MIB,
+    stall::Deadline,
     state::{self, GivenUp, Keeper, Lease, Refusal, WhyGivenUp},
     telemetry, wake,
 };
 use fault::{Fault, judge};
 use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 /// What runs chunks.
@@ -86,11 +87,11 @@ impl Runner {
         let started = Instant::now();
         telemetry::chunk_started(&claim, process.budget.temp_used_bytes() / MIB);
         process.metrics.started();
-        let chunk_deadline = started + process.settings.chunk_deadline;
+        let length = process.settings.chunk_deadline;
         let limit = process.settings.function_timeout.work_limit();
         let over = limit.and_then(|limit| invocation.arrived.checked_add(limit));
-        let over = over.unwrap_or(chunk_deadline);
-        let deadline = chunk_deadline.min(over);
+        // Where the host sets no limit, standstills move the end by as much again at most.
+        let deadline = Deadline::after(length, over.unwrap_or(started + length * 2));
         let work = AssertUnwindSafe(self.work(&claim, &allowance, deadline)).catch_unwind();
         let result = tokio::select! {
             // First: a deadline that comes while the chunk stands still is not the chunk's fault.
@@ -101,13 +102,13 @@ impl Runner {
                 Err(not_held) => Err(not_held.into()),
             },
             () = process.shutdown.drain_over() => Err(Fault::Drained),
-            () = sleep_until(deadline) => Err(match claim.lease.is_hindered() {
+            () = deadline.passed() => Err(match claim.lease.is_hindered() || deadline.is_cut() {
                 true => Fault::Hindered,
                 false => Fault::Overran,
             }),
         };
         let temp_peak = allowance.temp_peak_bytes();
-        let until = over + LAST_CALL;
+        let until = over.unwrap_or_else(|| deadline.at()) + LAST_CALL;
         let summary = match result {
             Ok(manifest) => self.complete(claim.lease, &manifest, started, until).await,
             Err(fault) => self.give_up(claim.lease, fault, temp_peak, until).await,

@@ -14,6 +14,7 @@ use crate::{
     identity,
     redact::{cause_chain, client_error, one_line, without_queries},
     settings::{Settings, StorageConnection, StorageEndpoints},
+    stall::WATCH,
 };
 use azure_core::{
     credentials::TokenCredential,
@@ -213,15 +214,16 @@ impl Storage {
     }
 }
 
-/// Runs a call with a deadline and sorts its failure.
+/// Runs a call with a deadline and sorts its failure. Time in which the process stood still is not part
+/// of it.
 async fn call<T>(
     doing: &'static str,
     deadline: Duration,
     run: impl Future<Output = azure_core::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(deadline, run).await {
-        Ok(result) => result.map_err(|error| classify(doing, &error)),
-        Err(_) => Err(Error::Away { doing, cause: format!("no answer within {deadline:?}") }),
+    match WATCH.timeout(deadline, run).await {
+        Some(result) => result.map_err(|error| classify(doing, &error)),
+        None => Err(Error::Away { doing, cause: format!("no answer within {deadline:?}") }),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     process::{Error, Process},
     redact::cause_chain,
     spool::{Swept, TempDir},
+    stall::WATCH,
     state::{LONGEST_CALL, Reclaimed},
     wake,
 };
@@ -140,10 +141,13 @@ impl Upkeep {
     /// tried again four times in this.
     fn lets_others_renew(&self) -> bool {
         let reach = *self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = self.process.settings.lease / 4;
+        // This process may have been one of them, or its whole machine.
+        let just_woke = WATCH.awake_for().is_some_and(|awake| awake < patience);
         match reach {
-            Reach::Steady => false,
+            Reach::Steady => just_woke,
             Reach::Away => true,
-            Reach::Back(since) => since.elapsed() < self.process.settings.lease / 4,
+            Reach::Back(since) => just_woke || since.elapsed() < patience,
         }
     }
 

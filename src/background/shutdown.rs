@@ -1,6 +1,6 @@
 //! The end of the process: signals, a parent that is gone, and what each asks for (H1-H3).
 
-use crate::process::Process;
+use crate::{process::Process, stall::WATCH};
 use std::{os::unix::process::parent_id, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -48,7 +48,7 @@ pub async fn until_shutdown(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let has_host = process.settings.host.has_parent_host;
     let never_asked = async {
-        if timeout(ASKED_WITHIN, asked).await.is_ok() {
+        if WATCH.timeout(ASKED_WITHIN, asked).await.is_some() {
             std::future::pending::<()>().await;
         }
     };

@@ -20,6 +20,7 @@ use crate::{
     chunk::{Detail, Reason, Rejection},
     settings::{DownloadSettings, Settings},
     spool::{Allowance, Body},
+    stall::{Deadline, WATCH},
 };
 use address::Guard;
 use body::Received;
@@ -36,7 +37,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep, timeout},
+    time::sleep,
 };
 use tries::Tries;
 use turns::Party;
@@ -85,7 +86,7 @@ pub(super) struct ChunkFetch {
     allowance: Allowance,
     max_bytes: u64,
     /// No retry waits beyond it.
-    deadline: Instant,
+    deadline: Deadline,
     /// Its share of the look-ups of the process.
     lookups: Semaphore,
     downloads: Semaphore,
@@ -103,7 +104,7 @@ impl ChunkFetch {
         fetcher: &Fetcher,
         allowance: Allowance,
         max_bytes: u64,
-        deadline: Instant,
+        deadline: Deadline,
         settings: &Settings,
     ) -> Self {
         Self {
@@ -196,7 +197,7 @@ impl Fetcher {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
         let mut tries = Tries::default();
         loop {
-            let end = self.one_try(url.clone(), chunk, &tries, standing).await;
+            let end = self.whole_try(&url, chunk, &mut tries, standing).await;
             let (why, is_told, asked) = match end {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
@@ -205,10 +206,32 @@ impl Fetcher {
                 Err(TryError::Transient(why)) => (why, false, None),
                 Err(TryError::Throttled(why, asked)) => (why, true, asked),
             };
-            let pause = tries.next(why, is_told, asked, chunk.deadline);
+            let pause = tries.next(why, is_told, asked, chunk.deadline.at());
             let pause = pause.map_err(Error::Rejected)?;
             standing.failed(why);
             sleep(pause).await;
+        }
+    }
+
+    /// A try that counts. One that failed while the process stood still says nothing about the image or
+    /// its origin: the answer may have come and not been read, and the other side may have given up on us.
+    async fn whole_try<'a>(
+        &self,
+        url: &Url,
+        chunk: &'a ChunkFetch,
+        tries: &mut Tries,
+        standing: &Standing,
+    ) -> Result<Fetched<'a>, TryError> {
+        loop {
+            let mark = WATCH.mark();
+            match self.one_try(url.clone(), chunk, tries, standing).await {
+                Err(why @ (TryError::Final(_) | TryError::Transient(_) | TryError::NamesAway))
+                    if WATCH.stood_still_since(mark) && tries.may_be_interrupted() =>
+                {
+                    tracing::debug!(?why, "no try: the process stood still");
+                }
+                end => return end,
+            }
         }
     }
 
@@ -271,29 +294,31 @@ impl Fetcher {
             _ => (*remaining, Detail::Total),
         };
         let why = Reason::Timeout.because(why);
-        let since = Instant::now();
-        let answer = timeout(limit, self.client.get(url)).await;
-        *remaining = remaining.saturating_sub(since.elapsed());
+        let (since, mark) = (WATCH.awake(), WATCH.mark());
+        let answer = WATCH.timeout(limit, self.client.get(url)).await;
+        *remaining = remaining.saturating_sub(WATCH.awake() - since);
+        // What is given up is an origin that fails a process that runs.
+        let is_judged = || !WATCH.stood_still_since(mark);
         let response = match answer {
-            Ok(Ok(response)) => response,
+            Some(Ok(response)) => response,
             // What the parser of URLs takes and the client does not: no try changes it.
-            Ok(Err(client::Error::Url(_))) => {
+            Some(Err(client::Error::Url(_))) => {
                 return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let (failure, never_connected) =
                     failure::classify_request(&error, error.is_connect());
-                if never_connected {
+                if never_connected && is_judged() {
                     chunk.origins.failed(origin);
                 }
                 return Err(failure);
             }
             // An origin that never answered costs one timeout: the next try would wait as long again.
-            Err(_) if chunk.origins.is_silent(origin) => {
+            None if chunk.origins.is_silent(origin) && is_judged() => {
                 chunk.origins.failed(origin);
                 return Err(TryError::Final(why));
             }
-            Err(_) => return Err(TryError::Transient(why)),
+            None => return Err(TryError::Transient(why)),
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);

@@ -2,6 +2,7 @@
 
 use crate::{
     chunk::{ChunkId, ClaimToken, Manifest, ShardRef, hex},
+    stall::WATCH,
     state::{self, Database, Lease, until_answered},
     storage::{BlobHead, Condition, DOCUMENT_LIMIT, Error, Storage},
 };
@@ -40,19 +41,22 @@ const BLOCKED_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
 
-/// Writes to a blob once nobody keeps it from being written.
+/// Writes to a blob once nobody keeps it from being written. A connection that did not outlive a
+/// standstill of this process says nothing about storage: every write may be made again.
 async fn unblocked<F>(lease: &Lease, write: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<(), Error>>,
 {
     let since = Instant::now();
     loop {
+        let mark = WATCH.mark();
         match write().await {
             Err(error @ Error::Blocked { .. }) if since.elapsed() < BLOCKED_PATIENCE => {
                 tracing::warn!(cause = %error, "a blob is in the way, trying again");
                 lease.hinder(BLOCKED_PAUSE);
                 sleep(BLOCKED_PAUSE).await;
             }
+            Err(Error::Away { .. }) if WATCH.stood_still_since(mark) => {}
             end => return end,
         }
     }

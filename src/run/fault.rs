@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Overran,
     #[error("the chunk had to wait for its environment, and did not fit its deadline any more")]
     Hindered,
+    #[error("the process stood still, and no URL got any HTTP answer")]
+    StoodStill,
     #[error("no URL got any HTTP answer")]
     NothingReachable,
     #[error("no name server answers")]
@@ -105,6 +107,7 @@ impl Fault {
             | Self::Drained
             | Self::Overran
             | Self::Hindered
+            | Self::StoodStill
             | Self::NothingReachable
             // A list of addresses needs no name: other chunks may go on.
             | Self::NamesAway
@@ -148,7 +151,9 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
         Fault::NamesAway => (release(Backoff::Short), ErrorCode::NamesAway),
         Fault::HostsBusy(wait) => (release(Backoff::Exactly(*wait)), ErrorCode::HostBusy),
-        Fault::Hindered => (release(Backoff::Short), ErrorCode::DeadlineHindered),
+        Fault::Hindered | Fault::StoodStill => {
+            (release(Backoff::Short), ErrorCode::DeadlineHindered)
+        }
         Fault::Overran => (retry, ErrorCode::DeadlineOverrun),
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
@@ -215,6 +220,7 @@ mod tests {
             (Fault::State(state::Error::LeaseLost(id)), B::Long, "lease_lost", None),
             (Fault::Drained, B::None, "drained", None),
             (Fault::Hindered, B::Short, "deadline_hindered", None),
+            (Fault::StoodStill, B::Short, "deadline_hindered", None),
             (Fault::NamesAway, B::Short, "names_away", None),
             (Fault::HostsBusy(minute), B::Exactly(minute), "host_busy", None),
             (

@@ -11,6 +11,7 @@ use crate::{
         upload::{self, Writer},
     },
     spool::Allowance,
+    stall::{Deadline, WATCH},
     state::{Claim, Lease, until_answered},
     storage::{self, BlobHead, Condition, SOURCE_LIMIT},
 };
@@ -37,7 +38,7 @@ impl Runner {
         &self,
         claim: &Claim,
         allowance: &Allowance,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Manifest, Fault> {
         let started_at = OffsetDateTime::now_utc();
         let started = Instant::now();
@@ -58,13 +59,20 @@ impl Runner {
             lease: &claim.lease,
             allowance: allowance.clone(),
             // What is left of the deadline is for the commit.
-            deadline: started + deadline.saturating_duration_since(started) * 8 / 10,
+            deadline: deadline.leaving_tenths(2),
             waits_for_hosts: false,
         };
-        let outcome = self.images(work).await?;
+        let mark = WATCH.mark();
+        let outcome = match self.images(work).await {
+            Err(Fault::NothingReachable) if WATCH.stood_still_since(mark) => {
+                return Err(Fault::StoodStill);
+            }
+            outcome => outcome?,
+        };
         let is_late =
             |item: &ItemReport| matches!(item.reason, Some(Reason::Deadline | Reason::HostBusy));
-        if claim.lease.is_hindered() && outcome.items.iter().any(is_late) {
+        let is_hindered = claim.lease.is_hindered() || deadline.is_cut();
+        if is_hindered && outcome.items.iter().any(is_late) {
             // Without the wait these URLs may have been in time: the chunk is done again.
             return Err(Fault::Hindered);
         }

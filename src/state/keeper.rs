@@ -1,7 +1,7 @@
 //! The keeper: which leases this process holds, and their renewal.
 
 use super::{Database, Lease, lease::Renewal};
-use crate::{chunk::ClaimToken, redact::cause_chain};
+use crate::{chunk::ClaimToken, redact::cause_chain, stall::WATCH};
 use std::{
     collections::HashMap,
     future::Future,
@@ -47,19 +47,26 @@ impl Keeper {
         Kept { keeper: self, token }
     }
 
-    /// Renews all leases every L/4, after a failure every L/16, until `end`.
+    /// Renews all leases every L/4, after a failure every L/16, until `end`. After a standstill of the
+    /// process none is believed until the database has renewed it, which it is asked for at once.
     pub(crate) async fn renew_until(&self, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         let terms = self.database.terms();
         let mut is_failing = false;
+        let mut mark = WATCH.mark();
         loop {
             let pause = if is_failing { terms.renewal_retry() } else { terms.renewal_period() };
             tokio::select! {
                 () = &mut end => return,
                 () = sleep(pause) => {}
+                () = WATCH.standstill_since(mark) => {}
             }
             let leases: Vec<Renewal> =
                 self.with_leases(|leases| leases.values().cloned().collect());
+            if WATCH.stood_still_since(mark) {
+                mark = WATCH.mark();
+                leases.iter().for_each(Renewal::doubt);
+            }
             let result = self.database.renew_all(&leases).await;
             if let Err(error) = &result
                 && !is_failing

@@ -1,7 +1,10 @@
 //! The right to work on a chunk: its arithmetic, and how long its holder may believe in it.
 
 use super::{Error, wait::LONGEST_PAUSE};
-use crate::chunk::{ChunkId, ClaimToken, Fence};
+use crate::{
+    chunk::{ChunkId, ClaimToken, Fence},
+    stall::Deadline,
+};
 use std::{
     future::Future,
     pin::pin,
@@ -85,12 +88,19 @@ pub struct Lease {
 /// How long the holder may believe in its lease; shared with the keeper that renews it.
 #[derive(Debug)]
 struct Trust {
-    /// Work stops at this moment, and goes on when a renewal moves it.
-    stop_at: watch::Sender<Instant>,
+    term: watch::Sender<Term>,
     lost: CancellationToken,
     /// Milliseconds for which the environment held the work up.
     hindered: AtomicU64,
     terms: LeaseTerms,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    /// Work stops at this moment, and goes on when a renewal moves it.
+    stop_at: Instant,
+    /// What was sent before says nothing any more.
+    counts_from: Instant,
 }
 
 /// Waits that are shorter in all are those of any day.
@@ -104,9 +114,10 @@ impl Lease {
         sent_at: Instant,
         terms: LeaseTerms,
     ) -> Self {
-        let (stop_at, _) = watch::channel(sent_at + terms.trusted());
+        let term = Term { stop_at: sent_at + terms.trusted(), counts_from: sent_at };
+        let (term, _) = watch::channel(term);
         let (lost, hindered) = (CancellationToken::new(), AtomicU64::new(0));
-        let trust = Arc::new(Trust { stop_at, lost, hindered, terms });
+        let trust = Arc::new(Trust { term, lost, hindered, terms });
         Self { id, fence, token, trust }
     }
 
@@ -135,7 +146,7 @@ impl Lease {
     pub async fn while_trusted<T>(
         &self,
         work: impl Future<Output = T>,
-        until: Instant,
+        until: Deadline,
     ) -> Result<T, NotHeld> {
         let mut work = pin!(work);
         loop {
@@ -152,7 +163,7 @@ impl Lease {
             tokio::select! {
                 () = self.lost() => return Err(NotHeld::Lost),
                 () = self.trust.regained() => tracing::info!("the lease is renewed: the chunk goes on"),
-                () = sleep_until(until) => return Err(NotHeld::Unknown),
+                () = until.passed() => return Err(NotHeld::Unknown),
             }
             self.hinder(since.elapsed());
         }
@@ -203,25 +214,26 @@ pub enum NotHeld {
 }
 
 impl Trust {
-    fn stop_at(&self) -> Instant {
-        *self.stop_at.borrow()
-    }
-
     /// Waits until the lease can no longer be trusted.
     async fn ended(&self) {
+        let mut term = self.term.subscribe();
         loop {
-            sleep_until(self.stop_at()).await;
-            // A renewal may have come meanwhile: then there is a later moment to wait for.
-            if self.stop_at() <= Instant::now() {
+            let until = term.borrow_and_update().stop_at;
+            if until <= Instant::now() {
                 return;
+            }
+            // A renewal makes it later, a doubt earlier.
+            tokio::select! {
+                () = sleep_until(until) => {}
+                _ = term.changed() => {}
             }
         }
     }
 
     /// Waits until a renewal restores the trust.
     async fn regained(&self) {
-        let mut stop_at = self.stop_at.subscribe();
-        let is_later = stop_at.wait_for(|stop_at| *stop_at > Instant::now()).await;
+        let mut term = self.term.subscribe();
+        let is_later = term.wait_for(|term| term.stop_at > Instant::now()).await;
         // The sender is `self`.
         drop(is_later);
     }
@@ -241,15 +253,24 @@ impl Renewal {
         self.trust.lost.cancel();
     }
 
+    /// The process stood still until now: how long nobody knows for certain, so only the database can say
+    /// whose the chunk is.
+    pub(super) fn doubt(&self) {
+        let now = Instant::now();
+        self.trust.term.send_modify(|term| {
+            *term = Term { stop_at: term.stop_at.min(now), counts_from: now };
+        });
+    }
+
     /// Counts from the moment of sending, not of the answer: the database may have started the new
     /// term at any moment in between, and the earliest one is the safe one. Two renewals may be
     /// answered in the wrong order, so the later moment wins.
     pub(super) fn renewed(&self, sent_at: Instant) {
         let until = sent_at + self.trust.terms.trusted();
-        self.trust.stop_at.send_if_modified(|stop_at| {
-            let is_later = until > *stop_at;
-            *stop_at = until.max(*stop_at);
-            is_later
+        self.trust.term.send_if_modified(|term| {
+            let is_news = sent_at >= term.counts_from && until > term.stop_at;
+            term.stop_at = if is_news { until } else { term.stop_at };
+            is_news
         });
     }
 }
@@ -310,10 +331,30 @@ mod tests {
             assert!((54..57).contains(&steps.get()), "{}", steps.get());
             renewal.trust.lost.cancel();
         };
-        let until = began + Duration::from_secs(1000);
+        let until = Deadline::after(Duration::from_secs(1000), began + Duration::from_secs(1000));
         let (end, ()) = tokio::join!(lease.while_trusted(work, until), renew);
         assert_eq!(end, Err::<(), _>(NotHeld::Lost));
         assert_eq!(began.elapsed(), Duration::from_secs(110));
+    }
+
+    /// I5: after a standstill the lease is trusted again when a renewal that was sent since is answered.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_doubted_needs_a_renewal_sent_since() {
+        let began = Instant::now();
+        let lease = lease(began);
+        let renewal = lease.renewal();
+        let doubt = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            renewal.doubt();
+        };
+        tokio::join!(lease.trust.ended(), doubt);
+        assert_eq!(began.elapsed(), Duration::from_secs(3), "work stops at once");
+        renewal.renewed(began + Duration::from_secs(2));
+        let regained = tokio::time::timeout(Duration::from_secs(1), lease.trust.regained());
+        assert!(regained.await.is_err(), "it was on its way before the standstill");
+        renewal.renewed(began + Duration::from_secs(4));
+        lease.trust.regained().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(4));
     }
 
     /// I5: without an answer the wait ends when the work would have had to end.
@@ -321,7 +362,7 @@ mod tests {
     async fn work_without_trust_ends_with_its_deadline() {
         let began = Instant::now();
         let lease = lease(began);
-        let until = began + Duration::from_secs(300);
+        let until = Deadline::after(Duration::from_secs(300), began + Duration::from_secs(300));
         let end = lease.while_trusted(std::future::pending::<()>(), until).await;
         assert_eq!((end, began.elapsed().as_secs()), (Err(NotHeld::Unknown), 300));
     }

@@ -87,6 +87,7 @@ mod fault {
     mod ended;
     mod network;
     mod outage;
+    mod stalled;
     mod stopped;
 }
 

@@ -4,7 +4,7 @@ use super::{
     address::allows_answer,
     name_servers::{Answer, LookupError, NameServers},
 };
-use crate::settings::Limits;
+use crate::{settings::Limits, stall::WATCH};
 use moka::{Expiry, future::Cache, policy::EvictionPolicy};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -77,7 +77,7 @@ impl Names {
             None => {
                 // It is never closed.
                 let _permit = share.acquire().await.ok();
-                let ask = Box::pin(self.inner.servers.ask(host));
+                let ask = Box::pin(self.ask(host));
                 self.inner.remembered.get_with_by_ref(host, ask).await
             }
         };
@@ -85,6 +85,16 @@ impl Names {
         answer.found.and_then(|found| {
             if allows_answer(&found) { Ok(found) } else { Err(LookupError::Refused) }
         })
+    }
+
+    /// Asks the servers. A failure across a standstill of this process holds for nobody else.
+    async fn ask(&self, host: &str) -> Answer {
+        let mark = WATCH.mark();
+        let answer = self.inner.servers.ask(host).await;
+        match answer.found {
+            Err(_) if WATCH.stood_still_since(mark) => Answer { holds: Duration::ZERO, ..answer },
+            Ok(_) | Err(_) => answer,
+        }
     }
 
     /// The addresses that the client connects to, as [`Self::look_up`] gives them, without a port.

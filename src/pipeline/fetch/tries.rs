@@ -8,12 +8,17 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     failed: u32,
+    /// That do not count, since the process stood still meanwhile.
+    interrupted: u32,
     /// It was told to wait, and will not do so any longer.
     patience_ends: Option<Instant>,
 }
 
 /// Tries for each URL, the first included.
 const MAX_TRIES: u32 = 4;
+/// Tries of a URL that do not count since the process stood still meanwhile. One that does so in each of
+/// them hardly runs, and an origin that hangs must end some time.
+const MAX_INTERRUPTED: u32 = 8;
 /// The first wait after an answer that names none; it doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// All that an image waits for since it was first told to. What its origin told others before it was
@@ -50,6 +55,12 @@ impl Tries {
             (_, Some(_)) => Err(Reason::RateLimited.into()),
             (_, None) => Err(why),
         }
+    }
+
+    /// A try ran into a standstill of the process: whether it is made again without being counted.
+    pub(super) fn may_be_interrupted(&mut self) -> bool {
+        self.interrupted += 1;
+        self.interrupted <= MAX_INTERRUPTED
     }
 
     /// Whether the image was asked for, and refused or not answered.

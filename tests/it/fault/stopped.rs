@@ -54,7 +54,7 @@ async fn shard_fence(rig: &Rig) -> i64 {
     rig.value("select shard_fence from chunk_handler.chunk_status").await
 }
 
-/// I5 S2: stopped while it stages: another process takes the chunk over.
+/// I5 S2; case 241: stopped while it stages: another process takes the chunk over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_stopped_while_staging_wakes_without_effect() {
     let rig = Rig::new().await;

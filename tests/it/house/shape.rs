@@ -16,11 +16,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("settings", &["redact"]),
     // What is open is data; who opens and probes stands above.
     ("circuit", &[]),
+    // The clock of the process: who waits asks it.
+    ("stall", &[]),
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
-    ("state", &["redact", "chunk", "settings", "identity"]),
-    ("storage", &["redact", "settings", "identity"]),
+    ("state", &["redact", "chunk", "settings", "stall", "identity"]),
+    ("storage", &["redact", "settings", "stall", "identity"]),
     // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
@@ -31,8 +33,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/refused", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
-    ("pipeline/upload", &["chunk", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "spool"]),
+    ("pipeline/upload", &["chunk", "stall", "state", "storage"]),
+    ("pipeline/fetch", &["chunk", "settings", "stall", "spool"]),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -51,6 +53,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &[
             "chunk",
             "settings",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -70,6 +73,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "chunk",
             "circuit",
             "settings",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -88,6 +92,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "redact",
             "chunk",
             "circuit",
+            "stall",
             "spool",
             "state",
             "storage",
@@ -101,7 +106,10 @@ const MODULES: &[(&str, &[&str])] = &[
         "health",
         &["redact", "settings", "identity", "state", "storage", "telemetry", "process", "upkeep"],
     ),
-    ("background", &["redact", "circuit", "state", "storage", "telemetry", "process", "upkeep"]),
+    (
+        "background",
+        &["redact", "circuit", "stall", "state", "storage", "telemetry", "process", "upkeep"],
+    ),
     (
         "host",
         &[
