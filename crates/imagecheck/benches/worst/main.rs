@@ -25,7 +25,7 @@ mod tiff;
 mod webp;
 
 use imagecheck::{Level, inspect};
-use std::{env, fs, io::Cursor, process::Command};
+use std::{env, fs, io::Cursor, path::Path, process::Command};
 
 /// The usual limit of a picture's bytes.
 const MAX_BYTES: usize = 10_000_000;
@@ -96,7 +96,8 @@ fn main() {
         return measure(path, level);
     }
     let wanted = args.join(" ");
-    let path = env::temp_dir().join(format!("imagecheck-worst-{}", std::process::id()));
+    let name = format!("imagecheck-worst-{}", std::process::id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     println!("{:32} {:>10} {:6} {:>7} {:>7}  verdict", "file", "bytes", "level", "CPU s", "MiB");
     for (name, make) in FILES.iter().filter(|(name, _)| name.contains(&wanted)) {
         let file = make();

@@ -219,7 +219,8 @@ fn lossy((width, height): (u32, u32), is_full: bool) -> Vec<u8> {
     head.number(10, 7);
     head.number(0, 5);
     head.number(0, 1);
-    let odds = |at: usize| u8::from_str_radix(&UPDATE_ODDS[2 * at..2 * at + 2], 16).unwrap();
+    let odds =
+        |at: usize| u8::from_str_radix(UPDATE_ODDS.get(2 * at..2 * at + 2).unwrap(), 16).unwrap();
     for at in 0..1056 {
         // More codes, no zero, no one; of two to four, four.
         let more = if is_full { 1 } else { 255 };

@@ -170,8 +170,9 @@ mod tests {
         let tiles = |side: u32| {
             let n = side * side;
             let tables = [4_000, 4_000 + 4 * n];
-            let mut data: Vec<u8> = 8_u32.to_le_bytes().repeat(n as usize);
-            data.extend(9_u32.to_le_bytes().repeat(n as usize));
+            let n_tiles = usize::try_from(n).unwrap();
+            let mut data = 8_u32.to_le_bytes().repeat(n_tiles);
+            data.extend(9_u32.to_le_bytes().repeat(n_tiles));
             let size = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 8)];
             let tiles = [(262, 3, 1, 1), (322, 3, 1, 1), (323, 3, 1, 1)];
             let places = [(324, 4, n, tables[0]), (325, 4, n, tables[1])];
@@ -183,7 +184,7 @@ mod tests {
 
     /// The entries of a grey page of JPEGs, and of the tables that they share, behind the first one.
     fn jpegs(rows: u32, len: usize, shared: usize) -> Vec<(u16, u16, u32, u32)> {
-        let (len, shared) = (len as u32, shared as u32);
+        let [len, shared] = [len, shared].map(|n| u32::try_from(n).unwrap());
         let mut entries = vec![(256, 4, 1, 8), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 7)];
         entries.extend([(262, 3, 1, 1), (273, 4, 1, 4_000), (278, 4, 1, rows), (279, 4, 1, len)]);
         if shared > 0 {
