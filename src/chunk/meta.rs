@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::HashSet};
 
 /// JSON as it was written: numbers keep their digits, objects the order of their keys, and keys that
-/// are there twice stay. Only what would stop a reader of a list or manifest is changed: line ends
+/// are there twice stay.
+///
+/// Only what would stop a reader of a list or manifest is changed: line ends
 /// between its parts, halves of surrogate pairs, and, in a list, what is nested deeper than 100 levels
 /// or has a number of more than 1000 digits, which becomes a text.
 #[derive(Clone, Serialize)]

@@ -5,9 +5,10 @@ use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
 use std::fmt;
 
-/// The item of a row: a text is a URL; of an object `url` is, and `label` may be anything, `meta` too;
-/// other keys go into the meta. None: it has no URL. Numbers, and all of the meta, stay as they are
-/// written.
+/// The item of a row: a text is a URL; of an object `url` is; none: it has no URL.
+///
+/// `label` and `meta` may be anything, and other keys go into the meta. Numbers, and all of the meta,
+/// stay as they are written.
 ///
 /// What cannot be read strictly is read once more with `NaN`, `Infinity` and `None` as null, half of a
 /// surrogate pair as U+FFFD, and control characters in texts.

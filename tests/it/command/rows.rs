@@ -174,7 +174,7 @@ async fn check(rig: &Rig, handler: &Handler, job: i64, name: &str, rows: &[Row])
             match !is_odd(row) {
                 true => assert_eq!(verdict, ("valid", None), "{name}, {:.99}", row.written),
                 false => {
-                    assert_eq!(verdict, ("failed", Some("url_refused")), "{:.99}", row.written)
+                    assert_eq!(verdict, ("failed", Some("url_refused")), "{:.99}", row.written);
                 }
             }
             n += 1;

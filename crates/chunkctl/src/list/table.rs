@@ -154,7 +154,7 @@ fn how_to_name(names: &[&str]) -> String {
 }
 
 /// Whether a cell says that there is nothing: blank, not a number as pandas and numpy write it, or the
-/// null of Postgres and MySQL. Words, as NA and None, may be somebody's label.
+/// null of Postgres and `MySQL`. Words, as NA and None, may be somebody's label.
 fn is_missing(cell: &str) -> bool {
     matches!(trimmed(cell), "" | "NaN" | "nan" | "\\N")
 }
