@@ -1,14 +1,14 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
 use super::{
-    Profile, Provenance, Setting, Violation,
+    Profile, Program, Provenance, Setting, Violation,
     bare::{bare, trimmed},
 };
 use crate::redact;
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Duration,
 };
 use url::Url;
 
@@ -16,37 +16,70 @@ const PREFIX: &str = "PIXCRAWLER_";
 /// PixCrawler itself uses this prefix; where both are set it wins (X12).
 const RESOURCE_PREFIX: &str = "PIXCRAWLER_RESOURCE_";
 
-#[derive(Debug)]
 pub(super) struct Reader {
+    program: Program,
     environment: BTreeMap<String, String>,
     local: BTreeMap<String, String>,
+    /// Variables whose values are not UTF-8.
+    unreadable: BTreeSet<String>,
+    /// Names that somebody looked for.
+    asked: RefCell<BTreeSet<String>>,
     known: BTreeSet<String>,
     table: Vec<Setting>,
     violations: Vec<Violation>,
     warnings: Vec<String>,
+    of_handler: Vec<String>,
+}
+
+/// What was read without a violation.
+pub(super) struct Read {
+    pub(super) table: Vec<Setting>,
+    pub(super) warnings: Vec<String>,
+    /// What the handler would not start with, where another program reads.
+    pub(super) of_handler: Vec<String>,
 }
 
 impl Reader {
     pub(super) fn new(
+        program: Program,
         environment: BTreeMap<String, String>,
         local: BTreeMap<String, String>,
     ) -> Self {
         Self {
+            program,
             environment,
             local,
+            unreadable: BTreeSet::new(),
+            asked: RefCell::default(),
             known: BTreeSet::new(),
             table: Vec::new(),
             violations: Vec::new(),
             warnings: Vec::new(),
+            of_handler: Vec::new(),
         }
     }
 
-    /// The table and the warnings, or every violation.
-    pub(super) fn finish(mut self) -> Result<(Vec<Setting>, Vec<String>), Vec<Violation>> {
+    /// The same where some variables cannot be read. One of them that is looked for is a violation: as
+    /// unset it would lead to another value without a word.
+    pub(super) fn without(mut self, unreadable: BTreeSet<String>) -> Self {
+        self.unreadable = unreadable;
+        self
+    }
+
+    /// What was read, or every violation.
+    pub(super) fn finish(mut self) -> Result<Read, Vec<Violation>> {
+        let asked = self.asked.take();
+        for name in std::mem::take(&mut self.unreadable) {
+            if asked.contains(&name) || name.starts_with(PREFIX) {
+                let problem = "is not UTF-8: it may have been written in another encoding";
+                self.violation(&name, "***".into(), problem.into());
+            }
+        }
         self.warn_of_typos();
         self.warn_of_quotes();
         if self.violations.is_empty() {
-            Ok((self.table, self.warnings))
+            let Self { table, warnings, of_handler, .. } = self;
+            Ok(Read { table, warnings, of_handler })
         } else {
             Err(self.violations)
         }
@@ -56,12 +89,28 @@ impl Reader {
         self.violations.push(Violation { name: name.to_owned(), value, problem });
     }
 
-    /// The variables that other programs define, as a struct of optional texts.
-    pub(super) fn foreign_variables<T: serde::de::DeserializeOwned + Default>(&self) -> T {
-        // envy ignores case: a second variable that differs only in case must hide nothing.
-        let exact = self.environment.iter().filter(|(name, _)| **name == name.to_uppercase());
-        let pairs = exact.map(|(name, value)| (name.clone(), value.clone()));
-        envy::from_iter(pairs).unwrap_or_default()
+    /// A violation of what only the handler must keep to. Who only looks after it, perhaps in the
+    /// directory of another app, goes on, and may tell.
+    pub(super) fn violation_of_handler(&mut self, name: &str, value: String, problem: String) {
+        let violation = Violation { name: name.to_owned(), value, problem };
+        match self.program {
+            Program::Handler => self.violations.push(violation),
+            Program::Chunkctl => self.of_handler.push(violation.to_string()),
+        }
+    }
+
+    /// The same of what is only odd.
+    pub(super) fn warn_of_handler(&mut self, warning: String) {
+        match self.program {
+            Program::Handler => self.warnings.push(warning),
+            Program::Chunkctl => self.of_handler.push(warning),
+        }
+    }
+
+    /// A variable that the platform or the host defines, as it stands.
+    pub(super) fn of_platform(&self, name: &str) -> Option<String> {
+        self.asked.borrow_mut().insert(name.to_owned());
+        self.environment.get(name).cloned()
     }
 
     /// Empty counts as unset.
@@ -71,6 +120,7 @@ impl Reader {
     }
 
     fn raw(&self, name: &str) -> Option<&str> {
+        self.asked.borrow_mut().insert(name.to_owned());
         let value = self.environment.get(name).or_else(|| self.local.get(name))?;
         Some(trimmed(value))
     }
@@ -142,64 +192,6 @@ impl Reader {
                 default
             }
         }
-    }
-
-    /// A whole number with bounds. `T` must hold the bounds.
-    pub(super) fn number<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        self.whole(name, default, min, max, Provenance::Default)
-    }
-
-    /// A whole number whose default is the profile's.
-    pub(super) fn profiled<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        self.whole(name, default, min, max, Provenance::Profile)
-    }
-
-    fn whole<T>(&mut self, name: &str, default: u64, min: u64, max: u64, from: Provenance) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        let default = (default, default.to_string(), from);
-        let value = self.parsed(name, default, |text| match text.parse::<u64>() {
-            Ok(value) if (min..=max).contains(&value) => Ok(value),
-            _ => Err(format!("must be a whole number from {min} to {max}")),
-        });
-        T::try_from(value).unwrap_or_default()
-    }
-
-    /// Decimal MB as integer bytes; bounds in millionths of a MB.
-    pub(super) fn megabytes(
-        &mut self,
-        name: &str,
-        default: &str,
-        min_millionths: u64,
-        max_millionths: u64,
-    ) -> u64 {
-        let bytes = |millionths: u64| millionths * 1_048_576 / 1_000_000;
-        let default =
-            (millionths(default).map_or(0, bytes), default.to_owned(), Provenance::Default);
-        self.parsed(name, default, |text| match millionths(text) {
-            Some(value) if (min_millionths..=max_millionths).contains(&value) => Ok(bytes(value)),
-            _ => Err(format!(
-                "must be a number of MB from {} to {}",
-                shown_millionths(min_millionths),
-                shown_millionths(max_millionths)
-            )),
-        })
-    }
-
-    /// Seconds, fractions allowed.
-    pub(super) fn seconds(&mut self, name: &str, default: u64, min: f64, max: f64) -> Duration {
-        let default = (Duration::from_secs(default), default.to_string(), Provenance::Default);
-        self.parsed(name, default, |text| match text.parse::<f64>() {
-            Ok(value) if value >= min && value <= max => Ok(Duration::from_secs_f64(value)),
-            _ => Err(format!("must be a number of seconds from {min} to {max}")),
-        })
     }
 
     pub(super) fn boolean(&mut self, name: &str, default: bool) -> bool {
@@ -361,20 +353,4 @@ impl Reader {
             }
         }
     }
-}
-
-/// Decimal text with at most six fraction digits as whole millionths.
-fn millionths(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 6 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction)
-}
-
-fn shown_millionths(value: u64) -> String {
-    let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

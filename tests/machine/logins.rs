@@ -6,9 +6,11 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     thread,
+    time::Duration,
 };
 use support::{
     doctor::{doctor, failures},
+    identity::Identity,
     postgres::Postgres,
     raw::tls_fixture,
     rig::Rig,
@@ -202,6 +204,38 @@ pub async fn doctor_names_what_is_there_instead_of_postgres() {
     let socket = "postgres:///d?host=/no/such/directory&user=u";
     wrong.extend(world.says(socket, &["no connection", "a socket"]));
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// H8: a login that is refused for its token costs no health check: the next token is waited for.
+pub async fn a_refused_token_costs_no_health_check() {
+    let world = World::new().await;
+    let World { server, rig } = &world;
+    server
+        .set_rules(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+        )
+        .await
+        .unwrap();
+    let url = rig.least_privileged_role().await;
+    let own = Some((rig.pool.clone(), "id-crashing".to_owned()));
+    let identity = Identity::serve(Duration::from_secs(3600), own).await;
+    let entra = [("DATABASE_URL", &*url), ("PIXCRAWLER_DATABASE_CREDENTIAL", "entra")];
+    let handler = rig.handler_with(&[&entra[..], &identity.environment()].concat()).await;
+    for n in 0..5 {
+        // What was given out is no longer taken, and every login is new.
+        world.execute("alter role \"id-crashing\" password 'revoked'").await;
+        world
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                where usename = 'id-crashing'",
+            )
+            .await;
+        let body = r#"{"Data":{},"Metadata":{}}"#.to_owned();
+        let (status, answer) = handler.post("/health_check", "timer", body).await;
+        assert_eq!(status, 200);
+        let said = answer.to_string();
+        assert!(said.contains("active_chunks 0"), "{n}: {said}");
+    }
 }
 
 /// A server that answers with each of these once it has read something, and then hangs up.

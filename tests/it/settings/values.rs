@@ -302,8 +302,7 @@ async fn only_azure_itself_counts_as_azure() {
     assert_eq!(profile(&idle_handler(&[origins]).await).await, "local");
 }
 
-/// H5: a chunk that may take as long as the host's patience is refused before it starts, by the handler
-/// and by `doctor`.
+/// H5: a chunk that may take as long as the host's patience is refused before it starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_meets_the_function_timeout_is_refused() {
     let deadline = ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "1081");
@@ -312,13 +311,6 @@ async fn a_deadline_that_meets_the_function_timeout_is_refused() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("PIXCRAWLER_CHUNK_DEADLINE_SECONDS=1081: must end"), "{lines:?}");
     assert!(lines[0].contains("functionTimeout (00:20:00)"), "{lines:?}");
-    let root = tempfile::tempdir().unwrap();
-    let host_json = "{\"functionTimeout\": \"00:20:00\" /* ours */}";
-    std::fs::write(root.path().join("host.json"), host_json).unwrap();
-    let all = [NOWHERE.as_slice(), &[deadline]].concat();
-    let output = run(&CHUNKCTL, &["doctor"], &all, root.path());
-    assert_eq!(output.code, Some(2), "{output:?}");
-    assert!(output.stderr.contains("functionTimeout (00:20:00)"), "{output:?}");
     let enough = ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "1080");
     idle_handler(&[enough, timeout]).await;
 }
@@ -370,4 +362,37 @@ async fn the_temp_root_is_the_first_of_four() {
     }
     let handler = idle_handler(&[]).await;
     assert!(has_directory(Path::new("/tmp"), handler.pid), "the system's own comes last");
+}
+
+/// Case 275: a variable that is not UTF-8 is named and not shown, where it would be read; any other stops
+/// nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_is_not_utf8_is_no_unset_one() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let broken = std::ffi::OsStr::from_bytes(b"hush\xff");
+    // A handler without a violation ends, too: its port is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (name, is_ours) in [
+        ("DATABASE_URL", true),
+        ("ChunkStorage", true),
+        ("PIXCRAWLER_LEASE_SECONDS", true),
+        ("PIXCRAWLER_RESOURCE_LEASE_SECONDS", true),
+        ("PIXCRAWLER_LEASE_SECOND", true),
+        ("WEBSITE_POD_NAME", true),
+        ("IDENTITY_ENDPOINT", true),
+        ("TMPDIR", true),
+        ("LS_COLORS", false),
+    ] {
+        for program in [&*HANDLER, &*CHUNKCTL] {
+            let mut command = std::process::Command::new(program);
+            command.env_clear().envs(NOWHERE).env(name, broken).args(["status"]).current_dir("/");
+            let output = command.env(PORT.0, &port).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let named = said.contains(&format!("{name}=***: is not UTF-8"));
+            assert_eq!(named, is_ours, "{program} {name}: {said}");
+            assert_eq!(output.status.code() == Some(2), is_ours, "{program} {name}: {said}");
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
 }

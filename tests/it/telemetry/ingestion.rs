@@ -1,5 +1,6 @@
 //! Telemetry arrives by its names and adds up; an endpoint that misbehaves costs nothing.
 
+use chunk_handler::state::{Database, LeaseTerms};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use support::{
@@ -169,10 +170,41 @@ async fn a_failure_is_told_of_by_whoever_lives() {
     let seen = Arc::new(Ingestion::default());
     let heir = handler(&rig, &serve(&seen).await).await;
     fail(&heir, 2).await;
-    rig.execute("update chunk_handler.failure_export set until = clock_timestamp()").await;
+    // It has not been seen for half a minute, and has the turn for four more.
+    rig.execute(
+        "update chunk_handler.live_process set seen_at = seen_at - interval '31 seconds'
+        where owner = (select holder from chunk_handler.failure_export)",
+    )
+    .await;
     heir.line("sending failed chunks again").await;
     rig.until("select failed = 3 and exported = 3 from chunk_handler.failure_export").await;
     assert_eq!(seen.sum("failed_chunks"), Some(3.0));
+}
+
+/// M3: who is there keeps the turn to tell, however long it takes, and who is not there gets none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_to_tell_is_taken_from_nobody_who_lives() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let terms = LeaseTerms::new(Duration::from_secs(60));
+    let database = Database::open(&rig.database_url, terms).unwrap();
+    rig.execute("update chunk_handler.failure_export set failed = 2").await;
+    let take = async |owner: &str| database.take_failures(owner).await.unwrap().map(|t| t.again);
+    assert_eq!(take("unseen").await, None);
+    rig.execute(
+        "insert into chunk_handler.live_process (owner, since, release)
+        values ('a', now(), '1'), ('b', now(), '1')",
+    )
+    .await;
+    assert_eq!(take("a").await, Some(false));
+    assert_eq!(take("b").await, None);
+    rig.execute(
+        "update chunk_handler.live_process set seen_at = seen_at - interval '31 seconds'
+        where owner = 'a'",
+    )
+    .await;
+    assert_eq!(take("b").await, Some(true));
+    assert_eq!(take("a").await, None);
 }
 
 /// B4: nothing waits for the interval of a minute when the process ends.
