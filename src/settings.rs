@@ -21,6 +21,7 @@ pub use function_timeout::FunctionTimeout;
 pub use profile::{Limits, Profile};
 pub use setting::{Provenance, Setting, Violation};
 
+use crate::redact::{self, HIDDEN};
 use platform::Platform;
 use reader::{Read, Reader};
 use std::{
@@ -112,7 +113,7 @@ pub struct MonitorSettings {
     /// S12: Application Insights; none: telemetry is off.
     pub telemetry: Option<Secret>,
     /// How to authenticate there: `Authorization=AAD`, with a client id or without.
-    pub telemetry_authentication: Option<String>,
+    pub telemetry_authentication: Option<Secret>,
 }
 
 /// For how many days what is over is kept; 0: for ever.
@@ -128,8 +129,8 @@ pub struct KeepSettings {
     pub jobs_days: i32,
 }
 
-/// Everything the environment decides.
-#[derive(Debug, Clone)]
+/// Everything the environment decides. For a log it is its table, which shows no secret.
+#[derive(Clone)]
 pub struct Settings {
     /// The selected profile.
     pub profile: Profile,
@@ -177,6 +178,12 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// What a handler would not start with, or warn of, where another program reads the settings.
     pub of_handler: Vec<String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("table", &self.table).finish_non_exhaustive()
+    }
 }
 
 /// Which program reads the settings.
@@ -239,7 +246,7 @@ impl Settings {
         let limits = Limits::read(&mut reader, profile);
         let fleet = u64::from(limits.max_concurrent_chunks);
         let function_timeout = FunctionTimeout::read(&mut reader);
-        let (database_url, database_credential) = database::read(&mut reader);
+        let (database_url, database_credential) = database::read(&mut reader, host.on_azure);
         let settings = Self {
             profile,
             fleet_max_chunks: reader.number("FLEET_MAX_CHUNKS", fleet, 1, 10_000),
@@ -260,7 +267,7 @@ impl Settings {
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
             host,
-            log_filter: reader.foreign("RUST_LOG", "info"),
+            log_filter: reader.log_filter("RUST_LOG", "info"),
             table: Vec::new(),
             warnings: Vec::new(),
             of_handler: Vec::new(),
@@ -290,15 +297,15 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
 }
 
 fn monitor_settings(reader: &mut Reader) -> MonitorSettings {
-    let telemetry = reader.optional("APPLICATIONINSIGHTS_CONNECTION_STRING", true);
+    let telemetry = reader.optional("APPLICATIONINSIGHTS_CONNECTION_STRING", |_| HIDDEN.to_owned());
     MonitorSettings {
         resource_id: reader.resource_id("MONITOR_RESOURCE_ID"),
         postgres_resource_id: reader.resource_id("MONITOR_POSTGRES_RESOURCE_ID"),
         endpoint: reader.endpoint("MONITOR_ENDPOINT", "https://management.azure.com"),
         instance_memory_mb: reader.number("INSTANCE_MEMORY_MB", 2048, 128, 1_000_000),
-        telemetry: telemetry.map(Secret::new),
+        telemetry,
         telemetry_authentication: reader
-            .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", false),
+            .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", redact::authentication),
     }
 }
 

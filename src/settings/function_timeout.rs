@@ -57,9 +57,9 @@ impl FunctionTimeout {
                  for the database",
                 Self(Some(LEAST))
             );
-            reader.violation_of_handler(NAME, text.clone(), problem);
+            reader.violation_of_handler(NAME, &text, problem);
         }
-        reader.record(NAME.to_owned(), text, provenance);
+        reader.record(NAME.to_owned(), &text, provenance);
         Self(parsed.unwrap_or(Some(DEFAULT)))
     }
 
@@ -74,7 +74,7 @@ impl FunctionTimeout {
                 limit.as_secs()
             );
             let shown = reader.shown(name);
-            reader.violation_of_handler(name, shown, problem);
+            reader.violation_of_handler(name, &shown, problem);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
 use super::{
-    Profile, Program, Provenance, Setting, Violation,
+    Profile, Program, Provenance, Secret, Setting, Violation,
     bare::{bare, trimmed},
 };
-use crate::redact;
+use crate::redact::{self, HIDDEN, masked};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -72,7 +72,7 @@ impl Reader {
         for name in std::mem::take(&mut self.unreadable) {
             if asked.contains(&name) || name.starts_with(PREFIX) {
                 let problem = "is not UTF-8: it may have been written in another encoding";
-                self.violation(&name, "***".into(), problem.into());
+                self.violation(&name, HIDDEN, problem.into());
             }
         }
         self.warn_of_typos();
@@ -85,14 +85,14 @@ impl Reader {
         }
     }
 
-    pub(super) fn violation(&mut self, name: &str, value: String, problem: String) {
-        self.violations.push(Violation { name: name.to_owned(), value, problem });
+    pub(super) fn violation(&mut self, name: &str, value: &str, problem: String) {
+        self.violations.push(Violation { name: name.to_owned(), value: masked(value), problem });
     }
 
     /// A violation of what only the handler must keep to. Who only looks after it, perhaps in the
     /// directory of another app, goes on, and may tell.
-    pub(super) fn violation_of_handler(&mut self, name: &str, value: String, problem: String) {
-        let violation = Violation { name: name.to_owned(), value, problem };
+    pub(super) fn violation_of_handler(&mut self, name: &str, value: &str, problem: String) {
+        let violation = Violation { name: name.to_owned(), value: masked(value), problem };
         match self.program {
             Program::Handler => self.violations.push(violation),
             Program::Chunkctl => self.of_handler.push(violation.to_string()),
@@ -161,7 +161,13 @@ impl Reader {
         (full, found)
     }
 
-    pub(super) fn record(&mut self, name: String, value: String, provenance: Provenance) {
+    /// A setting for the table, where it is shown as [`masked`].
+    pub(super) fn record(&mut self, name: String, value: &str, provenance: Provenance) {
+        self.record_shown(name, masked(value), provenance);
+    }
+
+    /// A setting for the table, where it is shown so.
+    pub(super) fn record_shown(&mut self, name: String, value: String, provenance: Provenance) {
         self.table.push(Setting { name, value, provenance });
     }
 
@@ -172,15 +178,26 @@ impl Reader {
         default: (T, String, Provenance),
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
+        self.parsed_and_shown(name, default, masked, parse)
+    }
+
+    /// The same where a good value is shown otherwise.
+    fn parsed_and_shown<T>(
+        &mut self,
+        name: &str,
+        default: (T, String, Provenance),
+        show: fn(&str) -> String,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
         let (full, found) = self.lookup(name);
         let (default, shown, provenance) = default;
         let Some((text, source)) = found else {
-            self.record(full, shown, provenance);
+            self.record_shown(full, show(&shown), provenance);
             return default;
         };
         match parse(&text) {
             Ok(value) => {
-                self.record(full, text, source);
+                self.record_shown(full, show(&text), source);
                 value
             }
             Err(problem) => {
@@ -188,7 +205,7 @@ impl Reader {
                     Provenance::Environment(name) | Provenance::LocalSettings(name) => name,
                     Provenance::Default | Provenance::Profile | Provenance::HostJson => full,
                 };
-                self.violation(&name, text, problem);
+                self.violation(&name, &text, problem);
                 default
             }
         }
@@ -203,10 +220,10 @@ impl Reader {
         })
     }
 
-    /// Text that goes into an HTTP header.
+    /// Text that goes into an HTTP header, which strangers read.
     pub(super) fn header_text(&mut self, name: &str, default: &str) -> String {
         let default = (default.to_owned(), default.to_owned(), Provenance::Default);
-        self.parsed(name, default, |text| {
+        self.parsed_and_shown(name, default, str::to_owned, |text| {
             if text.chars().all(|c| (' '..='~').contains(&c)) {
                 Ok(text.to_owned())
             } else {
@@ -223,12 +240,17 @@ impl Reader {
         })
     }
 
-    /// An http or https URL without a path.
+    /// An http or https URL without user or query.
     pub(super) fn endpoint(&mut self, name: &str, default: &str) -> String {
         let default = (default.to_owned(), default.to_owned(), Provenance::Default);
         self.parsed(name, default, |text| match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
-            _ => Err("must be an http or https URL".into()),
+            Ok(url)
+                if matches!(url.scheme(), "http" | "https")
+                    && !text.contains(['@', '?', '#', '\\']) =>
+            {
+                Ok(text.to_owned())
+            }
+            _ => Err("must be an http or https URL, without user or query".into()),
         })
     }
 
@@ -276,7 +298,11 @@ impl Reader {
         let (text, provenance) =
             fallback.unwrap_or_else(|| ("/tmp".to_owned(), Provenance::Default));
         let default = (PathBuf::from(&text), text, provenance);
-        self.parsed("TEMP_DIR", default, |text| Ok(PathBuf::from(text)))
+        self.parsed("TEMP_DIR", default, |text| {
+            // It stands in errors of the file system.
+            let is_path = !text.contains("://");
+            is_path.then(|| PathBuf::from(text)).ok_or_else(|| "must be a directory".into())
+        })
     }
 
     /// The port the host gives its child.
@@ -288,42 +314,41 @@ impl Reader {
             let shown = value.unwrap_or_else(|| "not set".into());
             let problem = "must be a port from 1 to 65535; the Functions host sets it: start the \
                            handler with `func start` or `cargo xtask dev`";
-            self.violation(name, shown, problem.into());
+            self.violation(name, &shown, problem.into());
             0
         })
     }
 
-    /// A variable of another program's namespace, shown as it is.
-    pub(super) fn foreign(&mut self, name: &str, default: &str) -> String {
+    /// The log filter.
+    pub(super) fn log_filter(&mut self, name: &str, default: &str) -> String {
         let (text, provenance) =
             self.found(name).unwrap_or_else(|| (default.to_owned(), Provenance::Default));
-        self.record(name.to_owned(), text.clone(), provenance);
+        self.record_shown(name.to_owned(), redact::log_filter(&text), provenance);
         text
     }
 
-    /// Text without a default; a URL is shown without its query.
+    /// Text without a default.
     pub(super) fn raw_text(&mut self, name: &str) -> Option<String> {
         let (text, provenance) = self.found(name)?;
-        self.record(name.to_owned(), redact::bare_url(&text), provenance);
+        self.record(name.to_owned(), &text, provenance);
         Some(text)
     }
 
-    /// Text that is shown as unset too, and never as it is when it is a secret.
-    pub(super) fn optional(&mut self, name: &str, is_secret: bool) -> Option<String> {
+    /// Text that is shown as unset too.
+    pub(super) fn optional(&mut self, name: &str, show: fn(&str) -> String) -> Option<Secret> {
         let Some((text, provenance)) = self.found(name) else {
-            self.record(name.to_owned(), String::new(), Provenance::Default);
+            self.record(name.to_owned(), "", Provenance::Default);
             return None;
         };
-        let shown = if is_secret { "***".to_owned() } else { text.clone() };
-        self.record(name.to_owned(), shown, provenance);
-        Some(text)
+        self.record_shown(name.to_owned(), show(&text), provenance);
+        Some(Secret::new(text))
     }
 
     /// Text that is never shown, under its name or a second one.
     pub(super) fn secret_text(&mut self, name: &str, second: Option<&str>) -> Option<String> {
         let (text, provenance) =
             self.found(name).or_else(|| second.and_then(|second| self.found(second)))?;
-        self.record(name.to_owned(), "***".into(), provenance);
+        self.record(name.to_owned(), HIDDEN, provenance);
         Some(text)
     }
 

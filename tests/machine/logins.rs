@@ -5,15 +5,17 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     thread,
     time::Duration,
 };
 use support::{
     doctor::{doctor, failures},
     identity::Identity,
+    ingestion::{Ingestion, serve},
     postgres::Postgres,
     raw::tls_fixture,
-    rig::Rig,
+    rig::{Handler, Rig, wait_for},
 };
 
 /// Who may come in, and how. `stranger` has no line.
@@ -236,6 +238,39 @@ pub async fn a_refused_token_costs_no_health_check() {
         let said = answer.to_string();
         assert!(said.contains("active_chunks 0"), "{n}: {said}");
     }
+}
+
+/// S14 X10: on Flex Consumption, which names a pod and no instance, telemetry and leases carry the pod's
+/// name.
+pub async fn a_pod_is_the_instance_of_its_telemetry() {
+    let World { server, rig } = &World::new().await;
+    server.speak_tls(&tls_fixture("good.pem"), &tls_fixture("key.pem")).await.unwrap();
+    let seen = Arc::new(Ingestion::default());
+    let mut environment = rig.environment();
+    environment.remove("PIXCRAWLER_ALLOWED_ORIGINS");
+    environment.remove("PIXCRAWLER_ENVIRONMENT");
+    let authority = tls_fixture("ca.pem").display().to_string();
+    let url = format!("{}?sslmode=verify-full&sslrootcert={authority}", rig.database_url);
+    let flex = [
+        ("DATABASE_URL", &*url),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", &*serve(&seen).await),
+        ("WEBSITE_POD_NAME", "0a1b2c"),
+        ("WEBSITE_SKU", "FlexConsumption"),
+        ("HOSTNAME", "machine"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "300"),
+    ];
+    let handler = Handler::spawn(environment, &flex);
+    handler.line("\"ready\"").await;
+    handler.post("/health_check", "timer", r#"{"Data":{},"Metadata":{}}"#.into()).await;
+    wait_for("a request arrives", async || !seen.of("RequestData").is_empty()).await;
+    assert_eq!(seen.tags_of("RequestData")[0]["ai.cloud.roleInstance"], "0a1b2c");
+    let owner = "select owner like '0a1b2c/%' from chunk_handler.process";
+    assert!(rig.value::<bool>(owner).await);
+    let plain = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid)
+        where application_name = 'chunk-handler' and not ssl";
+    assert_eq!(rig.value::<i64>(plain).await, 0, "a connection without TLS");
+    let profile = "select environment from chunk_handler.capacity";
+    assert_eq!(rig.value::<String>(profile).await, "azure_functions");
 }
 
 /// A server that answers with each of these once it has read something, and then hangs up.

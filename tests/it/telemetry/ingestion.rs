@@ -95,33 +95,6 @@ async fn everything_arrives_by_its_name_and_adds_up() {
     assert!((1..=5120).contains(&bytes), "{bytes} bytes for one chunk");
 }
 
-/// S14 X10: on Flex Consumption, which names a pod and no instance, telemetry and leases carry the pod's
-/// name.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_is_the_instance_of_its_telemetry() {
-    let rig = Rig::new().await;
-    let seen = Arc::new(Ingestion::default());
-    let mut environment = rig.environment();
-    environment.remove("PIXCRAWLER_ALLOWED_ORIGINS");
-    environment.remove("PIXCRAWLER_ENVIRONMENT");
-    let flex = [
-        ("APPLICATIONINSIGHTS_CONNECTION_STRING", &*serve(&seen).await),
-        ("WEBSITE_POD_NAME", "0a1b2c"),
-        ("WEBSITE_SKU", "FlexConsumption"),
-        ("HOSTNAME", "machine"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "300"),
-    ];
-    let handler = Handler::spawn(environment, &flex);
-    handler.line("\"ready\"").await;
-    handler.post("/health_check", "timer", r#"{"Data":{},"Metadata":{}}"#.into()).await;
-    wait_for("a request arrives", async || !seen.of("RequestData").is_empty()).await;
-    assert_eq!(seen.tags_of("RequestData")[0]["ai.cloud.roleInstance"], "0a1b2c");
-    let owner = "select owner like '0a1b2c/%' from chunk_handler.process";
-    assert!(rig.value::<bool>(owner).await);
-    let profile = "select environment from chunk_handler.capacity";
-    assert_eq!(rig.value::<String>(profile).await, "azure_functions");
-}
-
 /// S12 X17: an endpoint that hangs, refuses or talks nonsense is told of once and costs nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_endpoint_is_told_of_once_and_stops_nothing() {
