@@ -118,9 +118,12 @@ pub fn masked(text: &str) -> String {
 
 /// Whether a text has nothing of what joins the parts of a URL or of a connection string.
 fn is_plain(text: &str) -> bool {
-    // A clock, or addresses with their ports: digits have no name before them.
+    // A clock, or addresses with their ports: no name stands before them, which could be a user.
     let is_clock = text.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '-'));
-    let is_addresses = text.split(',').all(|part| part.trim().parse::<SocketAddr>().is_ok());
+    let is_addresses = text.split(',').all(|part| {
+        let here = part.trim().replacen("localhost:", "127.0.0.1:", 1);
+        here.parse::<SocketAddr>().is_ok()
+    });
     is_clock || is_addresses || !text.contains(['@', ':', ';', '=', '?', '&', '#', '%'])
 }
 

@@ -6,7 +6,6 @@ use super::{
     reader::Reader,
 };
 use crate::redact::HIDDEN;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::net::IpAddr;
 use url::Url;
 
@@ -87,13 +86,16 @@ fn check_tls(reader: &mut Reader, url: &Url, credential: DatabaseCredential, on_
 }
 
 fn proves_its_name(url: &Url) -> bool {
-    let options = url.as_str().parse::<PgConnectOptions>();
-    options.is_ok_and(|options| matches!(options.get_ssl_mode(), PgSslMode::VerifyFull))
+    let options = url.as_str().parse::<sqlx::postgres::PgConnectOptions>();
+    let is_full = |mode| matches!(mode, sqlx::postgres::PgSslMode::VerifyFull);
+    options.is_ok_and(|options| is_full(options.get_ssl_mode()))
 }
 
 /// Whether the server is on this machine: a socket, or loopback.
 fn is_here(url: &Url) -> bool {
-    let Ok(options) = url.as_str().parse::<PgConnectOptions>() else { return false };
+    let Ok(options) = url.as_str().parse::<sqlx::postgres::PgConnectOptions>() else {
+        return false;
+    };
     let host = options.get_host();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     options.get_socket().is_some()
