@@ -9,7 +9,7 @@ use crate::{
     process::{Error, Process},
     redact::cause_chain,
     settings::MIB,
-    state::{Gauges, HealthRow},
+    state::{self, Gauges, HealthRow, until_answered},
     storage::Queue,
     telemetry::Export,
     upkeep::{Duty, Upkeep},
@@ -18,12 +18,14 @@ use monitor::{Monitor, Reading};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// All steps together; a timer that hangs would have the host kill every chunk (rule H5).
 const LIMIT: Duration = Duration::from_secs(22);
 /// One step, so that one that hangs leaves time for the others.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
+/// Within a step, how long the database is asked again: the last answer may take its time.
+const AGAIN_LIMIT: Duration = Duration::from_secs(3);
 /// How long an invocation waits for its metrics to arrive.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -81,7 +83,8 @@ impl Health {
             if duty == Duty::Reclaim {
                 // Counted when reclaimed chunks are pending again. Without an answer the database
                 // is away, and no other duty can be done.
-                gauges = steps.run("gauges", async { Ok(database.gauges().await?) }).await;
+                let ask = || database.gauges();
+                gauges = steps.run("gauges", async { Ok(asked_again(ask).await?) }).await;
                 if gauges.is_none() {
                     break;
                 }
@@ -141,12 +144,22 @@ impl Health {
         };
         self.process.metrics.fleet(&row);
         tracing::info!(report = %row.report, "Health check: {summary}");
-        match timeout(STEP_LIMIT, self.process.database.record_health(&row)).await {
+        let record = asked_again(|| self.process.database.record_health(&row));
+        match timeout(STEP_LIMIT, record).await {
             Ok(Ok(())) => summary,
             Ok(Err(error)) => format!("{summary}; not recorded: {}", cause_chain(&error)),
             Err(_) => format!("{summary}; not recorded: no answer in time"),
         }
     }
+}
+
+/// Asks the database again for a while: a connection that broke while it was idle, or one token that was
+/// refused, would cost what is seen of five minutes.
+async fn asked_again<T, F>(ask: impl FnMut() -> F) -> Result<T, state::Error>
+where
+    F: Future<Output = Result<T, state::Error>>,
+{
+    until_answered(sleep(AGAIN_LIMIT), state::Error::is_away, ask).await
 }
 
 /// What the process's own steps said.

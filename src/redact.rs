@@ -3,6 +3,7 @@
 //! Logs, records, manifests and command output go through here. Signatures and tokens hide in the
 //! query of a URL, passwords in its user info, and parsers quote the values they refuse.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use url::Url;
 
 /// An error with its whole cause, for a log line or a record. A cause that its error repeats is
@@ -102,14 +103,106 @@ fn bare_text(text: &str) -> String {
     format!("{before}//{host}{path}")
 }
 
-/// The URL of a database, which people may see: user, host and name stay.
-pub fn database_url(mut url: Url) -> String {
-    if url.password().is_some() {
-        // Cannot fail: the URL has a host, or it would have no password.
-        url.set_password(Some("***")).unwrap_or_default();
+/// What stands for what is not shown.
+pub const HIDDEN: &str = "***";
+
+/// A value of a setting as people may see it. Any value may be a URL or a connection string, also one
+/// that was written into the wrong variable: of those is shown only what is certain to be no secret.
+pub fn masked(text: &str) -> String {
+    let shown = match text.split_once("://") {
+        Some((scheme, rest)) => masked_url(scheme, rest),
+        None => is_plain(text).then(|| text.to_owned()),
+    };
+    shown.unwrap_or_else(|| HIDDEN.to_owned())
+}
+
+/// Whether a text has nothing of what joins the parts of a URL or of a connection string.
+fn is_plain(text: &str) -> bool {
+    // A clock, or addresses with their ports: no name stands before them, which could be a user.
+    let is_clock = text.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '-'));
+    let is_addresses = text.split(',').all(|part| {
+        let here = part.trim().replacen("localhost:", "127.0.0.1:", 1);
+        here.parse::<SocketAddr>().is_ok()
+    });
+    is_clock || is_addresses || !text.contains(['@', ':', ';', '=', '?', '&', '#', '%'])
+}
+
+/// Scheme, user (of a database), host, port and a short path; none: it is not certain what is which. A
+/// password with a slash in it ends the part with the host early, and its begin looks like a port.
+fn masked_url(scheme: &str, rest: &str) -> Option<String> {
+    let is_name = |text: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '%' | '+'))
+    };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    let is_known = ["http", "https", "postgres", "postgresql"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme));
+    if !is_known || tail.contains(['@', '\\']) {
+        return None;
     }
-    url.set_query(None);
-    url.into()
+    let (user, place) = match authority.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_name(host),
+    };
+    if !is_host || port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return None;
+    }
+    let user = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
+        None => String::new(),
+        Some((name, password)) if scheme.starts_with("postgres") && is_name(name) => {
+            format!("{name}{}@", if password.is_empty() { "" } else { ":***" })
+        }
+        Some(_) => format!("{HIDDEN}@"),
+    };
+    let path = tail.split(['?', '#']).next().unwrap_or_default();
+    // The name of a database or an account. Longer paths may be secrets, as those of webhooks are.
+    let is_short =
+        path.len() <= 64 && path.matches('/').count() <= 1 && is_name(path.trim_start_matches('/'));
+    Some(format!("{scheme}://{user}{place}{}", if is_short { path } else { "/***" }))
+}
+
+/// Directives of a log filter, of which no part is of another kind of text.
+pub fn log_filter(text: &str) -> String {
+    let is_target = |text: &str| {
+        let mut parts = text.split("::");
+        parts.all(|part| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        })
+    };
+    let is_level = |level: &str| {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        levels.iter().any(|known| known.eq_ignore_ascii_case(level))
+    };
+    let is_directive = |text: &str| match text.split_once('=') {
+        Some((target, level)) => is_target(target) && is_level(level),
+        None => is_target(text),
+    };
+    if text.split(',').all(|text| is_directive(text.trim())) {
+        return text.to_owned();
+    }
+    HIDDEN.to_owned()
+}
+
+/// How to authenticate to Application Insights: `Authorization=AAD`, perhaps with `ClientId=...`.
+pub fn authentication(text: &str) -> String {
+    let is_id = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let is_known = |part: &str| match part.trim().split_once('=') {
+        Some(("Authorization", method)) => method == "AAD",
+        Some(("ClientId", id)) => is_id(id),
+        _ => part.trim().is_empty(),
+    };
+    let is_certain = text.split(';').all(is_known);
+    (if is_certain { text } else { HIDDEN }).to_owned()
 }
 
 #[cfg(test)]
@@ -135,8 +228,44 @@ mod tests {
         ] {
             assert_eq!(bare_url(text), shown, "{text}");
         }
-        let url = Url::parse("postgres://u:secret@h:5432/d?password=x").unwrap();
-        assert_eq!(database_url(url), "postgres://u:***@h:5432/d");
+    }
+
+    /// I11: what is certain is shown.
+    #[test]
+    fn a_value_is_shown_as_far_as_it_is_certain() {
+        for (text, shown) in [
+            ("postgres://u:p@h:5432/d?password=x", "postgres://u:***@h:5432/d"),
+            ("postgres://you%40example.com@h/d", "postgres://you%40example.com@h/d"),
+            ("postgres:///d?host=/tmp", "postgres:///d"),
+            ("postgres://u:p@[::1]:5432/d", "postgres://u:***@[::1]:5432/d"),
+            ("https://a.blob.core.windows.net/", "https://a.blob.core.windows.net/"),
+            ("https://a.blob.core.windows.net/?sv=1&sig=x%3D", "https://a.blob.core.windows.net/"),
+            ("http://127.0.0.1:10000/devstoreaccount1", "http://127.0.0.1:10000/devstoreaccount1"),
+            ("https://u:8443@h/a", "https://***@h/a"),
+            ("https://hooks.example/services/T0/x", "https://hooks.example/***"),
+            // A port that is the begin of a password.
+            ("https://u:12/34@h/a", "***"),
+            ("postgres://u:12?34@h/d", "***"),
+            ("postgres://u:12#34@h/d", "***"),
+            ("https://a/?sig=x@y", "***"),
+            ("https://u:pass", "***"),
+            ("AccountName=a;AccountKey=b", "***"),
+            ("password=x", "***"),
+            ("u:8443", "***"),
+            ("u:p@h", "***"),
+            ("127.0.0.1:80, [::1]:81", "127.0.0.1:80, [::1]:81"),
+            ("00:20:00", "00:20:00"),
+            ("/var/tmp", "/var/tmp"),
+            ("12.5", "12.5"),
+        ] {
+            assert_eq!(masked(text), shown, "{text}");
+        }
+        for (text, shown) in [("info,hyper::client=warn", true), ("a=b", false), ("u:p", false)] {
+            assert_eq!(log_filter(text) == text, shown, "{text}");
+        }
+        let id = "ClientId=00000000-0000-0000-0000-00000000000a;Authorization=AAD";
+        assert_eq!(authentication(id), id);
+        assert_eq!(authentication("Authorization=hush"), "***");
     }
 
     /// I11: what a parser quotes is cut, and control characters cannot start another line.

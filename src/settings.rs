@@ -7,6 +7,7 @@ mod bare;
 mod connection;
 mod connection_string;
 mod function_timeout;
+mod numbers;
 mod platform;
 mod database;
 mod database_url;
@@ -20,10 +21,16 @@ pub use function_timeout::FunctionTimeout;
 pub use profile::{Limits, Profile};
 pub use setting::{Provenance, Setting, Violation};
 
+use crate::redact::{self, HIDDEN};
 use platform::Platform;
-use reader::Reader;
-use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use reader::{Read, Reader};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// The guide's MB.
 pub const MIB: u64 = 1024 * 1024;
@@ -106,7 +113,7 @@ pub struct MonitorSettings {
     /// S12: Application Insights; none: telemetry is off.
     pub telemetry: Option<Secret>,
     /// How to authenticate there: `Authorization=AAD`, with a client id or without.
-    pub telemetry_authentication: Option<String>,
+    pub telemetry_authentication: Option<Secret>,
 }
 
 /// For how many days what is over is kept; 0: for ever.
@@ -122,8 +129,8 @@ pub struct KeepSettings {
     pub jobs_days: i32,
 }
 
-/// Everything the environment decides.
-#[derive(Debug, Clone)]
+/// Everything the environment decides. For a log it is its table, which shows no secret.
+#[derive(Clone)]
 pub struct Settings {
     /// The selected profile.
     pub profile: Profile,
@@ -171,6 +178,14 @@ pub struct Settings {
     pub table: Vec<Setting>,
     /// What is odd but no violation: likely typos, foreign values.
     pub warnings: Vec<String>,
+    /// What a handler would not start with, or warn of, where another program reads the settings.
+    pub of_handler: Vec<String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("table", &self.table).finish_non_exhaustive()
+    }
 }
 
 /// Which program reads the settings.
@@ -195,15 +210,21 @@ impl Settings {
     ///
     /// All violations, each naming its variable, value and bound.
     pub fn load(program: Program) -> Result<Self, Vec<Violation>> {
-        // vars_os and a filter: a variable that is not UTF-8 must not stop anything.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        // Not `vars`: what is not UTF-8 must not stop anything that does not look for it.
+        let (mut environment, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(environment.insert(name, value)),
+                Err(_) => drop(unreadable.insert(name)),
+            }
+        }
         let (local, warning) = match program {
             Program::Handler => (BTreeMap::new(), None),
             Program::Chunkctl => setting::local_settings_values(),
         };
-        let mut settings = Self::parse(program, environment, local)?;
+        let reader = Reader::new(program, environment, local).without(unreadable);
+        let mut settings = Self::read(program, reader)?;
         settings.warnings.extend(warning);
         Ok(settings)
     }
@@ -218,13 +239,16 @@ impl Settings {
         environment: BTreeMap<String, String>,
         local: BTreeMap<String, String>,
     ) -> Result<Self, Vec<Violation>> {
-        let mut reader = Reader::new(environment, local);
+        Self::read(program, Reader::new(program, environment, local))
+    }
+
+    fn read(program: Program, mut reader: Reader) -> Result<Self, Vec<Violation>> {
         let host = host_facts(&mut reader, program);
         let profile = Profile::read(&mut reader, host.on_azure);
         let limits = Limits::read(&mut reader, profile);
         let fleet = u64::from(limits.max_concurrent_chunks);
         let function_timeout = FunctionTimeout::read(&mut reader);
-        let (database_url, database_credential) = database::read(&mut reader);
+        let (database_url, database_credential) = database::read(&mut reader, host.on_azure);
         let settings = Self {
             profile,
             fleet_max_chunks: reader.number("FLEET_MAX_CHUNKS", fleet, 1, 10_000),
@@ -246,26 +270,18 @@ impl Settings {
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
             host,
-            log_filter: reader.foreign("RUST_LOG", "info"),
+            log_filter: reader.log_filter("RUST_LOG", "info"),
             table: Vec::new(),
             warnings: Vec::new(),
+            of_handler: Vec::new(),
         };
         function_timeout.check_deadline(&mut reader, settings.chunk_deadline);
-        let (table, warnings) = reader.finish()?;
-        Ok(Self { table, warnings, ..settings })
+        let Read { table, warnings, of_handler } = reader.finish()?;
+        Ok(Self { table, warnings, of_handler, ..settings })
     }
 }
 
-/// What the platform and the host define.
-#[derive(Debug, Default, Deserialize)]
-struct HostVariables {
-    website_site_name: Option<String>,
-    functions_customhandler_worker_id: Option<String>,
-    identity_endpoint: Option<String>,
-}
-
 fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
-    let variables: HostVariables = reader.foreign_variables();
     let port = match program {
         Program::Handler => Some(reader.handler_port()),
         Program::Chunkctl => None,
@@ -273,24 +289,26 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
     let platform = Platform::read(reader);
     HostFacts {
         port,
-        has_parent_host: variables.functions_customhandler_worker_id.is_some(),
+        has_parent_host: reader.of_platform("FUNCTIONS_CUSTOMHANDLER_WORKER_ID").is_some(),
         on_azure: platform.is_azure,
-        identity_endpoint: variables.identity_endpoint,
+        identity_endpoint: reader.of_platform("IDENTITY_ENDPOINT"),
         instance: platform.instance,
-        app_name: variables.website_site_name.unwrap_or_else(|| env!("CARGO_PKG_NAME").into()),
+        app_name: reader
+            .of_platform("WEBSITE_SITE_NAME")
+            .unwrap_or_else(|| env!("CARGO_PKG_NAME").into()),
     }
 }
 
 fn monitor_settings(reader: &mut Reader) -> MonitorSettings {
-    let telemetry = reader.optional("APPLICATIONINSIGHTS_CONNECTION_STRING", true);
+    let telemetry = reader.optional("APPLICATIONINSIGHTS_CONNECTION_STRING", |_| HIDDEN.to_owned());
     MonitorSettings {
         resource_id: reader.resource_id("MONITOR_RESOURCE_ID"),
         postgres_resource_id: reader.resource_id("MONITOR_POSTGRES_RESOURCE_ID"),
         endpoint: reader.endpoint("MONITOR_ENDPOINT", "https://management.azure.com"),
         instance_memory_mb: reader.number("INSTANCE_MEMORY_MB", 2048, 128, 1_000_000),
-        telemetry: telemetry.map(Secret::new),
+        telemetry,
         telemetry_authentication: reader
-            .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", false),
+            .optional("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", redact::authentication),
     }
 }
 

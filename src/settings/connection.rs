@@ -1,7 +1,7 @@
 //! The storage connection: identity-based or a connection string.
 
 use super::{Program, Secret, connection_string, reader::Reader};
-use crate::redact;
+use crate::redact::HIDDEN;
 use url::{Host, Url};
 
 /// Where blob and queue are.
@@ -89,7 +89,7 @@ pub(super) fn read(reader: &mut Reader, program: Program) -> StorageConnection {
             ),
             None => (NAME, format!("is required: {HINT}")),
         };
-        reader.violation(name, "not set".into(), problem);
+        reader.violation(name, "not set", problem);
         return placeholder();
     };
     if let Some((there, missing)) = only {
@@ -107,7 +107,7 @@ pub(super) fn read(reader: &mut Reader, program: Program) -> StorageConnection {
             connection
         }
         Err(problem) => {
-            reader.violation(NAME, "***".into(), problem);
+            reader.violation(NAME, HIDDEN, problem);
             placeholder()
         }
     }
@@ -119,11 +119,11 @@ fn identity(reader: &mut Reader, blob: &str, queue: &str) -> StorageConnection {
     let credential = reader.raw_text("ChunkStorage__credential");
     if let Some(other) = credential.filter(|kind| kind != "managedidentity") {
         let problem = "must be managedidentity, or unset";
-        reader.violation("ChunkStorage__credential", other, problem.into());
+        reader.violation("ChunkStorage__credential", &other, problem.into());
     }
     let mut read = |name: &str, text: &str| {
         let url = endpoint(name, text);
-        url.map_err(|problem| reader.violation(name, redact::bare_url(text), problem)).ok()
+        url.map_err(|problem| reader.violation(name, text, problem)).ok()
     };
     match (read(BLOB_URI, blob), read(QUEUE_URI, queue)) {
         (Some(blob), Some(queue)) => {

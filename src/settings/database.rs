@@ -5,7 +5,7 @@ use super::{
     database_url::{self, Checked},
     reader::Reader,
 };
-use crate::redact;
+use crate::redact::HIDDEN;
 use std::net::IpAddr;
 use url::Url;
 
@@ -20,7 +20,7 @@ pub enum DatabaseCredential {
     Entra,
 }
 
-pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
+pub(super) fn read(reader: &mut Reader, on_azure: bool) -> (Secret, DatabaseCredential) {
     let url = url(reader);
     let default = (DatabaseCredential::Password, "password".to_owned(), Provenance::Default);
     let credential = reader.parsed("DATABASE_CREDENTIAL", default, |text| {
@@ -34,13 +34,9 @@ pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
     if credential == DatabaseCredential::Entra && has_password(&url) {
         let problem = "has a password, but with PIXCRAWLER_DATABASE_CREDENTIAL=entra a token is the \
                        password: remove it";
-        reader.violation(NAME, "***".into(), problem.into());
+        reader.violation(NAME, HIDDEN, problem.into());
     }
-    if credential == DatabaseCredential::Entra && may_leak(url.as_str()) {
-        let problem = "must end in ?sslmode=verify-full with PIXCRAWLER_DATABASE_CREDENTIAL=entra: else \
-                       the token goes to whoever answers at that address";
-        reader.violation(NAME, "***".into(), problem.into());
-    }
+    check_tls(reader, &url, credential, on_azure);
     warn_of_gaps(reader, &url);
     (Secret::new(url), credential)
 }
@@ -48,32 +44,63 @@ pub(super) fn read(reader: &mut Reader) -> (Secret, DatabaseCredential) {
 fn url(reader: &mut Reader) -> Option<Url> {
     let Some((text, provenance)) = reader.found(NAME) else {
         let problem = "is required: must be postgres://user:password@host:5432/database";
-        reader.violation(NAME, "not set".into(), problem.into());
+        reader.violation(NAME, "not set", problem.into());
         return None;
     };
     match database_url::check(&text) {
         Ok(Checked { url, warnings }) => {
             warnings.into_iter().for_each(|warning| reader.warn(warning));
-            reader.record(NAME.into(), redact::database_url(url.clone()), provenance);
+            reader.record(NAME.into(), url.as_str(), provenance);
             Some(url)
         }
         Err(problem) => {
-            reader.violation(NAME, "***".into(), problem);
+            reader.violation(NAME, HIDDEN, problem);
             None
         }
     }
 }
 
-/// Whether whoever answers at this address could be somebody else, who would get the token.
-fn may_leak(url: &str) -> bool {
-    use sqlx::postgres::PgSslMode::{VerifyCa, VerifyFull};
-    let Ok(options) = url.parse::<sqlx::postgres::PgConnectOptions>() else { return false };
+/// Whoever answers at the address could be somebody else, who would read all that is sent, and change
+/// what is answered. `verify-ca` is not enough: every server of the same cloud has a certificate of the
+/// same authorities.
+fn check_tls(reader: &mut Reader, url: &Url, credential: DatabaseCredential, on_azure: bool) {
+    if proves_its_name(url) {
+        return;
+    }
+    let is_here = is_here(url);
+    if on_azure {
+        let problem = "must end in ?sslmode=verify-full in Azure: else login and data go to whoever \
+                       answers at that address";
+        reader.violation(NAME, HIDDEN, problem.into());
+    } else if credential == DatabaseCredential::Entra && !is_here {
+        let problem = "must end in ?sslmode=verify-full with PIXCRAWLER_DATABASE_CREDENTIAL=entra: else \
+                       the token goes to whoever answers at that address";
+        reader.violation(NAME, HIDDEN, problem.into());
+    } else if !is_here {
+        reader.warn(
+            "DATABASE_URL: login and data go to whoever answers at that address; let it end in \
+             ?sslmode=verify-full (with &sslrootcert=FILE for an authority of your own)"
+                .into(),
+        );
+    }
+}
+
+fn proves_its_name(url: &Url) -> bool {
+    let options = url.as_str().parse::<sqlx::postgres::PgConnectOptions>();
+    let is_full = |mode| matches!(mode, sqlx::postgres::PgSslMode::VerifyFull);
+    options.is_ok_and(|options| is_full(options.get_ssl_mode()))
+}
+
+/// Whether the server is on this machine: a socket, or loopback.
+fn is_here(url: &Url) -> bool {
+    let Ok(options) = url.as_str().parse::<sqlx::postgres::PgConnectOptions>() else {
+        return false;
+    };
     let host = options.get_host();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_here = options.get_socket().is_some()
+    options.get_socket().is_some()
         || host == "localhost"
-        || address.is_ok_and(|address| address.is_loopback());
-    !is_here && !matches!(options.get_ssl_mode(), VerifyCa | VerifyFull)
+        || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The driver takes one in front of the host, and as a parameter.
@@ -105,24 +132,54 @@ fn warn_of_gaps(reader: &mut Reader, url: &Url) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Program;
 
-    /// A token is shown only to a server whose name was checked, or on this machine.
+    /// Case 276: what is said of a URL in Azure, with a token, and elsewhere with a password.
     #[test]
-    fn a_token_is_for_a_server_that_proves_its_name() {
-        for (host, parameters, leaks) in [
-            ("db", "", true),
-            ("db", "?sslmode=disable", true),
-            ("db", "?sslmode=require", true),
-            ("db", "?ssl=true", true),
-            ("127.0.0.2.example", "", true),
-            ("db", "?sslmode=verify-full", false),
-            ("db", "?sslmode=verify-ca", false),
-            ("127.0.0.1", "", false),
-            ("[::1]", "", false),
-            ("localhost", "?sslmode=disable", false),
+    fn a_server_proves_its_name_where_it_is_not_this_machine() {
+        const NO: &str = "must end in ?sslmode=verify-full";
+        const WARNED: &str = "whoever answers";
+        for (host, parameters, azure, entra, password) in [
+            ("db", "", NO, NO, WARNED),
+            ("db", "?sslmode=disable", NO, NO, WARNED),
+            ("db", "?sslmode=require", NO, NO, WARNED),
+            ("db", "?ssl-mode=prefer", NO, NO, WARNED),
+            ("db", "?ssl=true", NO, NO, WARNED),
+            ("db", "?sslmode=verify-ca", NO, NO, WARNED),
+            ("127.0.0.2.example", "", NO, NO, WARNED),
+            ("db", "?sslmode=verify-full", "", "", ""),
+            ("db", "?SSLMODE=verify-full", NO, NO, WARNED),
+            ("db", "?sslmode=verify-full&sslmode=disable", NO, NO, WARNED),
+            ("127.0.0.1", "", NO, "", ""),
+            ("[::1]", "", NO, "", ""),
+            ("localhost", "?sslmode=disable", NO, "", ""),
+            ("", "?host=/tmp", NO, "", ""),
         ] {
-            let url = format!("postgres://app@{host}:5432/d{parameters}");
-            assert_eq!(may_leak(&url), leaks, "{url}");
+            let user = if host.is_empty() { "" } else { "app@" };
+            let url = format!("postgres://{user}{host}/d{parameters}");
+            for (on_azure, credential, expected) in [
+                (true, "entra", azure),
+                (true, "password", azure),
+                (false, "entra", entra),
+                (false, "password", password),
+            ] {
+                let environment =
+                    [("DATABASE_URL", &*url), ("PIXCRAWLER_DATABASE_CREDENTIAL", credential)];
+                let pairs = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let mut reader = Reader::new(Program::Handler, pairs.into(), [].into());
+                read(&mut reader, on_azure);
+                let said = match reader.finish() {
+                    Ok(read) => read.warnings.join("\n"),
+                    Err(violations) => violations[0].to_string(),
+                };
+                let is_right = if expected.is_empty() {
+                    !said.contains(NO) && !said.contains(WARNED)
+                } else {
+                    said.contains(expected)
+                        && (expected == NO) == said.starts_with("DATABASE_URL=***: ")
+                };
+                assert!(is_right, "{url} {on_azure} {credential}: {said:?}, not {expected:?}");
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ const FORM: &str = "must be postgres://user:password@host:5432/database";
 const ENCODE: &str = "in user, password and name a # / ? % @ or : must be percent-encoded (# is %23, \
     / is %2F, ? is %3F, % is %25, @ is %40, : is %3A)";
 
+const MODES: &str = "disable, allow, prefer, require, verify-ca or verify-full";
+
 /// Parameters that the driver reads
 /// (<https://docs.rs/sqlx-postgres/latest/sqlx_postgres/struct.PgConnectOptions.html>).
 const PARAMETERS: [&str; 18] = [
@@ -84,8 +86,11 @@ pub(super) fn check(text: &str) -> Result<Checked, String> {
         // Fails where there is no host, whose socket has no port.
         url.set_port(Some(5432)).unwrap_or_default();
     }
-    if let Err(error) = url.as_str().parse::<sqlx::postgres::PgConnectOptions>() {
-        return Err(format!("{FORM}: {error}; {ENCODE}"));
+    if url.as_str().parse::<sqlx::postgres::PgConnectOptions>().is_err() {
+        // The driver quotes what it does not take.
+        return Err(format!(
+            "has a part that cannot be read: {FORM}; {ENCODE}; sslmode is {MODES}"
+        ));
     }
     Ok(Checked { url, warnings })
 }

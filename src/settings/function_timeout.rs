@@ -44,7 +44,7 @@ impl FunctionTimeout {
                 Ok(Some(text)) => (text, Provenance::HostJson),
                 Ok(None) => (Self(Some(DEFAULT)).to_string(), Provenance::Default),
                 Err(problem) => {
-                    reader.warn(format!("host.json is left out: {problem}"));
+                    reader.warn_of_handler(format!("host.json is left out: {problem}"));
                     (Self(Some(DEFAULT)).to_string(), Provenance::Default)
                 }
             },
@@ -57,9 +57,9 @@ impl FunctionTimeout {
                  for the database",
                 Self(Some(LEAST))
             );
-            reader.violation(NAME, text.clone(), problem);
+            reader.violation_of_handler(NAME, &text, problem);
         }
-        reader.record(NAME.to_owned(), text, provenance);
+        reader.record(NAME.to_owned(), &text, provenance);
         Self(parsed.unwrap_or(Some(DEFAULT)))
     }
 
@@ -74,7 +74,7 @@ impl FunctionTimeout {
                 limit.as_secs()
             );
             let shown = reader.shown(name);
-            reader.violation(name, shown, problem);
+            reader.violation_of_handler(name, &shown, problem);
         }
     }
 }
@@ -138,6 +138,7 @@ fn parse(text: &str) -> Option<Option<Duration>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Program;
 
     #[test]
     fn a_time_is_read_as_the_host_reads_it() {
@@ -167,12 +168,12 @@ mod tests {
         let root = ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap());
         let all = variables.iter().chain([&root]);
         let environment = all.map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let mut reader = Reader::new(environment, [].into());
+        let mut reader = Reader::new(Program::Handler, environment, [].into());
         let timeout = FunctionTimeout::read(&mut reader);
         timeout.check_deadline(&mut reader, Duration::from_secs(960));
         let shown = timeout.to_string();
         match reader.finish() {
-            Ok((table, warnings)) => (shown, table[0].provenance.to_string(), warnings),
+            Ok(read) => (shown, read.table[0].provenance.to_string(), read.warnings),
             Err(violations) => {
                 (shown, String::new(), violations.iter().map(ToString::to_string).collect())
             }

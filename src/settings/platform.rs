@@ -1,21 +1,6 @@
 //! Where this process runs, and what its instance is called.
 
 use super::reader::Reader;
-use serde::Deserialize;
-
-/// What Azure Functions and Linux say about the machine.
-///
-/// Source: `EnvironmentExtensions.cs` of azure-functions-host. A dedicated or premium plan sets
-/// `WEBSITE_INSTANCE_ID`; Flex Consumption sets `WEBSITE_POD_NAME` instead, Linux Consumption
-/// `CONTAINER_NAME`, both with `LEGION_SERVICE_HOST`. `func start` and a plain container set none.
-#[derive(Debug, Default, Deserialize)]
-struct Variables {
-    website_instance_id: Option<String>,
-    website_pod_name: Option<String>,
-    container_name: Option<String>,
-    legion_service_host: Option<String>,
-    hostname: Option<String>,
-}
 
 /// Where this process runs.
 #[derive(Debug)]
@@ -27,17 +12,20 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// Reads it. Empty counts as unset.
+    /// Reads what Azure Functions and Linux say about the machine. Empty counts as unset.
+    ///
+    /// Source: `EnvironmentExtensions.cs` of azure-functions-host. A dedicated or premium plan sets
+    /// `WEBSITE_INSTANCE_ID`; Flex Consumption sets `WEBSITE_POD_NAME` instead, Linux Consumption
+    /// `CONTAINER_NAME`, both with `LEGION_SERVICE_HOST`. `func start` and a plain container set none.
     pub(super) fn read(reader: &Reader) -> Self {
-        let variables: Variables = reader.foreign_variables();
-        let set = |value: Option<String>| value.filter(|text| !text.trim().is_empty());
-        let container = set(variables.container_name);
-        let pod = set(variables.website_pod_name);
-        let website = set(variables.website_instance_id);
+        let set = |name| reader.of_platform(name).filter(|text| !text.trim().is_empty());
+        let container = set("CONTAINER_NAME");
+        let pod = set("WEBSITE_POD_NAME");
+        let website = set("WEBSITE_INSTANCE_ID");
         // Anybody may call a container CONTAINER_NAME: alone it says nothing about Azure.
-        let is_legion = container.is_some() && set(variables.legion_service_host).is_some();
+        let is_legion = container.is_some() && set("LEGION_SERVICE_HOST").is_some();
         let is_azure = website.is_some() || pod.is_some() || is_legion;
-        let named = website.or(pod).or(container).or(set(variables.hostname));
+        let named = website.or(pod).or(container).or_else(|| set("HOSTNAME"));
         Self { is_azure, instance: named.unwrap_or_else(|| "local".into()) }
     }
 }
@@ -45,6 +33,7 @@ impl Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Program;
 
     /// Variables, whether they are Azure's, and the instance's name.
     type Case = (&'static [(&'static str, &'static str)], bool, &'static str);
@@ -65,7 +54,8 @@ mod tests {
         ];
         for (variables, is_azure, instance) in cases {
             let pairs = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-            let platform = Platform::read(&Reader::new(pairs.collect(), [].into()));
+            let platform =
+                Platform::read(&Reader::new(Program::Handler, pairs.collect(), [].into()));
             assert_eq!(
                 (platform.is_azure, &*platform.instance),
                 (is_azure, instance),

@@ -125,9 +125,10 @@ impl Limits {
             max_buffer_bytes: reader.number::<u64>("MAX_BUFFER_MB", 96, 16, 100_000) * MIB,
         };
         if limits.streaming_max_chunks() == 0 {
+            let shown = reader.shown("PIXCRAWLER_MAX_IMAGE_SIZE_MB");
             reader.violation(
                 "PIXCRAWLER_MAX_IMAGE_SIZE_MB",
-                reader.shown("PIXCRAWLER_MAX_IMAGE_SIZE_MB"),
+                &shown,
                 format!(
                     "no chunk could ever start: an image may need more than the {} MB that 80 % \
                      of PIXCRAWLER_MAX_TEMP_STORAGE_MB leave; lower the one or raise the other",

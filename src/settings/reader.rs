@@ -1,14 +1,14 @@
 //! Reads one variable at a time: both prefixes, bounds, provenance, violations collected.
 
 use super::{
-    Profile, Provenance, Setting, Violation,
+    Profile, Program, Provenance, Secret, Setting, Violation,
     bare::{bare, trimmed},
 };
-use crate::redact;
+use crate::redact::{self, HIDDEN, masked};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Duration,
 };
 use url::Url;
 
@@ -16,52 +16,101 @@ const PREFIX: &str = "PIXCRAWLER_";
 /// PixCrawler itself uses this prefix; where both are set it wins (X12).
 const RESOURCE_PREFIX: &str = "PIXCRAWLER_RESOURCE_";
 
-#[derive(Debug)]
 pub(super) struct Reader {
+    program: Program,
     environment: BTreeMap<String, String>,
     local: BTreeMap<String, String>,
+    /// Variables whose values are not UTF-8.
+    unreadable: BTreeSet<String>,
+    /// Names that somebody looked for.
+    asked: RefCell<BTreeSet<String>>,
     known: BTreeSet<String>,
     table: Vec<Setting>,
     violations: Vec<Violation>,
     warnings: Vec<String>,
+    of_handler: Vec<String>,
+}
+
+/// What was read without a violation.
+pub(super) struct Read {
+    pub(super) table: Vec<Setting>,
+    pub(super) warnings: Vec<String>,
+    /// What the handler would not start with, where another program reads.
+    pub(super) of_handler: Vec<String>,
 }
 
 impl Reader {
     pub(super) fn new(
+        program: Program,
         environment: BTreeMap<String, String>,
         local: BTreeMap<String, String>,
     ) -> Self {
         Self {
+            program,
             environment,
             local,
+            unreadable: BTreeSet::new(),
+            asked: RefCell::default(),
             known: BTreeSet::new(),
             table: Vec::new(),
             violations: Vec::new(),
             warnings: Vec::new(),
+            of_handler: Vec::new(),
         }
     }
 
-    /// The table and the warnings, or every violation.
-    pub(super) fn finish(mut self) -> Result<(Vec<Setting>, Vec<String>), Vec<Violation>> {
+    /// The same where some variables cannot be read. One of them that is looked for is a violation: as
+    /// unset it would lead to another value without a word.
+    pub(super) fn without(mut self, unreadable: BTreeSet<String>) -> Self {
+        self.unreadable = unreadable;
+        self
+    }
+
+    /// What was read, or every violation.
+    pub(super) fn finish(mut self) -> Result<Read, Vec<Violation>> {
+        let asked = self.asked.take();
+        for name in std::mem::take(&mut self.unreadable) {
+            if asked.contains(&name) || name.starts_with(PREFIX) {
+                let problem = "is not UTF-8: it may have been written in another encoding";
+                self.violation(&name, HIDDEN, problem.into());
+            }
+        }
         self.warn_of_typos();
         self.warn_of_quotes();
         if self.violations.is_empty() {
-            Ok((self.table, self.warnings))
+            let Self { table, warnings, of_handler, .. } = self;
+            Ok(Read { table, warnings, of_handler })
         } else {
             Err(self.violations)
         }
     }
 
-    pub(super) fn violation(&mut self, name: &str, value: String, problem: String) {
-        self.violations.push(Violation { name: name.to_owned(), value, problem });
+    pub(super) fn violation(&mut self, name: &str, value: &str, problem: String) {
+        self.violations.push(Violation { name: name.to_owned(), value: masked(value), problem });
     }
 
-    /// The variables that other programs define, as a struct of optional texts.
-    pub(super) fn foreign_variables<T: serde::de::DeserializeOwned + Default>(&self) -> T {
-        // envy ignores case: a second variable that differs only in case must hide nothing.
-        let exact = self.environment.iter().filter(|(name, _)| **name == name.to_uppercase());
-        let pairs = exact.map(|(name, value)| (name.clone(), value.clone()));
-        envy::from_iter(pairs).unwrap_or_default()
+    /// A violation of what only the handler must keep to. Who only looks after it, perhaps in the
+    /// directory of another app, goes on, and may tell.
+    pub(super) fn violation_of_handler(&mut self, name: &str, value: &str, problem: String) {
+        let violation = Violation { name: name.to_owned(), value: masked(value), problem };
+        match self.program {
+            Program::Handler => self.violations.push(violation),
+            Program::Chunkctl => self.of_handler.push(violation.to_string()),
+        }
+    }
+
+    /// The same of what is only odd.
+    pub(super) fn warn_of_handler(&mut self, warning: String) {
+        match self.program {
+            Program::Handler => self.warnings.push(warning),
+            Program::Chunkctl => self.of_handler.push(warning),
+        }
+    }
+
+    /// A variable that the platform or the host defines, as it stands.
+    pub(super) fn of_platform(&self, name: &str) -> Option<String> {
+        self.asked.borrow_mut().insert(name.to_owned());
+        self.environment.get(name).cloned()
     }
 
     /// Empty counts as unset.
@@ -71,6 +120,7 @@ impl Reader {
     }
 
     fn raw(&self, name: &str) -> Option<&str> {
+        self.asked.borrow_mut().insert(name.to_owned());
         let value = self.environment.get(name).or_else(|| self.local.get(name))?;
         Some(trimmed(value))
     }
@@ -111,7 +161,13 @@ impl Reader {
         (full, found)
     }
 
-    pub(super) fn record(&mut self, name: String, value: String, provenance: Provenance) {
+    /// A setting for the table, where it is shown as [`masked`].
+    pub(super) fn record(&mut self, name: String, value: &str, provenance: Provenance) {
+        self.record_shown(name, masked(value), provenance);
+    }
+
+    /// A setting for the table, where it is shown so.
+    pub(super) fn record_shown(&mut self, name: String, value: String, provenance: Provenance) {
         self.table.push(Setting { name, value, provenance });
     }
 
@@ -122,15 +178,26 @@ impl Reader {
         default: (T, String, Provenance),
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
+        self.parsed_and_shown(name, default, masked, parse)
+    }
+
+    /// The same where a good value is shown otherwise.
+    fn parsed_and_shown<T>(
+        &mut self,
+        name: &str,
+        default: (T, String, Provenance),
+        show: fn(&str) -> String,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
         let (full, found) = self.lookup(name);
         let (default, shown, provenance) = default;
         let Some((text, source)) = found else {
-            self.record(full, shown, provenance);
+            self.record_shown(full, show(&shown), provenance);
             return default;
         };
         match parse(&text) {
             Ok(value) => {
-                self.record(full, text, source);
+                self.record_shown(full, show(&text), source);
                 value
             }
             Err(problem) => {
@@ -138,68 +205,10 @@ impl Reader {
                     Provenance::Environment(name) | Provenance::LocalSettings(name) => name,
                     Provenance::Default | Provenance::Profile | Provenance::HostJson => full,
                 };
-                self.violation(&name, text, problem);
+                self.violation(&name, &text, problem);
                 default
             }
         }
-    }
-
-    /// A whole number with bounds. `T` must hold the bounds.
-    pub(super) fn number<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        self.whole(name, default, min, max, Provenance::Default)
-    }
-
-    /// A whole number whose default is the profile's.
-    pub(super) fn profiled<T>(&mut self, name: &str, default: u64, min: u64, max: u64) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        self.whole(name, default, min, max, Provenance::Profile)
-    }
-
-    fn whole<T>(&mut self, name: &str, default: u64, min: u64, max: u64, from: Provenance) -> T
-    where
-        T: TryFrom<u64> + Default,
-    {
-        let default = (default, default.to_string(), from);
-        let value = self.parsed(name, default, |text| match text.parse::<u64>() {
-            Ok(value) if (min..=max).contains(&value) => Ok(value),
-            _ => Err(format!("must be a whole number from {min} to {max}")),
-        });
-        T::try_from(value).unwrap_or_default()
-    }
-
-    /// Decimal MB as integer bytes; bounds in millionths of a MB.
-    pub(super) fn megabytes(
-        &mut self,
-        name: &str,
-        default: &str,
-        min_millionths: u64,
-        max_millionths: u64,
-    ) -> u64 {
-        let bytes = |millionths: u64| millionths * 1_048_576 / 1_000_000;
-        let default =
-            (millionths(default).map_or(0, bytes), default.to_owned(), Provenance::Default);
-        self.parsed(name, default, |text| match millionths(text) {
-            Some(value) if (min_millionths..=max_millionths).contains(&value) => Ok(bytes(value)),
-            _ => Err(format!(
-                "must be a number of MB from {} to {}",
-                shown_millionths(min_millionths),
-                shown_millionths(max_millionths)
-            )),
-        })
-    }
-
-    /// Seconds, fractions allowed.
-    pub(super) fn seconds(&mut self, name: &str, default: u64, min: f64, max: f64) -> Duration {
-        let default = (Duration::from_secs(default), default.to_string(), Provenance::Default);
-        self.parsed(name, default, |text| match text.parse::<f64>() {
-            Ok(value) if value >= min && value <= max => Ok(Duration::from_secs_f64(value)),
-            _ => Err(format!("must be a number of seconds from {min} to {max}")),
-        })
     }
 
     pub(super) fn boolean(&mut self, name: &str, default: bool) -> bool {
@@ -211,10 +220,10 @@ impl Reader {
         })
     }
 
-    /// Text that goes into an HTTP header.
+    /// Text that goes into an HTTP header, which strangers read.
     pub(super) fn header_text(&mut self, name: &str, default: &str) -> String {
         let default = (default.to_owned(), default.to_owned(), Provenance::Default);
-        self.parsed(name, default, |text| {
+        self.parsed_and_shown(name, default, str::to_owned, |text| {
             if text.chars().all(|c| (' '..='~').contains(&c)) {
                 Ok(text.to_owned())
             } else {
@@ -231,12 +240,17 @@ impl Reader {
         })
     }
 
-    /// An http or https URL without a path.
+    /// An http or https URL without user or query.
     pub(super) fn endpoint(&mut self, name: &str, default: &str) -> String {
         let default = (default.to_owned(), default.to_owned(), Provenance::Default);
         self.parsed(name, default, |text| match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
-            _ => Err("must be an http or https URL".into()),
+            Ok(url)
+                if matches!(url.scheme(), "http" | "https")
+                    && !text.contains(['@', '?', '#', '\\']) =>
+            {
+                Ok(text.to_owned())
+            }
+            _ => Err("must be an http or https URL, without user or query".into()),
         })
     }
 
@@ -284,7 +298,11 @@ impl Reader {
         let (text, provenance) =
             fallback.unwrap_or_else(|| ("/tmp".to_owned(), Provenance::Default));
         let default = (PathBuf::from(&text), text, provenance);
-        self.parsed("TEMP_DIR", default, |text| Ok(PathBuf::from(text)))
+        self.parsed("TEMP_DIR", default, |text| {
+            // It stands in errors of the file system.
+            let is_path = !text.contains("://");
+            is_path.then(|| PathBuf::from(text)).ok_or_else(|| "must be a directory".into())
+        })
     }
 
     /// The port the host gives its child.
@@ -296,42 +314,41 @@ impl Reader {
             let shown = value.unwrap_or_else(|| "not set".into());
             let problem = "must be a port from 1 to 65535; the Functions host sets it: start the \
                            handler with `func start` or `cargo xtask dev`";
-            self.violation(name, shown, problem.into());
+            self.violation(name, &shown, problem.into());
             0
         })
     }
 
-    /// A variable of another program's namespace, shown as it is.
-    pub(super) fn foreign(&mut self, name: &str, default: &str) -> String {
+    /// The log filter.
+    pub(super) fn log_filter(&mut self, name: &str, default: &str) -> String {
         let (text, provenance) =
             self.found(name).unwrap_or_else(|| (default.to_owned(), Provenance::Default));
-        self.record(name.to_owned(), text.clone(), provenance);
+        self.record_shown(name.to_owned(), redact::log_filter(&text), provenance);
         text
     }
 
-    /// Text without a default; a URL is shown without its query.
+    /// Text without a default.
     pub(super) fn raw_text(&mut self, name: &str) -> Option<String> {
         let (text, provenance) = self.found(name)?;
-        self.record(name.to_owned(), redact::bare_url(&text), provenance);
+        self.record(name.to_owned(), &text, provenance);
         Some(text)
     }
 
-    /// Text that is shown as unset too, and never as it is when it is a secret.
-    pub(super) fn optional(&mut self, name: &str, is_secret: bool) -> Option<String> {
+    /// Text that is shown as unset too.
+    pub(super) fn optional(&mut self, name: &str, show: fn(&str) -> String) -> Option<Secret> {
         let Some((text, provenance)) = self.found(name) else {
-            self.record(name.to_owned(), String::new(), Provenance::Default);
+            self.record(name.to_owned(), "", Provenance::Default);
             return None;
         };
-        let shown = if is_secret { "***".to_owned() } else { text.clone() };
-        self.record(name.to_owned(), shown, provenance);
-        Some(text)
+        self.record_shown(name.to_owned(), show(&text), provenance);
+        Some(Secret::new(text))
     }
 
     /// Text that is never shown, under its name or a second one.
     pub(super) fn secret_text(&mut self, name: &str, second: Option<&str>) -> Option<String> {
         let (text, provenance) =
             self.found(name).or_else(|| second.and_then(|second| self.found(second)))?;
-        self.record(name.to_owned(), "***".into(), provenance);
+        self.record(name.to_owned(), HIDDEN, provenance);
         Some(text)
     }
 
@@ -361,20 +378,4 @@ impl Reader {
             }
         }
     }
-}
-
-/// Decimal text with at most six fraction digits as whole millionths.
-fn millionths(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 6 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction)
-}
-
-fn shown_millionths(value: u64) -> String {
-    let text = format!("{}.{:06}", value / 1_000_000, value % 1_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

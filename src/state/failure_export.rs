@@ -3,8 +3,8 @@
 
 use super::{Database, Error};
 
-/// How long one process may take to send them: the exporter tries for up to 135 s where each try
-/// hangs.
+/// How long one process that is there may take to send them: the exporter tries for up to 135 s where
+/// each try hangs.
 const EXPORT_LEASE_SECONDS: f64 = 300.0;
 
 /// Failures that telemetry has not confirmed, taken by one process.
@@ -20,14 +20,18 @@ pub struct UnconfirmedFailures {
 
 impl Database {
     /// Takes the failures that telemetry has not confirmed; none: there are none, or another process
-    /// has them.
+    /// has them. One that has not checked in for 30 s has them no longer; and one that has not checked in
+    /// yet takes none, since the next one would take them from it.
     pub async fn take_failures(&self, owner: &str) -> Result<Option<UnconfirmedFailures>, Error> {
         let statement = sqlx::query_as(
             "-- take_failures
             update failure_export f
             set holder = $1, until = clock_timestamp() + make_interval(secs => $2)
             from (select until from failure_export) before
-            where f.exported < f.failed and f.until < clock_timestamp()
+            where f.exported < f.failed
+                and exists (select from process where owner = $1)
+                and (f.until < clock_timestamp()
+                    or not exists (select from process where owner = f.holder))
             returning f.failed - f.exported as n, f.failed, before.until > '-infinity' as again",
         )
         .bind(owner)

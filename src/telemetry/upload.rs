@@ -7,7 +7,7 @@ use super::{Unusable, answer::Problem, connection::Connection, redirect};
 use crate::{
     identity,
     redact::{cause_chain, client_error, without_queries},
-    settings::Settings,
+    settings::{Secret, Settings},
 };
 use axum::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use azure_core::credentials::TokenCredential;
@@ -72,7 +72,7 @@ impl Upload {
             .timeout(LIMIT)
             .build()
             .map_err(|error| Unusable(client_error(&error)))?;
-        let authentication = settings.monitor.telemetry_authentication.as_deref();
+        let authentication = settings.monitor.telemetry_authentication.as_ref().map(Secret::expose);
         let credential = match authentication.map(authentication_client_id) {
             None => None,
             Some(None) => {

@@ -5,13 +5,17 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     thread,
+    time::Duration,
 };
 use support::{
     doctor::{doctor, failures},
+    identity::Identity,
+    ingestion::{Ingestion, serve},
     postgres::Postgres,
     raw::tls_fixture,
-    rig::Rig,
+    rig::{Handler, Rig, wait_for},
 };
 
 /// Who may come in, and how. `stranger` has no line.
@@ -202,6 +206,71 @@ pub async fn doctor_names_what_is_there_instead_of_postgres() {
     let socket = "postgres:///d?host=/no/such/directory&user=u";
     wrong.extend(world.says(socket, &["no connection", "a socket"]));
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// H8: a login that is refused for its token costs no health check: the next token is waited for.
+pub async fn a_refused_token_costs_no_health_check() {
+    let world = World::new().await;
+    let World { server, rig } = &world;
+    server
+        .set_rules(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+        )
+        .await
+        .unwrap();
+    let url = rig.least_privileged_role().await;
+    let own = Some((rig.pool.clone(), "id-crashing".to_owned()));
+    let identity = Identity::serve(Duration::from_secs(3600), own).await;
+    let entra = [("DATABASE_URL", &*url), ("PIXCRAWLER_DATABASE_CREDENTIAL", "entra")];
+    let handler = rig.handler_with(&[&entra[..], &identity.environment()].concat()).await;
+    for n in 0..5 {
+        // What was given out is no longer taken, and every login is new.
+        world.execute("alter role \"id-crashing\" password 'revoked'").await;
+        world
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                where usename = 'id-crashing'",
+            )
+            .await;
+        let body = r#"{"Data":{},"Metadata":{}}"#.to_owned();
+        let (status, answer) = handler.post("/health_check", "timer", body).await;
+        assert_eq!(status, 200);
+        let said = answer.to_string();
+        assert!(said.contains("active_chunks 0"), "{n}: {said}");
+    }
+}
+
+/// S14 X10: on Flex Consumption, which names a pod and no instance, telemetry and leases carry the pod's
+/// name.
+pub async fn a_pod_is_the_instance_of_its_telemetry() {
+    let World { server, rig } = &World::new().await;
+    server.speak_tls(&tls_fixture("good.pem"), &tls_fixture("key.pem")).await.unwrap();
+    let seen = Arc::new(Ingestion::default());
+    let mut environment = rig.environment();
+    environment.remove("PIXCRAWLER_ALLOWED_ORIGINS");
+    environment.remove("PIXCRAWLER_ENVIRONMENT");
+    let authority = tls_fixture("ca.pem").display().to_string();
+    let url = format!("{}?sslmode=verify-full&sslrootcert={authority}", rig.database_url);
+    let flex = [
+        ("DATABASE_URL", &*url),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", &*serve(&seen).await),
+        ("WEBSITE_POD_NAME", "0a1b2c"),
+        ("WEBSITE_SKU", "FlexConsumption"),
+        ("HOSTNAME", "machine"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "300"),
+    ];
+    let handler = Handler::spawn(environment, &flex);
+    handler.line("\"ready\"").await;
+    handler.post("/health_check", "timer", r#"{"Data":{},"Metadata":{}}"#.into()).await;
+    wait_for("a request arrives", async || !seen.of("RequestData").is_empty()).await;
+    assert_eq!(seen.tags_of("RequestData")[0]["ai.cloud.roleInstance"], "0a1b2c");
+    let owner = "select owner like '0a1b2c/%' from chunk_handler.process";
+    assert!(rig.value::<bool>(owner).await);
+    let plain = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid)
+        where application_name = 'chunk-handler' and not ssl";
+    assert_eq!(rig.value::<i64>(plain).await, 0, "a connection without TLS");
+    let profile = "select environment from chunk_handler.capacity";
+    assert_eq!(rig.value::<String>(profile).await, "azure_functions");
 }
 
 /// A server that answers with each of these once it has read something, and then hangs up.

@@ -55,6 +55,8 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         database::chunks_outlast_a_failover_with_all_they_have needs own_postgres;
         logins::doctor_names_why_a_login_is_refused needs own_postgres;
+        logins::a_pod_is_the_instance_of_its_telemetry needs own_postgres;
+        logins::a_refused_token_costs_no_health_check needs own_postgres;
         logins::doctor_names_why_there_is_no_tls needs own_postgres;
         logins::doctor_names_what_is_there_instead_of_postgres needs own_postgres;
         token::tokens_that_end_lose_and_charge_nothing needs own_postgres;

@@ -61,6 +61,7 @@ impl Session {
             self.check_blob().await,
             self.check_queue().await,
             self.check_storage_clock().await,
+            self.check_handler(),
             self.check_temp(),
             self.check_telemetry().await,
             check_memory(),
@@ -164,6 +165,23 @@ impl Session {
             Err(error) => Err(cause_chain(&error)),
         };
         Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
+    }
+
+    /// Whether a handler would start with these settings, in this directory.
+    fn check_handler(&self) -> Check {
+        let problems = &self.settings.of_handler;
+        Check {
+            what: "settings of the handler",
+            result: if problems.is_empty() {
+                Ok("it would start with them".to_owned())
+            } else {
+                Err(problems.join("; "))
+            },
+            remedy:
+                "a handler does not start like this: correct host.json of its app, or the variable \
+                     that is named; if this directory is another app's, run `doctor` elsewhere"
+                    .into(),
+        }
     }
 
     fn check_temp(&self) -> Check {

@@ -155,6 +155,27 @@ async fn doctor_tells_an_endpoint_that_fails_from_a_missing_identity() {
     }
 }
 
+/// H5 Case 274: `chunkctl` works in a directory whose host.json no handler would start with; `doctor` says
+/// so, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_handler_stop_no_command_but_are_told() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let (deadline, none) = ([("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "1081")], []);
+    for (host_json, variables, word) in [
+        (r#"{"functionTimeout": "00:02:00"}"#, &none[..], "functionTimeout=00:02:00"),
+        (r#"{"functionTimeout": "00:20:00"}"#, &deadline, "functionTimeout (00:20:00)"),
+        ("{", &none, "host.json is left out"),
+    ] {
+        std::fs::write(rig.temp.path().join("host.json"), host_json).unwrap();
+        let status = rig.chunkctl_with(variables, &["status"]);
+        assert_eq!((status.code, &*status.stderr), (Some(0), ""), "{host_json}: {status:?}");
+        let examined = doctor(&rig, variables, &["--json"]);
+        names(&examined, "settings of the handler", &[word, "another app"]);
+        assert_eq!(failures(&examined).len(), 1, "{}", examined.stdout);
+    }
+}
+
 /// Who makes the schema owns it: where a person and the app are different roles, a person's migrate and
 /// submit leave it to the app, and `doctor` does not send anybody to `migrate`.
 #[tokio::test(flavor = "multi_thread")]

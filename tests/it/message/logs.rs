@@ -201,6 +201,7 @@ async fn no_secret_is_logged_at_the_most_talkative_level() {
         ("DATABASE_URL", database.as_str()),
         ("AzureWebJobsStorage", "AccountName=a;AccountKey=CANARY-key"),
         ("IDENTITY_HEADER", "CANARY-identity"),
+        ("HTTPS_PROXY", "http://user:CANARY-proxy@127.0.0.1:1"),
     ];
     let handler = handler(&rig, &[&raw], &extra).await;
     let o = |path: &str| rig.origin.url(&format!("{path}?sv=1&sig=CANARY-sas"));

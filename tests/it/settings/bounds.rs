@@ -273,3 +273,35 @@ async fn storage_is_named_in_several_ways() {
     }
     assert!(!named.names().contains(&"ChunkStorage"));
 }
+/// Case 275: a variable that is not UTF-8 is named and not shown, where it would be read; any other stops
+/// nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_is_not_utf8_is_no_unset_one() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let broken = std::ffi::OsStr::from_bytes(b"hush\xff");
+    // A handler without a violation ends, too: its port is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (name, is_ours) in [
+        ("DATABASE_URL", true),
+        ("ChunkStorage", true),
+        ("PIXCRAWLER_LEASE_SECONDS", true),
+        ("PIXCRAWLER_RESOURCE_LEASE_SECONDS", true),
+        ("PIXCRAWLER_LEASE_SECOND", true),
+        ("WEBSITE_POD_NAME", true),
+        ("IDENTITY_ENDPOINT", true),
+        ("TMPDIR", true),
+        ("LS_COLORS", false),
+    ] {
+        for program in [&*HANDLER, &*CHUNKCTL] {
+            let mut command = std::process::Command::new(program);
+            command.env_clear().envs(NOWHERE).env(name, broken).args(["status"]).current_dir("/");
+            let output = command.env(PORT.0, &port).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let named = said.contains(&format!("{name}=***: is not UTF-8"));
+            assert_eq!(named, is_ours, "{program} {name}: {said}");
+            assert_eq!(output.status.code() == Some(2), is_ours, "{program} {name}: {said}");
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Telemetry arrives by its names and adds up; an endpoint that misbehaves costs nothing.
 
+use chunk_handler::state::{Database, LeaseTerms};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use support::{
@@ -94,33 +95,6 @@ async fn everything_arrives_by_its_name_and_adds_up() {
     assert!((1..=5120).contains(&bytes), "{bytes} bytes for one chunk");
 }
 
-/// S14 X10: on Flex Consumption, which names a pod and no instance, telemetry and leases carry the pod's
-/// name.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_is_the_instance_of_its_telemetry() {
-    let rig = Rig::new().await;
-    let seen = Arc::new(Ingestion::default());
-    let mut environment = rig.environment();
-    environment.remove("PIXCRAWLER_ALLOWED_ORIGINS");
-    environment.remove("PIXCRAWLER_ENVIRONMENT");
-    let flex = [
-        ("APPLICATIONINSIGHTS_CONNECTION_STRING", &*serve(&seen).await),
-        ("WEBSITE_POD_NAME", "0a1b2c"),
-        ("WEBSITE_SKU", "FlexConsumption"),
-        ("HOSTNAME", "machine"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "300"),
-    ];
-    let handler = Handler::spawn(environment, &flex);
-    handler.line("\"ready\"").await;
-    handler.post("/health_check", "timer", r#"{"Data":{},"Metadata":{}}"#.into()).await;
-    wait_for("a request arrives", async || !seen.of("RequestData").is_empty()).await;
-    assert_eq!(seen.tags_of("RequestData")[0]["ai.cloud.roleInstance"], "0a1b2c");
-    let owner = "select owner like '0a1b2c/%' from chunk_handler.process";
-    assert!(rig.value::<bool>(owner).await);
-    let profile = "select environment from chunk_handler.capacity";
-    assert_eq!(rig.value::<String>(profile).await, "azure_functions");
-}
-
 /// S12 X17: an endpoint that hangs, refuses or talks nonsense is told of once and costs nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_endpoint_is_told_of_once_and_stops_nothing() {
@@ -169,10 +143,41 @@ async fn a_failure_is_told_of_by_whoever_lives() {
     let seen = Arc::new(Ingestion::default());
     let heir = handler(&rig, &serve(&seen).await).await;
     fail(&heir, 2).await;
-    rig.execute("update chunk_handler.failure_export set until = clock_timestamp()").await;
+    // It has not been seen for half a minute, and has the turn for four more.
+    rig.execute(
+        "update chunk_handler.live_process set seen_at = seen_at - interval '31 seconds'
+        where owner = (select holder from chunk_handler.failure_export)",
+    )
+    .await;
     heir.line("sending failed chunks again").await;
     rig.until("select failed = 3 and exported = 3 from chunk_handler.failure_export").await;
     assert_eq!(seen.sum("failed_chunks"), Some(3.0));
+}
+
+/// M3: who is there keeps the turn to tell, however long it takes, and who is not there gets none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_to_tell_is_taken_from_nobody_who_lives() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let terms = LeaseTerms::new(Duration::from_secs(60));
+    let database = Database::open(&rig.database_url, terms).unwrap();
+    rig.execute("update chunk_handler.failure_export set failed = 2").await;
+    let take = async |owner: &str| database.take_failures(owner).await.unwrap().map(|t| t.again);
+    assert_eq!(take("unseen").await, None);
+    rig.execute(
+        "insert into chunk_handler.live_process (owner, since, release)
+        values ('a', now(), '1'), ('b', now(), '1')",
+    )
+    .await;
+    assert_eq!(take("a").await, Some(false));
+    assert_eq!(take("b").await, None);
+    rig.execute(
+        "update chunk_handler.live_process set seen_at = seen_at - interval '31 seconds'
+        where owner = 'a'",
+    )
+    .await;
+    assert_eq!(take("b").await, Some(true));
+    assert_eq!(take("a").await, None);
 }
 
 /// B4: nothing waits for the interval of a minute when the process ends.
