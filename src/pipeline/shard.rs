@@ -118,12 +118,12 @@ mod tests {
         for _ in 0..50 {
             let (mut tar, mut offsets) = (Vec::new(), Vec::new());
             for n in 0..rng.usize(1..20) {
-                let len = [rng.usize(..5), rng.usize(..2048), 512 * rng.usize(..4)][rng.usize(..3)];
+                let len = [rng.u64(..5), rng.u64(..2048), 512 * rng.u64(..4)][rng.usize(..3)];
                 let name = format!("{:05}_{n:05}.jpg", rng.u32(..100_000));
-                tar.extend(header(&name, len as u64).unwrap());
-                offsets.push((tar.len() as u64, len as u64, name));
+                tar.extend(header(&name, len).unwrap());
+                offsets.push((u64::try_from(tar.len()).unwrap(), len, name));
                 tar.extend((0..len).map(|_| rng.u8(..)));
-                tar.extend(padding(len as u64));
+                tar.extend(padding(len));
                 assert_eq!(tar.len() % RECORD_BYTES, 0);
             }
             tar.extend(END);

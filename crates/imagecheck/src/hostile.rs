@@ -77,7 +77,8 @@ fn work_is_linear_in_the_length() {
         let comments = segment(0xFE, b"x").repeat(n);
         jpeg_of(&[comments, frame_header(8, 8), jpeg_scan(), vec![0xFF, 0xD9]])
     };
-    let makers: [(&str, Format, (u32, u32), &dyn Fn(usize) -> Vec<u8>); 4] = [
+    type Maker<'a> = (&'a str, Format, (u32, u32), &'a dyn Fn(usize) -> Vec<u8>);
+    let makers: [Maker<'_>; 4] = [
         ("texts", Format::Png, (2, 1), &texts),
         ("frames", Format::Gif, (1, 1), &frames),
         ("fill bytes", Format::Jpeg, (8, 8), &fill),
