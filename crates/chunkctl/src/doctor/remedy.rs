@@ -214,3 +214,61 @@ pub(super) fn without_token(problem: &NoToken, is_managed: bool) -> &'static str
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(hindrance: &Hindrance) -> String {
+        let login =
+            Login { is_entra: false, has_password: true, is_plain: false, port: Some(5432) };
+        of(hindrance, &login).into_owned()
+    }
+
+    fn server(code: &str, routine: &str) -> Hindrance {
+        let routine = Some(routine.to_owned());
+        Hindrance::Server { code: code.to_owned(), routine, message: String::new() }
+    }
+
+    /// Case 270: each reason of a server to refuse a login has a remedy of its own.
+    #[test]
+    fn each_code_has_its_remedy() {
+        for (code, routine, words) in [
+            ("42501", "", "grant connect on database"),
+            ("55000", "", "allow_connections true"),
+            ("3D000", "", "create the database"),
+            ("53300", "InitializeSessionUserId", "alter role ROLE connection limit"),
+            ("53300", "CheckMyDatabase", "alter database NAME connection limit"),
+            ("53300", "InitPostgres", "raise max_connections"),
+            ("57P03", "", "starts, stops or recovers"),
+            ("28P01", "auth_failed", "user or password"),
+            ("28000", "ClientAuthentication", "pg_hba.conf"),
+            ("28000", "InitializeSessionUserId", "create role"),
+            ("XX000", "", "its own log has more"),
+        ] {
+            let said = remedy(&server(code, routine));
+            assert!(said.contains(words), "{code} {routine}: {said}");
+            assert!(!said.contains("firewall"), "the server has answered: {said}");
+        }
+    }
+
+    /// Cases 271, 272: TLS that does not come about, and what is there in place of a server.
+    #[test]
+    fn each_step_of_a_login_has_its_remedy() {
+        let text = || "text".to_owned();
+        for (hindrance, words) in [
+            (Hindrance::NoTls, "switch TLS on"),
+            (Hindrance::Untrusted(text()), "sslrootcert=FILE"),
+            (Hindrance::OtherName(text()), "as the certificate does"),
+            (Hindrance::OutOfDate(text()), "renew"),
+            (Hindrance::Closed(text()), "nothing listens at port 5432"),
+            (Hindrance::Silent(5), "firewall let port 5432 through"),
+            (Hindrance::OtherProtocol(text()), "another program listens"),
+            (Hindrance::Dropped(text()), "hangs up"),
+            (Hindrance::Name(text()), "correct the host"),
+        ] {
+            let said = remedy(&hindrance);
+            assert!(said.contains(words), "{hindrance}: {said}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use chunk_handler::chunk::{
 use serde::Serialize;
 
 /// A row that is not blank.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Row {
     /// What it says.
     pub(crate) item: Item,
