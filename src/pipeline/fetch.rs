@@ -14,8 +14,10 @@ mod reach;
 
 use crate::{
     chunk::{Detail, Reason, Rejection},
-    settings::{DownloadSettings, Settings},
+    descriptors::{self, Parts},
+    settings::{DownloadSettings, Limits, Settings},
     spool::{Allowance, Body},
+    turns::Seat,
 };
 use address::Guard;
 use body::Received;
@@ -70,6 +72,9 @@ pub(super) struct Fetcher {
     names: Names,
     origins: Origins,
     settings: DownloadSettings,
+    limits: Limits,
+    /// Of the descriptors of the process.
+    parts: Parts,
 }
 
 /// What the downloads of one chunk share.
@@ -81,6 +86,8 @@ pub(super) struct ChunkFetch {
     deadline: Instant,
     /// Its share of the look-ups of the process.
     lookups: Semaphore,
+    /// Its place among those who take turns at connections.
+    connections: Seat,
     downloads: Semaphore,
     origins: ReachableOrigins,
     answered: AtomicBool,
@@ -88,25 +95,6 @@ pub(super) struct ChunkFetch {
 }
 
 impl ChunkFetch {
-    /// Shared state of a chunk whose retries end at `deadline`.
-    pub(super) fn new(
-        allowance: Allowance,
-        max_bytes: u64,
-        deadline: Instant,
-        settings: &Settings,
-    ) -> Self {
-        Self {
-            allowance,
-            max_bytes,
-            deadline,
-            lookups: names::share(&settings.limits),
-            downloads: Semaphore::new(settings.download.concurrency),
-            origins: ReachableOrigins::default(),
-            answered: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-        }
-    }
-
     /// True when any URL got any HTTP answer.
     pub(super) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
@@ -162,14 +150,38 @@ impl Fetcher {
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
         let download = &settings.download;
         let names = Names::new(&download.name_servers);
-        let client = Client::new(&download.user_agent, names.clone(), download.connect_timeout)?;
+        let parts = Parts::of(descriptors::limit(), settings.limits.max_concurrent_chunks);
+        let client =
+            Client::new(&download.user_agent, download.connect_timeout, parts.connections)?;
         Ok(Self {
             client,
             guard: Guard::new(settings),
             names,
             origins: Origins::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
+            limits: settings.limits.clone(),
+            parts,
         })
+    }
+
+    /// Shared state of a chunk whose retries end at `deadline`.
+    pub(super) fn chunk(
+        &self,
+        allowance: Allowance,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> ChunkFetch {
+        ChunkFetch {
+            allowance,
+            max_bytes,
+            deadline,
+            lookups: names::share(self.parts.lookups, &self.limits),
+            connections: self.client.seat(),
+            downloads: Semaphore::new(self.settings.concurrency),
+            origins: ReachableOrigins::default(),
+            answered: AtomicBool::new(false),
+            bytes_in: AtomicU64::new(0),
+        }
     }
 
     /// Fetches a URL with its redirects and retries.
@@ -221,8 +233,8 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
-            // Before a permit is held: a dead name costs no other download its turn. The address that
-            // is connected to is checked again by the client's resolver.
+            // Before a permit is held: a dead name costs no other download its turn. A name that is
+            // forgotten until it is connected to is asked for, and checked, again.
             if let Some(Host::Domain(name)) = url.host() {
                 if url.scheme() == "https" && !client::can_be_named(name) {
                     return Err(TryError::Final(Reason::Tls.because(Detail::BadName)));
@@ -260,18 +272,26 @@ impl Fetcher {
             _ => (*remaining, Detail::Total),
         };
         let why = Reason::Timeout.because(why);
-        let since = Instant::now();
-        let answer = timeout(limit, self.client.get(url)).await;
+        let (answer, since) = loop {
+            let look_up = async |name: &str| self.names.look_up(name, &chunk.lookups).await;
+            let place = self.client.place(url, &chunk.connections, look_up).await?;
+            // Time in which we had no connection to give is no time of the origin.
+            let since = Instant::now();
+            let answer = timeout(limit, self.client.get(url, place)).await;
+            if !matches!(answer, Ok(Err(client::Error::Stale))) {
+                break (answer, since);
+            }
+        };
         *remaining = remaining.saturating_sub(since.elapsed());
         let response = match answer {
             Ok(Ok(response)) => response,
             // What the parser of URLs takes and the client does not: no try changes it.
-            Ok(Err(client::Error::Url(_))) => {
+            Ok(Err(client::Error::Url)) => {
                 return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
             }
             Ok(Err(error)) => {
-                let (failure, never_connected) =
-                    failure::classify_request(&error, error.is_connect());
+                let is_connect = matches!(error, client::Error::Connect(_));
+                let (failure, never_connected) = failure::classify_request(&error, is_connect);
                 if never_connected {
                     chunk.origins.failed(origin);
                 }

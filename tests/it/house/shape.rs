@@ -16,6 +16,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("settings", &["redact"]),
     // What is open is data; who opens and probes stands above.
     ("circuit", &[]),
+    ("descriptors", &[]),
+    ("turns", &[]),
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
@@ -31,7 +33,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
     ("pipeline/upload", &["chunk", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "spool"]),
+    ("pipeline/fetch", &["chunk", "settings", "spool", "descriptors", "turns"]),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -53,6 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "spool",
             "state",
             "storage",
+            "turns",
             "pipeline/dedupe",
             "pipeline/shard",
             "pipeline/fetch",
@@ -119,6 +122,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "main",
         &[
+            "descriptors",
             "settings",
             "spool",
             "state",

@@ -5,7 +5,6 @@ use super::{
     chunks::ChunkMender,
 };
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use std::{
     io,
     mem::MaybeUninit,
@@ -154,11 +153,5 @@ impl<S: Write + Unpin> Write for Mended<S> {
     ) -> Poll<io::Result<usize>> {
         self.requested();
         Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
-    }
-}
-
-impl<S: Connection> Connection for Mended<S> {
-    fn connected(&self) -> Connected {
-        self.inner.connected()
     }
 }
