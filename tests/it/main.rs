@@ -51,6 +51,7 @@ mod message {
 mod download {
     mod answers;
     mod details;
+    mod fair;
     mod hops;
     mod names;
     mod odd;

@@ -1,11 +1,13 @@
 //! Real parts and what tests share: servers, programs, a rig for each test, checks of invariants.
 
+pub mod attack;
 pub mod azurite;
 pub mod blob;
 pub mod canary;
 pub mod cases;
 pub mod checkout;
 pub mod child;
+pub mod crowd;
 pub mod doctor;
 pub mod env;
 pub mod gate;
