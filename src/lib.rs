@@ -58,6 +58,7 @@
 //! | chunk, job | the unit of work; the crawl it belongs to |
 //! | slot | one unit of the fleet's limit, a row in the database |
 //! | permit | one unit of a limit of this process: chunks at once, downloads at once |
+//! | seat, turn | a chunk's place among those who share something; the right to use one unit of it |
 //! | claim | to take a slot and a lease in one statement; also what was taken |
 //! | lease, renew | the right to work until a moment; to move that moment |
 //! | fence | the number of a claim, which only rises unless the database is restored |
@@ -97,6 +98,8 @@
 pub mod chunk;
 pub mod circuit;
 pub mod stall;
+pub mod descriptors;
+mod turns;
 pub mod redact;
 pub mod settings;
 pub mod spool;

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use chunk_handler::{
     background::{self, Ending},
+    descriptors,
     health::Health,
     host::{self, Handler},
     pipeline::Stages,
@@ -19,6 +20,9 @@ use std::{os::unix::process::parent_id, pin::pin, process::ExitCode, sync::Arc, 
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+/// Threads for files and pictures. Each body has at most one under way, and none of them is long but
+/// the pictures, which have turns.
+const BLOCKING_THREADS: usize = 64;
 /// How long answers that are ready may take to go out.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Exit code of invalid settings.
@@ -36,7 +40,12 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(INVALID_SETTINGS));
         }
     };
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let descriptors = descriptors::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("starting the runtime")?;
     let export = Export::open(&settings, runtime.handle());
     let usable = export.as_ref().ok().and_then(Option::as_ref);
     telemetry::install(&settings.log_filter, telemetry::Output::Stdout, usable);
@@ -44,7 +53,7 @@ fn main() -> anyhow::Result<ExitCode> {
         tracing::warn!("{error}");
     }
     let export = export.unwrap_or(None);
-    let ending = runtime.block_on(serve(settings, export.clone(), parent))?;
+    let ending = runtime.block_on(serve(settings, export.clone(), parent, descriptors))?;
     if let Some(export) = export {
         runtime.block_on(export.finish());
     }
@@ -64,7 +73,12 @@ fn report(violations: &[chunk_handler::settings::Violation]) {
 }
 
 /// Listens before it connects to anything: the host waits 30 s for the first answer.
-async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyhow::Result<Ending> {
+async fn serve(
+    settings: Settings,
+    export: Option<Export>,
+    parent: u32,
+    descriptors: u64,
+) -> anyhow::Result<Ending> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -78,7 +92,8 @@ async fn serve(settings: Settings, export: Option<Export>, parent: u32) -> anyho
     let database = Database::of_settings(&settings)?;
     let storage = Storage::open(&settings)?;
     let stages = Stages::new(&settings).context("setting up the download client")?;
-    tracing::info!(port, profile = %settings.profile, version = env!("CARGO_PKG_VERSION"), "started");
+    let (profile, version) = (settings.profile, env!("CARGO_PKG_VERSION"));
+    tracing::info!(port, %profile, version, descriptors, "started");
     let keeper = Arc::new(Keeper::new(database.clone()));
     let process = Arc::new(Process::new(settings, database, storage, budget));
     let upkeep = Arc::new(Upkeep::new(Arc::clone(&process)));

@@ -20,6 +20,7 @@ use crate::{
     stall::Deadline,
     state::{self, Database, Lease},
     storage::{self, Storage},
+    turns::{Seat, Turns},
 };
 use collect::Collector;
 pub use fetch::SetupError;
@@ -35,7 +36,7 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, mpsc},
+    sync::{SemaphorePermit, mpsc},
     task::JoinSet,
     time::sleep,
 };
@@ -71,7 +72,9 @@ pub enum Error {
 pub struct Stages {
     fetcher: Fetcher,
     /// Decodes at once: each may hold a whole picture, of every format but JPEG.
-    decoders: Arc<Semaphore>,
+    decoders: Turns,
+    /// Walks through long bodies at once, each on a thread.
+    walkers: Turns,
     keep_query: bool,
     settings: Settings,
 }
@@ -86,7 +89,9 @@ impl Stages {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             fetcher: Fetcher::new(settings)?,
-            decoders: Arc::new(Semaphore::new(cores)),
+            decoders: Turns::new(cores),
+            // One may wait for the disk while another has the core.
+            walkers: Turns::new(2 * cores),
             keep_query: settings.keep_query,
             settings: settings.clone(),
         })
@@ -167,14 +172,10 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     let settings = &stages.settings;
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
-    let chunk = ChunkFetch::new(
-        &stages.fetcher,
-        work.allowance.clone(),
-        max_bytes,
-        work.deadline,
-        settings,
-    );
+    let chunk = stages.fetcher.chunk(work.allowance.clone(), max_bytes, work.deadline);
     let downloads = Downloads {
+        decoders: stages.decoders.seat(),
+        walkers: stages.walkers.seat(),
         stages: Arc::clone(stages),
         chunk: Arc::new(chunk),
         validation: work.message.validation.clone(),
@@ -237,6 +238,8 @@ async fn joined(task: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
 /// The first half of a chunk's work: every URL to a verdict or an inspected body.
 struct Downloads {
     stages: Arc<Stages>,
+    decoders: Seat,
+    walkers: Seat,
     chunk: Arc<ChunkFetch>,
     validation: Validation,
     items: Arc<[Item]>,
@@ -313,21 +316,20 @@ impl Downloads {
             level => level,
         };
         let since = StdInstant::now();
-        let (body, checked) = match level {
-            Level::Fast | Level::Medium => {
-                fetched.body.examine(false, move |r, len| examine(r, len, level)).await?
+        let turn = match level {
+            Level::Slow => Some(self.decoders.turn().await),
+            Level::Fast | Level::Medium if fetched.body.takes_long() => {
+                Some(self.walkers.turn().await)
             }
-            Level::Slow => {
-                let decoders = Arc::clone(&stages.decoders);
-                let decoder = decoders.acquire_owned().await.map_err(io::Error::other)?;
-                // The thread owns the permit: a decode goes on, and counts, although its chunk is dropped.
-                let check = move |r: &mut BodyReader<'_>, len| {
-                    let _decoder = decoder;
-                    examine(r, len, level)
-                };
-                fetched.body.examine(true, check).await?
-            }
+            Level::Fast | Level::Medium => None,
         };
+        let is_on_thread = turn.is_some();
+        // The thread owns the turn: a decode goes on, and counts, although its chunk is dropped.
+        let check = move |r: &mut BodyReader<'_>, len| {
+            let _turn = turn;
+            examine(r, len, level)
+        };
+        let (body, checked) = fetched.body.examine(is_on_thread, check).await?;
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
         let result = checked.and_then(|info| {
             let file_size = body.len();

@@ -7,9 +7,11 @@
 
 mod body;
 mod directory;
+mod reader;
 
-pub use body::{Body, BodyReader, BodyWriter, Pieces};
+pub use body::{Body, BodyWriter, Pieces};
 pub use directory::{Swept, TempDir};
+pub use reader::BodyReader;
 
 use crate::settings::Limits;
 use std::{

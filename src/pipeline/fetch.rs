@@ -18,9 +18,11 @@ mod turns;
 
 use crate::{
     chunk::{Detail, Reason, Rejection},
-    settings::{DownloadSettings, Settings},
+    descriptors::{self, Parts},
+    settings::{DownloadSettings, Limits, Settings},
     spool::{Allowance, Body},
     stall::{Deadline, WATCH},
+    turns::Seat,
 };
 use address::Guard;
 use body::Received;
@@ -78,6 +80,9 @@ pub(super) struct Fetcher {
     names: Names,
     origins: Origins,
     settings: DownloadSettings,
+    limits: Limits,
+    /// Of the descriptors of the process.
+    parts: Parts,
 }
 
 /// What the downloads of one chunk share.
@@ -89,6 +94,8 @@ pub(super) struct ChunkFetch {
     deadline: Deadline,
     /// Its share of the look-ups of the process.
     lookups: Semaphore,
+    /// Its place among those who take turns at connections.
+    connections: Seat,
     downloads: Semaphore,
     /// Who it is in the queues of the origins.
     party: Party,
@@ -99,28 +106,6 @@ pub(super) struct ChunkFetch {
 }
 
 impl ChunkFetch {
-    /// Shared state of a chunk whose retries end at `deadline`.
-    pub(super) fn new(
-        fetcher: &Fetcher,
-        allowance: Allowance,
-        max_bytes: u64,
-        deadline: Deadline,
-        settings: &Settings,
-    ) -> Self {
-        Self {
-            allowance,
-            max_bytes,
-            deadline,
-            lookups: names::share(&settings.limits),
-            downloads: Semaphore::new(settings.download.concurrency),
-            party: fetcher.origins.join(),
-            origins: ReachableOrigins::default(),
-            asked: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-        }
-    }
-
     /// True when any origin was asked for any URL.
     pub(super) fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -168,14 +153,40 @@ impl Fetcher {
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
         let download = &settings.download;
         let names = Names::new(&download.name_servers);
-        let client = Client::new(&download.user_agent, names.clone(), download.connect_timeout)?;
+        let parts = Parts::of(descriptors::limit(), settings.limits.max_concurrent_chunks);
+        let client =
+            Client::new(&download.user_agent, download.connect_timeout, parts.connections)?;
         Ok(Self {
             client,
             guard: Guard::new(settings),
             names,
             origins: Origins::new(settings.download.per_host_concurrency),
             settings: settings.download.clone(),
+            limits: settings.limits.clone(),
+            parts,
         })
+    }
+
+    /// Shared state of a chunk whose retries end at `deadline`.
+    pub(super) fn chunk(
+        &self,
+        allowance: Allowance,
+        max_bytes: u64,
+        deadline: Deadline,
+    ) -> ChunkFetch {
+        ChunkFetch {
+            allowance,
+            max_bytes,
+            deadline,
+            lookups: names::share(self.parts.lookups, &self.limits),
+            connections: self.client.seat(),
+            downloads: Semaphore::new(self.settings.concurrency),
+            party: self.origins.join(),
+            origins: ReachableOrigins::default(),
+            asked: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            bytes_in: AtomicU64::new(0),
+        }
     }
 
     /// Fetches a URL with its redirects and retries, waiting for its turn as long as it takes:
@@ -244,8 +255,8 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
-            // Before a permit is held: a dead name costs no other download its turn. The address that
-            // is connected to is checked again by the client's resolver.
+            // Before a permit is held: a dead name costs no other download its turn. A name that is
+            // forgotten until it is connected to is asked for, and checked, again.
             if let Some(Host::Domain(name)) = url.host() {
                 if url.scheme() == "https" && !client::can_be_named(name) {
                     return Err(TryError::Final(Reason::Tls.because(Detail::BadName)));
@@ -294,20 +305,28 @@ impl Fetcher {
             _ => (*remaining, Detail::Total),
         };
         let why = Reason::Timeout.because(why);
-        let (since, mark) = (WATCH.awake(), WATCH.mark());
-        let answer = WATCH.timeout(limit, self.client.get(url)).await;
+        let (answer, since, mark) = loop {
+            let look_up = async |name: &str| self.names.look_up(name, &chunk.lookups).await;
+            let place = self.client.place(url, &chunk.connections, look_up).await?;
+            // Time in which we had no connection to give is no time of the origin.
+            let (since, mark) = (WATCH.awake(), WATCH.mark());
+            let answer = WATCH.timeout(limit, self.client.get(url, place)).await;
+            if !matches!(answer, Some(Err(client::Error::Stale))) {
+                break (answer, since, mark);
+            }
+        };
         *remaining = remaining.saturating_sub(WATCH.awake() - since);
         // What is given up is an origin that fails a process that runs.
         let is_judged = || !WATCH.stood_still_since(mark);
         let response = match answer {
             Some(Ok(response)) => response,
             // What the parser of URLs takes and the client does not: no try changes it.
-            Some(Err(client::Error::Url(_))) => {
+            Some(Err(client::Error::Url)) => {
                 return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
             }
             Some(Err(error)) => {
-                let (failure, never_connected) =
-                    failure::classify_request(&error, error.is_connect());
+                let is_connect = matches!(error, client::Error::Connect(_));
+                let (failure, never_connected) = failure::classify_request(&error, is_connect);
                 if never_connected && is_judged() {
                     chunk.origins.failed(origin);
                 }

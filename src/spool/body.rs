@@ -1,18 +1,19 @@
 //! An image body as it grows: in memory while there is room, then in a file.
 
-use super::{Allowance, Grown, Reservation};
+use super::{Allowance, BodyReader, Grown, Reservation};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _},
+    io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 /// Memory is taken in segments of at most this: no copy when a body grows, little waste.
-const SEGMENT_BYTES: usize = 64 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 64 * 1024;
 
 /// A body under way.
 #[derive(Debug)]
@@ -27,13 +28,16 @@ pub struct BodyWriter {
 #[derive(Debug)]
 enum Location {
     Memory(Vec<Vec<u8>>),
-    File(Arc<SpooledFile>),
+    /// The file, and bytes that are still to be written to it: frames may be of one byte.
+    File(Arc<SpooledFile>, Vec<u8>),
 }
 
 /// A temporary file, removed when it is dropped; only then are its bytes free.
+///
+/// It is open only while it is written or read: a hundred bodies that wait would take as many
+/// descriptors.
 #[derive(Debug)]
 struct SpooledFile {
-    file: File,
     path: PathBuf,
     _reservation: Arc<Reservation>,
 }
@@ -79,9 +83,12 @@ impl BodyWriter {
         let mut rest = frame;
         while !rest.is_empty() {
             match &mut self.location {
-                Location::File(file) => {
+                Location::File(file, unwritten) => {
                     waited += self.reservation.grow_temp(as_u64(rest.len())).await;
-                    append(Arc::clone(file), vec![rest]).await?;
+                    unwritten.extend_from_slice(&rest);
+                    if unwritten.len() >= SEGMENT_BYTES {
+                        append(Arc::clone(file), vec![std::mem::take(unwritten).into()]).await?;
+                    }
                     return Ok(waited);
                 }
                 Location::Memory(segments) => {
@@ -117,16 +124,26 @@ impl BodyWriter {
                 let file = Arc::new(create(path, Arc::clone(&self.reservation)).await?);
                 append(Arc::clone(&file), segments).await?;
                 self.reservation.free_memory();
-                self.location = Location::File(file);
+                self.location = Location::File(file, Vec::new());
             }
         }
         Ok(waited)
     }
 
     /// The whole body and its SHA-256.
-    pub fn finish(self) -> (Body, Vec<u8>) {
+    ///
+    /// # Errors
+    ///
+    /// When the temporary file cannot be written.
+    pub async fn finish(mut self) -> io::Result<(Body, Vec<u8>)> {
+        if let Location::File(file, unwritten) = &mut self.location
+            && !unwritten.is_empty()
+        {
+            append(Arc::clone(file), vec![std::mem::take(unwritten).into()]).await?;
+        }
         let sha256 = self.sha256.finalize().to_vec();
-        (Body { len: self.len, location: self.location, _reservation: self.reservation }, sha256)
+        let body = Body { len: self.len, location: self.location, _reservation: self.reservation };
+        Ok((body, sha256))
     }
 }
 
@@ -138,17 +155,21 @@ async fn blocking<T: Send + 'static>(
 
 async fn create(path: PathBuf, reservation: Arc<Reservation>) -> io::Result<SpooledFile> {
     blocking(move || {
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(SpooledFile { file, path, _reservation: reservation })
+        drop(File::create_new(&path)?);
+        Ok(SpooledFile { path, _reservation: reservation })
     })
     .await
 }
 
 async fn append(file: Arc<SpooledFile>, pieces: Vec<Bytes>) -> io::Result<()> {
-    blocking(move || pieces.iter().try_for_each(|piece| (&file.file).write_all(piece))).await
+    blocking(move || {
+        let mut open = File::options().append(true).open(&file.path)?;
+        pieces.iter().try_for_each(|piece| open.write_all(piece))
+    })
+    .await
 }
 
-fn as_u64(n: usize) -> u64 {
+pub(super) fn as_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
@@ -176,7 +197,12 @@ impl Body {
 
     /// Whether there was no memory for it: others may wait for its bytes.
     pub(crate) fn is_on_disk(&self) -> bool {
-        matches!(self.location, Location::File(_))
+        matches!(self.location, Location::File(..))
+    }
+
+    /// Whether to examine it is for a thread of its own.
+    pub(crate) fn takes_long(&self) -> bool {
+        self.len >= INLINE_BYTES || self.is_on_disk()
     }
 
     /// Examines the bytes: CPU work, on a thread for it when it may be long.
@@ -189,7 +215,7 @@ impl Body {
         on_thread: bool,
         examine: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
     ) -> io::Result<(Self, T)> {
-        if self.len < INLINE_BYTES && !on_thread && matches!(self.location, Location::Memory(_)) {
+        if !on_thread && !self.takes_long() {
             return self.examine_here(examine);
         }
         blocking(move || self.examine_here(examine)).await
@@ -203,21 +229,17 @@ impl Body {
     ) -> io::Result<(Self, T)> {
         let mut reader = self.reader()?;
         let result = examine(&mut reader, self.len);
-        let fault = match reader {
-            BodyReader::Memory { .. } => None,
-            BodyReader::File { fault, .. } => fault,
-        };
-        fault.map_or(Ok((self, result)), Err)
+        match reader.into_fault() {
+            Some(fault) => Err(fault),
+            None => Ok((self, result)),
+        }
     }
 
     fn reader(&self) -> io::Result<BodyReader<'_>> {
         match &self.location {
-            Location::Memory(segments) => Ok(BodyReader::Memory { segments, position: 0 }),
-            Location::File(spooled) => {
-                let mut file = spooled.file.try_clone()?;
-                file.rewind()?;
-                let file = BufReader::with_capacity(SEGMENT_BYTES, file);
-                Ok(BodyReader::File { file, fault: None })
+            Location::Memory(segments) => Ok(BodyReader::of_memory(segments)),
+            Location::File(spooled, _) => {
+                Ok(BodyReader::of_file(File::open(&spooled.path)?, self.len))
             }
         }
     }
@@ -248,109 +270,19 @@ impl Pieces {
                 self.next += 1;
                 Ok(segments.get_mut(index).map(std::mem::take))
             }
-            Location::File(file) => {
+            Location::File(file, _) => {
                 let (file, at) = (Arc::clone(file), self.next);
+                let n = self.body.len.saturating_sub(at).min(as_u64(SEGMENT_BYTES));
                 // Bounded and short-lived: one piece for each chunk.
                 let piece = blocking(move || {
-                    let mut reader = &file.file;
-                    reader.seek(SeekFrom::Start(at))?;
-                    let mut piece = Vec::with_capacity(SEGMENT_BYTES);
-                    reader.take(as_u64(SEGMENT_BYTES)).read_to_end(&mut piece)?;
+                    let mut piece = vec![0; usize::try_from(n).unwrap_or(0)];
+                    File::open(&file.path)?.read_exact_at(&mut piece, at)?;
                     Ok(piece)
                 })
                 .await?;
                 self.next += as_u64(piece.len());
                 Ok((!piece.is_empty()).then_some(piece))
             }
-        }
-    }
-}
-
-/// Reads a body wherever it is.
-#[derive(Debug)]
-pub enum BodyReader<'a> {
-    /// Segments, all full but the last.
-    Memory {
-        /// The bytes.
-        segments: &'a [Vec<u8>],
-        /// From the start.
-        position: u64,
-    },
-    /// A file.
-    File {
-        /// The bytes.
-        file: BufReader<File>,
-        /// The first failure to read: parsers take it for a short file.
-        fault: Option<io::Error>,
-    },
-}
-
-/// Remembers a failure and reports its kind.
-fn remember<T>(result: io::Result<T>, fault: &mut Option<io::Error>) -> io::Result<T> {
-    result.map_err(|error| {
-        let kind = error.kind();
-        fault.get_or_insert(error);
-        kind.into()
-    })
-}
-
-impl BodyReader<'_> {
-    /// The rest of the segment that holds `position`. Segments may differ in length.
-    fn rest(segments: &[Vec<u8>], position: u64) -> &[u8] {
-        let mut skip = usize::try_from(position).unwrap_or(usize::MAX);
-        for segment in segments {
-            match segment.get(skip..) {
-                Some(rest) if !rest.is_empty() => return rest,
-                Some(_) | None => skip -= segment.len(),
-            }
-        }
-        &[]
-    }
-}
-
-impl Read for BodyReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Memory { segments, position } => {
-                let n = Self::rest(segments, *position).read(buffer)?;
-                *position += as_u64(n);
-                Ok(n)
-            }
-            Self::File { file, fault } => remember(file.read(buffer), fault),
-        }
-    }
-}
-
-impl BufRead for BodyReader<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        match self {
-            Self::Memory { segments, position } => Ok(Self::rest(segments, *position)),
-            Self::File { file, fault } => remember(file.fill_buf(), fault),
-        }
-    }
-
-    fn consume(&mut self, n: usize) {
-        match self {
-            Self::Memory { position, .. } => *position += as_u64(n),
-            Self::File { file, .. } => file.consume(n),
-        }
-    }
-}
-
-impl Seek for BodyReader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Self::Memory { segments, position } => {
-                let len: u64 = segments.iter().map(|s| as_u64(s.len())).sum();
-                let target = match to {
-                    SeekFrom::Start(n) => Some(n),
-                    SeekFrom::End(n) => len.checked_add_signed(n),
-                    SeekFrom::Current(n) => position.checked_add_signed(n),
-                };
-                *position = target.ok_or(io::ErrorKind::InvalidInput)?;
-                Ok(*position)
-            }
-            Self::File { file, fault } => remember(file.seek(to), fault),
         }
     }
 }

@@ -26,7 +26,7 @@ async fn write(allowance: &Allowance, frames: usize, expected: Option<u64>) -> B
         let byte = u8::try_from(i % 251).unwrap();
         writer.push(Bytes::from(vec![byte; 100_000])).await.unwrap();
     }
-    let (body, sha256) = writer.finish();
+    let (body, sha256) = writer.finish().await.unwrap();
     let (body, same) = body
         .examine(false, move |reader, len| {
             let mut all = Vec::new();
@@ -150,4 +150,133 @@ async fn the_temp_gauge_shows_the_disk_and_not_only_the_ledger() {
     reserved.grow_temp(MIB).await;
     assert_eq!(budget.temp_on_disk_bytes(), MIB, "reserved and not written yet");
     assert_eq!(budget.temp_peak_bytes(), MIB);
+}
+
+/// A PNG chunk.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut sum = flate2::Crc::new();
+    sum.update(&[kind, data].concat());
+    let len = u32::try_from(data.len()).unwrap();
+    [&len.to_be_bytes(), &kind[..], data, &sum.sum().to_be_bytes()].concat()
+}
+
+/// The worst patterns of containers for a reader: as many tiny pieces as fit.
+fn worst(len: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let filled = |start: &[u8], unit: &[u8]| {
+        let mut bytes = start.to_vec();
+        while bytes.len() + unit.len() <= len {
+            bytes.extend_from_slice(unit);
+        }
+        bytes
+    };
+    let header = chunk(b"IHDR", b"\0\0\0\x01\0\0\0\x01\x08\0\0\0\0");
+    let png = [b"\x89PNG\r\n\x1a\n", &header[..]].concat();
+    let mut webp = filled(b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0", b"abcd\0\0\0\0");
+    let size = u32::try_from(webp.len() - 8).unwrap();
+    webp[4..8].copy_from_slice(&size.to_le_bytes());
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+    let jpeg = std::fs::read_dir(fixtures).unwrap().flatten().map(|entry| entry.path());
+    let jpeg = jpeg.filter(|path| path.extension().is_some_and(|it| it == "jpg")).min().unwrap();
+    let jpeg = std::fs::read(jpeg).unwrap();
+    let scan = jpeg.windows(2).position(|two| two == b"\xff\xda").unwrap();
+    let scan = &jpeg[..scan + 2 + usize::from(jpeg[scan + 3])];
+    vec![
+        ("jpeg", filled(b"\xff\xd8", b"\xff\xfe\0\x02")),
+        ("png_data", filled(&png, &chunk(b"IDAT", b""))),
+        ("png", filled(&png, &chunk(b"abCd", b""))),
+        ("jpeg_scan", filled(scan, b"\xff\0")),
+        ("gif", filled(b"GIF89a\x01\0\x01\0\0\0\0!\xfe", b"\x01a")),
+        ("gif_extensions", filled(b"GIF89a\x01\0\x01\0\0\0\0", b"!\xfe\x01a\0")),
+        ("webp", webp),
+    ]
+}
+
+/// Case 249: the work of a walk is linear in the length of a body, in memory and on disk: a segment is
+/// looked up, or read from the file, once or twice.
+#[tokio::test]
+async fn a_walk_reads_each_segment_once_or_twice() {
+    let root = tempfile::tempdir().unwrap();
+    for buffer_mb in [96, 16] {
+        let limits =
+            Limits { max_image_bytes: 45 * MIB, temp_storage_mb: 400, ..limits(2, buffer_mb) };
+        let budget = Budget::new(&limits, TempDir::create(root.path()).unwrap());
+        let allowance = budget.admit(Duration::ZERO).await.unwrap();
+        for len in [1, 10, 40] {
+            // One kind shows how the work grows; a debug build takes seconds for each.
+            let kinds = if len == 1 { usize::MAX } else { 1 };
+            for (kind, bytes) in worst(len * 1024 * 1024).into_iter().take(kinds) {
+                let mut writer = BodyWriter::new(&allowance, None);
+                for frame in bytes.chunks(50_000) {
+                    writer.push(Bytes::copy_from_slice(frame)).await.unwrap();
+                }
+                let (body, _) = writer.finish().await.unwrap();
+                assert_eq!(body.is_on_disk(), buffer_mb == 16 && len > 1, "{kind} {len}");
+                let walk = |reader: &mut BodyReader<'_>, len: u64| {
+                    assert!(imagecheck::inspect(reader, len, imagecheck::Level::Medium).is_err());
+                    reader.n_segments()
+                };
+                let (_, n_segments) = body.examine(true, walk).await.unwrap();
+                // A WebP is walked twice.
+                let most = u64::try_from(2 * bytes.len().div_ceil(64 * 1024) + 8).unwrap();
+                assert!(n_segments <= most, "{kind} of {len} MB: {n_segments} segments");
+            }
+        }
+    }
+}
+
+/// Case 249: seeking back and forth costs one segment each time, and none inside of the one at hand.
+#[tokio::test]
+async fn a_seek_costs_at_most_one_segment() {
+    let root = tempfile::tempdir().unwrap();
+    let budget = budget(root.path());
+    let allowance = budget.admit(Duration::ZERO).await.unwrap();
+    let in_memory = write(&allowance, 75, None).await;
+    let on_disk = write(&allowance, 75, None).await;
+    assert!(!in_memory.is_on_disk() && on_disk.is_on_disk());
+    for body in [in_memory, on_disk] {
+        let walk = |reader: &mut BodyReader<'_>, len: u64| {
+            let mut counts = Vec::new();
+            let mut byte = [0];
+            for round in 0..100 {
+                for from in [SeekFrom::Start(round), SeekFrom::End(-1 - round.cast_signed())] {
+                    let at = reader.seek(from).unwrap();
+                    reader.read_exact(&mut byte).unwrap();
+                    assert_eq!(u64::from(byte[0]), at / 100_000 % 251);
+                }
+            }
+            counts.push(reader.n_segments());
+            for at in 0..1000 {
+                reader.seek(SeekFrom::Start(at)).unwrap();
+                reader.read_exact(&mut byte).unwrap();
+            }
+            counts.push(reader.n_segments());
+            assert_eq!(reader.seek(SeekFrom::Current(len.cast_signed())).unwrap(), len + 1000);
+            assert_eq!(reader.read(&mut byte).unwrap(), 0);
+            counts
+        };
+        let (_, counts) = body.examine(true, walk).await.unwrap();
+        assert_eq!(counts, [200, 201]);
+    }
+}
+
+/// Case 245: frames of one byte are written to the file in segments.
+#[tokio::test]
+async fn tiny_frames_are_written_together() {
+    let root = tempfile::tempdir().unwrap();
+    let budget = budget(root.path());
+    let allowance = budget.admit(Duration::ZERO).await.unwrap();
+    let _in_memory = write(&allowance, 80, None).await;
+    let mut writer = BodyWriter::new(&allowance, None);
+    let mut sizes = std::collections::BTreeSet::new();
+    for n in 0..900_000_u32 {
+        writer.push(Bytes::copy_from_slice(&n.to_le_bytes()[..1])).await.unwrap();
+        if n % 1000 == 999 {
+            sizes.insert(budget.directory().walk_bytes());
+        }
+    }
+    let paid = budget.temp_used_bytes();
+    assert!(paid > 0 && sizes.len() <= 14, "{paid} {sizes:?}");
+    let (body, _) = writer.finish().await.unwrap();
+    assert!(body.is_on_disk());
+    assert_eq!((body.len(), budget.directory().walk_bytes()), (900_000, paid));
 }

@@ -22,6 +22,7 @@ mod calls;
 mod claim;
 mod claim_growth;
 mod decode;
+mod fair;
 mod fleet;
 mod fleet_load;
 mod fleet_server;
@@ -62,6 +63,7 @@ enum Group {
     Bound,
     Rude,
     Names,
+    Fair,
     TenChunks,
     RssGrowth,
     Calls,
@@ -86,6 +88,7 @@ impl Group {
             Self::Bound => slow::bound(bench).await,
             Self::Rude => slow::rude(bench).await,
             Self::Names => names::run(bench),
+            Self::Fair => fair::run(bench).await,
             Self::TenChunks => many::ten_chunks(bench).await,
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
@@ -125,6 +128,14 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Names, Goal::new("names_live", "names / none", 1.2)),
     (Group::Names, Goal::new("names_mixed", "s more than none", 15.0)),
     (Group::Names, Goal::new("names_beside", "beside / alone", 1.2)),
+    // A job of good pictures beside a hostile list; of the first two on the same host.
+    (Group::Fair, Goal::new("fair_slow_host", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_refusals", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_names", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_heavy", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_hosts", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_tiny_chunks", "beside / alone", 2.0)),
+    (Group::Fair, Goal::new("fair_silence", "beside / alone", 2.0)),
     (Group::TenChunks, Goal::new("ten_chunks_ledger", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_walk", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_rss", "MB, peak", 256.0)),

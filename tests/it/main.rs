@@ -53,6 +53,7 @@ mod download {
     mod answers;
     mod busy;
     mod details;
+    mod fair;
     mod hops;
     mod names;
     mod odd;

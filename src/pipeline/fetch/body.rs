@@ -5,7 +5,7 @@
 //! its length, with a reset, in silence, over TLS without a word) and the container is whole
 //! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
-use super::{ChunkFetch, TryError, answer::Doubts, client::Response, failure};
+use super::{ChunkFetch, TryError, answer::Doubts, client, failure};
 use crate::{
     chunk::{Detail, Reason, Rejection},
     settings::DownloadSettings,
@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use imagecheck::{Level, Refusal, inspect};
 use std::{
     io::Cursor,
@@ -48,7 +48,7 @@ const SIGNATURE_BYTES: usize = 64;
 
 /// Reads a body to its end.
 pub(super) async fn receive(
-    response: Response,
+    response: client::Response,
     doubts: Doubts,
     chunk: &ChunkFetch,
     settings: &DownloadSettings,
@@ -100,7 +100,7 @@ async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
         }
         End::Proven | End::Open | End::Early(_) => {}
     }
-    let (body, sha256) = writer.finish();
+    let (body, sha256) = writer.finish().await.map_err(TryError::Spool)?;
     let End::Early(failure) = end else {
         return Ok(Received { body, sha256, is_end_open: matches!(end, End::Open) });
     };
@@ -144,7 +144,7 @@ impl Start {
 
 /// The frames of a body. Time in which we make it wait counts against nothing.
 struct Frames {
-    body: Incoming,
+    body: client::Body,
     /// How its end is known.
     framing: Detail,
     rate: Rate,
@@ -186,7 +186,7 @@ impl Frames {
 /// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
 /// is the frame late. The frame is asked first: one that is there is never late.
 async fn next_frame(
-    body: &mut Incoming,
+    body: &mut client::Body,
     mut alarm: Pin<&mut Sleep>,
     due: Instant,
 ) -> Option<Option<hyper::Result<hyper::body::Frame<Bytes>>>> {

@@ -1,50 +1,57 @@
-//! The HTTP client: names through the guarded resolver, TLS, one connection pool for the process.
+//! The HTTP client: a bounded number of connections, to addresses that were checked, with TLS.
 //!
 //! Not `reqwest`: its connections cannot be wrapped, and what servers send has to be mended below
-//! HTTP (see [`mended`]). It is made of the same parts.
+//! HTTP (see [`mended`]). Nor the pool of `hyper-util`, which has no bound for all hosts together, and
+//! lets no chunk have its part. It is made of the same parts.
 
 mod chunks;
+mod idle;
 mod mended;
 mod packed;
 
-use super::{name_servers::LookupError, names::Names};
+use crate::turns::{Seat, Turn, Turns};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{
     HeaderMap, Request, Uri,
-    body::Incoming,
+    body::{Frame, Incoming, SizeHint},
+    client::conn::http1,
     header::{self, HeaderValue},
+    http::uri::PathAndQuery,
+    rt::Executor as _,
 };
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{
-        self,
-        connect::{HttpConnector, dns::Name},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    client::legacy::connect::{HttpConnector, dns::Name},
+    rt::TokioExecutor,
 };
+use idle::Idle;
 use mended::Mended;
 use rustls::{ClientConfig, pki_types::ServerName};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::{
+    convert::Infallible,
     error,
-    future::Future,
+    future::{Ready, ready},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
     vec,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower_service::Service;
-use url::Url;
+use url::{Host, Url};
 
 /// An answer; its body is still to come.
-pub(super) type Response = hyper::Response<Incoming>;
+pub(super) type Response = hyper::Response<Body>;
 
 type BoxError = Box<dyn error::Error + Send + Sync>;
+
+/// The end of a connection to which requests are given.
+type Sender = http1::SendRequest<Empty<Bytes>>;
 
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -61,35 +68,50 @@ pub enum SetupError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("the URL cannot stand in a request")]
-    Url(#[source] hyper::http::uri::InvalidUri),
+    Url,
+    /// No connection came to be.
+    #[error("no connection came to be")]
+    Connect(#[source] BoxError),
     #[error("the request got no answer")]
-    Request(#[source] legacy::Error),
+    Request(#[source] hyper::Error),
+    /// The connection was closed while it was idle. Nothing was sent.
+    #[error("the idle connection was closed")]
+    Stale,
 }
 
-impl Error {
-    /// No connection came to be.
-    pub(super) fn is_connect(&self) -> bool {
-        matches!(self, Self::Request(error) if error.is_connect())
-    }
-}
+/// Bytes of a connection that are read ahead, and of a head.
+const BUFFER_BYTES: usize = 96 * 1024;
 
 /// One for the whole process.
 #[derive(Debug)]
 pub(super) struct Client {
-    pool: legacy::Client<Connector, Empty<Bytes>>,
+    tls: Arc<ClientConfig>,
+    connect_timeout: Duration,
+    /// Sent with each request.
     headers: HeaderMap,
+    idle: Idle,
+    /// Connections that may be open at once, the idle ones too.
+    connections: Turns,
+}
+
+/// Where a request goes.
+pub(super) enum Place {
+    /// An idle connection.
+    Open(Sender),
+    /// The right to open one, and to which addresses.
+    New(Turn, Vec<SocketAddr>),
 }
 
 impl Client {
-    /// A client that says `user_agent` and looks names up with `names`.
+    /// A client that says `user_agent` and has so many connections open at once.
     ///
     /// # Errors
     ///
     /// [`SetupError`].
     pub(super) fn new(
         user_agent: &str,
-        names: Names,
         connect_timeout: Duration,
+        connections: usize,
     ) -> Result<Self, SetupError> {
         let accept = "image/jpeg,image/png,image/gif,image/webp,image/bmp,image/tiff,*/*;q=0.5";
         let headers = [
@@ -97,33 +119,182 @@ impl Client {
             (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             (header::USER_AGENT, HeaderValue::from_str(user_agent)?),
         ];
-        let mut http = HttpConnector::new_with_resolver(Resolver(names));
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(Duration::from_secs(15)));
-        // It is divided among the addresses of a name.
-        http.set_connect_timeout(Some(connect_timeout));
-        let connector =
-            Connector { tls: HttpsConnector::from((http, tls()?)), timeout: connect_timeout };
-        // HTTP/1.1 only: streams of one HTTP/2 connection share a window, so one body that waits for
-        // room would starve the others, and what the window holds is in no ledger.
-        let pool = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build(connector);
-        Ok(Self { pool, headers: HeaderMap::from_iter(headers) })
+        Ok(Self {
+            tls: Arc::new(tls()?),
+            connect_timeout,
+            headers: HeaderMap::from_iter(headers),
+            idle: Idle::default(),
+            connections: Turns::new(connections),
+        })
+    }
+
+    /// A chunk's seat among those who take turns at connections.
+    pub(super) fn seat(&self) -> Seat {
+        self.connections.seat()
+    }
+
+    /// Waits for a connection to the URL's origin, or for the right to open one. An idle one gives way
+    /// to whoever has to wait. What a name leads to is said by `look_up` when it is needed.
+    ///
+    /// # Errors
+    ///
+    /// Those of `look_up`.
+    pub(super) async fn place<E>(
+        &self,
+        url: &Url,
+        seat: &Seat,
+        look_up: impl AsyncFnOnce(&str) -> Result<Arc<[IpAddr]>, E>,
+    ) -> Result<Place, E> {
+        let origin = origin(url);
+        while let Some(mut sender) = self.idle.take(&origin) {
+            // The end of its last answer may still be under way inside of the library.
+            if sender.ready().await.is_ok() {
+                return Ok(Place::Open(sender));
+            }
+        }
+        let turn = match seat.ask() {
+            Ok(turn) => turn,
+            Err(asked) => {
+                self.idle.close_oldest();
+                asked.turn().await
+            }
+        };
+        let found = match url.host() {
+            Some(Host::Domain(name)) => look_up(name).await?,
+            // The connector reads them itself.
+            Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Arc::default(),
+        };
+        let addresses = found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+        Ok(Place::New(turn, addresses))
     }
 
     /// Sends a request and waits for the head of its answer. Redirects are answers like any other.
     ///
     /// # Errors
     ///
-    /// [`Error::Url`] and [`Error::Request`].
-    pub(super) async fn get(&self, url: &Url) -> Result<Response, Error> {
+    /// [`Error`]; after [`Error::Stale`] another place serves.
+    pub(super) async fn get(&self, url: &Url, place: Place) -> Result<Response, Error> {
+        let uri: Uri = url.as_str().parse().map_err(|_| Error::Url)?;
+        let request = self.request(&uri)?;
+        let (mut sender, is_idle) = match place {
+            Place::Open(sender) => (sender, true),
+            Place::New(turn, addresses) => (self.connect(uri, addresses, turn).await?, false),
+        };
+        match sender.try_send_request(request).await {
+            Ok(answer) => {
+                let after = After {
+                    origin: origin(url),
+                    sender: Some(sender),
+                    idle: self.idle.clone(),
+                    connections: self.connections.clone(),
+                };
+                Ok(answer.map(|incoming| Body { incoming, _after: after }))
+            }
+            Err(mut error) => match error.take_message() {
+                Some(_) if is_idle => Err(Error::Stale),
+                Some(_) | None => Err(Error::Request(error.into_error())),
+            },
+        }
+    }
+
+    fn request(&self, uri: &Uri) -> Result<Request<Empty<Bytes>>, Error> {
         let mut request = Request::new(Empty::new());
-        *request.uri_mut() = url.as_str().parse().map_err(Error::Url)?;
         request.headers_mut().clone_from(&self.headers);
-        self.pool.request(request).await.map_err(Error::Request)
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        *request.uri_mut() = path.parse().map_err(|_| Error::Url)?;
+        let host = uri.host().ok_or(Error::Url)?;
+        // A URL leaves the port of its scheme out.
+        let host = match uri.port() {
+            Some(port) => HeaderValue::from_str(&format!("{host}:{port}")),
+            None => HeaderValue::from_str(host),
+        };
+        request.headers_mut().insert(header::HOST, host.map_err(|_| Error::Url)?);
+        Ok(request)
+    }
+
+    /// Opens a connection, with the handshake of TLS within the time limit for it.
+    async fn connect(
+        &self,
+        uri: Uri,
+        addresses: Vec<SocketAddr>,
+        turn: Turn,
+    ) -> Result<Sender, Error> {
+        let mut http = HttpConnector::new_with_resolver(Found(addresses));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(Duration::from_secs(15)));
+        // It is divided among the addresses of a name.
+        http.set_connect_timeout(Some(self.connect_timeout));
+        let mut connector = HttpsConnector::from((http, Arc::clone(&self.tls)));
+        let connected = timeout(self.connect_timeout, connector.call(uri));
+        let late = |_| Error::Connect(io::Error::from(io::ErrorKind::TimedOut).into());
+        let stream = connected.await.map_err(late)?.map_err(Error::Connect)?;
+        // HTTP/1.1 only: streams of one HTTP/2 connection share a window, so one body that waits for
+        // room would starve the others, and what the window holds is in no ledger.
+        let mut http = http1::Builder::new();
+        http.max_buf_size(BUFFER_BYTES);
+        let (sender, connection) =
+            http.handshake(Mended::new(stream)).await.map_err(Error::Request)?;
+        // It ends with its sender or its server; what goes wrong is said to who waits for an answer.
+        TokioExecutor::new().execute(async move {
+            drop(connection.await);
+            drop(turn);
+        });
+        Ok(sender)
+    }
+}
+
+/// Connections are kept for what a URL says of its server.
+fn origin(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}://{}:{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// The body of an answer. With its end the connection is free for the next request.
+#[derive(Debug)]
+pub(super) struct Body {
+    // In this order: the library then knows already that nobody reads on, and closes what is not over.
+    incoming: Incoming,
+    _after: After,
+}
+
+/// What becomes of a connection.
+#[derive(Debug)]
+struct After {
+    origin: String,
+    sender: Option<Sender>,
+    idle: Idle,
+    connections: Turns,
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        self.idle.put(std::mem::take(&mut self.origin), sender);
+        // Only now: who asks for a turn first and looks for an idle connection then misses none.
+        if self.connections.is_waited_for() {
+            self.idle.close_oldest();
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 
@@ -142,46 +313,23 @@ pub(super) fn can_be_named(host: &str) -> bool {
     ServerName::try_from(host).is_ok()
 }
 
-/// The names of the process, as the connector asks for them.
+/// The addresses of a name, which were asked for, and checked, already.
 #[derive(Debug, Clone)]
-struct Resolver(Names);
+struct Found(Vec<SocketAddr>);
 
-impl Service<Name> for Resolver {
+impl Service<Name> for Found {
     type Response = vec::IntoIter<SocketAddr>;
-    type Error = LookupError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LookupError>> + Send>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
-        let names = self.0.clone();
-        Box::pin(async move { Ok(names.to_connect(name.as_str()).await?.into_iter()) })
+    fn call(&mut self, _: Name) -> Self::Future {
+        ready(Ok(std::mem::take(&mut self.0).into_iter()))
     }
 }
 
-/// Connects, with the handshake of TLS, within one time limit.
-#[derive(Debug, Clone)]
-struct Connector {
-    tls: HttpsConnector<HttpConnector<Resolver>>,
-    timeout: Duration,
-}
-
-impl Service<Uri> for Connector {
-    type Response = Mended<MaybeHttpsStream<TokioIo<TcpStream>>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tls.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connected = timeout(self.timeout, self.tls.call(uri));
-        Box::pin(async move {
-            let connection = connected.await.map_err(|_| io::ErrorKind::TimedOut);
-            Ok(Mended::new(connection.map_err(io::Error::from)??))
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

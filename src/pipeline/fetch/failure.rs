@@ -16,9 +16,6 @@ type Failure = dyn Error + 'static;
 /// Sorts the failure of a request that got no answer, of `is_connect` when no connection came to be;
 /// true when that is the origin's or its network's fault.
 pub(super) fn classify_request(error: &Failure, is_connect: bool) -> (TryError, bool) {
-    if let Some(error) = find::<LookupError>(error) {
-        return ((*error).into(), false);
-    }
     if let Some(limit) = own_limit(error) {
         return (TryError::Spool(limit), false);
     }
@@ -77,6 +74,9 @@ pub(super) fn framing(response: &Response) -> Detail {
 /// against the rules of HTTP will not. Of one that ended in an orderly way, `at_end` says what was
 /// missing: the answer, or the end of a body of this [`framing`].
 pub(super) fn classify_interrupted(error: &Failure, at_end: Detail) -> TryError {
+    if let Some(limit) = own_limit(error) {
+        return TryError::Spool(limit);
+    }
     let of_http = find::<hyper::Error>(error);
     let ended = of_http.is_some_and(hyper::Error::is_incomplete_message)
         || io_errors(error).any(|io| io.kind() == ErrorKind::UnexpectedEof);
@@ -175,4 +175,33 @@ fn causes(error: &Failure) -> impl Iterator<Item = &Failure> {
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         wrapped.map(|inner| -> &Failure { inner }).or_else(|| cause.source())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 248: what this process or its machine ran out of is nobody's fault, whether a connection was
+    /// still to come or a body was under way.
+    #[test]
+    fn a_shortage_of_our_own_says_nothing_about_an_image() {
+        let limits = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+        for kind in limits.map(io::Error::from) {
+            let code = kind.raw_os_error().unwrap();
+            let of_kernel = || io::Error::from_raw_os_error(code);
+            let wrapped = io::Error::other(of_kernel());
+            for error in [of_kernel(), wrapped] {
+                for is_connect in [true, false] {
+                    let (failure, never_connected) = classify_request(&error, is_connect);
+                    let is_own = matches!(&failure, TryError::Spool(own)
+                        if own.raw_os_error() == Some(code));
+                    assert!(is_own && !never_connected, "{code} {is_connect}");
+                }
+                let failure = classify_interrupted(&error, Detail::Length);
+                assert!(matches!(failure, TryError::Spool(_)), "{code}");
+            }
+        }
+        let reset = io::Error::from(Errno::ECONNRESET);
+        assert!(matches!(classify_interrupted(&reset, Detail::Length), TryError::Transient(_)));
+    }
 }

@@ -37,7 +37,10 @@ const KEPT: [(&str, Lines); 9] = [
 pub(super) const BETWEEN_LINES: u8 = b'\t';
 /// Bytes of a head with its interim answers (1xx), of which any number may come; curl takes 300 KB.
 const MAX_BYTES: usize = 300 * 1024;
-/// Lines of the same; curl takes 5000.
+/// Bytes that are held of it at once: the line under way and the fields that are kept. The longest that
+/// servers were seen to send are policies of 20 KB, which go no further; one of 64 KiB is taken.
+const MAX_HELD: usize = 80 * 1024;
+/// Lines of a head with its interim answers; curl takes 5000.
 const MAX_LINES: usize = 5000;
 
 /// Reads a head as its bytes come.
@@ -133,7 +136,8 @@ impl HeadReader {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.bytes += bytes.len();
-        if self.bytes > MAX_BYTES {
+        if self.bytes > MAX_BYTES || self.line.len() + bytes.len() + self.fields.bytes() > MAX_HELD
+        {
             return Err(Broken::TooLarge);
         }
         // Blanks before an answer are nothing, and would be gone through again with each read.
@@ -217,6 +221,10 @@ impl Fields {
             value.push(b' ');
             value.extend(plain(name, line));
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, value)| value.len()).sum()
     }
 
     fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

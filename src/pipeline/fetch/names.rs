@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// The names of the process. The client asks them too, at the moment it connects.
+/// The names of the process.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     inner: Arc<Inner>,
@@ -23,23 +23,16 @@ pub(super) struct Names {
 struct Inner {
     servers: NameServers,
     remembered: Cache<String, Answer>,
-    /// Look-ups at once of the client: of names that a chunk looked up, and that were forgotten while
-    /// it waited for its turn.
-    connecting: Semaphore,
 }
 
-/// Look-ups at once of all chunks. Each takes two descriptors, six when nobody answers.
-const LOOKUPS: usize = 256;
-/// Look-ups at once of the client.
-const CONNECTING: usize = 32;
 /// What is remembered, in addresses and names: a name with one address counts two.
 const REMEMBERED: u64 = 16_384;
 
-/// A chunk's part of the look-ups of the process. The parts are fixed: names that nobody answers for
+/// A chunk's part of so many look-ups of the process. The parts are fixed: names that nobody answers for
 /// keep no other chunk's waiting.
-pub(super) fn share(limits: &Limits) -> Semaphore {
+pub(super) fn share(lookups: usize, limits: &Limits) -> Semaphore {
     let chunks = usize::try_from(limits.max_concurrent_chunks).unwrap_or(usize::MAX);
-    Semaphore::new((LOOKUPS / chunks.max(1)).max(1))
+    Semaphore::new((lookups / chunks.max(1)).max(1))
 }
 
 impl Names {
@@ -52,8 +45,7 @@ impl Names {
             .expire_after(AsItHolds)
             .build();
         let servers = NameServers::new(servers);
-        let inner = Inner { servers, remembered, connecting: Semaphore::new(CONNECTING) };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(Inner { servers, remembered }) }
     }
 
     /// The addresses of a host, remembered or asked for with a permit of this share. Of many who want
@@ -95,12 +87,6 @@ impl Names {
             Err(_) if WATCH.stood_still_since(mark) => Answer { holds: Duration::ZERO, ..answer },
             Ok(_) | Err(_) => answer,
         }
-    }
-
-    /// The addresses that the client connects to, as [`Self::look_up`] gives them, without a port.
-    pub(super) async fn to_connect(&self, host: &str) -> Result<Vec<SocketAddr>, LookupError> {
-        let found = self.look_up(host, &self.inner.connecting).await?;
-        Ok(found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect())
     }
 }
 

@@ -18,6 +18,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("circuit", &[]),
     // The clock of the process: who waits asks it.
     ("stall", &[]),
+    ("descriptors", &[]),
+    ("turns", &[]),
     // Clients and what is counted.
     ("spool", &["settings"]),
     ("identity", &["settings"]),
@@ -34,7 +36,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("pipeline/refused", &["chunk"]),
     ("pipeline/shard", &["chunk"]),
     ("pipeline/upload", &["chunk", "stall", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "stall", "spool"]),
+    ("pipeline/fetch", &["chunk", "settings", "stall", "spool", "descriptors", "turns"]),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -57,6 +59,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "spool",
             "state",
             "storage",
+            "turns",
             "pipeline/dedupe",
             "pipeline/refused",
             "pipeline/shard",
@@ -129,6 +132,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "main",
         &[
+            "descriptors",
             "settings",
             "spool",
             "state",

@@ -1,5 +1,6 @@
 //! Real parts and what tests share: servers, programs, a rig for each test, checks of invariants.
 
+pub mod attack;
 pub mod azurite;
 pub mod blob;
 pub mod canary;
@@ -7,6 +8,7 @@ pub mod cases;
 pub mod catalogue;
 pub mod checkout;
 pub mod child;
+pub mod crowd;
 pub mod doctor;
 pub mod doorkeeper;
 pub mod env;

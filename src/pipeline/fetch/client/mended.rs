@@ -6,7 +6,6 @@ use super::{
     packed::Unpacker,
 };
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use std::{
     io,
     mem::MaybeUninit,
@@ -220,13 +219,6 @@ impl<S: Write + Unpin> Write for Mended<S> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
     }
 }
-
-impl<S: Connection> Connection for Mended<S> {
-    fn connected(&self) -> Connected {
-        self.inner.connected()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
