@@ -193,11 +193,18 @@ impl Runner {
             Ok(GivenUp::Failed) => "failed",
             Err(_) => "left to be reclaimed",
         };
-        // What a library panicked with may quote what it worked on: telemetry gets the code alone.
-        let exported = if matches!(fault, Fault::Panicked(_)) { "" } else { cause.as_str() };
-        telemetry::exception(&code.to_string(), exported);
-        tracing::warn!(%code, cause, outcome, "Chunk not completed");
-        format!("chunk {id}: {outcome} ({code}: {cause})")
+        // What a library panicked with may quote what it worked on. It is in the row and in the line
+        // "Panicked", which are not exported.
+        let told = match fault {
+            Fault::Panicked(_) => "the row and the line of the panic say with what",
+            _ => cause.as_str(),
+        };
+        // A wait is no failure.
+        if !matches!(fault, Fault::HostsBusy(_)) {
+            telemetry::exception(&code.to_string(), told);
+        }
+        tracing::warn!(%code, cause = told, outcome, "Chunk not completed");
+        format!("chunk {id}: {outcome} ({code}: {told})")
     }
 
     /// The end of a chunk wakes exactly one other, and ends its job if it was the last one.

@@ -58,7 +58,12 @@ impl Meta {
         let member = |(name, value): &(String, Self)| format!("{}:{}", key(name), value.get());
         let inner = Some(inner).filter(|inner| !inner.trim().is_empty()).map(str::to_owned);
         let all: Vec<String> = members.iter().map(member).chain(inner).collect();
-        Self::of_json(format!("{{{}}}", all.join(",")))
+        Self::of_parts(format!("{{{}}}", all.join(",")))
+    }
+
+    /// Of what was put together: deeper by a level than its parts, it may be a text.
+    fn of_parts(json: String) -> Self {
+        if is_readable(&json) { Self::of_json(json) } else { Self::of_text(&json) }
     }
 
     fn of_json(json: String) -> Self {
@@ -187,6 +192,8 @@ mod tests {
         for json in [nested(100), most, quoted] {
             assert_eq!(meta(&json).get(), json);
         }
+        let together = Meta::with_others(None, vec![("k".to_owned(), meta(&nested(100)))]).unwrap();
+        assert!(serde_json::from_str::<Meta>(together.get()).is_ok(), "a manifest is read again");
         for json in [nested(101), nested(30_000), format!("[{more},1]")] {
             let raw = RawValue::from_string(json.clone()).unwrap();
             assert_eq!(Meta::of_raw(&raw).get(), format!("\"{json}\""));

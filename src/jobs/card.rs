@@ -4,19 +4,21 @@
 //! Without the head Hugging Face `datasets` loads the manifests as rows
 //! (<https://huggingface.co/docs/hub/datasets-manual-configuration>).
 
-use crate::state::DatasetRows;
+use crate::{chunk::job_folder, state::DatasetRows};
 use serde_json::Value;
 use std::iter;
 
 /// The text of the card.
 pub(super) fn text(job_id: i64, rows: &DatasetRows) -> String {
     let with_samples: Vec<&str> = files(rows).filter(|(_, n)| *n > 0).map(|(f, _)| f).collect();
-    let are_all = with_samples.len() == files(rows).count();
+    // A chunk that is not complete may have left a shard that nobody counts.
+    let are_all = with_samples.len() == files(rows).count()
+        && total(rows, "chunks") == total(rows, "chunks_completed");
     let late = total(rows, "late_duplicates");
     [
         head(&with_samples, are_all),
         about(job_id, with_samples.len(), rows),
-        how_to_load(with_samples.first(), late),
+        how_to_load(job_id, with_samples.first(), late),
     ]
     .concat()
 }
@@ -106,20 +108,23 @@ fn reasons(reasons: &Value) -> String {
     iter::once("| why not | number |\n| --- | --- |\n".to_owned()).chain(rows).collect()
 }
 
-fn how_to_load(shard: Option<&&str>, late_duplicates: i64) -> String {
+fn how_to_load(job_id: i64, shard: Option<&&str>, late_duplicates: i64) -> String {
     let Some(shard) = shard else { return "\nNo shard has a sample.\n".to_owned() };
+    let folder = job_folder(job_id);
     format!(
         "
 ## Load it
 
-In this folder:
+Beside this folder:
 
 ```python
 from datasets import load_dataset
-pictures = load_dataset(\".\", split=\"train\")
+pictures = load_dataset(\"{folder}\", split=\"train\")
+```
 
+```python
 import webdataset
-pictures = webdataset.WebDataset(\"{shard}\").decode(\"pil\")
+pictures = webdataset.WebDataset(\"{folder}/{shard}\").decode(\"pil\")
 ```
 
 open_clip finds the number of samples in `chunks/sizes.json`. {late_duplicates} samples are late duplicates: chunks
@@ -127,7 +132,7 @@ that ran at the same time kept the same picture. To leave them out:
 
 ```python
 import json
-late = {{late[\"key\"] for late in json.load(open(\"dataset.json\"))[\"late_duplicates\"]}}
+late = {{late[\"key\"] for late in json.load(open(\"{folder}/dataset.json\"))[\"late_duplicates\"]}}
 pictures = [picture for picture in pictures if picture[\"__key__\"] not in late]
 ```
 
@@ -137,4 +142,35 @@ The pictures belong to whoever made them; each `url` says where one came from. T
 licences nor who agreed to what. Whoever publishes this folder states both here.
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use sqlx::types::Json;
+
+    /// The head of a card of these shards, by their samples, of a job of so many chunks.
+    fn head_of(samples: &[i64], chunks: usize) -> String {
+        let shard = |(n, samples): (usize, &i64)| json!({"file": format!("chunks/chunk_{n:05}.tar"), "samples": samples});
+        let rows = DatasetRows {
+            totals: Json(json!({"chunks": chunks, "chunks_completed": samples.len()})),
+            shards: Json(samples.iter().enumerate().map(shard).collect()),
+            late_duplicates: Json(json!([])),
+            reasons: Json(json!({"http_404": 1})),
+            asked: Json(json!({})),
+        };
+        let card = text(7, &rows);
+        card.split("# Job 7").next().unwrap().to_owned()
+    }
+
+    /// Loaders get all shards at once only where each that lies there is one of the job's, and has a sample.
+    #[test]
+    fn the_head_names_the_shards_that_count() {
+        let one_by_one = "    path:\n    - chunks/chunk_00000.tar\n---";
+        assert!(head_of(&[3, 1], 2).contains("    path: chunks/*.tar\n---"));
+        assert!(head_of(&[3, 0], 2).contains(one_by_one));
+        assert!(head_of(&[3], 2).contains(one_by_one), "a cancelled chunk may have left one");
+        assert_eq!(head_of(&[0], 1), "");
+    }
 }

@@ -160,8 +160,8 @@ impl Error {
 fn away(doing: &str, source: Option<&sqlx::Error>) -> String {
     if source.and_then(code).is_some_and(|code| code == READ_ONLY) {
         return format!(
-            "the database is read-only ({doing}); wait for its failover, name the primary, or free \
-             its disk"
+            "the database is read-only ({doing}); wait for its failover, name the primary, free its \
+             disk, or reset default_transaction_read_only of role and database"
         );
     }
     format!("the database is away ({doing})")

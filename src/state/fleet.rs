@@ -59,7 +59,9 @@ impl Database {
         let statement = sqlx::query_scalar(
             "-- obstacle
             select string_agg(obstacle, ', ' order by obstacle) from (
-                select 'the server is read-only' as obstacle
+                select case when pg_is_in_recovery() then 'the server is read-only' else
+                    'the server is read-only for this login (default_transaction_read_only, or a full disk)'
+                    end as obstacle
                 where pg_is_in_recovery() or current_setting('transaction_read_only')::boolean
                 union all
                 select format('the role %s lacks usage on schema chunk_handler', current_user)
@@ -70,6 +72,11 @@ impl Database {
                 where c.relnamespace = 'chunk_handler'::regnamespace and c.relkind = 'r'
                     and c.relname <> '_sqlx_migrations'
                     and not has_table_privilege(c.oid, p)
+                union all
+                select format('the role %s lacks select on table %s', current_user, c.relname)
+                from pg_class c
+                where c.relnamespace = 'chunk_handler'::regnamespace
+                    and c.relname = '_sqlx_migrations' and not has_table_privilege(c.oid, 'select')
                 union all
                 select format('the role %s lacks select on view %s', current_user, c.relname)
                 from pg_class c
@@ -88,6 +95,23 @@ impl Database {
                 limit 10) o",
         );
         ask!(self.pool, self.cap, "obstacle", statement.fetch_one)
+    }
+
+    /// What limits this login to fewer connections than a handler takes; none: nothing. With fewer the
+    /// renewal of leases may find none left.
+    pub async fn connection_limit(&self) -> Result<Option<String>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- connection_limit
+            select string_agg(format('%s may have %s connections, and a handler takes 5', of, n), '; ')
+            from (
+                select format('the role %s', rolname) as of, rolconnlimit as n from pg_roles
+                where rolname = current_user and not rolsuper
+                union all
+                select format('the database %s', datname), datconnlimit from pg_database
+                where datname = current_database()
+            ) l where n between 0 and 4",
+        );
+        ask!(self.pool, self.cap, "connection_limit", statement.fetch_one)
     }
 
     /// Pauses intake for the fleet; returns how many minutes are left. A pause that ends later stays:

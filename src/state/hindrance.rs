@@ -85,6 +85,12 @@ pub enum Hindrance {
 }
 
 impl Database {
+    /// The port that is connected to; none: a socket.
+    pub fn port(&self) -> Option<u16> {
+        let options = self.pool.connections.connect_options();
+        options.get_socket().is_none().then(|| options.get_port())
+    }
+
     /// Logs in once, beside the pools.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What people read: capacity, chunks, jobs, gauges, the database itself.
 
 use super::{Database, Error, patiently};
-use crate::chunk::Reason;
+use crate::chunk::{ErrorCode, Reason};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -170,6 +170,23 @@ impl Database {
         .bind(only)
         .bind(limit);
         patiently("blocked_chunks", statement.fetch_all(&mut connection)).await
+    }
+
+    /// How many chunks of a job wait for hosts that want to be left alone, and when the first goes on.
+    pub async fn waiting_for_hosts(
+        &self,
+        job_id: i64,
+    ) -> Result<(i64, Option<OffsetDateTime>), Error> {
+        let mut connection = self.patient("waiting_for_hosts").await?;
+        let statement = sqlx::query_as(
+            "-- waiting_for_hosts
+            select count(*), min(not_before) from chunk
+            where job_id = $1 and state = 'pending' and error_code = $2
+                and not_before > clock_timestamp()",
+        )
+        .bind(job_id)
+        .bind(ErrorCode::HostBusy.to_string());
+        patiently("waiting_for_hosts", statement.fetch_one(&mut connection)).await
     }
 
     /// Completed chunks of a job with images that were never asked for, since their host was busy; the

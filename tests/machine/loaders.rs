@@ -229,12 +229,14 @@ struct Folder {
     columns: Vec<String>,
     keys: Option<Vec<String>>,
     sizes: u64,
+    of_card: Vec<u64>,
 }
 
 fn load_folder(rig: &Rig, cache: &str, folder: &Path) -> Folder {
     let mut command = Command::new(python_with_loaders().as_ref().unwrap());
     command.arg(root().join("tests/machine/loaders/folder.py"));
-    let output = command.arg(rig.temp.path().join(cache)).arg(folder).output().unwrap();
+    command.arg(rig.temp.path().join(cache)).arg(folder.file_name().unwrap());
+    let output = command.current_dir(folder.parent().unwrap()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
@@ -250,7 +252,7 @@ pub async fn the_folder_of_a_job_is_a_dataset() {
     handler.deliver("other", &inline(1, 2, &[rig.origin.url("/same/1")])).await;
     assert_eq!(rig.chunkctl(&["control", "close", "--job-id", "1"]).code, Some(0));
     rig.until("select bool_and(ended_at is not null) from chunk_handler.job").await;
-    let folder = rig.temp.path().join("fetched");
+    let folder = rig.temp.path().join("job_1");
     std::fs::create_dir_all(folder.join("chunks")).unwrap();
     for blob in rig.blobs.list(DATASETS, "job_1/").await.unwrap() {
         let bytes = rig.blobs.read(DATASETS, &blob).await.unwrap();
@@ -260,6 +262,7 @@ pub async fn the_folder_of_a_job_is_a_dataset() {
     let loaded = load_folder(&rig, "with", &folder);
     assert_eq!(loaded.keys.as_ref(), Some(&kept), "{loaded:?}");
     assert_eq!(loaded.sizes, 4);
+    assert_eq!(loaded.of_card, [4, 3, 3], "the whole job, one shard, that without late duplicates");
     let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(card.contains("| all | 5 |\n| kept | 4 |"), "{card}");
     assert!(card.contains("| `http_404` | 1 |"), "{card}");

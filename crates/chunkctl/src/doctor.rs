@@ -104,14 +104,32 @@ impl Session {
 
     /// Whether this login could do the handler's work.
     async fn check_rights(&self) -> Check {
-        let result = match self.database.obstacle().await {
-            Ok(None) => Ok("this login may do the handler's work".to_owned()),
-            Ok(Some(obstacle)) => Err(obstacle),
-            Err(error) => Err(cause_chain(&error)),
+        let found = async {
+            let obstacle = self.database.obstacle().await?;
+            Ok::<_, Error>((obstacle, self.database.connection_limit().await?))
         };
-        let remedy = "grant what is missing to the role of DATABASE_URL; on a read-only server wait for \
-                      the failover, or name the primary";
-        Check { what: "rights", result, remedy: remedy.into() }
+        let remedy = "grant what is missing to the role of DATABASE_URL; for a server or login that is \
+                      read-only see Postgres above";
+        let few = "raise the limit, or take it off with `connection limit -1`";
+        let (result, remedy) = match found.await {
+            Ok((Some(obstacle), _)) => (Err(obstacle), remedy.into()),
+            Ok((None, Some(few_connections))) => (Err(few_connections), few.into()),
+            Ok((None, None)) => {
+                (Ok("this login may do the handler's work".to_owned()), remedy.into())
+            }
+            Err(error) => (Err(cause_chain(&error)), self.unanswered(&error)),
+        };
+        Check { what: "rights", result, remedy }
+    }
+
+    /// What to do when a question about the work is not answered although the login works.
+    fn unanswered(&self, error: &Error) -> Cow<'static, str> {
+        match error.hindrance() {
+            Some(_) => self.remedy_of(error),
+            None => "mend what schema or rights names above; if they name nothing, somebody changed the \
+                     schema by hand: compare it with one that `chunkctl migrate` makes"
+                .into(),
+        }
     }
 
     /// Whether the handlers that are there can work, and any is there when there is work.
@@ -143,7 +161,10 @@ impl Session {
                     Err(format!("{found}: {}", degraded.join("; ")))
                 }
             }
-            Err(error) => Err(cause_chain(&error)),
+            Err(error) => {
+                let remedy = self.unanswered(&error);
+                return Check { what: "handlers", result: Err(cause_chain(&error)), remedy };
+            }
         };
         Check {
             what: "handlers",
@@ -162,7 +183,10 @@ impl Session {
         let result = match found.await {
             Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
             Ok(stuck) => Err(stuck.join("; ")),
-            Err(error) => Err(cause_chain(&error)),
+            Err(error) => {
+                let remedy = self.unanswered(&error);
+                return Check { what: "jobs", result: Err(cause_chain(&error)), remedy };
+            }
         };
         Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }

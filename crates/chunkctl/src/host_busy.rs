@@ -1,12 +1,13 @@
 //! Images that were never asked for, since their host wanted to be left alone to the end: nobody knows
 //! whether they are good, and a command asks again.
 
-use super::Session;
+use super::{Session, out};
 use chunk_handler::{
     chunk::ChunkId,
     jobs::again_command,
     state::{Error, HostBusy, JobProgress},
 };
+use time::OffsetDateTime;
 
 /// Chunks of a job that are shown.
 const SHOWN: i64 = 10;
@@ -19,6 +20,21 @@ impl Session {
             chunks.extend(self.database.host_busy(job.job_id, SHOWN).await?);
         }
         Ok(chunks)
+    }
+}
+
+impl Session {
+    /// Says of jobs that are shown which chunks wait for hosts, and until when.
+    pub(crate) async fn show_waiting_for_hosts(&self, jobs: &[JobProgress]) -> Result<(), Error> {
+        for job in jobs.iter().filter(|job| job.pending_chunks > 0) {
+            if let (n @ 1.., Some(at)) = self.database.waiting_for_hosts(job.job_id).await? {
+                let seconds = (at - OffsetDateTime::now_utc()).whole_seconds().max(0);
+                out(format_args!(
+                    "  {n} chunks wait for busy hosts; the first goes on in {seconds} s"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -91,6 +91,7 @@ impl Session {
             }
         }
         self.show_blocked(&jobs).await?;
+        self.show_waiting_for_hosts(&jobs).await?;
         for chunk in &failed {
             out(format_args!("{}", failure_line(chunk)));
         }

@@ -78,7 +78,7 @@ async fn a_cancel_during_the_commit_wins_and_a_retry_completes() {
     assert_eq!(rig.value::<String>(row).await, "failed cancelled");
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.image_hash").await, 0);
     // Its presence would say that the chunk is complete.
-    let names = rig.blobs.list(DATASETS, "job_1/chunks/").await.unwrap();
+    let names = rig.blobs.list(DATASETS, "job_1/chunks/chunk").await.unwrap();
     assert_eq!(names, ["job_1/chunks/chunk_00000.tar"]);
     rig.until("select status = 'cancelled' from chunk_handler.job_progress").await;
     holds(&rig).await;

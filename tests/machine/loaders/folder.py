@@ -1,12 +1,14 @@
 """Loads a job's folder as its users do and prints what came out, as JSON.
 
-folder.py CACHE DIRECTORY: {"columns", "keys", "sizes"}; the keys are null when there are no rows of
-pictures, and the sizes are what open_clip adds up (get_dataset_size of its data.py).
+folder.py CACHE DIRECTORY: {"columns", "keys", "sizes", "of_card"}; the keys are null when there are no rows of
+pictures, the sizes are what open_clip adds up (get_dataset_size of its data.py), and of_card is how many
+pictures each block of the card leaves, run as it stands beside the folder.
 """
 
 import glob
 import json
 import os
+import re
 import sys
 
 cache, directory = sys.argv[1:]
@@ -23,7 +25,15 @@ except datasets.exceptions.DatasetGenerationError as error:  # Files that are no
 are_pictures = rows is not None and isinstance(rows.features.get("jpg"), datasets.Image)
 shards = glob.glob(os.path.join(directory, "chunks", "*.tar"))
 sizes = json.load(open(os.path.join(directory, "chunks", "sizes.json")))
+card = os.path.join(directory, "README.md")
+blocks = re.findall("```python\n(.*?)```", open(card).read(), re.S) if os.path.exists(card) else []
+of_card, names = [], {}
+for block in blocks:
+    exec(block, names)  # What a reader of the card does.
+    of_card.append(sum(1 for _ in names["pictures"]))
+
 found = {
+    "of_card": of_card,
     "columns": sorted(rows.features) if rows is not None else [],
     "keys": sorted(row["__key__"] for row in rows) if are_pictures else None,
     "sizes": sum(int(sizes[os.path.basename(shard)]) for shard in shards),

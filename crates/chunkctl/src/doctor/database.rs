@@ -69,11 +69,12 @@ impl Session {
             is_plain: parameter(&["sslmode", "ssl-mode"], |mode| {
                 mode.eq_ignore_ascii_case("disable") || mode.eq_ignore_ascii_case("allow")
             }),
-            port: url.as_ref().and_then(url::Url::port),
+            port: self.database.port(),
         }
     }
 
-    fn remedy_of(&self, error: &Error) -> Cow<'static, str> {
+    /// What to do when the database does not answer a question.
+    pub(super) fn remedy_of(&self, error: &Error) -> Cow<'static, str> {
         match error.hindrance() {
             Some(hindrance) => remedy::of(&hindrance, &self.login()),
             None => SLOW.into(),

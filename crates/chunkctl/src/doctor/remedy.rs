@@ -18,8 +18,9 @@ pub(super) struct Login {
 
 /// About a server that takes no writes.
 pub(super) const READ_ONLY: &str = "nothing can be submitted or completed until it takes writes: free or \
-    enlarge its disk, lift default_transaction_read_only, wait for its failover, or name the primary";
-const ENCODED: &str = "in them # / ? % @ : are percent-encoded, as %23 for #";
+    enlarge its disk, `alter role ROLE reset default_transaction_read_only` (and `alter database NAME`, from another \
+    database), wait for its failover, or name the primary";
+const ENCODED: &str = "in them # / ? % @ : are percent-encoded, as %23 for #, and + in a parameter";
 
 /// What the server's codes mean at a login, the first that fits: the begin of the code
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>), the server's function where one
@@ -152,7 +153,7 @@ pub(super) fn of(hindrance: &Hindrance, login: &Login) -> Cow<'static, str> {
             .into(),
         Hindrance::Configuration(_) => "correct what it names in DATABASE_URL".into(),
         Hindrance::Server { code, routine, .. } if code.starts_with("28") => {
-            of_refused_login(routine.as_deref(), login).into()
+            of_refused_login(code, routine.as_deref(), login).into()
         }
         Hindrance::Parameter(_) => {
             "all that we need is set by statements: the pooler may leave options out".into()
@@ -170,7 +171,7 @@ pub(super) fn of(hindrance: &Hindrance, login: &Login) -> Cow<'static, str> {
 }
 
 /// Class 28: the server knows who we say we are, and does not let us in.
-fn of_refused_login(routine: Option<&str>, login: &Login) -> String {
+fn of_refused_login(code: &str, routine: Option<&str>, login: &Login) -> String {
     match routine {
         // No line of pg_hba.conf fits.
         Some("ClientAuthentication") if login.is_plain => {
@@ -194,7 +195,14 @@ fn of_refused_login(routine: Option<&str>, login: &Login) -> String {
              PIXCRAWLER_DATABASE_CREDENTIAL=entra where a token of the identity, or of `az login`, logs \
              in (as in Azure)"
             .into(),
-        _ => format!("user or password in DATABASE_URL is wrong; {ENCODED}"),
+        Some("auth_failed") if code != "28P01" => "the server's pg_hba.conf asks this login for ident, \
+             peer, ldap, a certificate or the like, and did not get it: let it ask for scram-sha-256, or \
+             connect as the one that it expects"
+            .into(),
+        _ => format!(
+            "user or password in DATABASE_URL is wrong, or the role's `valid until` is over, or it has no \
+             password on the server; {ENCODED}"
+        ),
     }
 }
 

@@ -4,7 +4,7 @@
 //! What a decode costs is counted beforehand, where a file says it (`cost`). What it does not say, as
 //! blocks of deflate that build tables and give nothing, is stopped here: every decoder but that of
 //! lossy WebP and of JPEG in TIFF reads as it goes, so it ends at its next step. The limit is far from
-//! any picture that is none of these: the dearest take half of it.
+//! any picture that is none of these: the dearest take two thirds of it.
 
 use nix::time::{ClockId, clock_gettime};
 use std::io::{BufRead, Error, Read, Result, Seek, SeekFrom};

@@ -1,7 +1,7 @@
 //! What the decode of the first page takes: how many bytes its pieces give, and how large their JPEGs say
 //! that they are, which need not be the size of the piece.
 
-use super::data::{self, Layout};
+use super::data::{self, BLOCK_VALUES, Layout};
 use super::directory::{Directory, Field, Reader};
 use super::variant;
 use crate::{Refusal, Size, cost::check_work};
@@ -24,9 +24,6 @@ const PIECE_WORK: u64 = 1_250;
 const JPEG_WORK: u64 = 1;
 const SCAN_WORK: u64 = 4;
 const JPEG_WORK_A_BYTE: u64 = 10;
-
-/// The values of a table that are read at a time.
-const BLOCK_VALUES: u64 = 512;
 
 pub(super) fn of<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,

@@ -5,7 +5,8 @@
 use super::packed::Unpacker;
 use std::io;
 
-/// Bytes of extensions and trailers of a body.
+/// Bytes of extensions and trailers of a body, beyond those of its data: signatures of chunks may take a
+/// tenth of it.
 const MAX_EXTRA_BYTES: usize = 16 * 1024;
 
 /// Writes chunks again with the line ends of RFC 9112, section 7.1: all data that came at once as one.
@@ -16,6 +17,8 @@ pub(super) struct ChunkMender {
     line: Vec<u8>,
     /// Bytes of the lines before that were left out.
     extra: usize,
+    /// Bytes of data so far.
+    data: usize,
     /// For a body that may be packed: its chunks come out as other ones.
     unpacker: Option<Unpacker>,
 }
@@ -32,7 +35,7 @@ enum State {
 
 impl ChunkMender {
     pub(super) fn new(unpacker: Option<Unpacker>) -> Self {
-        Self { state: State::Size, line: Vec::new(), extra: 0, unpacker }
+        Self { state: State::Size, line: Vec::new(), extra: 0, data: 0, unpacker }
     }
 
     pub(super) fn is_packed(&self) -> bool {
@@ -55,6 +58,7 @@ impl ChunkMender {
                 }
                 State::Data(left) => {
                     let (data, after) = rest.split_at(left.min(rest.len()));
+                    self.data = self.data.saturating_add(data.len());
                     match &mut self.unpacker {
                         None => out.bytes.extend_from_slice(data),
                         Some(unpacker) => out.bytes.extend(unpacker.push(data)?),
@@ -76,7 +80,8 @@ impl ChunkMender {
     fn take<'a>(&mut self, rest: &'a [u8], out: &mut Written) -> io::Result<&'a [u8]> {
         let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
         let (piece, after) = rest.split_at(end);
-        if self.line.len() + piece.len() + self.extra > MAX_EXTRA_BYTES {
+        let line = self.line.len() + piece.len();
+        if line > MAX_EXTRA_BYTES || line + self.extra > MAX_EXTRA_BYTES.saturating_add(self.data) {
             return Err(invalid("invalid chunk: endless lines"));
         }
         if self.line.is_empty() && piece.ends_with(b"\n") {
@@ -242,6 +247,19 @@ mod tests {
         assert!(written.starts_with(b"0000000000001388\r\naaa") && written.ends_with(b"aa\r\n"));
         assert_eq!(mender.push(b"1").unwrap(), b"", "nothing that would end the body");
         assert_eq!(read(&mender.push(b"\r\nb\r\n0\r\n\r\n").unwrap()), (vec![b'b'], &b""[..]));
+    }
+
+    /// Case 224: each chunk has a signature, and together these are longer than a line may be.
+    #[test]
+    fn extensions_grow_with_the_data() {
+        let signature = "0".repeat(64);
+        let chunk = format!("400;chunk-signature={signature}\r\n{}\r\n", "x".repeat(1024));
+        let mut mender = ChunkMender::new(None);
+        for n in 0..1000 {
+            let data =
+                read(&[&mender.push(chunk.as_bytes()).unwrap()[..], b"0\r\n\r\n"].concat()).0;
+            assert_eq!(data.len(), 1024, "{n}");
+        }
     }
 
     /// Case 174: what is no chunk goes on as it is; what does not end as it says is given up.
