@@ -113,8 +113,8 @@ async fn a_chunk_that_had_to_wait_judges_no_url_by_its_last_try() {
     let settings = [database, storage, ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "40")];
     let handler = verdict::handler(rig, &[&raw], &settings).await;
     rig.origin.set_delay(Duration::from_secs(3));
-    let urls = [rig.pictures(1), vec![raw.url("/busy")]].concat();
-    let (answer, ()) = tokio::join!(handler.deliver("one", &inline(1, 0, &urls)), async {
+    let message = inline(1, 0, &[rig.pictures(1), vec![raw.url("/busy")]].concat());
+    let (answer, ()) = tokio::join!(handler.deliver("one", &message), async {
         rig.until(PROCESSING).await;
         world.proxies[0].refuse();
         world.proxies[0].cut();
