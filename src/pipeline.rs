@@ -126,6 +126,8 @@ pub struct Outcome {
     pub items: Vec<ItemReport>,
     /// The sums.
     pub totals: Totals,
+    /// The chunk's time was over before all of its URLs had ended by themselves.
+    pub is_cut: bool,
 }
 
 /// A body that passed inspection.
@@ -143,7 +145,16 @@ struct Arrived {
     idx: usize,
     /// True when a whole body arrived.
     downloaded: bool,
+    /// The chunk's time was over before the URL had ended by itself.
+    is_cut: bool,
     result: Result<Inspected, Refused>,
+}
+
+impl Arrived {
+    /// Of a URL that has no whole body.
+    fn bodiless(idx: usize, why: Rejection, is_cut: bool) -> Self {
+        Self { idx, downloaded: false, is_cut, result: Err(why.into()) }
+    }
 }
 
 /// Bodies between downloads and shard; each is paid for in the ledger.
@@ -256,7 +267,7 @@ impl Downloads {
             let (arrived, download) = tokio::select! {
                 image = self.one_image(idx, item, standing) => image?,
                 () = self.deadline.passed() => {
-                    (Arrived { idx, downloaded: false, result: Err(standing.at_deadline().into()) }, None)
+                    (Arrived::bodiless(idx, standing.at_deadline(), true), None)
                 }
             };
             standing.over();
@@ -295,17 +306,15 @@ impl Downloads {
     ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
         let stages = &self.stages;
         if let Some(detail) = item.refused {
-            let result = Err(Reason::UrlRefused.because(detail).into());
-            return Ok((Arrived { idx, downloaded: false, result }, None));
+            let why = Reason::UrlRefused.because(detail);
+            return Ok((Arrived::bodiless(idx, why, false), None));
         }
         let fetched = match stages.fetcher.fetch(&item.url, &self.chunk, standing).await {
             Ok(fetched) => fetched,
-            Err(fetch::Error::Rejected(rejection)) => {
-                return Ok((
-                    Arrived { idx, downloaded: false, result: Err(rejection.into()) },
-                    None,
-                ));
+            Err(fetch::Error::Rejected(why)) => {
+                return Ok((Arrived::bodiless(idx, why, false), None));
             }
+            Err(fetch::Error::Cut(why)) => return Ok((Arrived::bodiless(idx, why, true), None)),
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
             Err(fetch::Error::NamesAway) => return Err(Error::NamesAway),
         };
@@ -343,7 +352,7 @@ impl Downloads {
                 }
             }
         });
-        Ok((Arrived { idx, downloaded: true, result }, Some(fetched.download)))
+        Ok((Arrived { idx, downloaded: true, is_cut: false, result }, Some(fetched.download)))
     }
 }
 

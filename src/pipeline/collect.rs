@@ -33,6 +33,7 @@ pub(super) struct Collector<'a> {
     reports: Vec<Option<ItemReport>>,
     n_downloaded: u64,
     n_samples: u64,
+    is_cut: bool,
 }
 
 impl<'a> Collector<'a> {
@@ -53,6 +54,7 @@ impl<'a> Collector<'a> {
             reports: vec![None; work.items.len()],
             n_downloaded: 0,
             n_samples: 0,
+            is_cut: false,
         }
     }
 
@@ -97,9 +99,10 @@ impl<'a> Collector<'a> {
         arrived: Arrived,
         known: &HashMap<Vec<u8>, String>,
     ) -> Result<(), Error> {
-        let Arrived { idx, downloaded, result } = arrived;
+        let Arrived { idx, downloaded, is_cut, result } = arrived;
         let Some(item) = self.items.get(idx) else { return Ok(()) };
         self.n_downloaded += u64::from(downloaded);
+        self.is_cut |= is_cut;
         let report = match result {
             Err(refused) => {
                 tracing::debug!(idx, reason = %refused.rejection, "image rejected");
@@ -188,7 +191,7 @@ impl<'a> Collector<'a> {
         let bytes_out = staged.shard.bytes;
         let traffic = Traffic { downloaded: self.n_downloaded, bytes_out, ..traffic };
         let totals = Totals::of(&items, &traffic);
-        Ok(Outcome { staged, items, totals })
+        Ok(Outcome { staged, items, totals, is_cut: self.is_cut })
     }
 
     /// The URL as manifests and sidecars may show it.

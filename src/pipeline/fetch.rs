@@ -39,7 +39,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tries::Tries;
 use turns::Party;
@@ -51,6 +51,9 @@ pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
     Rejected(Rejection),
+    /// The image is bad as far as the chunk's time went: it would be asked for again.
+    #[error("rejected, for want of time: {0}")]
+    Cut(Rejection),
     /// The chunk cannot go on: its temporary files cannot be written.
     #[error("the spool failed")]
     Spool(#[source] io::Error),
@@ -194,7 +197,7 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// A rejection of the image, or a fault of the spool.
+    /// [`Error`].
     ///
     /// # Cancel safety
     ///
@@ -209,16 +212,16 @@ impl Fetcher {
         let mut tries = Tries::default();
         loop {
             let end = self.whole_try(&url, chunk, &mut tries, standing).await;
-            let (why, is_told, asked) = match end {
+            let (why, asked) = match end {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
-                Err(TryError::Transient(why)) => (why, false, None),
-                Err(TryError::Throttled(why, asked)) => (why, true, asked),
+                Err(TryError::Transient(why)) => (why, None),
+                Err(TryError::Throttled(why, asked)) => (why, asked),
             };
-            let pause = tries.next(why, is_told, asked, chunk.deadline.at());
-            let pause = pause.map_err(Error::Rejected)?;
+            let left = chunk.deadline.at().saturating_duration_since(Instant::now());
+            let pause = tries.next(why, asked, WATCH.awake(), left)?;
             standing.failed(why);
             sleep(pause).await;
         }
@@ -250,7 +253,7 @@ impl Fetcher {
         &self,
         mut url: Url,
         chunk: &'a ChunkFetch,
-        tries: &Tries,
+        tries: &mut Tries,
         standing: &Standing,
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
@@ -271,7 +274,7 @@ impl Fetcher {
                 entered = origin.enter_with(chunk.party, tries.has_failed(), &chunk.downloads) => {
                     entered.map_err(|reason| TryError::Final(reason.into()))?
                 }
-                () = origin.outlasts(tries.patience_ends()) => {
+                () = origin.outlasts(tries.patience_with(&key)) => {
                     return Err(TryError::Final(Reason::RateLimited.into()));
                 }
             };
@@ -281,12 +284,18 @@ impl Fetcher {
             standing.asked();
             chunk.asked.store(true, Ordering::Relaxed);
             // Boxed only now, so that a URL that waits costs little.
-            let hop = Box::pin(self.hop(&url, &key, &permit, chunk, &mut remaining)).await?;
+            let hop = Box::pin(self.hop(&url, &key, &permit, chunk, &mut remaining)).await;
             match hop {
-                Hop::Body(Received { body, sha256, is_end_open }) => {
+                Ok(Hop::Body(Received { body, sha256, is_end_open })) => {
                     return Ok(Fetched { body, sha256, is_end_open, download });
                 }
-                Hop::Redirect(next) => url = next,
+                Ok(Hop::Redirect(next)) => url = next,
+                Err(why) => {
+                    if matches!(why, TryError::Throttled(..)) {
+                        tries.told_to_wait(key);
+                    }
+                    return Err(why);
+                }
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects.into()))

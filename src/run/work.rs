@@ -3,8 +3,8 @@
 use super::{Fault, Runner};
 use crate::{
     chunk::{
-        BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ItemReport, ListFormat,
-        MANIFEST_SCHEMA, Manifest, Reason, Source, hex,
+        BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ListFormat, MANIFEST_SCHEMA, Manifest,
+        Source, hex,
     },
     pipeline::{
         self, Outcome, StagedShard, Work,
@@ -69,11 +69,9 @@ impl Runner {
             }
             outcome => outcome?,
         };
-        let is_late =
-            |item: &ItemReport| matches!(item.reason, Some(Reason::Deadline | Reason::HostBusy));
         let is_hindered = claim.lease.is_hindered() || deadline.is_cut();
-        if is_hindered && outcome.items.iter().any(is_late) {
-            // Without the wait these URLs may have been in time: the chunk is done again.
+        if is_hindered && outcome.is_cut {
+            // Without the wait all URLs may have been in time: the chunk is done again.
             return Err(Fault::Hindered);
         }
         let manifest = Manifest {

@@ -4,7 +4,7 @@ use super::{
     pace::{Pace, ProbeNumber},
     turns::{Party, Turns},
 };
-use crate::chunk::Reason;
+use crate::{chunk::Reason, stall::WATCH};
 use std::{
     collections::HashMap,
     future::pending,
@@ -99,7 +99,10 @@ impl Origin {
     ///
     /// A download that must wait gives its origin permit back first: a chunk whose downloads are all
     /// at slow origins would otherwise keep a quick origin's permits from every other chunk. When
-    /// both are scarce this could go on for ever, so the second time the permit is kept.
+    /// both are scarce this could go on for ever, so the second time the permit is kept, unless it is
+    /// the probe: all others wait for the probe's answer, and it may have to wait for minutes. It goes to
+    /// who has a download when it is free. Each round waits for a download, so they follow each other no
+    /// faster than downloads end.
     ///
     /// # Errors
     ///
@@ -119,13 +122,20 @@ impl Origin {
             return Ok((permit, download));
         }
         drop(permit);
-        let download = acquired(downloads).await?;
-        if let Some(permit) = self.try_enter(party) {
-            return Ok((permit, download));
+        loop {
+            let download = acquired(downloads).await?;
+            if let Some(permit) = self.try_enter(party) {
+                return Ok((permit, download));
+            }
+            drop(download);
+            let permit = self.enter(party, has_failed).await?;
+            if let Ok(download) = downloads.try_acquire() {
+                return Ok((permit, download));
+            }
+            if permit.probe.is_none() {
+                return Ok((permit, acquired(downloads).await?));
+            }
         }
-        drop(download);
-        let permit = self.enter(party, has_failed).await?;
-        Ok((permit, acquired(downloads).await?))
     }
 
     /// Waits for the turn of this chunk.
@@ -181,11 +191,12 @@ impl Origin {
         locked(&self.gate).pace.is_slowed(Instant::now())
     }
 
-    /// Waits until `patience` has ended and the origin has answered nothing since it last asked for a wait;
-    /// for ever without a `patience`, or while it answers.
+    /// Waits until `patience`, a moment of the clock that stands still with the process, is over and the
+    /// origin has answered nothing since it last asked for a wait; for ever without a `patience`, or while
+    /// it answers.
     pub(super) async fn outlasts(&self, patience: Option<Instant>) {
         let Some(end) = patience else { return pending().await };
-        sleep_until(end).await;
+        WATCH.sleep_until(end).await;
         while !locked(&self.gate).pace.is_silent() {
             sleep(LOOK_AGAIN).await;
         }

@@ -17,11 +17,11 @@ enum State {
     /// Its turn to be looked at has not come.
     #[default]
     New,
-    /// It waits for a permit of this origin, which it never asked for anything.
+    /// It was never asked for, and waits for a permit of this origin.
     Waits(Arc<Origin>),
     /// It was asked for, which failed so; it waits for its next try.
     Failed(Rejection),
-    /// It is being fetched or inspected.
+    /// It is being fetched or inspected, or it was asked for and waits for the host of its next hop.
     UnderWay,
     /// It has its verdict.
     Over,
@@ -46,10 +46,10 @@ impl From<NotAsked> for Reason {
 }
 
 impl Standing {
-    /// It waits for a permit. One that was asked for and failed goes on to have failed.
+    /// It waits for a permit. One that was asked for stays what it is, whichever host it waits for now.
     pub(super) fn waits(&self, origin: &Arc<Origin>) {
         let mut state = locked(&self.0);
-        if !matches!(*state, State::Failed(_)) {
+        if matches!(*state, State::New | State::Waits(_)) {
             *state = State::Waits(Arc::clone(origin));
         }
     }
@@ -144,8 +144,8 @@ mod tests {
         origin
     }
 
-    /// At the deadline a URL that was never asked for is `host_busy` or `deadline`, one that waits for its
-    /// next try what its last one was.
+    /// At the deadline a URL that was never asked for is `host_busy` or `deadline`, one that waits for the
+    /// host of its next hop `deadline`, one that waits for its next try what its last one was.
     #[tokio::test(start_paused = true)]
     async fn a_url_ends_as_it_stands() {
         let origins = Origins::new(8);
@@ -162,6 +162,12 @@ mod tests {
         );
         standing.asked();
         assert_eq!((standing.not_asked(), &*ends(&standing)), (None, "deadline"));
+        standing.waits(&busy);
+        assert_eq!(
+            (standing.not_asked(), &*ends(&standing)),
+            (None, "deadline"),
+            "it led to a busy host"
+        );
         let why = Reason::ConnectFailed.because(Detail::Reset);
         standing.failed(why);
         standing.waits(&busy);

@@ -10,7 +10,9 @@ use support::{
     gate::Gate,
     invariants,
     job::{self, COMPLETED, PROCESSING},
+    raw::{Act, Raw, answer},
     rig::{DATASETS, Rig, inline, wake_up},
+    verdict,
     world::World,
 };
 
@@ -98,6 +100,30 @@ async fn a_chunk_that_had_to_wait_loses_no_picture_to_its_deadline() {
     let (_, answer) = handler.deliver("two", &wake_up(1, 0)).await;
     assert!(answer["Logs"][0].as_str().unwrap().contains("4 of 4 images valid"), "{answer}");
     assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
+}
+
+/// I13: a URL that its host told to wait, and whose next try does not fit the deadline any more since the
+/// database was away, is not judged by its last answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_had_to_wait_judges_no_url_by_its_last_try() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let raw = Raw::start(|_, _| Act::Send(answer(503, "Retry-After: 40\r\n", b"")));
+    let [database, storage] = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let settings = [database, storage, ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "40")];
+    let handler = verdict::handler(rig, &[&raw], &settings).await;
+    rig.origin.set_delay(Duration::from_secs(3));
+    let message = inline(1, 0, &[rig.pictures(1), vec![raw.url("/busy")]].concat());
+    let (answer, ()) = tokio::join!(handler.deliver("one", &message), async {
+        rig.until(PROCESSING).await;
+        world.proxies[0].refuse();
+        world.proxies[0].cut();
+        handler.line("the chunk stands still").await;
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        world.proxies[0].resume();
+    });
+    assert!(answer.1["Logs"][0].as_str().unwrap().contains("deadline_hindered"), "{}", answer.1);
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 0);
 }
 
 /// The database forgets the claim of chunk 0, as one does that was restored to an earlier point.

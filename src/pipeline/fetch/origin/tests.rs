@@ -91,6 +91,33 @@ async fn who_waits_for_a_download_keeps_no_place() {
     assert!(soon(&mut waiting).await.is_some());
 }
 
+/// A probe goes to who has a download: a chunk whose downloads are all busy keeps the host shut for nobody,
+/// nor do two such chunks hand the probe to each other for ever.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_download_keeps_no_probe() {
+    let origin = origin(8);
+    let (busy, also_busy, free) = (Semaphore::new(0), Semaphore::new(0), Semaphore::new(1));
+    let mut waiting = std::pin::pin!(origin.enter_with(FIRST, false, &busy));
+    let mut also_waiting = std::pin::pin!(origin.enter_with(SECOND, false, &also_busy));
+    assert!(soon(&mut waiting).await.is_none() && soon(&mut also_waiting).await.is_none());
+    enter(&origin).await.throttled(Some(Duration::from_secs(3)));
+    // Each gets a download in vain, since the host is quiet, and loses it to another host.
+    for (downloads, waiting) in [(&busy, &mut waiting), (&also_busy, &mut also_waiting)] {
+        downloads.add_permits(1);
+        assert!(soon(waiting).await.is_none());
+        downloads.try_acquire().unwrap().forget();
+    }
+    sleep(Duration::from_secs(4)).await;
+    assert!(soon(&mut waiting).await.is_none() && soon(&mut also_waiting).await.is_none());
+    let (probe, _download) =
+        soon(origin.enter_with(Party(3), false, &free)).await.unwrap().unwrap();
+    probe.answered();
+    drop(probe);
+    busy.add_permits(1);
+    also_busy.add_permits(1);
+    assert!(soon(&mut waiting).await.is_some() && soon(&mut also_waiting).await.is_some());
+}
+
 /// What was under way when the wait began may end well or badly, in any order.
 #[tokio::test(start_paused = true)]
 async fn answers_and_refusals_mix_while_a_host_is_quiet() {
