@@ -56,7 +56,7 @@ type Sender = http1::SendRequest<Empty<Bytes>>;
 /// A connection that takes requests. Its turn is given back when nobody holds it here and its task has
 /// closed its socket.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     sender: Sender,
     turn: Arc<Turn>,
 }
