@@ -183,10 +183,12 @@ pub async fn run(
 ) -> Result<Outcome, Error> {
     let settings = &stages.settings;
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
-    let chunk = stages.fetcher.chunk(work.allowance.clone(), max_bytes, work.deadline);
+    let walkers = stages.walkers.seat();
+    let allowance = work.allowance.clone();
+    let chunk = stages.fetcher.chunk(allowance, max_bytes, work.deadline, walkers.clone());
     let downloads = Downloads {
         decoders: stages.decoders.seat(),
-        walkers: stages.walkers.seat(),
+        walkers,
         stages: Arc::clone(stages),
         chunk: Arc::new(chunk),
         validation: work.message.validation.clone(),

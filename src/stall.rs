@@ -12,13 +12,13 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 /// The watch of this process. Not handed around: each wait in the process is concerned. Until somebody
@@ -65,8 +65,9 @@ impl Seen {
             return None;
         }
         self.standstills += 1;
-        // Time that the clock of timers did not count is in no limit.
-        self.lost += if is_late { gap } else { Duration::ZERO };
+        // Time that the clock of timers did not count is in no limit. A period is what the process may
+        // have run before: were that lost too, a process that is always late would have no limits at all.
+        self.lost += if is_late { gap.saturating_sub(PERIOD) } else { Duration::ZERO };
         self.tick = Some((now, day));
         self.woke = Some(now);
         Some(gap.max(of_day))
@@ -84,8 +85,7 @@ impl Watch {
     pub(crate) async fn tick_until(&self, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         loop {
-            self.look();
-            self.locked().tick = Some((Instant::now(), SystemTime::now()));
+            self.tick();
             tokio::select! {
                 () = &mut end => break,
                 () = sleep(PERIOD) => {}
@@ -167,19 +167,68 @@ impl Watch {
 
     /// What was noticed up to this moment.
     fn look(&self) -> Seen {
+        self.judge(|_, _, _| {})
+    }
+
+    /// Counts from this moment on. It is the one that was judged: between two readings of the clocks there
+    /// would be room for a standstill that nobody notices.
+    fn tick(&self) {
+        self.judge(|seen, now, day| seen.tick = Some((now, day)));
+    }
+
+    /// Judges this moment; `then` is done before anybody else looks.
+    fn judge(&self, then: impl FnOnce(&mut Seen, Instant, SystemTime)) -> Seen {
         let mut seen = self.locked();
-        let standstill = seen.look(Instant::now(), SystemTime::now());
-        let now = *seen;
+        let (now, day) = (Instant::now(), SystemTime::now());
+        let standstill = seen.look(now, day);
+        then(&mut seen, now, day);
+        let judged = *seen;
         drop(seen);
         if let Some(length) = standstill {
             tracing::warn!(ms = length.as_millis(), "the process stood still");
             self.noticed.notify_waiters();
         }
-        now
+        judged
     }
 
     fn locked(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One timer for many moments of the [clock](Watch::awake) of a watch, none earlier than the one before: a
+/// new timer for each would cost more than most of what is waited for.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    watch: &'static Watch,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    /// An alarm whose first moment is so far away, or further.
+    pub(crate) fn after(length: Duration) -> Self {
+        Self::of(&WATCH, length)
+    }
+
+    fn of(watch: &'static Watch, length: Duration) -> Self {
+        Self { watch, timer: Box::pin(sleep(length)) }
+    }
+
+    /// Waits until this moment.
+    ///
+    /// # Cancel safety
+    ///
+    /// The next wait goes on with the timer of this one.
+    pub(crate) async fn rings(&mut self, awake: Instant) {
+        loop {
+            // It may have been set for an earlier moment, or before a standstill.
+            self.timer.as_mut().await;
+            let left = awake.saturating_duration_since(self.watch.awake());
+            if left.is_zero() {
+                return;
+            }
+            self.timer.as_mut().reset(Instant::now() + left);
+        }
     }
 }
 

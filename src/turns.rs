@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::oneshot;
 
@@ -42,7 +45,7 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Turns,
-    seat: u64,
+    seat: AtomicU64,
 }
 
 /// A turn that is asked for.
@@ -85,7 +88,7 @@ impl Turns {
         };
         // Outside of the lock: who has gone away meanwhile drops the turn, which comes back here.
         if let Some((seat, sender)) = next {
-            drop(sender.send(Turn { turns: self.clone(), seat }));
+            drop(sender.send(Turn { turns: self.clone(), seat: seat.into() }));
         }
     }
 }
@@ -118,7 +121,7 @@ impl Seat {
         let seated = state.seats.entry(self.seat).or_default();
         if is_free {
             seated.held += 1;
-            return Ok(Turn { turns: self.turns.clone(), seat: self.seat });
+            return Ok(Turn { turns: self.turns.clone(), seat: self.seat.into() });
         }
         let (sender, receiver) = oneshot::channel();
         seated.waiting.push_back((ticket, sender));
@@ -136,6 +139,24 @@ impl Seat {
             Err(asked) => asked.turn().await,
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.turns.locked().seats.get(&self.seat).map_or(0, |seated| seated.held)
+    }
+}
+
+impl Turn {
+    /// Gives it to another seat of the same turns, which holds it from now on.
+    pub(crate) fn pass_to(&self, seat: &Seat) {
+        let mut state = self.turns.locked();
+        // Under the lock, so that the seat that is named here is the one that holds it.
+        let before = self.seat.swap(seat.seat, Ordering::Relaxed);
+        if let Some(seated) = state.seats.get_mut(&before) {
+            seated.held -= 1;
+        }
+        state.seats.entry(seat.seat).or_default().held += 1;
+    }
 }
 
 impl Asked {
@@ -151,7 +172,7 @@ impl Asked {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.give_back(self.seat);
+        self.turns.give_back(*self.seat.get_mut());
     }
 }
 
@@ -214,6 +235,20 @@ mod tests {
         let waiting = names.into_iter().zip(of).map(|(name, of)| (name, asked(&seats[of])));
         let waiting = waiting.collect();
         assert_eq!(order(waiting, first).await, names);
+    }
+
+    /// A turn that is passed on counts for who has it now: who had it is served before.
+    #[tokio::test]
+    async fn a_turn_that_is_passed_on_counts_for_the_other() {
+        let turns = Turns::new(2);
+        let (one, other) = (turns.seat(), turns.seat());
+        let (passed, second) = (one.ask().unwrap(), other.ask().unwrap());
+        passed.pass_to(&other);
+        assert_eq!((one.held(), other.held()), (0, 2));
+        let waiting = vec![("other", asked(&other)), ("one", asked(&one))];
+        assert_eq!(order(waiting, second).await, ["one", "other"]);
+        drop(passed);
+        assert_eq!((one.held(), other.held()), (0, 0));
     }
 
     /// Who goes away before or after its turn came costs nobody a turn.

@@ -99,6 +99,8 @@ pub(super) struct ChunkFetch {
     lookups: Semaphore,
     /// Its place among those who take turns at connections.
     connections: Seat,
+    /// Its place among those who take turns at walks through long bodies.
+    walkers: Seat,
     downloads: Semaphore,
     /// Who it is in the queues of the origins.
     party: Party,
@@ -155,8 +157,8 @@ impl Fetcher {
     /// [`SetupError`].
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
         let download = &settings.download;
-        let names = Names::new(&download.name_servers);
         let parts = Parts::of(descriptors::limit(), settings.limits.max_concurrent_chunks);
+        let names = Names::new(&download.name_servers, parts.lookups);
         let client =
             Client::new(&download.user_agent, download.connect_timeout, parts.connections)?;
         Ok(Self {
@@ -176,6 +178,7 @@ impl Fetcher {
         allowance: Allowance,
         max_bytes: u64,
         deadline: Deadline,
+        walkers: Seat,
     ) -> ChunkFetch {
         ChunkFetch {
             allowance,
@@ -183,6 +186,7 @@ impl Fetcher {
             deadline,
             lookups: names::share(self.parts.lookups, &self.limits),
             connections: self.client.seat(),
+            walkers,
             downloads: Semaphore::new(self.settings.concurrency),
             party: self.origins.join(),
             origins: ReachableOrigins::default(),

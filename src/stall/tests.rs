@@ -35,12 +35,12 @@ async fn a_standstill_is_noticed_by_the_first_who_looks() {
     yield_now().await;
     tokio::time::advance(S(50)).await;
     assert!(watch.stood_still_since(mark), "no tick was needed");
-    assert_eq!(watch.awake(), awake, "the clock stood still");
+    assert_eq!(watch.awake(), awake + PERIOD, "the clock stood still but for what may have run");
     tasks.join_next().await.unwrap().unwrap();
     let after = watch.mark();
     sleep(S(5)).await;
     assert_eq!(watch.mark(), after, "it is one");
-    assert_eq!(watch.awake() - awake, S(5));
+    assert_eq!(watch.awake() - awake, S(5) + PERIOD);
     assert_eq!(watch.awake_for(), Some(S(5)));
 }
 
@@ -52,12 +52,12 @@ async fn a_jump_of_the_time_of_day_is_a_standstill_of_no_length() {
     let ticked = Seen { tick: Some((now, day)), ..Watch::new().look() };
     for (timers, of_day, length, lost) in [
         (1.2, 1.2, None, 0.0),
-        (1.3, 1.3, Some(1.3), 1.3),
+        (1.3, 1.3, Some(1.3), 1.05),
         (0.3, 1.2, None, 0.0),
         (0.3, 30.3, Some(30.3), 0.0),
-        (20.0, 30.0, Some(30.0), 20.0),
+        (20.0, 30.0, Some(30.0), 19.75),
         (0.3, -500.0, None, 0.0),
-        (5.0, -500.0, Some(5.0), 5.0),
+        (5.0, -500.0, Some(5.0), 4.75),
     ] {
         let mut seen = ticked;
         let of_day = match of_day {
@@ -86,7 +86,8 @@ async fn a_limit_does_not_run_while_the_process_stands_still() {
             sleep(left).await;
         };
         assert_eq!(watch.timeout(S(10), work).await.is_some(), is_done, "{needs}");
-        assert_eq!(since.elapsed().as_secs(), 30 + needs.min(10));
+        let (spent, whole) = (since.elapsed(), S(30 + needs.min(10)));
+        assert!(spent <= whole && spent + PERIOD >= whole, "{spent:?}");
     }
 }
 
@@ -96,6 +97,7 @@ async fn a_deadline_is_moved_by_a_standstill_as_far_as_it_may() {
     let (watch, mut tasks) = ticking();
     yield_now().await;
     let since = Instant::now();
+    // A standstill gives back all but a period.
     let at = |deadline: Deadline| (deadline.at() - since, deadline.is_cut());
     let of = |length, latest| Deadline::of(watch, length, since + latest);
     let (free, near, clipped) = (of(S(100), S(1000)), of(S(100), S(120)), of(S(100), S(80)));
@@ -106,10 +108,10 @@ async fn a_deadline_is_moved_by_a_standstill_as_far_as_it_may() {
     tasks.spawn(async move { free.passed().await });
     yield_now().await;
     tokio::time::advance(S(50)).await;
-    assert_eq!([at(free), at(near)], [(S(150), false), (S(120), true)]);
+    assert_eq!([at(free), at(near)], [(S(150) - PERIOD, false), (S(120), true)]);
     assert_eq!([at(clipped), at(early)], [(S(80), true), (S(100), true)]);
     tasks.join_next().await.unwrap().unwrap();
-    assert_eq!(since.elapsed().as_secs(), 150);
+    assert_eq!(since.elapsed(), S(150) - PERIOD);
 }
 
 /// The timer of a deadline that fires right after a standstill is not believed.
@@ -123,5 +125,53 @@ async fn a_deadline_that_came_in_a_standstill_is_later() {
     yield_now().await;
     tokio::time::advance(S(60)).await;
     tasks.join_next().await.unwrap().unwrap();
-    assert_eq!(since.elapsed().as_secs(), 70);
+    assert_eq!(since.elapsed(), S(70) - PERIOD);
+}
+
+/// A process that is always late has its limits all the same, only later: else work that waits for nothing
+/// but them would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_always_late_keeps_its_limits() {
+    let (watch, mut tasks) = ticking();
+    yield_now().await;
+    tasks.spawn(async { assert!(watch.timeout(S(10), pending::<()>()).await.is_none()) });
+    let mut n = 0;
+    while tasks.try_join_next().is_none() {
+        n += 1;
+        assert!(n <= 41, "each tick is a period");
+        yield_now().await;
+        tokio::time::advance(PERIOD + LATE).await;
+        yield_now().await;
+    }
+    assert!(n >= 10, "{n}");
+}
+
+/// The tick that counts on is the moment that was judged: a standstill that ends with it is noticed.
+#[tokio::test(start_paused = true)]
+async fn a_tick_judges_the_moment_it_counts_from() {
+    let watch = Watch::new();
+    watch.tick();
+    tokio::time::advance(S(5)).await;
+    watch.tick();
+    let seen = watch.look();
+    assert_eq!((seen.standstills, seen.lost), (1, S(5) - PERIOD));
+    assert_eq!(seen.tick.map(|(now, _)| now), seen.woke);
+}
+
+/// One timer serves moment after moment, and none of them comes in a standstill.
+#[tokio::test(start_paused = true)]
+async fn an_alarm_does_not_ring_in_a_standstill() {
+    let (watch, mut tasks) = ticking();
+    yield_now().await;
+    let since = Instant::now();
+    tasks.spawn(async move {
+        let mut alarm = Alarm::of(watch, S(10));
+        alarm.rings(watch.awake() + S(10)).await;
+        assert_eq!(since.elapsed(), S(70) - PERIOD);
+        alarm.rings(watch.awake() + S(3)).await;
+        assert_eq!(since.elapsed(), S(73) - PERIOD);
+    });
+    yield_now().await;
+    tokio::time::advance(S(60)).await;
+    tasks.join_next().await.unwrap().unwrap();
 }

@@ -10,18 +10,14 @@ use crate::{
     chunk::{Detail, Reason, Rejection},
     settings::DownloadSettings,
     spool::{Body, BodyWriter},
+    stall::{Alarm, WATCH},
+    turns::Seat,
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use imagecheck::{Level, Refusal, inspect};
-use std::{
-    io::Cursor,
-    pin::{Pin, pin},
-    sync::atomic::Ordering,
-    time::Duration,
-};
-use tokio::time::{Instant, Sleep, sleep};
+use std::{io::Cursor, sync::atomic::Ordering, time::Duration};
 
 /// A body that is whole, as far as can be said without its picture.
 pub(super) struct Received {
@@ -61,10 +57,9 @@ pub(super) async fn receive(
     let mut start = Start::new(doubts);
     let rate = Rate::new(settings.min_rate_bytes_per_second);
     let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
-    // One timer for all frames: a new one for each would cost more than the frame.
-    let mut alarm = pin!(sleep(remaining.min(frames.rate.remaining())));
+    let mut alarm = Alarm::after(frames.left());
     let end = loop {
-        let frame = match frames.next(alarm.as_mut()).await {
+        let frame = match frames.next(&mut alarm).await {
             Ok(Some(frame)) => frame,
             Ok(None) if is_proven => break End::Proven,
             Ok(None) if doubts.has_no_length => {
@@ -88,11 +83,11 @@ pub(super) async fn receive(
     if !matches!(end, End::Early(_)) {
         start.end()?;
     }
-    concluded(writer, end).await
+    concluded(writer, end, &chunk.walkers).await
 }
 
 /// What the end says about the body.
-async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
+async fn concluded(writer: BodyWriter, end: End, walkers: &Seat) -> Result<Received, TryError> {
     match end {
         End::Early(failure) if writer.is_empty() => return Err(failure),
         End::Proven | End::Open if writer.is_empty() => {
@@ -104,7 +99,13 @@ async fn concluded(writer: BodyWriter, end: End) -> Result<Received, TryError> {
     let End::Early(failure) = end else {
         return Ok(Received { body, sha256, is_end_open: matches!(end, End::Open) });
     };
-    let walk = body.examine(false, |reader, len| inspect(reader, len, Level::Medium));
+    let turn = if body.takes_long() { Some(walkers.turn().await) } else { None };
+    let is_on_thread = turn.is_some();
+    // The thread owns the turn: a walk goes on, and counts, although its chunk is dropped.
+    let walk = body.examine(is_on_thread, move |reader, len| {
+        let _turn = turn;
+        inspect(reader, len, Level::Medium)
+    });
     let (body, walked) = walk.await.map_err(TryError::Spool)?;
     walked.map(|_| Received { body, sha256, is_end_open: true }).map_err(|_| failure)
 }
@@ -142,7 +143,7 @@ impl Start {
     }
 }
 
-/// The frames of a body. Time in which we make it wait counts against nothing.
+/// The frames of a body. Time in which we make it wait, or stand still, counts against nothing.
 struct Frames {
     body: client::Body,
     /// How its end is known.
@@ -153,13 +154,23 @@ struct Frames {
 }
 
 impl Frames {
+    /// Until the next frame is late.
+    fn left(&self) -> Duration {
+        self.remaining.min(self.rate.remaining())
+    }
+
     /// The next bytes; none at the end.
-    async fn next(&mut self, mut alarm: Pin<&mut Sleep>) -> Result<Option<Bytes>, TryError> {
+    async fn next(&mut self, alarm: &mut Alarm) -> Result<Option<Bytes>, TryError> {
         loop {
-            let since = Instant::now();
-            let due = since + self.remaining.min(self.rate.remaining());
-            let frame = next_frame(&mut self.body, alarm.as_mut(), due).await;
-            let spent = since.elapsed();
+            let since = WATCH.awake();
+            let due = since + self.left();
+            // The frame is asked first: one that is there is never late.
+            let frame = tokio::select! {
+                biased;
+                frame = self.body.frame() => Some(frame),
+                () = alarm.rings(due) => None,
+            };
+            let spent = WATCH.awake().saturating_duration_since(since);
             self.remaining = self.remaining.saturating_sub(spent);
             let bytes = match frame {
                 Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
@@ -175,30 +186,6 @@ impl Frames {
             self.rate.check(u64::try_from(bytes.len()).unwrap_or(u64::MAX), spent)?;
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
-            }
-        }
-    }
-}
-
-/// The next frame; none when it is not there when it is due.
-///
-/// The timer may be older than `due`: it was set for an earlier frame, and since then we may have
-/// made the origin wait for room, which counts against nothing. Only when `due` itself has passed
-/// is the frame late. The frame is asked first: one that is there is never late.
-async fn next_frame(
-    body: &mut client::Body,
-    mut alarm: Pin<&mut Sleep>,
-    due: Instant,
-) -> Option<Option<hyper::Result<hyper::body::Frame<Bytes>>>> {
-    loop {
-        tokio::select! {
-            biased;
-            frame = body.frame() => return Some(frame),
-            () = &mut alarm => {
-                if Instant::now() >= due {
-                    return None;
-                }
-                alarm.as_mut().reset(due);
             }
         }
     }
@@ -236,5 +223,50 @@ impl Rate {
         }
         (self.bytes, self.spent) = (0, Duration::ZERO);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        settings::{Limits, MIB},
+        spool::{Budget, TempDir},
+        turns::Turns,
+    };
+    use std::pin::pin;
+    use tokio::time::timeout;
+
+    /// A long body that broke off is walked through when it is its chunk's turn, and a short one at once.
+    #[tokio::test]
+    async fn a_long_body_that_broke_off_waits_for_its_turn() {
+        let root = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_concurrent_chunks: 1,
+            temp_storage_mb: 100,
+            chunk_size_images: 10,
+            estimated_image_bytes: MIB,
+            max_image_bytes: 10 * MIB,
+            max_buffer_bytes: 16 * MIB,
+        };
+        let budget = Budget::new(&limits, TempDir::create(root.path()).unwrap());
+        let allowance = budget.admit(Duration::ZERO).await.unwrap();
+        let walkers = Turns::new(1).seat();
+        let ended = async |len: usize| {
+            let mut writer = BodyWriter::new(&allowance, None);
+            writer.push(vec![0; len].into()).await.unwrap();
+            let early = End::Early(TryError::Transient(Reason::Timeout.because(Detail::Total)));
+            concluded(writer, early, &walkers).await.map(|_| ())
+        };
+        let held = walkers.turn().await;
+        assert!(matches!(ended(1000).await, Err(TryError::Transient(_))));
+        let mut long = pin!(ended(2_000_000));
+        assert!(
+            timeout(Duration::from_millis(200), &mut long).await.is_err(),
+            "all turns are taken"
+        );
+        drop(held);
+        assert!(matches!(long.await, Err(TryError::Transient(_))));
+        assert_eq!(walkers.held(), 0);
     }
 }

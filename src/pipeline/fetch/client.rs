@@ -53,6 +53,14 @@ type BoxError = Box<dyn error::Error + Send + Sync>;
 /// The end of a connection to which requests are given.
 type Sender = http1::SendRequest<Empty<Bytes>>;
 
+/// A connection that takes requests. Its turn is given back when nobody holds it here and its task has
+/// closed its socket.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: Sender,
+    turn: Arc<Turn>,
+}
+
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -81,6 +89,8 @@ pub(super) enum Error {
 
 /// Bytes of a connection that are read ahead, and of a head.
 const BUFFER_BYTES: usize = 96 * 1024;
+/// An idle connection that does not take a request by then is given up.
+const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// One for the whole process.
 #[derive(Debug)]
@@ -97,9 +107,17 @@ pub(super) struct Client {
 /// Where a request goes.
 pub(super) enum Place {
     /// An idle connection.
-    Open(Sender),
-    /// The right to open one, and to which addresses.
-    New(Turn, Vec<SocketAddr>),
+    Open(Connection),
+    /// The right to open one.
+    New(Opening),
+}
+
+/// The right to open a connection.
+pub(super) struct Opening {
+    turn: Turn,
+    /// With it two sockets may be open until one is connected: one for each kind of addresses.
+    second: Option<Turn>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Client {
@@ -146,10 +164,11 @@ impl Client {
         look_up: impl AsyncFnOnce(&str) -> Result<Arc<[IpAddr]>, E>,
     ) -> Result<Place, E> {
         let origin = origin(url);
-        while let Some(mut sender) = self.idle.take(&origin) {
+        while let Some(mut connection) = self.idle.take(&origin) {
+            connection.turn.pass_to(seat);
             // The end of its last answer may still be under way inside of the library.
-            if sender.ready().await.is_ok() {
-                return Ok(Place::Open(sender));
+            if let Ok(Ok(())) = timeout(READY_WITHIN, connection.sender.ready()).await {
+                return Ok(Place::Open(connection));
             }
         }
         let turn = match seat.ask() {
@@ -164,8 +183,12 @@ impl Client {
             // The connector reads them itself.
             Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Arc::default(),
         };
+        let is_of_both_kinds =
+            found.iter().any(IpAddr::is_ipv4) && found.iter().any(IpAddr::is_ipv6);
+        // Nobody waits for the second one: without it the addresses are tried one after the other.
+        let second = is_of_both_kinds.then(|| seat.ask().ok()).flatten();
         let addresses = found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        Ok(Place::New(turn, addresses))
+        Ok(Place::New(Opening { turn, second, addresses }))
     }
 
     /// Sends a request and waits for the head of its answer. Redirects are answers like any other.
@@ -176,15 +199,15 @@ impl Client {
     pub(super) async fn get(&self, url: &Url, place: Place) -> Result<Response, Error> {
         let uri: Uri = url.as_str().parse().map_err(|_| Error::Url)?;
         let request = self.request(&uri)?;
-        let (mut sender, is_idle) = match place {
-            Place::Open(sender) => (sender, true),
-            Place::New(turn, addresses) => (self.connect(uri, addresses, turn).await?, false),
+        let (mut connection, is_idle) = match place {
+            Place::Open(connection) => (connection, true),
+            Place::New(opening) => (self.connect(uri, opening).await?, false),
         };
-        match sender.try_send_request(request).await {
+        match connection.sender.try_send_request(request).await {
             Ok(answer) => {
                 let after = After {
                     origin: origin(url),
-                    sender: Some(sender),
+                    connection: Some(connection),
                     idle: self.idle.clone(),
                     connections: self.connections.clone(),
                 };
@@ -213,34 +236,35 @@ impl Client {
     }
 
     /// Opens a connection, with the handshake of TLS within the time limit for it.
-    async fn connect(
-        &self,
-        uri: Uri,
-        addresses: Vec<SocketAddr>,
-        turn: Turn,
-    ) -> Result<Sender, Error> {
+    async fn connect(&self, uri: Uri, opening: Opening) -> Result<Connection, Error> {
+        let Opening { turn, second, addresses } = opening;
         let mut http = HttpConnector::new_with_resolver(Found(addresses));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(Duration::from_secs(15)));
         // It is divided among the addresses of a name.
         http.set_connect_timeout(Some(self.connect_timeout));
+        if second.is_none() {
+            http.set_happy_eyeballs_timeout(None);
+        }
         let mut connector = HttpsConnector::from((http, Arc::clone(&self.tls)));
         let connected = timeout(self.connect_timeout, connector.call(uri));
         let late = |_| Error::Connect(io::Error::from(io::ErrorKind::TimedOut).into());
         let stream = connected.await.map_err(late)?.map_err(Error::Connect)?;
+        drop(second);
         // HTTP/1.1 only: streams of one HTTP/2 connection share a window, so one body that waits for
         // room would starve the others, and what the window holds is in no ledger.
         let mut http = http1::Builder::new();
         http.max_buf_size(BUFFER_BYTES);
-        let (sender, connection) =
-            http.handshake(Mended::new(stream)).await.map_err(Error::Request)?;
+        let (sender, work) = http.handshake(Mended::new(stream)).await.map_err(Error::Request)?;
+        let turn = Arc::new(turn);
+        let of_task = Arc::clone(&turn);
         // It ends with its sender or its server; what goes wrong is said to who waits for an answer.
         TokioExecutor::new().execute(async move {
-            drop(connection.await);
-            drop(turn);
+            drop(work.await);
+            drop(of_task);
         });
-        Ok(sender)
+        Ok(Connection { sender, turn })
     }
 }
 
@@ -262,15 +286,15 @@ pub(super) struct Body {
 #[derive(Debug)]
 struct After {
     origin: String,
-    sender: Option<Sender>,
+    connection: Option<Connection>,
     idle: Idle,
     connections: Turns,
 }
 
 impl Drop for After {
     fn drop(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        self.idle.put(std::mem::take(&mut self.origin), sender);
+        let Some(connection) = self.connection.take() else { return };
+        self.idle.put(std::mem::take(&mut self.origin), connection);
         // Only now: who asks for a turn first and looks for an idle connection then misses none.
         if self.connections.is_waited_for() {
             self.idle.close_oldest();

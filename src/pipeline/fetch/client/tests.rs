@@ -119,6 +119,67 @@ async fn a_connection_that_was_closed_is_not_asked() {
     assert_eq!(server.heads.lock().unwrap().len(), 20);
 }
 
+/// However often the last idle connection is used, one task watches those that are idle.
+#[tokio::test]
+async fn one_task_watches_idle_connections() {
+    let (client, server) = (client(4), server(true).await);
+    let seat = client.seat();
+    assert_eq!(text(&client, &seat, &server.url).await, "ok");
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = alive();
+    for _ in 0..20 {
+        assert_eq!(text(&client, &seat, &server.url).await, "ok");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(alive(), before);
+}
+
+/// A connection counts for the chunk that uses it, whoever opened it.
+#[tokio::test]
+async fn a_connection_counts_for_who_uses_it() {
+    let (client, server) = (client(4), server(true).await);
+    let (first, second) = (client.seat(), client.seat());
+    assert_eq!(text(&client, &first, &server.url).await, "ok");
+    assert_eq!((first.held(), second.held()), (1, 0));
+    let answer = get(&client, &second, &server.url).await.unwrap();
+    assert_eq!((first.held(), second.held()), (0, 1));
+    drop(answer);
+}
+
+/// Where both kinds of addresses may be tried at once, two sockets are paid for, but only while there is
+/// room that nobody waits for.
+#[tokio::test]
+async fn two_kinds_of_addresses_take_two_turns_if_there_are_two() {
+    let url = "http://pictures.test/".parse().unwrap();
+    let ips: [IpAddr; 2] = ["2001:db8::1", "192.0.2.1"].map(|ip| ip.parse().unwrap());
+    for (connections, n_ips, held) in [(2, 2, 2), (2, 1, 1), (1, 2, 1)] {
+        let client = client(connections);
+        let seat = client.seat();
+        let look_up = async |_: &str| Ok::<Arc<[IpAddr]>, ()>(ips[..n_ips].into());
+        let place = client.place(&url, &seat, look_up).await.unwrap();
+        assert_eq!(seat.held(), held, "{connections} {n_ips}");
+        drop(place);
+        assert_eq!(seat.held(), 0);
+    }
+}
+
+/// An idle connection that never takes a request is given up for a new one.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_never_ready_is_given_up() {
+    let client = client(4);
+    let seat = client.seat();
+    let url: Url = "http://192.0.2.1/".parse().unwrap();
+    let (ours, _theirs) = tokio::io::duplex(64);
+    // Nobody works on it.
+    let (sender, _work) = http1::handshake(hyper_util::rt::TokioIo::new(ours)).await.unwrap();
+    let turn = Arc::new(seat.turn().await);
+    client.idle.put(origin(&url), Connection { sender, turn });
+    let look_up = async |_: &str| Err::<Arc<[IpAddr]>, ()>(());
+    let place = timeout(Duration::from_secs(60), client.place(&url, &seat, look_up)).await;
+    assert!(matches!(place, Ok(Ok(Place::New(_)))));
+    assert_eq!(seat.held(), 1);
+}
+
 /// Case 250: of many idle connections only so many stay.
 #[tokio::test]
 async fn idle_connections_are_few_in_all() {
