@@ -288,7 +288,8 @@ impl Fetcher {
             standing.asked();
             chunk.asked.store(true, Ordering::Relaxed);
             // Boxed only now, so that a URL that waits costs little.
-            let hop = Box::pin(self.hop(&url, &key, &permit, chunk, &mut remaining)).await;
+            let hop = self.hop(&url, &key, &permit, chunk, tries.has_failed(), &mut remaining);
+            let hop = Box::pin(hop).await;
             match hop {
                 Ok(Hop::Body(Received { body, sha256, is_end_open })) => {
                     return Ok(Fetched { body, sha256, is_end_open, download });
@@ -311,6 +312,7 @@ impl Fetcher {
         origin: &str,
         permit: &OriginPermit,
         chunk: &ChunkFetch,
+        has_failed: bool,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
         let (limit, why) = match self.settings.first_byte_timeout {
@@ -318,15 +320,18 @@ impl Fetcher {
             _ => (*remaining, Detail::Total),
         };
         let why = Reason::Timeout.because(why);
+        // What an idle connection answered wrongly, or not at all, the next one may as well.
+        let mut may_reuse = !has_failed;
         let (answer, since, mark) = loop {
             let look_up = async |name: &str| self.names.look_up(name, &chunk.lookups).await;
-            let place = self.client.place(url, &chunk.connections, look_up).await?;
+            let place = self.client.place(url, &chunk.connections, may_reuse, look_up).await?;
             // Time in which we had no connection to give is no time of the origin.
             let (since, mark) = (WATCH.awake(), WATCH.mark());
             let answer = WATCH.timeout(limit, self.client.get(url, place)).await;
             if !matches!(answer, Some(Err(client::Error::Stale))) {
                 break (answer, since, mark);
             }
+            may_reuse = false;
         };
         *remaining = remaining.saturating_sub(WATCH.awake() - since);
         // What is given up is an origin that fails a process that runs.

@@ -58,6 +58,7 @@ mod download {
     mod names;
     mod odd;
     mod origins;
+    mod reuse;
     mod urls;
 }
 

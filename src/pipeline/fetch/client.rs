@@ -82,8 +82,8 @@ pub(super) enum Error {
     Connect(#[source] BoxError),
     #[error("the request got no answer")]
     Request(#[source] hyper::Error),
-    /// The connection was closed while it was idle. Nothing was sent.
-    #[error("the idle connection was closed")]
+    /// A connection that was idle did not serve this request, which says nothing about the URL.
+    #[error("the idle connection was over")]
     Stale,
 }
 
@@ -151,8 +151,8 @@ impl Client {
         self.connections.seat()
     }
 
-    /// Waits for a connection to the URL's origin, or for the right to open one. An idle one gives way
-    /// to whoever has to wait. What a name leads to is said by `look_up` when it is needed.
+    /// Waits for a connection to the URL's origin, or for the right to open one; an idle one is used
+    /// again where the caller `may_reuse` one, and gives way to whoever has to wait. What a name leads to is said by `look_up` when it is needed.
     ///
     /// # Errors
     ///
@@ -161,10 +161,11 @@ impl Client {
         &self,
         url: &Url,
         seat: &Seat,
+        may_reuse: bool,
         look_up: impl AsyncFnOnce(&str) -> Result<Arc<[IpAddr]>, E>,
     ) -> Result<Place, E> {
         let origin = origin(url);
-        while let Some(mut connection) = self.idle.take(&origin) {
+        while may_reuse && let Some(mut connection) = self.idle.take(&origin) {
             connection.turn.pass_to(seat);
             // The end of its last answer may still be under way inside of the library.
             if let Ok(Ok(())) = timeout(READY_WITHIN, connection.sender.ready()).await {
@@ -195,7 +196,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error`]; after [`Error::Stale`] another place serves.
+    /// [`Error`]; after [`Error::Stale`] a fresh connection serves.
     pub(super) async fn get(&self, url: &Url, place: Place) -> Result<Response, Error> {
         let uri: Uri = url.as_str().parse().map_err(|_| Error::Url)?;
         let request = self.request(&uri)?;
@@ -203,7 +204,7 @@ impl Client {
             Place::Open(connection) => (connection, true),
             Place::New(opening) => (self.connect(uri, opening).await?, false),
         };
-        match connection.sender.try_send_request(request).await {
+        match connection.sender.send_request(request).await {
             Ok(answer) => {
                 let after = After {
                     origin: origin(url),
@@ -213,10 +214,10 @@ impl Client {
                 };
                 Ok(answer.map(|incoming| Body { incoming, _after: after }))
             }
-            Err(mut error) => match error.take_message() {
-                Some(_) if is_idle => Err(Error::Stale),
-                Some(_) | None => Err(Error::Request(error.into_error())),
-            },
+            // Its server may close it at any time, also when the request is on its way (RFC 9112,
+            // section 9.5, <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>).
+            Err(_) if is_idle => Err(Error::Stale),
+            Err(error) => Err(Error::Request(error)),
         }
     }
 

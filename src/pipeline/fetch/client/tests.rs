@@ -50,7 +50,7 @@ fn client(connections: usize) -> Client {
 
 async fn get(client: &Client, seat: &Seat, url: &Url) -> Result<Response, Error> {
     let look_up = async |_: &str| Err::<Arc<[IpAddr]>, ()>(());
-    let place = client.place(url, seat, look_up);
+    let place = client.place(url, seat, true, look_up);
     let place = timeout(Duration::from_secs(20), place).await.expect("a place").unwrap();
     client.get(url, place).await
 }
@@ -156,7 +156,7 @@ async fn two_kinds_of_addresses_take_two_turns_if_there_are_two() {
         let client = client(connections);
         let seat = client.seat();
         let look_up = async |_: &str| Ok::<Arc<[IpAddr]>, ()>(ips[..n_ips].into());
-        let place = client.place(&url, &seat, look_up).await.unwrap();
+        let place = client.place(&url, &seat, true, look_up).await.unwrap();
         assert_eq!(seat.held(), held, "{connections} {n_ips}");
         drop(place);
         assert_eq!(seat.held(), 0);
@@ -175,7 +175,7 @@ async fn a_connection_that_is_never_ready_is_given_up() {
     let turn = Arc::new(seat.turn().await);
     client.idle.put(origin(&url), Connection { sender, turn });
     let look_up = async |_: &str| Err::<Arc<[IpAddr]>, ()>(());
-    let place = timeout(Duration::from_secs(60), client.place(&url, &seat, look_up)).await;
+    let place = timeout(Duration::from_secs(60), client.place(&url, &seat, true, look_up)).await;
     assert!(matches!(place, Ok(Ok(Place::New(_)))));
     assert_eq!(seat.held(), 1);
 }
