@@ -195,10 +195,8 @@ impl Runner {
         };
         // What a library panicked with may quote what it worked on. It is in the row and in the line
         // "Panicked", which are not exported.
-        let told = match fault {
-            Fault::Panicked(_) => "the row and the line of the panic say with what",
-            _ => cause.as_str(),
-        };
+        let is_panic = matches!(fault, Fault::Panicked(_));
+        let told = if is_panic { "the line of the panic says with what" } else { cause.as_str() };
         // A wait is no failure.
         if !matches!(fault, Fault::HostsBusy(_)) {
             telemetry::exception(&code.to_string(), told);
