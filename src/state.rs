@@ -133,20 +133,22 @@ impl Database {
     fn with(options: PgConnectOptions, login: Option<Arc<Login>>, terms: LeaseTerms) -> Self {
         let cap = terms.longest_call().min(LONGEST_CALL);
         let lock_ms = terms.longest_call().min(LONGEST_LOCK_WAIT).as_millis();
-        let pool = |size, options: PgConnectOptions| Pool {
+        let pool = |size, idle: Option<Duration>, options: PgConnectOptions| Pool {
             connections: PgPoolOptions::new()
                 .max_connections(size)
                 .acquire_timeout(cap)
                 // A connection that broke while it was idle fails its next call, which the caller
                 // repeats as any other: a ping before each call would double the round trips.
                 .test_before_acquire(false)
-                .idle_timeout(Duration::from_secs(60))
+                .idle_timeout(idle)
                 .max_lifetime(Duration::from_secs(1800))
                 .after_connect(move |session, _| Box::pin(set_up(session, lock_ms, cap)))
                 .connect_lazy_with(options),
             login: login.clone(),
         };
-        Self { pool: pool(4, options.clone()), renewals: pool(1, options), terms, cap }
+        let work = pool(4, Some(Duration::from_secs(60)), options.clone());
+        // Kept also while there is nothing to renew.
+        Self { pool: work, renewals: pool(1, None, options), terms, cap }
     }
 
     /// The arithmetic of its leases.

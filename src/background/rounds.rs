@@ -89,6 +89,14 @@ impl<'a> Rounds<'a> {
                 circuits.open(Part::Release, &cause_chain(error));
             }
             self.is_schema_ready = prepared.is_ok();
+            let is_away = prepared.as_ref().is_err_and(state::Error::is_away);
+            // The pool has one word for every login that does not come about.
+            if is_away
+                && !self.failing.contains("migration")
+                && let Err(hindrance) = database.try_login().await
+            {
+                tracing::warn!(%hindrance, "no login to the database; `chunkctl doctor` says what to do");
+            }
             self.note("migration", prepared.map_err(Error::from));
         }
         if self.is_schema_ready && !self.are_containers_ready {

@@ -93,6 +93,12 @@ impl Database {
         self.renew(&self.renewals, leases).await.map(drop)
     }
 
+    /// Opens the connection for renewals before it is needed: where a login may have few, the work could
+    /// have taken all of them by then. What keeps it from that is told by who needs it.
+    pub(super) async fn open_renewals(&self) {
+        drop(self.renewals.acquire().await);
+    }
+
     /// Renews leases; true when every one of them was.
     async fn renew(&self, pool: &Pool, leases: &[Renewal]) -> Result<bool, Error> {
         if leases.is_empty() {

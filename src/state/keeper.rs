@@ -54,6 +54,7 @@ impl Keeper {
         let terms = self.database.terms();
         let mut is_failing = false;
         let mut mark = WATCH.mark();
+        self.database.open_renewals().await;
         loop {
             let pause = if is_failing { terms.renewal_retry() } else { terms.renewal_period() };
             tokio::select! {
@@ -66,6 +67,9 @@ impl Keeper {
             if WATCH.stood_still_since(mark) {
                 mark = WATCH.mark();
                 leases.iter().for_each(Renewal::doubt);
+            }
+            if leases.is_empty() {
+                self.database.open_renewals().await;
             }
             let result = self.database.renew_all(&leases).await;
             if let Err(error) = &result

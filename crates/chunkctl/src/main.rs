@@ -19,7 +19,7 @@ use chunk_handler::{
     jobs::{Applied, Command},
     redact::cause_chain,
     settings::{DatabaseCredential, Program, Settings},
-    state::Database,
+    state::{self, Database},
     storage::Storage,
     telemetry,
 };
@@ -222,9 +222,24 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
     let login = session.database.clone();
-    tokio::select! {
+    let done = tokio::select! {
         never = login.keep_login() => match never {},
         done = session.act(cli.action) => done,
+    };
+    let of_database = |error: &anyhow::Error| {
+        error.downcast_ref::<state::Error>().is_some_and(state::Error::is_away)
+    };
+    match done {
+        Err(error) if of_database(&error) => {
+            eprintln!("error: {}", cause_chain(&*error));
+            // The pool has one word for every login that does not come about.
+            if let Err(hindrance) = login.try_login().await {
+                eprintln!("no login: {hindrance}");
+            }
+            eprintln!("`chunkctl doctor` says what to do");
+            Ok(ExitCode::FAILURE)
+        }
+        done => done,
     }
 }
 

@@ -37,6 +37,24 @@ async fn a_role_that_may_not_create_anything_does_the_work() {
     rig.until("select status = 'completed' from chunk_handler.job_progress").await;
 }
 
+/// I13: a role that may have no connection: log and command line say so, not that a pool timed out; doctor
+/// names a limit that is lower than what a handler takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_connections_is_named() {
+    let rig = Rig::new().await;
+    let url = as_a_limited_role(&rig, &["alter role ROLE connection limit 3"]).await;
+    let few = [("DATABASE_URL", &*url)];
+    let doctor = rig.chunkctl_with(&few, &["doctor"]).stdout;
+    assert!(doctor.contains("may have 3 connections, and a handler takes 5"), "{doctor}");
+    let database = rig.database_url.rsplit('/').next().unwrap();
+    let none = format!("alter role limited_{database} connection limit 0");
+    sqlx::query(sqlx::AssertSqlSafe(none)).execute(&rig.pool).await.unwrap();
+    let handler = Handler::spawn(rig.environment(), &few);
+    handler.line("too many connections for role").await;
+    let said = rig.chunkctl_with(&few, &["status"]);
+    assert!(said.stderr.contains("too many connections for role"), "{}", said.stderr);
+}
+
 /// I13: a role that may connect to the database and create a schema there, and nothing else, makes the
 /// schema and does a whole job.
 #[tokio::test(flavor = "multi_thread")]
