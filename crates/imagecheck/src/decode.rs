@@ -78,11 +78,20 @@ fn bmp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
 
 /// Decodes the one picture, or the default picture of an animated PNG.
 fn still<R: BufRead + Seek>(body: R, format: ImageFormat, size: Size) -> Decoded {
+    pixels(decoder(body, format, size)?, 0)
+}
+
+/// The decoder of a picture, which says the same size as the walk.
+fn decoder<'a, R: BufRead + Seek + 'a>(
+    body: R,
+    format: ImageFormat,
+    size: Size,
+) -> Result<impl ImageDecoder + 'a, Refusal> {
     let mut reader = ImageReader::with_format(body, format);
     reader.limits(limits(size));
     let decoder = reader.into_decoder().map_err(refusal)?;
     size.check_same(decoder.dimensions())?;
-    pixels(decoder, 0)
+    Ok(decoder)
 }
 
 fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
@@ -111,10 +120,7 @@ fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
 /// Decodes the first page of a TIFF, the decoder of whose pieces holds this much.
 fn stored_tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size, held_bytes: u64) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    let mut reader = ImageReader::with_format(body, ImageFormat::Tiff);
-    reader.limits(limits(size));
-    let decoder = reader.into_decoder().map_err(refusal)?;
-    size.check_same(decoder.dimensions())?;
+    let decoder = decoder(body, ImageFormat::Tiff, size)?;
     // The decoder has all pixels too, as they are stored.
     let stored = u64::from(decoder.original_color_type().bits_per_pixel()) * size.area() / 8;
     pixels(decoder, stored.saturating_add(held_bytes))

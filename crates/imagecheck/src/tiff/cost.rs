@@ -1,7 +1,7 @@
 //! What the decode of the first page takes: how many bytes its pieces give, and how large their JPEGs say
 //! that they are, which need not be the size of the piece.
 
-use super::data::{self, BLOCK_VALUES, Layout};
+use super::data::{self, Layout};
 use super::directory::{Directory, Field, Reader};
 use super::variant;
 use crate::{Refusal, Size, cost::check_work};
@@ -54,37 +54,28 @@ pub(super) fn of<R: BufRead + Seek>(
 fn jpegs<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,
     layout: &Layout,
-    (offsets, lens, n): (Field, Field, u64),
+    pieces: (Field, Field, u64),
     cost: &mut Cost,
 ) -> Result<(), Refusal> {
     // Writers fill the last strip up, and blocks.
     let (width, height) = (layout.width.next_multiple_of(16), layout.height.next_multiple_of(16));
-    let mut from = 0;
-    while from < n {
-        let values = BLOCK_VALUES.min(n - from);
-        let starts = reader.block(offsets, from, values)?;
-        let lens = reader.block(lens, from, values)?;
-        for (start, len) in starts.into_iter().zip(lens) {
-            let Some(head) = Head::read(reader, start, len, false)? else {
-                return Err(Refusal::UnsupportedFormat);
-            };
-            if head.width > width || head.height > height {
-                // So does libtiff.
-                return Err(Refusal::Corrupt);
-            }
-            let samples =
-                head.width.next_multiple_of(16) * head.height.next_multiple_of(16) * head.n;
-            cost.work_bytes += JPEG_WORK * samples
-                + SCAN_WORK * head.n_scans * samples / 64
-                + JPEG_WORK_A_BYTE * len;
-            check_work(cost.work_bytes)?;
-            // The samples, and for each a coefficient until the last scan.
-            let a_sample = if head.n_scans > 1 { 3 } else { 1 };
-            cost.held_bytes = cost.held_bytes.max(a_sample * samples + 2 * len);
+    data::each_piece(reader, pieces, |reader, _, start, len| {
+        let Some(head) = Head::read(reader, start, len, false)? else {
+            return Err(Refusal::UnsupportedFormat);
+        };
+        if head.width > width || head.height > height {
+            // So does libtiff.
+            return Err(Refusal::Corrupt);
         }
-        from += values;
-    }
-    Ok(())
+        let samples = head.width.next_multiple_of(16) * head.height.next_multiple_of(16) * head.n;
+        cost.work_bytes +=
+            JPEG_WORK * samples + SCAN_WORK * head.n_scans * samples / 64 + JPEG_WORK_A_BYTE * len;
+        check_work(cost.work_bytes)?;
+        // The samples, and for each a coefficient until the last scan.
+        let a_sample = if head.n_scans > 1 { 3 } else { 1 };
+        cost.held_bytes = cost.held_bytes.max(a_sample * samples + 2 * len);
+        Ok(())
+    })
 }
 
 /// What the frame header of a JPEG says.

@@ -6,7 +6,7 @@ use crate::{MAX_AREA_PX, MAX_SIDE_PX, Refusal, Size};
 use std::io::{BufRead, Seek};
 
 /// The values of a table that are read at a time.
-pub(super) const BLOCK_VALUES: u64 = 512;
+const BLOCK_VALUES: u64 = 512;
 
 /// The most pixels of all tiles: they exceed the picture at its right and lower edge, and a decoder
 /// inflates them whole.
@@ -131,6 +131,25 @@ fn check_computed<R: BufRead + Seek>(
     Ok(())
 }
 
+/// Goes through the first `n` pieces: where each begins, and how long the file says that it is.
+pub(super) fn each_piece<'s, 'r, R: BufRead + Seek>(
+    reader: &mut Reader<'s, 'r, R>,
+    (offsets, lens, n): (Field, Field, u64),
+    mut each: impl FnMut(&mut Reader<'s, 'r, R>, u64, u64, u64) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut from = 0;
+    while from < n {
+        let values = BLOCK_VALUES.min(n - from);
+        let starts = reader.block(offsets, from, values)?;
+        let lens = reader.block(lens, from, values)?;
+        for (at, (start, len)) in (from..).zip(starts.into_iter().zip(lens)) {
+            each(reader, at, start, len)?;
+        }
+        from += values;
+    }
+    Ok(())
+}
+
 /// Checks the first `n` pieces by the lengths that the file states.
 fn check_stated<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,
@@ -139,20 +158,12 @@ fn check_stated<R: BufRead + Seek>(
     n: u64,
     is_needed: bool,
 ) -> Result<(), Refusal> {
-    let mut from = 0;
-    while from < n {
-        let values = BLOCK_VALUES.min(n - from);
-        let starts = reader.block(offsets, from, values)?;
-        let lens = reader.block(lens, from, values)?;
-        for (start, len) in starts.into_iter().zip(lens) {
-            if is_needed && len == 0 {
-                return Err(Refusal::UnsupportedFormat);
-            }
-            check_piece(reader, start, len)?;
+    each_piece(reader, (offsets, lens, n), |reader, _, start, len| {
+        if is_needed && len == 0 {
+            return Err(Refusal::UnsupportedFormat);
         }
-        from += values;
-    }
-    Ok(())
+        check_piece(reader, start, len)
+    })
 }
 
 fn check_piece<R: BufRead + Seek>(

@@ -6,7 +6,7 @@
 //! note 2, and so is JPEG. LZW as it was before: libtiff, `tif_lzw.c`, `LZWDecodeCompat`.
 
 use super::{
-    data::{BLOCK_VALUES, layout},
+    data::{each_piece, layout},
     directory::{Directory, Reader},
     variant::{Compression, Samples, samples},
 };
@@ -66,21 +66,13 @@ pub(super) fn check<R: BufRead + Seek>(
     };
     let bytes = |at: u64| unit.bytes(layout.width, layout.rows(at));
     check_work(bytes(0).saturating_mul(n))?;
-    let mut from = 0;
-    while from < n {
-        let values = BLOCK_VALUES.min(n - from);
-        let starts = reader.block(offsets, from, values)?;
-        let lens = reader.block(lens, from, values)?;
-        for (at, (start, len)) in (from..).zip(starts.into_iter().zip(lens)) {
-            let data = reader.data(start)?;
-            match Stream::new(packing) {
-                Some(stream) => unpack(data, len, bytes(at), stream, is_reversed)?,
-                None => decode_jpeg(data, len, &tables, (layout.width, layout.rows(at)))?,
-            }
+    each_piece(reader, (offsets, lens, n), |reader, at, start, len| {
+        let data = reader.data(start)?;
+        match Stream::new(packing) {
+            Some(stream) => unpack(data, len, bytes(at), stream, is_reversed),
+            None => decode_jpeg(data, len, &tables, (layout.width, layout.rows(at))),
         }
-        from += values;
-    }
-    Ok(())
+    })
 }
 
 fn packing<R: BufRead + Seek>(
