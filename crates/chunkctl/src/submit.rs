@@ -1,5 +1,9 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
+mod command;
+
+pub(crate) use command::Submit;
+
 use crate::{
     list::{self, List},
     remarks::Remarks,
