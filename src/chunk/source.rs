@@ -1,8 +1,8 @@
 //! Lists of URLs: what of reading them is the same for a blob of the source container and for a file
 //! that is submitted, and the reader of blobs.
 //!
-//! `chunkctl` writes its blobs in one form, JSON lines with `url`, `label` and `meta`; a release
-//! must read them as those before it did.
+//! `chunkctl` writes its blobs in one form, JSON lines with `url`, `label`, `caption`, `class` and
+//! `meta`; a release must read them as those before it did.
 
 mod content;
 mod json;
@@ -10,7 +10,7 @@ mod reader;
 mod text;
 
 pub use content::{Content, delimiter_of};
-pub use json::{meant, read_meta, read_row, strict_json, too_large};
+pub use json::{class_of, meant, read_meta, read_row, strict_json, too_large};
 pub(crate) use json::{members, pieces};
 pub use text::{EncodingError, decode, is_blank, lines, place, trimmed};
 
@@ -23,7 +23,7 @@ use url::Url;
 pub(crate) enum ListFormat {
     /// One URL a line.
     Text,
-    /// One JSON object a line: `{url, label?, meta?, …}`.
+    /// One JSON object a line: `{url, label?, caption?, class?, meta?, …}`.
     JsonLines,
 }
 

@@ -1,6 +1,7 @@
-//! WebDataset shards: a ustar of samples, each an image and a JSON sidecar. Pure bytes.
+//! WebDataset shards: a ustar of samples, each an image, a JSON sidecar, and a text and a class where
+//! they are asked for. Pure bytes.
 
-use crate::chunk::{Item, Meta, OutputExtension};
+use crate::chunk::{Item, Meta, Output, OutputExtension, OutputText};
 use imagecheck::ImageInfo;
 use serde::Serialize;
 use std::io;
@@ -44,11 +45,16 @@ pub(super) fn extension(output: OutputExtension, info: &ImageInfo) -> &'static s
     }
 }
 
+/// Where an item has no class: a class is a number in every sample, or loaders disagree about its type.
+const NO_CLASS: i64 = -1;
+
 /// The sidecar: the same keys in every sample, or loaders disagree about columns.
 #[derive(Serialize)]
 struct Sidecar<'a> {
     url: &'a str,
     label: &'a str,
+    caption: &'a str,
+    class: i64,
     width: u32,
     height: u32,
     format: &'static str,
@@ -69,6 +75,8 @@ pub(super) fn sidecar(
     let sidecar = Sidecar {
         url,
         label: item.label.as_deref().unwrap_or(""),
+        caption: item.caption.as_deref().unwrap_or(""),
+        class: item.class.unwrap_or(NO_CLASS),
         width: info.width,
         height: info.height,
         format: info.format.as_str(),
@@ -77,6 +85,18 @@ pub(super) fn sidecar(
         meta,
     };
     serde_json::to_vec(&sidecar).unwrap_or_default()
+}
+
+/// The members that a message asks for beside image and sidecar, by extension. Every sample has them,
+/// empty if need be: loaders refuse a shard where one of the first samples lacks what others have.
+pub(super) fn others(output: &Output, item: &Item) -> Vec<(&'static str, Vec<u8>)> {
+    let text = output.text.map(|of| match of {
+        OutputText::Caption => &item.caption,
+        OutputText::Label => &item.label,
+    });
+    let text = text.map(|text| ("txt", text.as_deref().unwrap_or("").as_bytes().to_vec()));
+    let class = item.class.unwrap_or(NO_CLASS).to_string().into_bytes();
+    text.into_iter().chain(output.class.then_some(("cls", class))).collect()
 }
 
 #[cfg(test)]

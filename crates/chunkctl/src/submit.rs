@@ -10,7 +10,7 @@ use crate::{
     rows::{ChunkRows, Rows},
 };
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Source, hex, job_folder},
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, OutputText, Source, hex, job_folder},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -39,6 +39,10 @@ pub(crate) struct JobRequest {
     pub(crate) label: Option<String>,
     /// How thoroughly images are checked.
     pub(crate) level: Level,
+    /// What the `.txt` of each sample holds.
+    pub(crate) text: Option<OutputText>,
+    /// Whether each sample has a `.cls`.
+    pub(crate) class: bool,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -104,6 +108,7 @@ pub(crate) struct ReadJob {
     source_sha256: String,
     submission: Submission,
     chunks: Vec<ChunkRows>,
+    has_captions: bool,
     remarks: Remarks,
 }
 
@@ -124,12 +129,15 @@ impl ReadJob {
             priority: request.priority,
             label: request.label,
             level: request.level,
+            text: request.text,
+            class: request.class,
         };
         Ok(Self {
             job_id: request.job_id,
             source_sha256: hex(&Sha256::digest(&request.bytes)),
             submission,
             chunks: rows.chunks,
+            has_captions: rows.has_captions,
             remarks: rows.remarks,
         })
     }
@@ -148,11 +156,11 @@ pub(crate) async fn submit(
     storage: &Storage,
     job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let ReadJob { job_id, source_sha256, submission, chunks, remarks } = job;
+    let ReadJob { job_id, source_sha256, submission, chunks, has_captions, remarks } = job;
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
-        let folder = lists_folder(job_id, &source_sha256, &submission);
+        let folder = lists_folder(job_id, &source_sha256, &submission, has_captions);
         let messages = write_sources(storage, job_id, &submission, chunks, &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
@@ -203,12 +211,16 @@ fn same_submission(
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
     let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
+    let text = |job: &Submission| job.text.map_or("none", OutputText::word).to_owned();
+    let class = |job: &Submission| if job.class { "given" } else { "not given" }.to_owned();
     let all = [
         ("a file read as", before.format.clone(), now.format.clone()),
         ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
         ("--priority", before.priority.to_string(), now.priority.to_string()),
         ("--label", label(before), label(now)),
         ("--level", level(before), level(now)),
+        ("--text", text(before), text(now)),
+        ("--class", class(before), class(now)),
     ];
     let differ = all.into_iter().filter(|(_, before, now)| before != now);
     differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
@@ -218,10 +230,18 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
 /// gone on with.
 const READING: u32 = 3;
 
-/// Where the lists go. The name says what is in them: the file, and every option that shapes them.
-fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> String {
+/// Where the lists go. The name says what is in them: the file, and every option that shapes them. A
+/// file with captions or classes was read otherwise before there were any; others have the names that
+/// they had.
+fn lists_folder(
+    job_id: i64,
+    source_sha256: &str,
+    submission: &Submission,
+    has_captions: bool,
+) -> String {
     let Submission { format, chunk_size, label, .. } = submission;
-    let shape = serde_json::json!([READING, source_sha256, format, chunk_size, label]).to_string();
+    let reading = READING + u32::from(has_captions);
+    let shape = serde_json::json!([reading, source_sha256, format, chunk_size, label]).to_string();
     let digest = hex(&Sha256::digest(shape));
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
 }
@@ -247,6 +267,8 @@ async fn write_sources(
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
         message.validation.level = submission.level;
+        message.output.text = submission.text;
+        message.output.class = submission.class;
         Ok(message)
     };
     stream::iter(chunks.into_iter().enumerate())

@@ -1,5 +1,6 @@
 //! JSON as it is written by those who do not keep to its rules, and the item that a value means.
 
+use super::trimmed;
 use crate::chunk::{Detail, Item, Meta, meta::has_half_pair};
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
@@ -7,8 +8,8 @@ use std::fmt;
 
 /// The item of a row: a text is a URL; of an object `url` is; none: it has no URL.
 ///
-/// `label` and `meta` may be anything, and other keys go into the meta. Numbers, and all of the meta,
-/// stay as they are written.
+/// `label`, `caption` and `meta` may be anything, `class` is what [`class_of`] takes; other keys, and a
+/// class that is none, go into the meta. Numbers, and all of the meta, stay as they are written.
 ///
 /// What cannot be read strictly is read once more with `NaN`, `Infinity` and `None` as null, half of a
 /// surrogate pair as U+FFFD, and control characters in texts.
@@ -101,8 +102,9 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
         found.map(|(_, value)| *value).filter(|value| value.get() != "null")
     };
     let (url, label, meta) = (key("url"), key("label"), key("meta"));
+    let (caption, class) = (key("caption"), key("class"));
     let mut item = Item::of_url(text_of(value(url)?).ok()?);
-    let as_written = |label: &RawValue| text_of(label).unwrap_or_else(|_| label.get().to_owned());
+    let as_written = |value: &RawValue| text_of(value).unwrap_or_else(|_| value.get().to_owned());
     item.label = value(label).map(as_written);
     if let Some(refused) = value(Some("refused"))
         && refused.get() == "\"item_too_large\""
@@ -111,11 +113,28 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
         item.refused = Some(Detail::ItemTooLarge);
         return Some(item);
     }
-    let is_other = |name: &str| ![url, label, meta].contains(&Some(name));
+    item.caption = value(caption).map(as_written);
+    let written = value(class).map(as_written).filter(|class| !trimmed(class).is_empty());
+    item.class = written.as_deref().and_then(class_of);
+    item.is_class_odd = item.class.is_none() && written.is_some();
+    let class = class.filter(|_| !item.is_class_odd);
+    let is_other = |name: &str| ![url, label, caption, class, meta].contains(&Some(name));
     let others = all.iter().filter(|(name, _)| is_other(name));
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
     item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);
     Some(item)
+}
+
+/// The class that a cell or value is: the digits of an integer of 64 bits, perhaps with `.0` behind them,
+/// which pandas writes where another row has none. Nothing is rounded, and `007` may be somebody's code.
+pub fn class_of(text: &str) -> Option<i64> {
+    let text = trimmed(text);
+    let (whole, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_code = digits.len() > 1 && digits.starts_with('0');
+    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
+    (is_number && !is_code && is_whole).then(|| whole.parse().ok()).flatten()
 }
 
 fn text_of(value: &RawValue) -> Result<String, Error> {
