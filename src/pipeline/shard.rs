@@ -104,6 +104,33 @@ mod tests {
     use super::*;
     use std::io::Read as _;
 
+    /// A sample has what the message asks for, whatever its item has: bytes of the caption as they are,
+    /// and an integer.
+    #[test]
+    fn every_sample_has_the_members_that_are_asked_for() {
+        let bare = Item::of_url("http://a");
+        let caption = "two\r\nlines 𝄞\0";
+        let full = Item {
+            caption: Some(caption.to_owned()),
+            label: Some("a label".to_owned()),
+            class: Some(i64::MIN),
+            ..bare.clone()
+        };
+        let with = |text, class| Output { text, class, ..Output::default() };
+        let members = |output: &Output, item: &Item| -> Vec<(&'static str, String)> {
+            let text = |(name, bytes)| (name, String::from_utf8(bytes).unwrap());
+            others(output, item).into_iter().map(text).collect()
+        };
+        assert_eq!(members(&Output::default(), &full), []);
+        let both = with(Some(OutputText::Caption), true);
+        let class = i64::MIN.to_string();
+        assert_eq!(members(&both, &full), [("txt", caption.to_owned()), ("cls", class)]);
+        assert_eq!(members(&both, &bare), [("txt", String::new()), ("cls", "-1".to_owned())]);
+        let label = with(Some(OutputText::Label), false);
+        assert_eq!(members(&label, &full), [("txt", "a label".to_owned())]);
+        assert_eq!(members(&label, &bare), [("txt", String::new())]);
+    }
+
     /// A law: what is written reads back, for lengths around the record size.
     #[test]
     fn members_read_back_as_they_were_written() {

@@ -212,7 +212,7 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
     let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
     let text = |job: &Submission| job.text.map_or("none", OutputText::word).to_owned();
-    let class = |job: &Submission| if job.class { "given" } else { "not given" }.to_owned();
+    let class = |job: &Submission| if job.class { "on" } else { "off" }.to_owned();
     let all = [
         ("a file read as", before.format.clone(), now.format.clone()),
         ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
@@ -276,4 +276,53 @@ async fn write_sources(
         .buffered(WRITES_AT_ONCE)
         .try_collect()
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(rows: &str) -> ReadJob {
+        let request = JobRequest {
+            job_id: 7,
+            file_name: "a.csv".to_owned(),
+            bytes: rows.as_bytes().to_vec(),
+            chunk_size: 500,
+            priority: 5,
+            label: None,
+            level: Level::Medium,
+            text: None,
+            class: false,
+        };
+        ReadJob::new(request).unwrap()
+    }
+
+    /// A submit that an earlier release left half done is gone on with, unless its file has what that
+    /// release put into the meta.
+    #[test]
+    fn lists_have_the_names_that_they_had_but_for_those_with_captions() {
+        let folder = |rows: &str| {
+            let ReadJob { submission, has_captions, .. } = read(rows);
+            lists_folder(7, "f", &submission, has_captions)
+        };
+        let as_before = "job_7/d80bb266018f00a0";
+        assert_eq!(folder("url,label\nhttp://a,x\n"), as_before);
+        assert_eq!(folder("url,caption,class\nhttp://a,,\nhttp://b,NaN,cat\n"), as_before);
+        let otherwise = folder("url,class\nhttp://a,3\n");
+        assert_eq!(otherwise, folder("url,caption\nhttp://a,x\n"));
+        assert_ne!(otherwise, as_before);
+    }
+
+    /// What an earlier release registered had neither text nor class.
+    #[test]
+    fn a_registered_submission_without_the_options_reads_as_off() {
+        let before = r#"{"chunks":1,"images":1,"format":"csv","chunk_size":500,"priority":5,"label":null,"level":"medium"}"#;
+        let before: Submission = serde_json::from_str(before).unwrap();
+        let mut now = read("url\nhttp://a\n").submission;
+        assert_eq!(differences(&before, &now), Vec::<String>::new());
+        now.text = Some(OutputText::Caption);
+        now.class = true;
+        let said = ["--text none, not caption", "--class off, not on"];
+        assert_eq!(differences(&before, &now), said);
+    }
 }

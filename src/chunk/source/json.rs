@@ -1,6 +1,6 @@
 //! JSON as it is written by those who do not keep to its rules, and the item that a value means.
 
-use super::trimmed;
+use super::{class_of, trimmed};
 use crate::chunk::{Detail, Item, Meta, meta::has_half_pair};
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
@@ -123,18 +123,6 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
     item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);
     Some(item)
-}
-
-/// The class that a cell or value is: the digits of an integer of 64 bits, perhaps with `.0` behind them,
-/// which pandas writes where another row has none. Nothing is rounded, and `007` may be somebody's code.
-pub fn class_of(text: &str) -> Option<i64> {
-    let text = trimmed(text);
-    let (whole, zeros) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = whole.strip_prefix('-').unwrap_or(whole);
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let is_code = digits.len() > 1 && digits.starts_with('0');
-    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
-    (is_number && !is_code && is_whole).then(|| whole.parse().ok()).flatten()
 }
 
 fn text_of(value: &RawValue) -> Result<String, Error> {
@@ -334,6 +322,42 @@ mod tests {
         );
         let written = serde_json::to_string(&read_row(row).unwrap()).unwrap();
         assert_eq!(serde_json::to_string(&read_row(&written).unwrap()).unwrap(), written);
+    }
+
+    /// Cases 400, 401: captions keep every character; a class that is none is told and not lost.
+    #[test]
+    fn captions_and_classes_are_read_in_any_case() {
+        let item = |row: &str| read_row(row).unwrap().unwrap();
+        let two = item(
+            r#"{"url":"http://a","Caption":" two\nlines \ud834\udd1e\u0000 ","CLASS":3,"k":1}"#,
+        );
+        assert_eq!(two.caption.as_deref(), Some(" two\nlines 𝄞\0 "));
+        assert_eq!(
+            (two.class, two.is_class_odd, two.meta.unwrap().get()),
+            (Some(3), false, r#"{"k":1}"#)
+        );
+        assert_eq!(
+            item(r#"{"url":"http://a","caption":["a", "b"]}"#).caption.unwrap(),
+            r#"["a", "b"]"#
+        );
+        for (written, class) in
+            [("\"3\"", Some(3)), ("3.0", Some(3)), ("null", None), ("\" \"", None)]
+        {
+            let item = item(&format!("{{\"url\":\"http://a\",\"class\":{written}}}"));
+            assert_eq!(
+                (item.class, item.is_class_odd, item.meta),
+                (class, false, None),
+                "{written}"
+            );
+        }
+        for written in ["\"cat\"", "3.5", "1e3", "true", "[3]", "12345678901234567890"] {
+            let item = item(&format!("{{\"url\":\"http://a\",\"Class\":{written}}}"));
+            let meta = format!("{{\"Class\":{written}}}");
+            assert_eq!((item.class, item.is_class_odd), (None, true), "{written}");
+            assert_eq!(item.meta.unwrap().get(), meta);
+        }
+        let own = item(r#"{"url":"http://a","meta":{"class":"cat"}}"#);
+        assert!(!own.is_class_odd, "a meta may have what it likes");
     }
 
     /// Case 261: what a row above the limit begins with says which it is.
