@@ -37,7 +37,7 @@ fn samples(shard: &[u8], extensions: &[&str]) -> Vec<(String, Vec<Vec<u8>>)> {
 /// What a shard's bytes are counted as is what they are: every member with its header and padding.
 fn assert_counted(shard: &[u8], manifest: &Value) {
     let len =
-        members(shard).iter().map(|(.., bytes)| RECORD + bytes.len().next_multiple_of(RECORD));
+        members(shard).into_iter().map(|(.., bytes)| RECORD + bytes.len().next_multiple_of(RECORD));
     assert_eq!(shard.len(), len.sum::<usize>() + 2 * RECORD);
     assert_eq!(manifest["shard"]["bytes"], shard.len());
     assert_eq!(manifest["bytes_out"], shard.len());

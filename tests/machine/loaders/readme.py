@@ -30,9 +30,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = {}
+        answer, url = {}, f"http://{self.headers['Host']}/datasets/NAME/job_7"
         if self.path.endswith("/api/repos/create"):
-            answer = {"url": "http://hub/datasets/NAME/job_7", "id": "NAME/job_7"}
+            answer = {"url": url, "id": "NAME/job_7"}
         elif "/preupload/" in self.path:
             names = [file["path"] for file in json.loads(body)["files"]]
             kind = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
@@ -40,7 +40,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         elif "/commit/" in self.path:
             lines = [json.loads(line) for line in body.splitlines()]
             Hub.files.update(line["value"]["path"] for line in lines if line["key"] == "file")
-            answer = {"commitUrl": "http://hub/commit/1", "commitOid": "1", "success": True}
+            answer = {"commitUrl": url + "/commit/1", "commitOid": "1", "success": True}
         self.answer(answer)
 
     def do_GET(self):
