@@ -17,7 +17,7 @@ pub(crate) use item::{SHOWN_BYTES, cut};
 pub(crate) use message::decode_message;
 pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, MessageError, Mode, Output,
-    OutputExtension, Source, Validation,
+    OutputExtension, OutputText, Source, Validation,
 };
 pub use meta::Meta;
 pub(crate) use report::from_hex;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The most bytes of an item: of its row as it is written, and of the line that is made of it.
 pub const ITEM_LIMIT: usize = 64 * 1024;
 
-/// How much of a URL and of a label is shown where not all of it can be, in bytes of JSON.
+/// How much of a URL, a label and a caption is shown where not all of it can be, in bytes of JSON.
 pub(crate) const SHOWN_BYTES: usize = 1024;
 
 /// One URL with what belongs to it.
@@ -17,6 +17,12 @@ pub struct Item {
     /// The sample's label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// What the picture shows, in somebody's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// The number of what it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<i64>,
     /// Anything; kept as a JSON string in the sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
@@ -24,28 +30,39 @@ pub struct Item {
     /// large.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Detail>,
+    /// What its row has as a class is no integer, and stands in the meta. Only who reads the row knows.
+    #[serde(skip)]
+    pub is_class_odd: bool,
 }
 
 impl Item {
     /// An item of nothing but a URL.
     pub fn of_url(url: impl Into<String>) -> Self {
-        Self { url: url.into(), label: None, meta: None, refused: None }
+        Self {
+            url: url.into(),
+            label: None,
+            caption: None,
+            class: None,
+            meta: None,
+            refused: None,
+            is_class_odd: false,
+        }
     }
 
     /// What is kept of an item above [`ITEM_LIMIT`]: enough to find its row.
     pub fn too_large(url: &str, label: Option<&str>) -> Self {
         Self {
-            url: cut(url, SHOWN_BYTES),
             label: label.map(|label| cut(label, SHOWN_BYTES)),
-            meta: None,
             refused: Some(Detail::ItemTooLarge),
+            ..Self::of_url(cut(url, SHOWN_BYTES))
         }
     }
 
     /// How many bytes of text are kept of it.
     pub(crate) fn len(&self) -> usize {
-        let label = self.label.as_ref().map_or(0, String::len);
-        self.url.len() + label + self.meta.as_ref().map_or(0, |meta| meta.get().len())
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = self.url.len() + text(&self.label) + text(&self.caption);
+        texts + self.meta.as_ref().map_or(0, |meta| meta.get().len())
     }
 }
 

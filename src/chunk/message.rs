@@ -1,5 +1,9 @@
 //! The queue message of a chunk: untrusted text in, a checked value out.
 
+mod output;
+
+pub use output::{Output, OutputExtension, OutputText};
+
 use super::{ChunkId, Item, job_folder};
 use base64::Engine as _;
 use imagecheck::Level;
@@ -138,28 +142,6 @@ pub struct Dedupe {
     /// Where duplicates are looked for.
     #[serde(default)]
     pub scope: DedupeScope,
-}
-
-/// The extension of the image members of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputExtension {
-    /// `jpg` for every member: loaders want one extension in a shard.
-    #[default]
-    Jpg,
-    /// The usual extension of the image's true format.
-    Original,
-}
-
-/// How the shard is written.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Output {
-    /// Always `job_{job_id}`: two jobs must not share a place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<String>,
-    /// The extension of the image members.
-    #[serde(default)]
-    pub extension: OutputExtension,
 }
 
 /// First and last position of the chunk's URLs in the job's list, 0-based, inclusive.

@@ -21,6 +21,12 @@ pub struct ItemReport {
     /// As given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<i64>,
     /// The verdict.
     pub status: Status,
     /// Null only for valid.
@@ -76,6 +82,8 @@ impl ItemReport {
             idx,
             url,
             label,
+            caption: None,
+            class: None,
             status: reason.status(),
             reason: Some(reason),
             detail,
@@ -237,8 +245,8 @@ pub struct Manifest {
 
 impl Manifest {
     /// Its bytes, at most so many, for who reads it reads no more. One that would be longer, which only a
-    /// list of control characters or the like can do, shows of each URL and label their start, and of
-    /// duplicates no meta: 3 kB an item at most.
+    /// list of control characters or the like can do, shows of each URL, label and caption their start,
+    /// and of duplicates no meta: 4 kB an item at most.
     pub(crate) fn to_json(&self, most_bytes: usize) -> Vec<u8> {
         let mut writer = Bounded { bytes: Vec::new(), most_bytes };
         if serde_json::to_writer(&mut writer, self).is_ok() {
@@ -249,6 +257,7 @@ impl Manifest {
         for item in &mut short.items {
             item.url = cut(&item.url, SHOWN_BYTES);
             item.label = item.label.as_ref().map(|label| cut(label, SHOWN_BYTES));
+            item.caption = item.caption.as_ref().map(|caption| cut(caption, SHOWN_BYTES));
             item.meta = None;
         }
         serde_json::to_vec(&short).unwrap_or_default()

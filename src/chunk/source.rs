@@ -1,14 +1,16 @@
 //! Lists of URLs: what of reading them is the same for a blob of the source container and for a file
 //! that is submitted, and the reader of blobs.
 //!
-//! `chunkctl` writes its blobs in one form, JSON lines with `url`, `label` and `meta`; a release
-//! must read them as those before it did.
+//! `chunkctl` writes its blobs in one form, JSON lines with `url`, `label`, `caption`, `class` and
+//! `meta`; a release must read them as those before it did.
 
+mod class;
 mod content;
 mod json;
 mod reader;
 mod text;
 
+pub use class::class_of;
 pub use content::{Content, delimiter_of};
 pub use json::{meant, read_meta, read_row, strict_json, too_large};
 pub(crate) use json::{members, pieces};
@@ -23,7 +25,7 @@ use url::Url;
 pub(crate) enum ListFormat {
     /// One URL a line.
     Text,
-    /// One JSON object a line: `{url, label?, meta?, …}`.
+    /// One JSON object a line: `{url, label?, caption?, class?, meta?, …}`.
     JsonLines,
 }
 
@@ -130,7 +132,8 @@ mod tests {
         ] {
             let meta = meta.map(|meta| serde_json::from_value::<Meta>(meta).unwrap());
             let label = label.map(str::to_owned);
-            let item = Item { label, meta, ..Item::of_url(url) };
+            let (caption, class) = (label.clone(), label.as_ref().map(|_| i64::MIN));
+            let item = Item { label, caption, class, meta, ..Item::of_url(url) };
             let list = format!("{}\n", serde_json::to_string(&item).unwrap());
             assert_eq!(read("x.jsonl", list.as_bytes()).unwrap(), [item]);
         }
@@ -219,6 +222,9 @@ mod tests {
         let control = format!("{{\"url\":\"http://a\",\"meta\":\"{}\"}}", "\u{1}".repeat(100));
         let most = |most| ListFormat::JsonLines.read([&control], most);
         assert!(most(610).is_ok() && matches!(most(609), Err(ListError::TooLarge)));
+        let caption = format!("{{\"url\":\"http://a\",\"caption\":\"{}\"}}", "x".repeat(100));
+        let most = |most| ListFormat::JsonLines.read([&caption], most);
+        assert!(most(108).is_ok() && matches!(most(107), Err(ListError::TooLarge)));
     }
 
     #[test]

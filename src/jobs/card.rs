@@ -34,8 +34,8 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
         "# Job {job_id}
 
 {valid} pictures in {shards} shards, WebDataset's format: a picture and a `.json` beside it, with
-`url`, `label`, `width`, `height`, `format`, `file_size`, `sha256` and `meta`.
-
+`url`, `label`, `caption`, `class` (-1: none), `width`, `height`, `format`, `file_size`, `sha256` and `meta`.
+{members}
 ## Numbers
 
 {chunks_completed} of {chunks} chunks are complete.
@@ -55,6 +55,7 @@ As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`. Serv
 machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected. The
 manifest beside each shard says of each URL what became of it and why.
 ",
+        members = members(asked("output")),
         valid = total("images_valid"),
         chunks = total("chunks"),
         chunks_completed = total("chunks_completed"),
@@ -66,6 +67,16 @@ manifest beside each shard says of each URL what became of it and why.
         validation = asked("validation"),
         dedupe = asked("dedupe"),
     )
+}
+
+/// What the samples have beside picture and `.json`, as the first chunk asked.
+fn members(output: &Value) -> String {
+    let text = output.get("text").and_then(Value::as_str);
+    let text =
+        text.map(|of| format!("The `.txt` of each is its {of}, empty where there is none.\n"));
+    let has_class = output.get("class").and_then(Value::as_bool) == Some(true);
+    let class = has_class.then_some("The `.cls` of each is its class, -1 where there is none.\n");
+    text.unwrap_or_default() + class.unwrap_or_default()
 }
 
 /// Name in the job's folder and number of samples of each shard.
@@ -162,6 +173,17 @@ mod tests {
         };
         let card = text(7, &rows);
         card.split("# Job 7").next().unwrap().to_owned()
+    }
+
+    /// Whoever finds the folder reads which members its samples have, and only those.
+    #[test]
+    fn the_card_says_what_lies_beside_a_picture() {
+        assert_eq!(members(&json!({"extension": "jpg"})), "");
+        let both = members(&json!({"text": "label", "class": true}));
+        let expected = "The `.txt` of each is its label, empty where there is none.\n\
+            The `.cls` of each is its class, -1 where there is none.\n";
+        assert_eq!(both, expected);
+        assert_eq!(members(&Value::Null), "");
     }
 
     /// Loaders get all shards at once only where each that lies there is one of the job's, and has a sample.

@@ -2,7 +2,10 @@
 
 use super::{Arrived, Error, Inspected, Outcome, Work, dedupe::Kept, shard, upload::Upload};
 use crate::{
-    chunk::{ChunkMessage, DedupeScope, Item, ItemReport, Reason, Status, Totals, Traffic, hex},
+    chunk::{
+        ChunkMessage, DedupeScope, Item, ItemReport, Reason, Rejection, Status, Totals, Traffic,
+        hex,
+    },
     redact::bare_url,
     state::{Database, Lease, until_answered},
 };
@@ -106,13 +109,12 @@ impl<'a> Collector<'a> {
         let report = match result {
             Err(refused) => {
                 tracing::debug!(idx, reason = %refused.rejection, "image rejected");
-                let (url, label) = (self.shown_url(item), item.label.clone());
                 ItemReport {
                     format: refused.format,
                     width: refused.width,
                     height: refused.height,
                     file_size: refused.file_size,
-                    ..ItemReport::rejected(idx, url, label, refused.rejection)
+                    ..self.report(idx, item, refused.rejection)
                 }
             }
             Ok(image) => self.collect_image(idx, item, image, known).await?,
@@ -131,8 +133,7 @@ impl<'a> Collector<'a> {
         known: &HashMap<Vec<u8>, String>,
     ) -> Result<ItemReport, Error> {
         let key = self.message.id().sample_key(idx);
-        let url = self.shown_url(item);
-        let mut report = ItemReport::rejected(idx, url, item.label.clone(), Reason::ExactDuplicate);
+        let mut report = self.report(idx, item, Reason::ExactDuplicate);
         report.format = Some(image.info.format);
         report.width = Some(image.info.width);
         report.height = Some(image.info.height);
@@ -175,12 +176,19 @@ impl<'a> Collector<'a> {
         self.upload.write(shard::padding(len)).await?;
         let sha256 = report.sha256.as_deref().unwrap_or_default();
         let sidecar = shard::sidecar(item, &report.url, &image.info, len, sha256);
-        let sidecar_len = u64::try_from(sidecar.len()).unwrap_or(u64::MAX);
-        self.upload.write(&shard::header(&format!("{key}.json"), sidecar_len)?).await?;
-        self.upload.write(&sidecar).await?;
-        self.upload.write(shard::padding(sidecar_len)).await?;
+        self.write_member(&format!("{key}.json"), &sidecar).await?;
+        for (extension, bytes) in shard::others(&self.message.output, item) {
+            self.write_member(&format!("{key}.{extension}"), &bytes).await?;
+        }
         self.n_samples += 1;
         Ok(())
+    }
+
+    async fn write_member(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.upload.write(&shard::header(name, len)?).await?;
+        self.upload.write(bytes).await?;
+        Ok(self.upload.write(shard::padding(len)).await?)
     }
 
     /// Ends the shard and adds up; the downloads know the rest of the traffic.
@@ -192,6 +200,13 @@ impl<'a> Collector<'a> {
         let traffic = Traffic { downloaded: self.n_downloaded, bytes_out, ..traffic };
         let totals = Totals::of(&items, &traffic);
         Ok(Outcome { staged, items, totals, is_cut: self.is_cut })
+    }
+
+    /// What the manifest says of an item that is not in the shard.
+    fn report(&self, idx: usize, item: &Item, why: impl Into<Rejection>) -> ItemReport {
+        let (url, label) = (self.shown_url(item), item.label.clone());
+        let (caption, class) = (item.caption.clone(), item.class);
+        ItemReport { caption, class, ..ItemReport::rejected(idx, url, label, why) }
     }
 
     /// The URL as manifests and sidecars may show it.

@@ -1,6 +1,7 @@
-//! WebDataset shards: a ustar of samples, each an image and a JSON sidecar. Pure bytes.
+//! WebDataset shards: a ustar of samples, each an image, a JSON sidecar, and a text and a class where
+//! they are asked for. Pure bytes.
 
-use crate::chunk::{Item, Meta, OutputExtension};
+use crate::chunk::{Item, Meta, Output, OutputExtension, OutputText};
 use imagecheck::ImageInfo;
 use serde::Serialize;
 use std::io;
@@ -44,11 +45,16 @@ pub(super) fn extension(output: OutputExtension, info: &ImageInfo) -> &'static s
     }
 }
 
+/// Where an item has no class: a class is a number in every sample, or loaders disagree about its type.
+const NO_CLASS: i64 = -1;
+
 /// The sidecar: the same keys in every sample, or loaders disagree about columns.
 #[derive(Serialize)]
 struct Sidecar<'a> {
     url: &'a str,
     label: &'a str,
+    caption: &'a str,
+    class: i64,
     width: u32,
     height: u32,
     format: &'static str,
@@ -69,6 +75,8 @@ pub(super) fn sidecar(
     let sidecar = Sidecar {
         url,
         label: item.label.as_deref().unwrap_or(""),
+        caption: item.caption.as_deref().unwrap_or(""),
+        class: item.class.unwrap_or(NO_CLASS),
         width: info.width,
         height: info.height,
         format: info.format.as_str(),
@@ -79,10 +87,49 @@ pub(super) fn sidecar(
     serde_json::to_vec(&sidecar).unwrap_or_default()
 }
 
+/// The members that a message asks for beside image and sidecar, by extension. Every sample has them,
+/// empty if need be: loaders refuse a shard where one of the first samples lacks what others have.
+pub(super) fn others(output: &Output, item: &Item) -> Vec<(&'static str, Vec<u8>)> {
+    let text = output.text.map(|of| match of {
+        OutputText::Caption => &item.caption,
+        OutputText::Label => &item.label,
+    });
+    let text = text.map(|text| ("txt", text.as_deref().unwrap_or("").as_bytes().to_vec()));
+    let class = item.class.unwrap_or(NO_CLASS).to_string().into_bytes();
+    text.into_iter().chain(output.class.then_some(("cls", class))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read as _;
+
+    /// A sample has what the message asks for, whatever its item has: bytes of the caption as they are,
+    /// and an integer.
+    #[test]
+    fn every_sample_has_the_members_that_are_asked_for() {
+        let bare = Item::of_url("http://a");
+        let caption = "two\r\nlines 𝄞\0";
+        let full = Item {
+            caption: Some(caption.to_owned()),
+            label: Some("a label".to_owned()),
+            class: Some(i64::MIN),
+            ..bare.clone()
+        };
+        let with = |text, class| Output { text, class, ..Output::default() };
+        let members = |output: &Output, item: &Item| -> Vec<(&'static str, String)> {
+            let text = |(name, bytes)| (name, String::from_utf8(bytes).unwrap());
+            others(output, item).into_iter().map(text).collect()
+        };
+        assert_eq!(members(&Output::default(), &full), []);
+        let both = with(Some(OutputText::Caption), true);
+        let class = i64::MIN.to_string();
+        assert_eq!(members(&both, &full), [("txt", caption.to_owned()), ("cls", class)]);
+        assert_eq!(members(&both, &bare), [("txt", String::new()), ("cls", "-1".to_owned())]);
+        let label = with(Some(OutputText::Label), false);
+        assert_eq!(members(&label, &full), [("txt", "a label".to_owned())]);
+        assert_eq!(members(&label, &bare), [("txt", String::new())]);
+    }
 
     /// A law: what is written reads back, for lengths around the record size.
     #[test]

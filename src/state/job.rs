@@ -1,7 +1,7 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
 use super::{Database, Error, patiently};
-use crate::chunk::ChunkMessage;
+use crate::chunk::{ChunkMessage, OutputText};
 use imagecheck::Level;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -36,6 +36,12 @@ pub struct Submission {
     pub label: Option<String>,
     /// How thoroughly images are checked.
     pub level: Level,
+    /// What the `.txt` of each sample holds; none: no sample has one, as in earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<OutputText>,
+    /// Whether each sample has a `.cls`; earlier releases wrote none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub class: bool,
 }
 
 /// What is known of a job that somebody registered.
@@ -83,7 +89,7 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
     /// How often each reason occurred.
     pub reasons: Json<serde_json::Value>,
-    /// `validation` and `dedupe` as the first chunk's message has them.
+    /// `validation`, `dedupe` and `output` as the first chunk's message has them.
     pub asked: Json<serde_json::Value>,
 }
 
@@ -239,7 +245,8 @@ impl Database {
                         where c.job_id = $1), '[]') as late_duplicates,
                     (select coalesce(jsonb_object_agg(key, value), '{}') from e) as reasons,
                     (select jsonb_build_object('validation', message -> 'validation',
-                        'dedupe', message -> 'dedupe') from first) as asked
+                        'dedupe', message -> 'dedupe', 'output', message -> 'output')
+                        from first) as asked
                 from chunk where job_id = $1",
             )
             .bind(job_id);

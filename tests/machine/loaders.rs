@@ -1,9 +1,19 @@
 //! Shards load as they are where people load them: `webdataset` and Hugging Face `datasets`.
 
+mod captions;
+mod readme;
+
+pub use captions::captions_and_classes_load_as_text_and_number;
+pub use readme::the_snippets_of_the_readme_run;
+
 use crate::condition::python_with_loaders;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 use support::{
     checkout::root,
     rig::{DATASETS, Rig, inline, wake_up},
@@ -59,10 +69,35 @@ async fn load(rig: &Rig, groups: &[&[(i64, i32)]]) -> Vec<Loaded> {
         }
         command.arg(paths.join(","));
     }
+    json_of(&mut command)
+}
+
+/// What a script prints.
+fn json_of<T: DeserializeOwned>(command: &mut Command) -> T {
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+/// What a script finds in a folder, beside which it runs.
+fn run_beside<T: DeserializeOwned>(rig: &Rig, script: &str, cache: &str, folder: &Path) -> T {
+    let mut command = Command::new(python_with_loaders().as_ref().unwrap());
+    command.arg(root().join("tests/machine/loaders").join(script));
+    command.arg(rig.temp.path().join(cache)).arg(folder.file_name().unwrap());
+    json_of(command.current_dir(folder.parent().unwrap()))
+}
+
+/// The folder of a job as it stands, on the disk.
+async fn download(rig: &Rig, job_id: i64) -> PathBuf {
+    let prefix = format!("job_{job_id}/");
+    let folder = rig.temp.path().join(&prefix);
+    std::fs::create_dir_all(folder.join("chunks")).unwrap();
+    for blob in rig.blobs.list(DATASETS, &prefix).await.unwrap() {
+        let bytes = rig.blobs.read(DATASETS, &blob).await.unwrap();
+        std::fs::write(folder.join(blob.strip_prefix(&prefix).unwrap()), bytes).unwrap();
+    }
+    folder
 }
 
 /// The valid items of these chunks' manifests, by key.
@@ -232,16 +267,6 @@ struct Folder {
     of_card: Vec<u64>,
 }
 
-fn load_folder(rig: &Rig, cache: &str, folder: &Path) -> Folder {
-    let mut command = Command::new(python_with_loaders().as_ref().unwrap());
-    command.arg(root().join("tests/machine/loaders/folder.py"));
-    command.arg(rig.temp.path().join(cache)).arg(folder.file_name().unwrap());
-    let output = command.current_dir(folder.parent().unwrap()).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
-}
-
 /// A job's folder as it stands is a dataset of its pictures, also when its first shard is empty; without the
 /// card loaders take the manifests for it. `open_clip`'s count of it is the number of samples.
 pub async fn the_folder_of_a_job_is_a_dataset() {
@@ -252,14 +277,9 @@ pub async fn the_folder_of_a_job_is_a_dataset() {
     handler.deliver("other", &inline(1, 2, &[rig.origin.url("/same/1")])).await;
     assert_eq!(rig.chunkctl(&["control", "close", "--job-id", "1"]).code, Some(0));
     rig.until("select bool_and(ended_at is not null) from chunk_handler.job").await;
-    let folder = rig.temp.path().join("job_1");
-    std::fs::create_dir_all(folder.join("chunks")).unwrap();
-    for blob in rig.blobs.list(DATASETS, "job_1/").await.unwrap() {
-        let bytes = rig.blobs.read(DATASETS, &blob).await.unwrap();
-        std::fs::write(folder.join(blob.strip_prefix("job_1/").unwrap()), bytes).unwrap();
-    }
+    let folder = download(&rig, 1).await;
     let kept: Vec<String> = kept(&rig, &[(1, 1), (1, 2)]).await.into_keys().collect();
-    let loaded = load_folder(&rig, "with", &folder);
+    let loaded = run_beside::<Folder>(&rig, "folder.py", "with", &folder);
     assert_eq!(loaded.keys.as_ref(), Some(&kept), "{loaded:?}");
     assert_eq!(loaded.sizes, 4);
     assert_eq!(loaded.of_card, [4, 3, 3], "the whole job, one shard, that without late duplicates");
@@ -267,6 +287,6 @@ pub async fn the_folder_of_a_job_is_a_dataset() {
     assert!(card.contains("| all | 5 |\n| kept | 4 |"), "{card}");
     assert!(card.contains("| `http_404` | 1 |"), "{card}");
     std::fs::remove_file(folder.join("README.md")).unwrap();
-    let loaded = load_folder(&rig, "without", &folder);
+    let loaded = run_beside::<Folder>(&rig, "folder.py", "without", &folder);
     assert_eq!(loaded.keys, None, "{:?}", loaded.columns);
 }

@@ -73,6 +73,8 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::original_extensions_load_as_far_as_loaders_take_them needs loaders;
         loaders::an_empty_shard_is_passed_over needs loaders;
         loaders::the_folder_of_a_job_is_a_dataset needs loaders;
+        loaders::captions_and_classes_load_as_text_and_number needs loaders;
+        loaders::the_snippets_of_the_readme_run needs loaders;
         pillow::what_is_valid_opens_in_pillow needs loaders;
         workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]

@@ -18,7 +18,7 @@ pub async fn samples_are_consecutive_pairs_for_pythons_tarfile() {
         \x20 assert ka==kb and eb=='json' and ea=='jpg', (a.name,b.name)\n\
         \x20 j=json.load(t.extractfile(b)); keys.add(tuple(sorted(j)))\n\
         \x20 assert j['file_size']==a.size and a.mtime==0 and a.uid==0\n\
-        assert keys=={tuple(sorted('url label width height format file_size sha256 meta'.split()))}\n";
+        assert keys=={tuple(sorted('url label caption class width height format file_size sha256 meta'.split()))}\n";
     let python = std::process::Command::new("python3").arg("-c").arg(script).arg(&path).output();
     let output = python.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -18,6 +18,8 @@ pub(crate) struct Rows {
     pub(crate) chunks: Vec<ChunkRows>,
     /// All rows.
     pub(crate) n: usize,
+    /// Whether one of them has a caption or a class.
+    pub(crate) has_captions: bool,
     /// What people should know of them.
     pub(crate) remarks: Remarks,
 }
@@ -81,6 +83,7 @@ impl Rows {
             item = Item::too_large(&item.url, item.label.as_deref());
             line = line_of(&item);
         }
+        self.has_captions |= item.caption.is_some() || item.class.is_some();
         let place = Place { chunk_index, idx: chunk.n };
         self.remarks.unusable.add(place, &item);
         if let Some(doubt) = doubt {

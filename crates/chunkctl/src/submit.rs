@@ -10,7 +10,7 @@ use crate::{
     rows::{ChunkRows, Rows},
 };
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Source, hex, job_folder},
+    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, OutputText, Source, hex, job_folder},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -39,6 +39,10 @@ pub(crate) struct JobRequest {
     pub(crate) label: Option<String>,
     /// How thoroughly images are checked.
     pub(crate) level: Level,
+    /// What the `.txt` of each sample holds.
+    pub(crate) text: Option<OutputText>,
+    /// Whether each sample has a `.cls`.
+    pub(crate) class: bool,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -104,6 +108,7 @@ pub(crate) struct ReadJob {
     source_sha256: String,
     submission: Submission,
     chunks: Vec<ChunkRows>,
+    has_captions: bool,
     remarks: Remarks,
 }
 
@@ -124,12 +129,15 @@ impl ReadJob {
             priority: request.priority,
             label: request.label,
             level: request.level,
+            text: request.text,
+            class: request.class,
         };
         Ok(Self {
             job_id: request.job_id,
             source_sha256: hex(&Sha256::digest(&request.bytes)),
             submission,
             chunks: rows.chunks,
+            has_captions: rows.has_captions,
             remarks: rows.remarks,
         })
     }
@@ -148,11 +156,11 @@ pub(crate) async fn submit(
     storage: &Storage,
     job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let ReadJob { job_id, source_sha256, submission, chunks, remarks } = job;
+    let ReadJob { job_id, source_sha256, submission, chunks, has_captions, remarks } = job;
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
-        let folder = lists_folder(job_id, &source_sha256, &submission);
+        let folder = lists_folder(job_id, &source_sha256, &submission, has_captions);
         let messages = write_sources(storage, job_id, &submission, chunks, &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
@@ -203,12 +211,16 @@ fn same_submission(
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
     let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
+    let text = |job: &Submission| job.text.map_or("none", OutputText::word).to_owned();
+    let class = |job: &Submission| if job.class { "on" } else { "off" }.to_owned();
     let all = [
         ("a file read as", before.format.clone(), now.format.clone()),
         ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
         ("--priority", before.priority.to_string(), now.priority.to_string()),
         ("--label", label(before), label(now)),
         ("--level", level(before), level(now)),
+        ("--text", text(before), text(now)),
+        ("--class", class(before), class(now)),
     ];
     let differ = all.into_iter().filter(|(_, before, now)| before != now);
     differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
@@ -218,10 +230,18 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
 /// gone on with.
 const READING: u32 = 3;
 
-/// Where the lists go. The name says what is in them: the file, and every option that shapes them.
-fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> String {
+/// Where the lists go. The name says what is in them: the file, and every option that shapes them. A
+/// file with captions or classes was read otherwise before there were any; others have the names that
+/// they had.
+fn lists_folder(
+    job_id: i64,
+    source_sha256: &str,
+    submission: &Submission,
+    has_captions: bool,
+) -> String {
     let Submission { format, chunk_size, label, .. } = submission;
-    let shape = serde_json::json!([READING, source_sha256, format, chunk_size, label]).to_string();
+    let reading = READING + u32::from(has_captions);
+    let shape = serde_json::json!([reading, source_sha256, format, chunk_size, label]).to_string();
     let digest = hex(&Sha256::digest(shape));
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
 }
@@ -247,6 +267,8 @@ async fn write_sources(
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
         message.validation.level = submission.level;
+        message.output.text = submission.text;
+        message.output.class = submission.class;
         Ok(message)
     };
     stream::iter(chunks.into_iter().enumerate())
@@ -254,4 +276,53 @@ async fn write_sources(
         .buffered(WRITES_AT_ONCE)
         .try_collect()
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(rows: &str) -> ReadJob {
+        let request = JobRequest {
+            job_id: 7,
+            file_name: "a.csv".to_owned(),
+            bytes: rows.as_bytes().to_vec(),
+            chunk_size: 500,
+            priority: 5,
+            label: None,
+            level: Level::Medium,
+            text: None,
+            class: false,
+        };
+        ReadJob::new(request).unwrap()
+    }
+
+    /// A submit that an earlier release left half done is gone on with, unless its file has what that
+    /// release put into the meta.
+    #[test]
+    fn lists_have_the_names_that_they_had_but_for_those_with_captions() {
+        let folder = |rows: &str| {
+            let ReadJob { submission, has_captions, .. } = read(rows);
+            lists_folder(7, "f", &submission, has_captions)
+        };
+        let as_before = "job_7/d80bb266018f00a0";
+        assert_eq!(folder("url,label\nhttp://a,x\n"), as_before);
+        assert_eq!(folder("url,caption,class\nhttp://a,,\nhttp://b,NaN,cat\n"), as_before);
+        let otherwise = folder("url,class\nhttp://a,3\n");
+        assert_eq!(otherwise, folder("url,caption\nhttp://a,x\n"));
+        assert_ne!(otherwise, as_before);
+    }
+
+    /// What an earlier release registered had neither text nor class.
+    #[test]
+    fn a_registered_submission_without_the_options_reads_as_off() {
+        let before = r#"{"chunks":1,"images":1,"format":"csv","chunk_size":500,"priority":5,"label":null,"level":"medium"}"#;
+        let before: Submission = serde_json::from_str(before).unwrap();
+        let mut now = read("url\nhttp://a\n").submission;
+        assert_eq!(differences(&before, &now), Vec::<String>::new());
+        now.text = Some(OutputText::Caption);
+        now.class = true;
+        let said = ["--text none, not caption", "--class off, not on"];
+        assert_eq!(differences(&before, &now), said);
+    }
 }

@@ -27,6 +27,9 @@ fn a_message_survives_its_own_json() {
         refused: None,
         url: "http://a/\u{0}".into(),
         label: Some("x".into()),
+        caption: Some("two\nlines 𝄞".into()),
+        class: Some(i64::MIN),
+        is_class_odd: false,
         meta: Some(serde_json::from_str(r#"{"k": [1, null], "n": 1e999, "n": -0.0}"#).unwrap()),
     }]));
     let json = serde_json::to_string(&message).unwrap();
@@ -34,6 +37,29 @@ fn a_message_survives_its_own_json() {
     assert_eq!(parse(&json).unwrap(), message);
     let base64 = base64::engine::general_purpose::STANDARD.encode(&json);
     assert_eq!(parse(&base64).unwrap(), message, "H6");
+}
+
+/// Text and class are off unless they are asked for, and then the JSON, and the hash over a chunk's
+/// work, are those of a message without them.
+#[test]
+fn text_and_class_are_asked_for_by_name() {
+    let output = |output: &str| {
+        let json = format!("{{\"version\":1,\"job_id\":1,\"chunk_index\":0,\"output\":{output}}}");
+        parse(&json).map(|message| message.output)
+    };
+    let off = r#"{"extension":"jpg"}"#;
+    for json in ["{}", off, r#"{"text":null,"class":false}"#] {
+        let output = output(json).unwrap();
+        assert_eq!(output, Output::default(), "{json}");
+        assert_eq!(serde_json::to_string(&output).unwrap(), off);
+    }
+    for text in [OutputText::Caption, OutputText::Label] {
+        let json = format!("{{\"extension\":\"jpg\",\"text\":\"{}\",\"class\":true}}", text.word());
+        let output = output(&json).unwrap();
+        assert_eq!((output.text, output.class), (Some(text), true));
+        assert_eq!(serde_json::to_string(&output).unwrap(), json);
+    }
+    assert!(output(r#"{"text":"title"}"#).is_err() && output(r#"{"class":1}"#).is_err());
 }
 
 /// A list of URLs that just fits a message is longer in the row, and is read from there all the same.
@@ -75,9 +101,10 @@ fn fuzz_messages() {
     let mut seeds: Vec<Vec<u8>> = rows.filter(|input| input.len() < 4096).collect();
     seeds.push(
         br#"{"version":1,"job_id":7,"chunk_index":4,"total_chunks":40,"priority":5,
-        "source":{"items":[{"url":"http://a/\u0000","label":"x","meta":{"k":[1,null,1e3]}}]},
+        "source":{"items":[{"url":"http://a/\u0000","label":"x","caption":"c","class":3,"meta":{"k":[1,null,1e3]}}]},
         "image_range":{"start":0,"end":9},"validation":{"level":"slow","mode":"strict",
-        "min_width":1,"max_file_size_mb":0.5},"dedupe":{"scope":"chunk"},"output":{"prefix":"job_7"}}"#
+        "min_width":1,"max_file_size_mb":0.5},"dedupe":{"scope":"chunk"},
+        "output":{"prefix":"job_7","text":"label","class":true}}"#
             .to_vec(),
     );
     seeds.push(

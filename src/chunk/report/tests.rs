@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::json;
 
-/// Manifests of earlier releases have no label, detail and meta; where there is nothing to say they
+/// Manifests of earlier releases have no label, caption, class, detail and meta; where there is nothing to say they
 /// are absent, so that a manifest without them has the bytes that it had.
 #[test]
 fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
@@ -43,6 +43,8 @@ fn a_manifest_never_outgrows_its_reader() {
         let mut item = |idx| {
             let (url, label) = (text(rng), rng.bool().then(|| text(rng)));
             let mut item = ItemReport::rejected(idx, url, label, Reason::ExactDuplicate);
+            item.caption = rng.bool().then(|| text(rng));
+            item.class = rng.bool().then_some(i64::MIN);
             item.meta = rng.bool().then(|| Meta::of_text(&text(rng)));
             item.sha256 = Some("f".repeat(64));
             item.phash.clone_from(&item.sha256);
@@ -52,7 +54,7 @@ fn a_manifest_never_outgrows_its_reader() {
         };
         let items: Vec<ItemReport> = (0..n).map(&mut item).collect();
         let manifest = manifest(items);
-        let most = 3 * 1024 * (n + 1);
+        let most = 4 * 1024 * (n + 1);
         let json = manifest.to_json(most);
         assert!(json.len() <= most, "{} of {most}", json.len());
         let read: Manifest = serde_json::from_slice(&json).unwrap();

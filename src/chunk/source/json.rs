@@ -1,5 +1,6 @@
 //! JSON as it is written by those who do not keep to its rules, and the item that a value means.
 
+use super::{class_of, trimmed};
 use crate::chunk::{Detail, Item, Meta, meta::has_half_pair};
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
@@ -7,8 +8,8 @@ use std::fmt;
 
 /// The item of a row: a text is a URL; of an object `url` is; none: it has no URL.
 ///
-/// `label` and `meta` may be anything, and other keys go into the meta. Numbers, and all of the meta,
-/// stay as they are written.
+/// `label`, `caption` and `meta` may be anything, `class` is what [`class_of`] takes; other keys, and a
+/// class that is none, go into the meta. Numbers, and all of the meta, stay as they are written.
 ///
 /// What cannot be read strictly is read once more with `NaN`, `Infinity` and `None` as null, half of a
 /// surrogate pair as U+FFFD, and control characters in texts.
@@ -101,8 +102,9 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
         found.map(|(_, value)| *value).filter(|value| value.get() != "null")
     };
     let (url, label, meta) = (key("url"), key("label"), key("meta"));
+    let (caption, class) = (key("caption"), key("class"));
     let mut item = Item::of_url(text_of(value(url)?).ok()?);
-    let as_written = |label: &RawValue| text_of(label).unwrap_or_else(|_| label.get().to_owned());
+    let as_written = |value: &RawValue| text_of(value).unwrap_or_else(|_| value.get().to_owned());
     item.label = value(label).map(as_written);
     if let Some(refused) = value(Some("refused"))
         && refused.get() == "\"item_too_large\""
@@ -111,7 +113,12 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
         item.refused = Some(Detail::ItemTooLarge);
         return Some(item);
     }
-    let is_other = |name: &str| ![url, label, meta].contains(&Some(name));
+    item.caption = value(caption).map(as_written);
+    let written = value(class).map(as_written).filter(|class| !trimmed(class).is_empty());
+    item.class = written.as_deref().and_then(class_of);
+    item.is_class_odd = item.class.is_none() && written.is_some();
+    let class = class.filter(|_| !item.is_class_odd);
+    let is_other = |name: &str| ![url, label, caption, class, meta].contains(&Some(name));
     let others = all.iter().filter(|(name, _)| is_other(name));
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
     item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);
@@ -315,6 +322,42 @@ mod tests {
         );
         let written = serde_json::to_string(&read_row(row).unwrap()).unwrap();
         assert_eq!(serde_json::to_string(&read_row(&written).unwrap()).unwrap(), written);
+    }
+
+    /// Cases 400, 401: captions keep every character; a class that is none is told and not lost.
+    #[test]
+    fn captions_and_classes_are_read_in_any_case() {
+        let item = |row: &str| read_row(row).unwrap().unwrap();
+        let two = item(
+            r#"{"url":"http://a","Caption":" two\nlines \ud834\udd1e\u0000 ","CLASS":3,"k":1}"#,
+        );
+        assert_eq!(two.caption.as_deref(), Some(" two\nlines 𝄞\0 "));
+        assert_eq!(
+            (two.class, two.is_class_odd, two.meta.unwrap().get()),
+            (Some(3), false, r#"{"k":1}"#)
+        );
+        assert_eq!(
+            item(r#"{"url":"http://a","caption":["a", "b"]}"#).caption.unwrap(),
+            r#"["a", "b"]"#
+        );
+        for (written, class) in
+            [("\"3\"", Some(3)), ("3.0", Some(3)), ("null", None), ("\" \"", None)]
+        {
+            let item = item(&format!("{{\"url\":\"http://a\",\"class\":{written}}}"));
+            assert_eq!(
+                (item.class, item.is_class_odd, item.meta),
+                (class, false, None),
+                "{written}"
+            );
+        }
+        for written in ["\"cat\"", "3.5", "1e3", "true", "[3]", "12345678901234567890"] {
+            let item = item(&format!("{{\"url\":\"http://a\",\"Class\":{written}}}"));
+            let meta = format!("{{\"Class\":{written}}}");
+            assert_eq!((item.class, item.is_class_odd), (None, true), "{written}");
+            assert_eq!(item.meta.unwrap().get(), meta);
+        }
+        let own = item(r#"{"url":"http://a","meta":{"class":"cat"}}"#);
+        assert!(!own.is_class_odd, "a meta may have what it likes");
     }
 
     /// Case 261: what a row above the limit begins with says which it is.

@@ -88,10 +88,11 @@ async fn the_worst_lists_cost_no_more_memory_than_their_bytes() {
     let good = format!("{{\"url\":\"{}\"}}\n", rig.origin.url("/img/1"));
     let start = r#"{"url":"ftp://a/b","meta":["#;
     let keys = r#"{"url":"ftp://a/b","#;
+    let caption = r#"{"url":"ftp://a/b","caption":""#;
     let one = |first: &str, pattern: &str| line(first, 31 << 20, pattern, "") + &good;
     let many = |line: String| line.repeat((31 << 20) / line.len());
     // Suffix, list, how many are too large.
-    let lists: [(&str, String, usize); 7] = [
+    let lists: [(&str, String, usize); 8] = [
         ("jsonl", one(start, "{\"\":0},"), 1),
         ("jsonl", one(start, "["), 1),
         ("txt", one("http://a/", "b"), 1),
@@ -100,6 +101,7 @@ async fn the_worst_lists_cost_no_more_memory_than_their_bytes() {
         ("jsonl", many(line(keys, 65_500, "\"\":0,", "\"\":0}")), 0),
         ("jsonl", many(line(start, 65_501, "[", &format!("{}}}", "]".repeat(32_737)))), 0),
         ("txt", many(line("", 3_300, "\u{1}", "")), 0),
+        ("jsonl", many(line(caption, 65_500, "\u{1}", "\"}")), 0),
     ];
     for (index, (suffix, list, too_large)) in (0..).zip(lists) {
         let rows = list.lines().count();

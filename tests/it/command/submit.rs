@@ -98,6 +98,8 @@ async fn another_option_for_a_known_job_is_refused_by_name() {
         (&list, "2", ["--priority", "9"], "--priority 5, not 9;"),
         (&list, "2", ["--label", "cat"], "--label none, not cat;"),
         (&list, "2", ["--level", "slow"], "--level medium, not slow;"),
+        (&list, "2", ["--text", "label"], "--text none, not label;"),
+        (&list, "2", ["--class", "--priority=5"], "--class off, not on;"),
     ] {
         let refused = submit(&rig, list, &[&["--chunk-size", size], &option[..]].concat());
         assert_eq!(refused.code, Some(1), "{option:?}: {refused:?}");

@@ -29,6 +29,8 @@ pub(crate) enum Doubt {
     Quote,
     /// A line of text with more than a URL, which is taken as one.
     MoreThanUrl,
+    /// A class that is no integer, which stays in the meta.
+    Class,
 }
 
 /// A column without a name, whose cells are left out.
@@ -55,7 +57,8 @@ impl Row {
 
 impl From<Item> for Row {
     fn from(item: Item) -> Self {
-        Self { item, doubt: None }
+        let doubt = item.is_class_odd.then_some(Doubt::Class);
+        Self { item, doubt }
     }
 }
 
@@ -65,6 +68,7 @@ impl std::fmt::Display for Doubt {
             Self::Cells { n: 1, head } => write!(f, "1 cell, and {head} in the first line"),
             Self::Cells { n, head } => write!(f, "{n} cells, and {head} in the first line"),
             Self::Quote => f.write_str("a quote inside a quoted cell is not doubled"),
+            Self::Class => f.write_str("its class is no integer, and stays in the meta"),
             Self::MoreThanUrl => f.write_str("more than a URL, and all of it is taken as one"),
         }
     }

@@ -4,7 +4,8 @@ use super::{Doubt, Error, Nameless, Row, shown};
 use chunk_handler::chunk::{
     ITEM_LIMIT, Item, Meta,
     source::{
-        Content, delimiter_of, is_blank, is_web_url, lines, meant, place, read_meta, trimmed,
+        Content, class_of, delimiter_of, is_blank, is_web_url, lines, meant, place, read_meta,
+        trimmed,
     },
 };
 use csv::StringRecord;
@@ -15,6 +16,9 @@ use std::borrow::Cow;
 enum Column {
     Url,
     Label,
+    Caption,
+    /// An integer; by this name it is in the meta where it is none.
+    Class(String),
     /// JSON, or a text.
     Meta,
     /// A key of the meta.
@@ -50,6 +54,7 @@ impl Head {
         }
         let meant = |name: &str| meant(names.iter().copied(), name);
         let (url, label, meta) = (meant("url"), meant("label"), meant("meta"));
+        let (caption, class) = (meant("caption"), meant("class"));
         if url.is_none() {
             let between = match delimiter {
                 '\t' => "tabs",
@@ -65,6 +70,8 @@ impl Head {
         let column = |name: &&str| match Some(*name) {
             name if name == url => Column::Url,
             name if name == label => Column::Label,
+            name if name == caption => Column::Caption,
+            Some(name) if Some(name) == class => Column::Class(name.to_owned()),
             name if name == meta => Column::Meta,
             Some(name) if !name.is_empty() => Column::Other(name.to_owned()),
             Some(_) | None => Column::Nameless(0),
@@ -84,6 +91,13 @@ impl Head {
             match self.columns.get_mut(at) {
                 Some(Column::Url) => trimmed(cell).clone_into(&mut item.url),
                 Some(Column::Label) => item.label = filled(cell),
+                Some(Column::Caption) => item.caption = filled(cell),
+                Some(Column::Class(_)) if is_missing(cell) => {}
+                Some(Column::Class(name)) => {
+                    item.class = class_of(cell);
+                    item.is_class_odd = item.class.is_none();
+                    others.extend(item.is_class_odd.then(|| (name.clone(), Meta::of_text(cell))));
+                }
                 Some(Column::Meta) => {
                     let value =
                         |text: String| read_meta(&text).unwrap_or_else(|_| Meta::of_text(&text));
@@ -105,16 +119,21 @@ impl Head {
         } else {
             item.meta = Meta::with_others(meta, others);
         }
-        Row { item, doubt: (n != head).then_some(Doubt::Cells { n, head }) }
+        let row = Row::from(item);
+        Row { doubt: (n != head).then_some(Doubt::Cells { n, head }).or(row.doubt), ..row }
     }
 
     /// The columns without a name that had cells.
     fn nameless(&self) -> Vec<Nameless> {
         let of = |(column, kind): (usize, &Column)| match kind {
             Column::Nameless(cells) if *cells > 0 => Some(Nameless { column, cells: *cells }),
-            Column::Nameless(_) | Column::Url | Column::Label | Column::Meta | Column::Other(_) => {
-                None
-            }
+            Column::Nameless(_)
+            | Column::Url
+            | Column::Label
+            | Column::Caption
+            | Column::Class(_)
+            | Column::Meta
+            | Column::Other(_) => None,
         };
         (1..).zip(&self.columns).filter_map(of).collect()
     }

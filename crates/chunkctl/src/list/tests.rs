@@ -1,5 +1,7 @@
 //! Files of every kind, as people have them.
 
+mod captions;
+
 use super::*;
 use chunk_handler::chunk::Item;
 use flate2::{Compression, write::GzEncoder};

@@ -3,6 +3,7 @@
 use super::{JobRequest, ReadJob};
 use crate::Session;
 use anyhow::Context as _;
+use chunk_handler::chunk::OutputText;
 use clap::{Args, ValueEnum};
 use imagecheck::Level;
 use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
@@ -16,9 +17,10 @@ const HELP: &str = "Examples:
 
 The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
   .txt            one URL a line
-  .jsonl, .ndjson an object a line: {\"url\": ..., \"label\": ..., \"meta\": ...}
+  .jsonl, .ndjson an object a line: {\"url\": ..., \"caption\": ..., \"label\": ..., \"class\": 3, \"meta\": ...}
   .json           one array of such objects, or of URLs
-  .csv, .tsv      a table whose first line names a column url; label and meta (JSON) may be others;
+  .csv, .tsv      a table whose first line names a column url; caption, label, class (an integer) and meta
+                  (JSON) may be others;
                   a .csv has commas or semicolons
   -               of stdin: what the first line certainly is
 UTF-8, or UTF-16 with a byte order mark; lines end in LF, CR LF or CR. Keys and columns may be in any
@@ -55,6 +57,12 @@ pub(crate) struct Submit {
     /// How thoroughly images are checked.
     #[arg(long, value_enum, default_value_t = CheckLevel::Medium)]
     level: CheckLevel,
+    /// Give each sample of the shards a `.txt`: its caption, or its label.
+    #[arg(long, value_enum)]
+    text: Option<Text>,
+    /// Give each sample of the shards a `.cls`: its class, or -1.
+    #[arg(long)]
+    class: bool,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
     #[arg(long)]
     watch: bool,
@@ -68,6 +76,14 @@ enum CheckLevel {
     Medium,
     /// Also the data of the picture.
     Slow,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Text {
+    /// What the list has as `caption`.
+    Caption,
+    /// What it has as `label`.
+    Label,
 }
 
 impl Session {
@@ -86,6 +102,11 @@ impl Session {
                 CheckLevel::Medium => Level::Medium,
                 CheckLevel::Slow => Level::Slow,
             },
+            text: submit.text.map(|text| match text {
+                Text::Caption => OutputText::Caption,
+                Text::Label => OutputText::Label,
+            }),
+            class: submit.class,
         };
         let job = ReadJob::new(request)?;
         // Idempotent, and a first submit may come before the first handler.
