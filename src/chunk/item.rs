@@ -17,6 +17,12 @@ pub struct Item {
     /// The sample's label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// What it shows, as a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// Its class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<i64>,
     /// Anything; kept as a JSON string in the sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Meta>,
@@ -29,7 +35,7 @@ pub struct Item {
 impl Item {
     /// An item of nothing but a URL.
     pub fn of_url(url: impl Into<String>) -> Self {
-        Self { url: url.into(), label: None, meta: None, refused: None }
+        Self { url: url.into(), label: None, caption: None, class: None, meta: None, refused: None }
     }
 
     /// What is kept of an item above [`ITEM_LIMIT`]: enough to find its row.
@@ -37,6 +43,8 @@ impl Item {
         Self {
             url: cut(url, SHOWN_BYTES),
             label: label.map(|label| cut(label, SHOWN_BYTES)),
+            caption: None,
+            class: None,
             meta: None,
             refused: Some(Detail::ItemTooLarge),
         }

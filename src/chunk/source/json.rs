@@ -16,7 +16,7 @@ use std::fmt;
 /// # Errors
 ///
 /// When it is not JSON all the same. The error's line is that of the text.
-pub fn read_row(row: &str) -> Result<Option<Item>, Error> {
+pub(crate) fn read_row(row: &str) -> Result<Option<Item>, Error> {
     mended(row, |row| {
         if row.starts_with('"') {
             return serde_json::from_str(row).map(|url: String| Some(Item::of_url(url)));
@@ -41,7 +41,7 @@ pub fn read_meta(text: &str) -> Result<Meta, Error> {
 
 /// The item of a row above [`crate::chunk::ITEM_LIMIT`] by what it begins with: by its URL, if that is
 /// there, else by its text.
-pub fn too_large(start: &str) -> Item {
+pub(crate) fn too_large(start: &str) -> Item {
     let mut all = Vec::new();
     // It ends too early: what came before counts.
     members(start, |key, value| all.push((key, value))).unwrap_or_default();
@@ -51,8 +51,13 @@ pub fn too_large(start: &str) -> Item {
     }
 }
 
-/// What JSON is read as, strictly, or else mended.
-pub(super) fn mended<T>(text: &str, read: impl Fn(&str) -> Result<T, Error>) -> Result<T, Error> {
+/// What JSON is read as, strictly, or else with `NaN`, `Infinity` and `None` as null, half of a surrogate
+/// pair as U+FFFD, and control characters in texts.
+///
+/// # Errors
+///
+/// When it is not JSON all the same. The error's line is that of the text.
+pub fn mended<T>(text: &str, mut read: impl FnMut(&str) -> Result<T, Error>) -> Result<T, Error> {
     if !has_half_pair(text)
         && let Ok(value) = read(text)
     {
@@ -67,10 +72,7 @@ pub(super) fn mended<T>(text: &str, read: impl Fn(&str) -> Result<T, Error>) -> 
 /// # Errors
 ///
 /// When it is no object, behind the members that were read.
-pub(crate) fn members<'t>(
-    object: &'t str,
-    take: impl FnMut(String, &'t RawValue),
-) -> Result<(), Error> {
+pub fn members<'t>(object: &'t str, take: impl FnMut(String, &'t RawValue)) -> Result<(), Error> {
     let mut reader = serde_json::Deserializer::from_str(object);
     reader.deserialize_map(Members(take))?;
     reader.end()
@@ -132,7 +134,7 @@ pub fn meant<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a
 }
 
 /// JSON by the rules, of the same lines, as far as [`read_row`] mends it.
-pub fn strict_json(text: &str) -> String {
+pub(crate) fn strict_json(text: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
