@@ -30,23 +30,12 @@ pub struct Item {
     /// large.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Detail>,
-    /// What its row has as a class is no integer, and stands in the meta. Only who reads the row knows.
-    #[serde(skip)]
-    pub is_class_odd: bool,
 }
 
 impl Item {
     /// An item of nothing but a URL.
     pub fn of_url(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            label: None,
-            caption: None,
-            class: None,
-            meta: None,
-            refused: None,
-            is_class_odd: false,
-        }
+        Self { url: url.into(), label: None, caption: None, class: None, meta: None, refused: None }
     }
 
     /// What is kept of an item above [`ITEM_LIMIT`]: enough to find its row.

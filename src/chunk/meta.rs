@@ -73,7 +73,7 @@ impl Meta {
 
 impl Meta {
     /// Of JSON in a list.
-    pub(crate) fn of_raw(raw: &RawValue) -> Self {
+    pub fn of_raw(raw: &RawValue) -> Self {
         let json = mended(raw.get());
         match is_readable(&json) {
             true => Self::of_json(json.into_owned()),

@@ -11,10 +11,10 @@ mod reader;
 mod text;
 
 pub use class::class_of;
-pub use content::{Content, delimiter_of};
-pub use json::{meant, read_meta, read_row, strict_json, too_large};
-pub(crate) use json::{members, pieces};
-pub use text::{EncodingError, decode, is_blank, lines, place, trimmed};
+pub use content::{Content, URL_NAMES, delimiter_of};
+pub use json::{meant, members, mended, read_meta};
+pub(crate) use json::{pieces, read_row, strict_json, too_large};
+pub use text::{is_blank, lines, trimmed};
 
 use super::{Item, MAX_ITEMS};
 use reader::Reader;

@@ -1,19 +1,32 @@
-//! Reading a submitted file: a list of URLs is understood, or refused with what it is.
+//! Reading submitted files: a list of URLs is understood, or refused with what it is. Files are read
+//! in pieces, and memory does not grow with them.
 
+mod csv;
 mod format;
 mod json;
+mod names;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod row;
+mod source;
 mod table;
+mod text;
+mod tsv;
 mod unpack;
 
 pub(crate) use format::Format;
+pub(crate) use names::{Chosen, Field, Names, SetAside};
 pub(crate) use row::{Doubt, Nameless, Row};
+pub(crate) use source::{Listed, Source};
 
+use crate::progress::Progress;
 use chunk_handler::{
-    chunk::source::{Content, EncodingError, decode, lines, trimmed},
+    chunk::source::{Content, lines, trimmed},
     redact::bare_url,
 };
-use std::borrow::Cow;
+use std::{fs::File, io, ops::ControlFlow};
+use text::{EncodingError, Text};
+use unpack::Unpacked;
 
 /// Why a file is no list of a job's URLs.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +34,28 @@ pub(crate) enum Error {
     /// What is compressed in it does not come out, or is too much.
     #[error("the file {0}")]
     Packed(String),
+    /// It cannot be read.
+    #[error("the file cannot be read: {0}")]
+    Read(io::Error),
+    /// It is Parquet, and not to be read.
+    #[error("the Parquet file {0}")]
+    Parquet(String),
+    /// Options that name columns, for a list that has none.
+    #[error("{option} names a column of a table, and the list is {what}")]
+    NoColumns {
+        /// The option.
+        option: &'static str,
+        /// How the list is read.
+        what: &'static str,
+    },
+    /// Of several files one.
+    #[error("{name}: {error}")]
+    InFile {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// Its bytes are no text.
     #[error("the file is no text: {0}")]
     Encoding(EncodingError),
@@ -38,7 +73,7 @@ pub(crate) enum Error {
     /// Neither the name nor the first line tells.
     #[error(
         "neither the suffix of the name nor the first line, `{0}`, says what the list is; {READ}, and \
-         of stdin the first line must say it: give the file by its name"
+         of stdin the first line must say it: say it with --format, or give the file by its name"
     )]
     Unknown(String),
     /// The structure is broken: what of it is a row cannot be told.
@@ -65,95 +100,188 @@ pub(crate) enum Error {
 }
 
 /// What can be done with a file that is none of them.
-const READ: &str =
-    "a list is .txt, .jsonl or .ndjson, .json (an array), .csv or .tsv, each also as .gz";
+const READ: &str = "a list is .txt, .jsonl or .ndjson, .json (an array), .csv or .tsv, each also as .gz, or .parquet";
 /// What a name says that has no known suffix.
 const NOTHING: &str = "nothing";
 /// What is shown of a line, in characters.
 const SHOWN: usize = 100;
 
-/// A file as text, of which is known how to read it.
-#[derive(Debug)]
-pub(crate) struct List<'a> {
-    /// How it is read.
-    pub(crate) format: Format,
-    text: Cow<'a, str>,
+/// Takes a row, and says whether more are wanted.
+pub(crate) type Take<'t> = dyn FnMut(Row) -> ControlFlow<()> + 't;
+
+/// What is to be said of the columns of a list.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Columns without a name, whose cells are in no row.
+    pub(crate) nameless: Vec<Nameless>,
+    /// Columns that mean the same as a better one.
+    pub(crate) set_aside: Vec<SetAside>,
 }
 
-impl<'a> List<'a> {
-    /// A file by its name; `-` is one without a suffix.
+/// A file of which is known how to read it.
+#[derive(Debug)]
+pub(crate) struct List<'n> {
+    /// How it is read.
+    pub(crate) format: Format,
+    names: &'n Names,
+    /// Its first line, for text.
+    first: String,
+    text: Text,
+    /// Where Parquet is read from, which begins at its end.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "nothing reads Parquet"))]
+    file: File,
+}
+
+impl<'n> List<'n> {
+    /// A file by its name; `-` is one without a suffix. A format that is told counts more than name and
+    /// content.
     ///
     /// # Errors
     ///
-    /// [`Error::Packed`], [`Error::Encoding`], [`Error::OtherContent`], [`Error::NotRead`],
-    /// [`Error::Unknown`], or [`Error::Empty`].
-    pub(crate) fn open(name: &str, bytes: &'a [u8]) -> Result<Self, Error> {
-        let named = Format::of_name(name)?;
-        let text = match unpack::unpacked(bytes)? {
-            Cow::Borrowed(bytes) => text_of(named, bytes)?,
-            Cow::Owned(bytes) => Cow::Owned(owned_text_of(named, bytes)?),
-        };
-        let first = first_line(&text).ok_or(Error::Empty)?;
-        let content = Content::of_text(&text);
-        let format = match (named, content) {
-            (Some(named), Some(content)) if !format::may_be(named, content) => {
-                return Err(Error::OtherContent { named: named.words(), content });
+    /// [`Error::Read`], [`Error::Packed`], [`Error::Encoding`], [`Error::OtherContent`],
+    /// [`Error::NotRead`], [`Error::NoColumns`] or [`Error::Unknown`].
+    pub(crate) fn open(
+        name: &str,
+        file: File,
+        told: Option<Format>,
+        names: &'n Names,
+        progress: Progress,
+    ) -> Result<Self, Error> {
+        let named = if told.is_some() { told } else { Format::of_name(name)? };
+        let again = file.try_clone().map_err(Error::Read)?;
+        let bytes = Unpacked::open(file, progress).map_err(Error::Read)?;
+        let is_packed = bytes.is_packed();
+        let mut text = Text::open(bytes)?;
+        if is_packed && text.first_bytes().starts_with(&unpack::GZIP) {
+            let problem = "is compressed twice, gzip inside gzip; unpack it once";
+            return Err(Error::Packed(problem.to_owned()));
+        }
+        let is_parquet = is_parquet(named, text.first_bytes());
+        let format = match is_parquet {
+            true if is_packed => {
+                let problem = "is Parquet inside gzip; unpack it, for Parquet is compressed itself";
+                return Err(Error::Packed(problem.to_owned()));
             }
-            (Some(named), _) => Some(named),
-            (None, Some(content @ Content::Foreign(_))) => {
-                return Err(Error::OtherContent { named: NOTHING, content });
-            }
-            (None, content) => content.and_then(format::certain),
+            true => Some(Format::Parquet),
+            false => format_of(named, told.is_some(), &mut text)?,
         };
-        let format = format.ok_or_else(|| Error::Unknown(shown(first)))?;
-        Ok(Self { format, text })
+        let first = if is_parquet { "" } else { text.start()? };
+        let first = first_line(first).map(shown).unwrap_or_default();
+        let is_blank = first.is_empty() && !is_parquet;
+        let format = format.or(is_blank.then_some(Format::Text));
+        let format = format.ok_or_else(|| Error::Unknown(first.clone()))?;
+        may_have(format, names)?;
+        Ok(Self { format, names, first, text, file: again })
     }
 
-    /// Hands each row out that is not blank, in order; also one that has no URL. What comes back are
-    /// columns without a name, whose cells are in no row.
+    /// Whether there is nothing in it.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.first.is_empty() && self.format != Format::Parquet
+    }
+
+    /// Hands each row out that is not blank, in order; also one that has no URL. What comes back is the
+    /// SHA-256 of the file, too.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`]
-    pub(crate) fn rows(&self, take: &mut impl FnMut(Row)) -> Result<Vec<Nameless>, Error> {
-        match self.format {
+    /// [`Error::Broken`], [`Error::Encoding`], [`Error::Packed`], [`Error::Parquet`], [`Error::Read`].
+    pub(crate) fn rows(mut self, take: &mut Take<'_>) -> Result<(Told, [u8; 32]), Error> {
+        let told = match self.format {
+            _ if self.is_blank() => Told::default(),
+            Format::Parquet => return self.parquet_rows(take),
+            Format::Csv => csv::csv_rows(&mut self.text, self.names, take)?,
+            Format::Tsv => tsv::tsv_rows(&mut self.text, self.names, take)?,
             Format::Text => {
-                let rows = lines(&self.text).map(|(_, line)| trimmed(line));
-                rows.filter(|row| !row.is_empty()).for_each(|row| take(Row::of_text(row)));
+                self.text.lines(|_, line| match trimmed(line) {
+                    "" => Ok(ControlFlow::Continue(())),
+                    row => Ok(take(Row::of_text(row))),
+                })?;
+                Told::default()
             }
-            Format::JsonLines => json::line_rows(&self.text, take)?,
-            Format::JsonArray => json::array_rows(&self.text, take)?,
-            Format::Csv => return table::csv_rows(&self.text, take),
-            Format::Tsv => return table::tsv_rows(&self.text, take),
-        }
-        Ok(Vec::new())
+            Format::JsonLines => {
+                json::line_rows(&mut self.text, self.names, take)?;
+                Told::default()
+            }
+            Format::JsonArray => {
+                json::array_rows(&mut self.text, self.names, take)?;
+                Told::default()
+            }
+        };
+        Ok((told, self.text.into_sha256()?))
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet_rows(self, take: &mut Take<'_>) -> Result<(Told, [u8; 32]), Error> {
+        let sha256 = self.text.into_sha256()?;
+        Ok((parquet::parquet_rows(self.file, self.names, take)?, sha256))
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn parquet_rows(self, _take: &mut Take<'_>) -> Result<(Told, [u8; 32]), Error> {
+        Err(Error::NotRead("Parquet"))
     }
 
     /// The refusal of a list of which no row has an http(s) URL.
-    pub(crate) fn without_url(&self) -> Error {
-        let first = first_line(&self.text).map(shown).unwrap_or_default();
-        Error::NoUrl { first, expected: self.format.expected() }
+    pub(crate) fn without_url(format: Format, first: &str) -> Error {
+        Error::NoUrl { first: first.to_owned(), expected: format.expected() }
+    }
+
+    /// Its first line that is not blank, as it may be shown.
+    pub(crate) fn first(&self) -> &str {
+        &self.first
     }
 }
 
-/// The text of bytes, unless they are certainly something else.
-fn text_of(named: Option<Format>, bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
-    if let Some(content) = Content::of_bytes(bytes) {
-        let named = named.map_or(NOTHING, Format::words);
-        return Err(Error::OtherContent { named, content });
+/// Whether a file is Parquet: by its first bytes, and unless it is said to be something else.
+fn is_parquet(named: Option<Format>, first: &[u8]) -> bool {
+    match named {
+        // The second has all of its metadata encrypted, which is told when it is read.
+        Some(Format::Parquet) => first.starts_with(b"PAR1") || first.starts_with(b"PARE"),
+        Some(_) => false,
+        None => first.starts_with(b"PAR1"),
     }
-    decode(bytes).map_err(Error::Encoding)
 }
 
-/// The same, in the place of the bytes: of a gigabyte there are not two.
-fn owned_text_of(named: Option<Format>, mut bytes: Vec<u8>) -> Result<String, Error> {
-    let mark = match text_of(named, &bytes)? {
-        Cow::Owned(text) => return Ok(text),
-        Cow::Borrowed(text) => bytes.len() - text.len(),
-    };
-    bytes.drain(..mark);
-    // It was looked at above.
-    Ok(String::from_utf8(bytes).unwrap_or_default())
+/// How a text is read, by what is said of it and by its content. None: neither tells.
+fn format_of(
+    named: Option<Format>,
+    is_told: bool,
+    text: &mut Text,
+) -> Result<Option<Format>, Error> {
+    let name = named.map_or(NOTHING, Format::words);
+    if let Some(content) = Content::of_bytes(text.first_bytes()) {
+        return Err(Error::OtherContent { named: name, content });
+    }
+    let content = Content::of_text(text.start()?);
+    match (named, content) {
+        (Some(Format::Parquet), None) => {
+            Err(Error::Parquet("is broken: it does not begin with PAR1".to_owned()))
+        }
+        (Some(named), Some(content))
+            if named == Format::Parquet || !is_told && !format::may_be(named, content) =>
+        {
+            Err(Error::OtherContent { named: name, content })
+        }
+        (Some(named), _) => Ok(Some(named)),
+        (None, Some(content @ Content::Foreign(_))) => {
+            Err(Error::OtherContent { named: NOTHING, content })
+        }
+        (None, content) => Ok(content.and_then(format::certain)),
+    }
+}
+
+/// Whether options that name columns mean something.
+fn may_have(format: Format, names: &Names) -> Result<(), Error> {
+    let what = format.words();
+    if let Some(chosen) = names.chosen.first()
+        && format == Format::Text
+    {
+        return Err(Error::NoColumns { option: chosen.option, what });
+    }
+    if names.columns.is_some() && !matches!(format, Format::Csv | Format::Tsv) {
+        return Err(Error::NoColumns { option: "--columns", what });
+    }
+    Ok(())
 }
 
 /// The first line that is not blank.
@@ -177,4 +305,4 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

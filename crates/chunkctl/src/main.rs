@@ -9,6 +9,7 @@ mod host_busy;
 mod kept;
 mod list;
 mod memory;
+mod progress;
 mod remarks;
 mod rows;
 mod status;
@@ -53,7 +54,7 @@ struct Cli {
 enum Action {
     /// Bring the schema up to date and create queues and containers.
     Migrate,
-    /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz.
+    /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz, or .parquet.
     Submit(Submit),
     /// Show the fleet and its jobs.
     Status {

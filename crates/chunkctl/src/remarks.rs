@@ -1,7 +1,7 @@
 //! What people should know of the rows of a list when they submit it: those that cannot be used, those
 //! that may not be what was meant, and what is left out (I15).
 
-use crate::list::{Doubt, Nameless, shown};
+use crate::list::{Doubt, Nameless, SetAside, shown};
 use chunk_handler::chunk::{Item, source::is_web_url};
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub(crate) struct Remarks {
     /// Columns without a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) nameless: Vec<Nameless>,
+    /// Columns that mean the same as a better one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) set_aside: Vec<SetAside>,
 }
 
 /// Where a row is in the job, as in manifests.
@@ -117,8 +120,12 @@ impl Remarks {
                  line keeps them in the meta"
             )
         });
+        let set_aside = self.set_aside.iter().map(|SetAside { column, same_as }| {
+            let (column, same_as) = (shown(column), shown(same_as));
+            format!("column `{column}` means the same as `{same_as}`, and is kept in the meta")
+        });
         let rows = [self.unusable.warning(of_rows), self.doubtful.warning(of_rows)];
-        rows.into_iter().flatten().chain(nameless).collect()
+        rows.into_iter().flatten().chain(nameless).chain(set_aside).collect()
     }
 }
 
@@ -142,12 +149,11 @@ fn with_rows(mut text: String, first: &[ShownRow], rows: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{list::List, rows::Rows};
+    use crate::rows::tests::judged;
 
     fn warnings(name: &str, text: &str, chunk_size: usize) -> Vec<String> {
-        let list = List::open(name, text.as_bytes()).unwrap();
-        let rows = Rows::read(&list, chunk_size, None).unwrap();
-        rows.remarks.warnings(rows.n)
+        let judged = judged(&[(name, text)], chunk_size).unwrap();
+        judged.remarks.warnings(judged.n)
     }
 
     /// Case 194, I15: each has its place in a chunk, the first five are shown, and a secret is not.

@@ -1,30 +1,49 @@
 //! The rows of a list, divided into the lists of its chunks, and what of them cannot be used: each
 //! row that is not blank becomes one item of a manifest (I15).
+//!
+//! A list is read twice: first all of it is judged, then each chunk's list is written when it is full.
+//! Of the first reading only a digest of each chunk is kept.
 
 use crate::{
-    list::{self, List, Row},
+    list::{self, List, Row, Source},
+    progress::Progress,
     remarks::{Place, Remarks},
     submit::SubmitError,
 };
 use chunk_handler::{
-    chunk::{ChunkId, ITEM_LIMIT, Item},
+    chunk::{ChunkId, ITEM_LIMIT, Item, hex},
     storage::SOURCE_LIMIT,
 };
+use sha2::{Digest as _, Sha256};
+use std::ops::ControlFlow;
 
-/// The lists of a job's chunks.
-#[derive(Debug, Default)]
-pub(crate) struct Rows {
-    /// One for each chunk.
-    pub(crate) chunks: Vec<ChunkRows>,
+/// What the first reading of a list found.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// The digest of each chunk's list.
+    pub(crate) chunks: Vec<[u8; 32]>,
     /// All rows.
     pub(crate) n: usize,
-    /// Whether one of them has a caption or a class.
-    pub(crate) has_captions: bool,
     /// What people should know of them.
     pub(crate) remarks: Remarks,
+    /// How the files were read.
+    pub(crate) format: String,
+    /// Of the file, or of the digests of all files, in hex.
+    pub(crate) sha256: String,
+    /// Whether an item has what earlier releases left in its meta.
+    pub(crate) has_caption_or_class: bool,
 }
 
-/// The list of one chunk, as JSON lines: all that is kept of its rows.
+/// How a list is divided.
+#[derive(Debug, Clone)]
+pub(crate) struct Division {
+    /// URLs of a chunk, at least 1.
+    pub(crate) chunk_size: usize,
+    /// For rows without a label.
+    pub(crate) label: Option<String>,
+}
+
+/// The list of one chunk, as JSON lines.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkRows {
     /// The blob.
@@ -33,66 +52,229 @@ pub(crate) struct ChunkRows {
     pub(crate) n: usize,
 }
 
-impl Rows {
-    /// Reads a list into chunks of a size, at least 1; the label is for rows without one.
-    ///
-    /// # Errors
-    ///
-    /// [`SubmitError::List`] when the list is broken or has no URL, [`SubmitError::TooManyChunks`],
-    /// [`SubmitError::LongChunk`].
-    pub(crate) fn read(
-        list: &List<'_>,
-        chunk_size: usize,
-        label: Option<&str>,
-    ) -> Result<Self, SubmitError> {
-        let mut rows = Self::default();
-        let nameless = list.rows(&mut |mut row| {
-            row.item.label = row.item.label.take().or_else(|| label.map(str::to_owned));
-            rows.push(row, chunk_size);
-        })?;
-        rows.remarks.nameless = nameless;
-        if rows.n == 0 {
-            return Err(list::Error::Empty.into());
-        }
-        if rows.remarks.unusable.without_url == rows.n {
-            return Err(list.without_url().into());
-        }
-        let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
-        if rows.chunks.len() > most {
-            return Err(SubmitError::TooManyChunks(most));
-        }
-        let is_long = |chunk: &ChunkRows| chunk.lines.len() > SOURCE_LIMIT;
-        if let Some(chunk) = rows.chunks.iter().position(is_long) {
-            let n = rows.chunks.get(chunk).map_or(0, |chunk| chunk.n);
-            return Err(SubmitError::LongChunk { chunk, n });
-        }
-        Ok(rows)
+/// Rows that become chunks.
+struct Divider<'d, F> {
+    division: &'d Division,
+    chunk: ChunkRows,
+    n_chunks: usize,
+    /// In the first reading.
+    remarks: Option<Remarks>,
+    has_caption_or_class: bool,
+    n: usize,
+    /// Takes each chunk.
+    take: F,
+}
+
+impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
+    fn new(division: &Division, remarks: Option<Remarks>, take: F) -> Divider<'_, F> {
+        let chunk = ChunkRows::default();
+        let has_caption_or_class = false;
+        Divider { division, chunk, n_chunks: 0, remarks, has_caption_or_class, n: 0, take }
     }
 
-    fn push(&mut self, Row { mut item, doubt }: Row, chunk_size: usize) {
-        if self.n.is_multiple_of(chunk_size) {
-            if let Some(full) = self.chunks.last_mut() {
-                full.lines.shrink_to_fit();
-            }
-            self.chunks.push(ChunkRows::default());
-        }
-        let chunk_index = self.chunks.len().saturating_sub(1);
-        let Some(chunk) = self.chunks.last_mut() else { return };
+    fn push(&mut self, Row { mut item, doubt }: Row) -> ControlFlow<()> {
+        item.label = item.label.take().or_else(|| self.division.label.clone());
+        self.has_caption_or_class |= item.caption.is_some() || item.class.is_some();
         let mut line = line_of(&item);
         if line.len() > ITEM_LIMIT {
             item = Item::too_large(&item.url, item.label.as_deref());
             line = line_of(&item);
         }
-        self.has_captions |= item.caption.is_some() || item.class.is_some();
-        let place = Place { chunk_index, idx: chunk.n };
-        self.remarks.unusable.add(place, &item);
-        if let Some(doubt) = doubt {
-            self.remarks.doubtful.add(place, &item, doubt);
+        if let Some(remarks) = &mut self.remarks {
+            let place = Place { chunk_index: self.n_chunks, idx: self.chunk.n };
+            remarks.unusable.add(place, &item);
+            if let Some(doubt) = doubt {
+                remarks.doubtful.add(place, &item, doubt);
+            }
         }
-        chunk.lines.extend(line);
-        chunk.lines.push(b'\n');
-        chunk.n += 1;
+        // A chunk above the limit is refused, whatever its further lines are.
+        if self.chunk.lines.len() <= SOURCE_LIMIT {
+            self.chunk.lines.extend(line);
+            self.chunk.lines.push(b'\n');
+        }
+        self.chunk.n += 1;
         self.n += 1;
+        if self.chunk.n < self.division.chunk_size {
+            ControlFlow::Continue(())
+        } else {
+            self.end_chunk()
+        }
+    }
+
+    /// Hands the chunk out that is full, or the last.
+    fn end_chunk(&mut self) -> ControlFlow<()> {
+        self.n_chunks += 1;
+        (self.take)(std::mem::take(&mut self.chunk))
+    }
+
+    /// Hands the last chunk out.
+    fn finish(&mut self) -> ControlFlow<()> {
+        if self.chunk.n > 0 { self.end_chunk() } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Judged {
+    /// Reads all of a list and judges it; nothing is kept of its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::List`] when a file is broken or has no URL, [`SubmitError::TooManyChunks`],
+    /// [`SubmitError::LongChunk`].
+    pub(crate) fn read(
+        source: &Source,
+        division: &Division,
+        progress: &Progress,
+    ) -> Result<Self, SubmitError> {
+        let most = usize::try_from(ChunkId::MAX_INDEX).unwrap_or(usize::MAX) + 1;
+        let mut chunks: Vec<[u8; 32]> = Vec::new();
+        let mut refused: Option<SubmitError> = None;
+        let mut divider = Divider::new(division, Some(Remarks::default()), |chunk: ChunkRows| {
+            if chunk.lines.len() > SOURCE_LIMIT {
+                refused = Some(SubmitError::LongChunk { chunk: chunks.len(), n: chunk.n });
+            } else if chunks.len() == most {
+                refused = Some(SubmitError::TooManyChunks(most));
+            }
+            chunks.push(Sha256::digest(&chunk.lines).into());
+            if refused.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let mut files = Files::default();
+        for file in &source.files {
+            let (rows, without_url) = (divider.n, divider.without_url());
+            let mut is_over = false;
+            let read = files.read(source, file, progress, &mut |row| {
+                let flow = divider.push(row);
+                is_over = flow.is_break();
+                flow
+            });
+            let (format, first) = read.map_err(|error| source.in_file(file, error))?;
+            if is_over {
+                break;
+            }
+            let rows = divider.n - rows;
+            if rows > 0 && divider.without_url() - without_url == rows {
+                return Err(source.in_file(file, List::without_url(format, &first)).into());
+            }
+        }
+        divider.finish().is_break().then_some(()).unwrap_or_default();
+        let (n, has_caption_or_class) = (divider.n, divider.has_caption_or_class);
+        let mut remarks = divider.remarks.take().unwrap_or_default();
+        drop(divider);
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if n == 0 {
+            return Err(list::Error::Empty.into());
+        }
+        remarks.nameless = std::mem::take(&mut files.told.nameless);
+        remarks.set_aside = std::mem::take(&mut files.told.set_aside);
+        let format = format!("{}{}", files.formats.join("+"), source.names.words());
+        Ok(Self { chunks, n, remarks, format, sha256: files.sha256(), has_caption_or_class })
+    }
+
+    /// Reads the list again and hands its chunks out, each exactly as it was judged.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Changed`] when it is another list meanwhile.
+    pub(crate) fn read_again(
+        &self,
+        source: &Source,
+        division: &Division,
+        progress: &Progress,
+        take: &mut dyn FnMut(ChunkRows) -> ControlFlow<()>,
+    ) -> Result<(), SubmitError> {
+        let mut known = self.chunks.iter();
+        let (mut is_other, mut is_over) = (false, false);
+        let mut divider = Divider::new(division, None, |chunk: ChunkRows| {
+            let digest: [u8; 32] = Sha256::digest(&chunk.lines).into();
+            if known.next() != Some(&digest) {
+                is_other = true;
+                return ControlFlow::Break(());
+            }
+            let flow = take(chunk);
+            is_over = flow.is_break();
+            flow
+        });
+        let mut files = Files::default();
+        let mut is_stopped = false;
+        for file in &source.files {
+            let read = files.read(source, file, progress, &mut |row| {
+                let flow = divider.push(row);
+                is_stopped = flow.is_break();
+                flow
+            });
+            if is_stopped {
+                break;
+            }
+            // What was read once and cannot be now is another file.
+            if read.is_err() {
+                return Err(SubmitError::Changed(file.name.clone()));
+            }
+        }
+        if !is_stopped {
+            is_stopped = divider.finish().is_break();
+        }
+        drop(divider);
+        let is_whole = is_stopped || (known.next().is_none() && files.sha256() == self.sha256);
+        if is_other || (!is_over && !is_whole) {
+            let name = |file: &list::Listed| file.name.clone();
+            let all: Vec<String> = source.files.iter().map(name).collect();
+            return Err(SubmitError::Changed(all.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+impl<F> Divider<'_, F> {
+    fn without_url(&self) -> usize {
+        self.remarks.as_ref().map_or(0, |remarks| remarks.unusable.without_url)
+    }
+}
+
+/// What is known of the files that were read.
+#[derive(Debug, Default)]
+struct Files {
+    digests: Vec<[u8; 32]>,
+    formats: Vec<&'static str>,
+    told: list::Told,
+}
+
+impl Files {
+    /// Reads the next file; its format and first line come back.
+    fn read(
+        &mut self,
+        source: &Source,
+        file: &list::Listed,
+        progress: &Progress,
+        take: &mut list::Take<'_>,
+    ) -> Result<(list::Format, String), list::Error> {
+        let opened = file.open().map_err(list::Error::Read)?;
+        let list = List::open(&file.name, opened, source.format, &source.names, progress.clone())?;
+        // Of several files some may be empty, as parts of a table are.
+        if list.is_blank() && source.files.len() == 1 {
+            return Err(list::Error::Empty);
+        }
+        let (format, first) = (list.format, list.first().to_owned());
+        let (told, digest) = list.rows(take)?;
+        self.digests.push(digest);
+        if self.formats.last() != Some(&format.word()) {
+            self.formats.push(format.word());
+        }
+        self.told.nameless.extend(told.nameless);
+        for aside in told.set_aside {
+            if !self.told.set_aside.contains(&aside) {
+                self.told.set_aside.push(aside);
+            }
+        }
+        Ok((format, first))
+    }
+
+    /// Of one file its own; of several that of their digests, in order.
+    fn sha256(&self) -> String {
+        match self.digests.as_slice() {
+            [one] => hex(one),
+            all => hex(&Sha256::digest(all.concat())),
+        }
     }
 }
 
@@ -102,42 +284,4 @@ fn line_of(item: &Item) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(text: &str, chunk_size: usize) -> Result<Rows, SubmitError> {
-        let list = List::open("a.csv", text.as_bytes()).unwrap();
-        Rows::read(&list, chunk_size, Some("all"))
-    }
-
-    #[test]
-    fn the_label_of_the_job_is_for_urls_without_one() {
-        let rows = rows("url,label\nhttp://a/1,cat\n,\n", 2).unwrap();
-        let lines = String::from_utf8(rows.chunks[0].lines.clone()).unwrap();
-        let expected =
-            "{\"url\":\"http://a/1\",\"label\":\"cat\"}\n{\"url\":\"\",\"label\":\"all\"}\n";
-        assert_eq!(lines, expected);
-    }
-
-    #[test]
-    fn a_job_has_at_most_as_many_chunks_as_there_are_indices() {
-        let table = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
-        assert!(rows(&table(100_000), 1).is_ok());
-        let error = rows(&table(100_001), 1).unwrap_err().to_string();
-        assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
-        assert_eq!(rows(&table(100_001), 2).unwrap().chunks.len(), 50_001);
-    }
-
-    /// Case 261: too long as a line of its chunk's list, though not in the file: a name of a column is
-    /// in every line.
-    #[test]
-    fn a_row_whose_line_is_above_the_limit_is_one_that_cannot_be_used() {
-        let name = "n".repeat(60_000);
-        let text = format!("url,{name}\nhttp://a/1,\nhttp://a/2,{}\n", "x".repeat(6000));
-        let rows = rows(&text, 9).unwrap();
-        assert_eq!((rows.n, rows.remarks.unusable.rows), (2, 1));
-        let lines = String::from_utf8(rows.chunks[0].lines.clone()).unwrap();
-        let last = r#"{"url":"http://a/2","label":"all","refused":"item_too_large"}"#;
-        assert_eq!(lines.lines().nth(1), Some(last));
-    }
-}
+pub(crate) mod tests;

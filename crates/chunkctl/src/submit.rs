@@ -5,9 +5,10 @@ mod command;
 pub(crate) use command::Submit;
 
 use crate::{
-    list::{self, List},
+    list::{self, Source as Files},
+    progress::Progress,
     remarks::Remarks,
-    rows::{ChunkRows, Rows},
+    rows::{ChunkRows, Division, Judged},
 };
 use chunk_handler::{
     chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, OutputText, Source, hex, job_folder},
@@ -21,22 +22,24 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use imagecheck::Level;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::{ops::ControlFlow, sync::Arc};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::spawn_blocking,
+};
 
 /// A job to be submitted.
 #[derive(Debug)]
 pub(crate) struct JobRequest {
     /// Its number.
     pub(crate) job_id: i64,
-    /// The file's name: its suffix, but for `.gz`, says how it is written.
-    pub(crate) file_name: String,
-    /// The file.
-    pub(crate) bytes: Vec<u8>,
-    /// URLs of a chunk.
-    pub(crate) chunk_size: usize,
+    /// The files of its list.
+    pub(crate) files: Files,
+    /// How it is divided.
+    pub(crate) division: Division,
     /// 0 to 10, highest first.
     pub(crate) priority: i16,
-    /// For URLs without a label of their own.
-    pub(crate) label: Option<String>,
     /// How thoroughly images are checked.
     pub(crate) level: Level,
     /// What the `.txt` of each sample holds.
@@ -73,6 +76,9 @@ pub(crate) enum SubmitError {
     /// The file has more URLs than a job can have.
     #[error("the file has more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
+    /// A file was another one when it was read again, to be written.
+    #[error("{0} changed while it was read, and the job is not submitted; submit it again")]
+    Changed(String),
     /// The rows of a chunk are more than a handler reads.
     #[error(
         "the {n} rows of chunk {chunk} are more than 32 MiB, which no handler reads; lower --chunk-size, \
@@ -101,15 +107,14 @@ impl From<state::Error> for SubmitError {
     }
 }
 
-/// A job whose list is read: nothing of it is written yet, and the file is not kept.
+/// A job whose list was read and judged: nothing of it is written yet, and no row is kept.
 #[derive(Debug)]
 pub(crate) struct ReadJob {
     job_id: i64,
-    source_sha256: String,
+    files: Files,
+    division: Division,
     submission: Submission,
-    chunks: Vec<ChunkRows>,
-    has_captions: bool,
-    remarks: Remarks,
+    judged: Judged,
 }
 
 impl ReadJob {
@@ -117,34 +122,32 @@ impl ReadJob {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
+    /// [`SubmitError::List`], [`SubmitError::TooManyChunks`] or [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
-        let list = List::open(&request.file_name, &request.bytes)?;
-        let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
+        let JobRequest { job_id, files, division, priority, level, text, class } = request;
+        let progress = Progress::of_bytes("reading the list", files.len());
+        let judged = Judged::read(&files, &division, &progress);
+        progress.end();
+        let judged = judged?;
         let submission = Submission {
-            chunks: rows.chunks.len(),
-            images: rows.n,
-            format: list.format.word().to_owned(),
-            chunk_size: request.chunk_size,
-            priority: request.priority,
-            label: request.label,
-            level: request.level,
-            text: request.text,
-            class: request.class,
+            chunks: judged.chunks.len(),
+            images: judged.n,
+            format: judged.format.clone(),
+            chunk_size: division.chunk_size,
+            priority,
+            label: division.label.clone(),
+            level,
+            text,
+            class,
         };
-        Ok(Self {
-            job_id: request.job_id,
-            source_sha256: hex(&Sha256::digest(&request.bytes)),
-            submission,
-            chunks: rows.chunks,
-            has_captions: rows.has_captions,
-            remarks: rows.remarks,
-        })
+        Ok(Self { job_id, files, division, submission, judged })
     }
 }
 
 /// Lists that are written at once.
 const WRITES_AT_ONCE: usize = 8;
+/// The most of their bytes, in KiB: a list alone may have half of it.
+const KIB_AT_ONCE: u32 = 64 * 1024;
 
 /// Submits a job. The same again, also at the same time, changes nothing.
 ///
@@ -156,12 +159,15 @@ pub(crate) async fn submit(
     storage: &Storage,
     job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
-    let ReadJob { job_id, source_sha256, submission, chunks, has_captions, remarks } = job;
+    let (job_id, submission) = (job.job_id, job.submission.clone());
+    let judged = Arc::new(job.judged);
+    let (source_sha256, remarks) = (judged.sha256.clone(), judged.remarks.clone());
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
-        let folder = lists_folder(job_id, &source_sha256, &submission, has_captions);
-        let messages = write_sources(storage, job_id, &submission, chunks, &folder).await?;
+        let folder = lists_folder(job_id, &judged, &submission);
+        let again = Again { judged, files: job.files, division: job.division };
+        let messages = write_sources(storage, job_id, &submission, again, &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
         is_new = database.submit(&job).await?;
@@ -228,41 +234,74 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
 
 /// Rises when a file is read otherwise than before: what an earlier release left half done is not
 /// gone on with.
-const READING: u32 = 3;
+const READING: u32 = 4;
+/// Of lists without captions and classes, which are read as they always were.
+const READING_WITHOUT: u32 = 3;
 
 /// Where the lists go. The name says what is in them: the file, and every option that shapes them. A
 /// file with captions or classes was read otherwise before there were any; others have the names that
 /// they had.
-fn lists_folder(
-    job_id: i64,
-    source_sha256: &str,
-    submission: &Submission,
-    has_captions: bool,
-) -> String {
+fn lists_folder(job_id: i64, judged: &Judged, submission: &Submission) -> String {
     let Submission { format, chunk_size, label, .. } = submission;
-    let reading = READING + u32::from(has_captions);
-    let shape = serde_json::json!([reading, source_sha256, format, chunk_size, label]).to_string();
+    let reading = if judged.has_caption_or_class { READING } else { READING_WITHOUT };
+    let shape = serde_json::json!([reading, judged.sha256, format, chunk_size, label]).to_string();
     let digest = hex(&Sha256::digest(shape));
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
 }
 
-/// Writes one list for each chunk and makes its message.
+/// A list that is read again, to be written.
+struct Again {
+    judged: Arc<Judged>,
+    files: Files,
+    division: Division,
+}
+
+/// A chunk's list, and its part of the memory.
+type Held = (ChunkRows, OwnedSemaphorePermit);
+
+impl Again {
+    /// Reads the list and sends its chunks, as memory becomes free, until nobody takes them.
+    fn send(self, to: &mpsc::Sender<Held>) -> Result<(), SubmitError> {
+        let memory = Arc::new(Semaphore::new(usize::try_from(KIB_AT_ONCE).unwrap_or(usize::MAX)));
+        let runtime = Handle::current();
+        let progress = Progress::of_lists("writing the lists of chunks", self.judged.chunks.len());
+        let mut send = |chunk: ChunkRows| {
+            let kib = u32::try_from(chunk.lines.len() / 1024 + 1).unwrap_or(KIB_AT_ONCE);
+            let held = Arc::clone(&memory).acquire_many_owned(kib.min(KIB_AT_ONCE));
+            // It is never closed.
+            let Ok(held) = runtime.block_on(held) else { return ControlFlow::Break(()) };
+            progress.add(1);
+            match to.blocking_send((chunk, held)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        // How far it is shows what is written: the reader is hardly ahead of it.
+        let unseen = Progress::hidden();
+        let read = self.judged.read_again(&self.files, &self.division, &unseen, &mut send);
+        progress.end();
+        read
+    }
+}
+
+/// Writes one list for each chunk, as it is read, and makes its message.
 async fn write_sources(
     storage: &Storage,
     job_id: i64,
     submission: &Submission,
-    chunks: Vec<ChunkRows>,
+    again: Again,
     folder: &str,
 ) -> Result<Vec<ChunkMessage>, SubmitError> {
-    let total = chunks.len();
-    let one = async |(index, part): (usize, ChunkRows)| -> Result<ChunkMessage, SubmitError> {
+    let one = async |(index, (part, held)): (usize, Held)| -> Result<ChunkMessage, SubmitError> {
         let blob = format!("{folder}/{index:05}.jsonl");
+        let n = part.n;
         storage.create_source(&blob, part.lines).await.map_err(Error::from)?;
+        drop(held);
         let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut message = ChunkMessage::new(ChunkId { job_id, chunk_index });
         let start = u64::try_from(index * submission.chunk_size).unwrap_or(u64::MAX);
-        let len = u64::try_from(part.n).unwrap_or(u64::MAX);
-        message.total_chunks = i32::try_from(total).ok();
+        let len = u64::try_from(n).unwrap_or(u64::MAX);
+        message.total_chunks = i32::try_from(submission.chunks).ok();
         message.priority = submission.priority;
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
@@ -271,55 +310,31 @@ async fn write_sources(
         message.output.class = submission.class;
         Ok(message)
     };
-    stream::iter(chunks.into_iter().enumerate())
-        .map(one)
-        .buffered(WRITES_AT_ONCE)
-        .try_collect()
-        .await
+    let (sender, receiver) = mpsc::channel(1);
+    let reading = spawn_blocking(move || again.send(&sender));
+    let chunks = stream::unfold(receiver, async |mut receiver| {
+        let chunk = receiver.recv().await?;
+        Some((chunk, receiver))
+    });
+    let written =
+        chunks.enumerate().map(one).buffered(WRITES_AT_ONCE).try_collect::<Vec<_>>().await;
+    // A write that failed ends the reading, too, and is what counts.
+    let read = reading.await.map_err(|_| SubmitError::Changed("the list".to_owned()))?;
+    let messages = written?;
+    read.map(|()| messages)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(rows: &str) -> ReadJob {
-        let request = JobRequest {
-            job_id: 7,
-            file_name: "a.csv".to_owned(),
-            bytes: rows.as_bytes().to_vec(),
-            chunk_size: 500,
-            priority: 5,
-            label: None,
-            level: Level::Medium,
-            text: None,
-            class: false,
-        };
-        ReadJob::new(request).unwrap()
-    }
-
-    /// A submit that an earlier release left half done is gone on with, unless its file has what that
-    /// release put into the meta.
-    #[test]
-    fn lists_have_the_names_that_they_had_but_for_those_with_captions() {
-        let folder = |rows: &str| {
-            let ReadJob { submission, has_captions, .. } = read(rows);
-            lists_folder(7, "f", &submission, has_captions)
-        };
-        let as_before = "job_7/d80bb266018f00a0";
-        assert_eq!(folder("url,label\nhttp://a,x\n"), as_before);
-        assert_eq!(folder("url,caption,class\nhttp://a,,\nhttp://b,NaN,cat\n"), as_before);
-        let otherwise = folder("url,class\nhttp://a,3\n");
-        assert_eq!(otherwise, folder("url,caption\nhttp://a,x\n"));
-        assert_ne!(otherwise, as_before);
-    }
-
     /// What an earlier release registered had neither text nor class.
     #[test]
     fn a_registered_submission_without_the_options_reads_as_off() {
         let before = r#"{"chunks":1,"images":1,"format":"csv","chunk_size":500,"priority":5,"label":null,"level":"medium"}"#;
         let before: Submission = serde_json::from_str(before).unwrap();
-        let mut now = read("url\nhttp://a\n").submission;
-        assert_eq!(differences(&before, &now), Vec::<String>::new());
+        let mut now = before.clone();
+        assert_eq!((now.text, now.class), (None, false));
         now.text = Some(OutputText::Caption);
         now.class = true;
         let said = ["--text none, not caption", "--class off, not on"];

@@ -29,7 +29,6 @@ fn a_message_survives_its_own_json() {
         label: Some("x".into()),
         caption: Some("two\nlines 𝄞".into()),
         class: Some(i64::MIN),
-        is_class_odd: false,
         meta: Some(serde_json::from_str(r#"{"k": [1, null], "n": 1e999, "n": -0.0}"#).unwrap()),
     }]));
     let json = serde_json::to_string(&message).unwrap();

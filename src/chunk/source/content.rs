@@ -1,7 +1,7 @@
 //! What the content of a list certainly is, whatever its name says.
 
 use super::{
-    json::{meant, members, mended},
+    json::{members, mended},
     lines, trimmed,
 };
 use std::fmt;
@@ -15,17 +15,20 @@ pub enum Content {
     JsonLines,
     /// A JSON array.
     JsonArray,
-    /// The first line names a column `url` between commas.
+    /// The first line names a column of [`URL_NAMES`] between commas.
     Csv,
     /// The same between semicolons.
     Semicolons,
     /// The same between tabs.
     Tsv,
-    /// The first line is nothing but `url`: a table of one column.
+    /// The first line is nothing but such a name: a table of one column.
     Column,
     /// No list; with a word for it.
     Foreign(&'static str),
 }
+
+/// What a column or key of URLs is called, in any case.
+pub const URL_NAMES: [&str; 3] = ["url", "image_url", "uri"];
 
 /// What files of other kinds begin with.
 const MAGIC: [(&[u8], &str); 20] = [
@@ -100,20 +103,21 @@ impl Content {
 
 /// Whether an object has lists or objects, and no URL.
 fn is_of_columns(object: &str) -> Result<bool, serde_json::Error> {
-    let (mut url, mut has_columns) = (None::<(String, bool)>, false);
+    let (mut has_url, mut has_columns) = (false, false);
     members(object, |key, value| {
         has_columns |= value.get().starts_with(['{', '[']);
-        let before = url.as_ref().map(|(key, _)| key.as_str());
-        if meant(before.into_iter().chain([key.as_str()]), "url") == Some(&key) {
-            url = Some((key, value.get().starts_with('"')));
-        }
+        has_url |= is_url_name(&key) && value.get().starts_with('"');
     })?;
-    Ok(has_columns && !url.is_some_and(|(_, is_text)| is_text))
+    Ok(has_columns && !has_url)
+}
+
+fn is_url_name(name: &str) -> bool {
+    URL_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Of a table's first line.
 fn of_head(line: &str) -> Option<Content> {
-    let is_url = |cell: &str| trimmed(trimmed(cell).trim_matches('"')).eq_ignore_ascii_case("url");
+    let is_url = |cell: &str| is_url_name(trimmed(trimmed(cell).trim_matches('"')));
     if is_url(line) {
         return Some(Content::Column);
     }
@@ -168,6 +172,8 @@ mod tests {
             ("[]", Content::JsonArray),
             ("id, \"URL\" ,x\n", Content::Csv),
             ("id\tUrl\tx,url\n", Content::Tsv),
+            ("Image_URL,x\n", Content::Csv),
+            ("{\"uri\":\"http://a\",\"k\":[1]}", Content::JsonLines),
             ("a;url", Content::Semicolons),
             ("sep=;\nurl;x", Content::Semicolons),
             ("\"sep=,\"\nid", Content::Csv),

@@ -17,7 +17,7 @@ use std::fmt;
 /// # Errors
 ///
 /// When it is not JSON all the same. The error's line is that of the text.
-pub fn read_row(row: &str) -> Result<Option<Item>, Error> {
+pub(crate) fn read_row(row: &str) -> Result<Option<Item>, Error> {
     mended(row, |row| {
         if row.starts_with('"') {
             return serde_json::from_str(row).map(|url: String| Some(Item::of_url(url)));
@@ -42,7 +42,7 @@ pub fn read_meta(text: &str) -> Result<Meta, Error> {
 
 /// The item of a row above [`crate::chunk::ITEM_LIMIT`] by what it begins with: by its URL, if that is
 /// there, else by its text.
-pub fn too_large(start: &str) -> Item {
+pub(crate) fn too_large(start: &str) -> Item {
     let mut all = Vec::new();
     // It ends too early: what came before counts.
     members(start, |key, value| all.push((key, value))).unwrap_or_default();
@@ -52,8 +52,13 @@ pub fn too_large(start: &str) -> Item {
     }
 }
 
-/// What JSON is read as, strictly, or else mended.
-pub(super) fn mended<T>(text: &str, read: impl Fn(&str) -> Result<T, Error>) -> Result<T, Error> {
+/// What JSON is read as, strictly, or else with `NaN`, `Infinity` and `None` as null, half of a surrogate
+/// pair as U+FFFD, and control characters in texts.
+///
+/// # Errors
+///
+/// When it is not JSON all the same. The error's line is that of the text.
+pub fn mended<T>(text: &str, mut read: impl FnMut(&str) -> Result<T, Error>) -> Result<T, Error> {
     if !has_half_pair(text)
         && let Ok(value) = read(text)
     {
@@ -68,10 +73,7 @@ pub(super) fn mended<T>(text: &str, read: impl Fn(&str) -> Result<T, Error>) -> 
 /// # Errors
 ///
 /// When it is no object, behind the members that were read.
-pub(crate) fn members<'t>(
-    object: &'t str,
-    take: impl FnMut(String, &'t RawValue),
-) -> Result<(), Error> {
+pub fn members<'t>(object: &'t str, take: impl FnMut(String, &'t RawValue)) -> Result<(), Error> {
     let mut reader = serde_json::Deserializer::from_str(object);
     reader.deserialize_map(Members(take))?;
     reader.end()
@@ -116,8 +118,7 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
     item.caption = value(caption).map(as_written);
     let written = value(class).map(as_written).filter(|class| !trimmed(class).is_empty());
     item.class = written.as_deref().and_then(class_of);
-    item.is_class_odd = item.class.is_none() && written.is_some();
-    let class = class.filter(|_| !item.is_class_odd);
+    let class = class.filter(|_| item.class.is_some() || written.is_none());
     let is_other = |name: &str| ![url, label, caption, class, meta].contains(&Some(name));
     let others = all.iter().filter(|(name, _)| is_other(name));
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
@@ -139,7 +140,7 @@ pub fn meant<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a
 }
 
 /// JSON by the rules, of the same lines, as far as [`read_row`] mends it.
-pub fn strict_json(text: &str) -> String {
+pub(crate) fn strict_json(text: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -332,10 +333,7 @@ mod tests {
             r#"{"url":"http://a","Caption":" two\nlines \ud834\udd1e\u0000 ","CLASS":3,"k":1}"#,
         );
         assert_eq!(two.caption.as_deref(), Some(" two\nlines 𝄞\0 "));
-        assert_eq!(
-            (two.class, two.is_class_odd, two.meta.unwrap().get()),
-            (Some(3), false, r#"{"k":1}"#)
-        );
+        assert_eq!((two.class, two.meta.unwrap().get()), (Some(3), r#"{"k":1}"#));
         assert_eq!(
             item(r#"{"url":"http://a","caption":["a", "b"]}"#).caption.unwrap(),
             r#"["a", "b"]"#
@@ -344,20 +342,13 @@ mod tests {
             [("\"3\"", Some(3)), ("3.0", Some(3)), ("null", None), ("\" \"", None)]
         {
             let item = item(&format!("{{\"url\":\"http://a\",\"class\":{written}}}"));
-            assert_eq!(
-                (item.class, item.is_class_odd, item.meta),
-                (class, false, None),
-                "{written}"
-            );
+            assert_eq!((item.class, item.meta), (class, None), "{written}");
         }
         for written in ["\"cat\"", "3.5", "1e3", "true", "[3]", "12345678901234567890"] {
             let item = item(&format!("{{\"url\":\"http://a\",\"Class\":{written}}}"));
             let meta = format!("{{\"Class\":{written}}}");
-            assert_eq!((item.class, item.is_class_odd), (None, true), "{written}");
-            assert_eq!(item.meta.unwrap().get(), meta);
+            assert_eq!((item.class, item.meta.unwrap().get()), (None, &*meta));
         }
-        let own = item(r#"{"url":"http://a","meta":{"class":"cat"}}"#);
-        assert!(!own.is_class_odd, "a meta may have what it likes");
     }
 
     /// Case 261: what a row above the limit begins with says which it is.

@@ -2,20 +2,26 @@
 
 use super::Error;
 use chunk_handler::chunk::source::Content;
+use clap::ValueEnum;
 
 /// How a list is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// One URL a line.
+    #[value(name = "txt")]
     Text,
     /// A JSON object a line.
+    #[value(name = "jsonl")]
     JsonLines,
     /// One JSON array.
+    #[value(name = "json")]
     JsonArray,
     /// A table with commas, or semicolons, and quotes.
     Csv,
     /// A table with tabs.
     Tsv,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
@@ -35,7 +41,7 @@ impl Format {
             Some("json") => Some(Self::JsonArray),
             Some("csv") => Some(Self::Csv),
             Some("tsv") => Some(Self::Tsv),
-            Some("parquet") => return Err(Error::NotRead("Parquet")),
+            Some("parquet") => Some(Self::Parquet),
             Some("zip") => return Err(Error::NotRead("a ZIP archive")),
             Some("xlsx" | "xls") => return Err(Error::NotRead("a workbook")),
             Some(_) | None => None,
@@ -50,6 +56,7 @@ impl Format {
             Self::JsonArray => "json",
             Self::Csv => "csv",
             Self::Tsv => "tsv",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -61,6 +68,7 @@ impl Format {
             Self::JsonArray => "a JSON array (.json)",
             Self::Csv => "a table with commas or semicolons (.csv)",
             Self::Tsv => "a table with tabs (.tsv)",
+            Self::Parquet => "Parquet (.parquet)",
         }
     }
 
@@ -70,7 +78,7 @@ impl Format {
             Self::Text => "one http(s) URL a line",
             Self::JsonLines => "an object with a key url in each line",
             Self::JsonArray => "an array of objects with a key url, or of URLs",
-            Self::Csv | Self::Tsv => "a table whose column url holds http(s) URLs",
+            Self::Csv | Self::Tsv | Self::Parquet => "a table whose column url holds http(s) URLs",
         }
     }
 }
@@ -104,6 +112,6 @@ pub(super) fn advice(content: Content) -> &'static str {
         Some(Format::JsonArray) => "name it .json",
         Some(Format::Csv) => "name it .csv",
         Some(Format::Tsv) => "name it .tsv",
-        None => super::READ,
+        Some(Format::Parquet) | None => super::READ,
     }
 }

@@ -1,55 +1,143 @@
 //! Rows of JSON: a value a line, or those of one array.
 
-use super::{Error, Row};
-use chunk_handler::chunk::{
-    ITEM_LIMIT, Item,
-    source::{lines, read_row, strict_json, too_large, trimmed},
+use super::{
+    Error, Names, Row, Take,
+    names::Field,
+    row::{RowBuilder, Value},
+    text::{MOST_OF_A_ROW, Place, Text, push_most},
 };
-use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use chunk_handler::chunk::{
+    Detail, ITEM_LIMIT, Item,
+    source::{is_blank, members, mended, trimmed},
+};
 use serde_json::value::RawValue;
-use std::fmt;
+use std::ops::ControlFlow;
+
+/// Objects of which the keys have meanings. Most have the same keys as the one before.
+#[derive(Debug)]
+pub(super) struct Objects<'n> {
+    names: &'n Names,
+    keys: Vec<String>,
+    meanings: Vec<Option<Field>>,
+}
+
+impl<'n> Objects<'n> {
+    pub(super) fn new(names: &'n Names) -> Self {
+        Self { names, keys: Vec::new(), meanings: Vec::new() }
+    }
+
+    /// The row of an object's members. Of a key that is there twice the last counts.
+    pub(super) fn row(&mut self, all: &[(String, impl AsRef<RawValue>)]) -> RowBuilder {
+        if !all.iter().map(|(key, _)| key).eq(&self.keys) {
+            self.keys = all.iter().map(|(key, _)| key.clone()).collect();
+            let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+            self.meanings = self.names.meanings(&keys);
+        }
+        let mut row = RowBuilder::new();
+        for ((key, value), field) in all.iter().zip(&self.meanings) {
+            let value = value.as_ref();
+            if key == "refused" && value.get() == "\"item_too_large\"" {
+                // What stands in place of such a row in a chunk's list.
+                row.item.refused = Some(Detail::ItemTooLarge);
+                continue;
+            }
+            row.put(*field, key, Value::Json(value));
+        }
+        row
+    }
+
+    /// The row of a JSON value, also of one that has no URL, or is too large to be one.
+    fn row_of(&mut self, text: &str) -> Result<Row, serde_json::Error> {
+        if text.len() > ITEM_LIMIT {
+            let start = text.split_at(text.floor_char_boundary(ITEM_LIMIT)).0;
+            let mut all = Vec::new();
+            // It ends too early: what came before counts.
+            members(start, |key, value| all.push((key, ByRef(value)))).unwrap_or_default();
+            let row = self.row(&all);
+            return Ok(match row.has_url {
+                true => row.finish(text.len()),
+                false => Item::too_large(start, None).into(),
+            });
+        }
+        let row = mended(text, |text| {
+            if text.starts_with('"') {
+                let url: String = serde_json::from_str(text)?;
+                return Ok(Some(Item::of_url(trimmed(&url)).into()));
+            }
+            if !text.starts_with('{') {
+                return serde_json::from_str::<&RawValue>(text).map(|_| None);
+            }
+            let mut all = Vec::new();
+            members(text, |key, value| all.push((key, ByRef(value))))?;
+            let row = self.row(&all);
+            Ok(row.has_url.then(|| row.finish(text.len())))
+        })?;
+        Ok(row.unwrap_or_else(|| Item::of_url(text).into()))
+    }
+}
+
+/// A value inside its text.
+struct ByRef<'t>(&'t RawValue);
+
+impl AsRef<RawValue> for ByRef<'_> {
+    fn as_ref(&self) -> &RawValue {
+        self.0
+    }
+}
 
 /// The rows of JSON lines. A value without a URL is a row all the same, with its text in place of one.
 ///
 /// # Errors
 ///
 /// [`Error::Broken`] for a line that is no JSON: where the next row begins cannot be told.
-pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
-    let rows = lines(text).map(|(line, row)| (line, trimmed(row)));
-    for (line, row) in rows.filter(|(_, row)| !row.is_empty()) {
-        let item = item_of(row).map_err(|error| Error::Broken {
+pub(super) fn line_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> Result<(), Error> {
+    let mut objects = Objects::new(names);
+    text.lines(|line, row| {
+        let row = trimmed(row);
+        if row.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let row = objects.row_of(row).map_err(|error| Error::Broken {
             line,
             problem: format!(
-                "no JSON, and each line is to hold an object, as `jq -c` writes it: {}",
-                without_line(&error)
+                "no JSON, and each line is to hold an object, as `jq -c` writes it: {} (column {})",
+                what_of(&error),
+                error.column()
             ),
         })?;
-        take(item.into());
-    }
-    Ok(())
+        Ok(take(row))
+    })
 }
 
-/// The item of a row, also of one that has no URL, or is too large to be one.
-fn item_of(row: &str) -> Result<Item, serde_json::Error> {
-    if row.len() > ITEM_LIMIT {
-        return Ok(too_large(row.split_at(row.floor_char_boundary(ITEM_LIMIT)).0));
-    }
-    Ok(read_row(row)?.map_or_else(|| Item::of_url(row), without_blanks))
+/// An error without the place that it names.
+fn what_of(error: &serde_json::Error) -> String {
+    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-/// An error of which the line is said already.
-fn without_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or_default();
-    format!("{what} (column {})", error.column())
+/// Where the reader of an array is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Before its bracket.
+    Start,
+    /// Before or in a value.
+    Value,
+    /// Behind its bracket.
+    End,
 }
 
-/// As lines and cells have it: somebody's URLs end in a line end.
-fn without_blanks(mut item: Item) -> Item {
-    if trimmed(&item.url).len() < item.url.len() {
-        item.url = trimmed(&item.url).to_owned();
-    }
-    item
+/// An array that is being read, a value at a time.
+struct Array<'n> {
+    objects: Objects<'n>,
+    at: At,
+    /// How many values were read.
+    n: usize,
+    value: String,
+    /// Where the value begins.
+    begin: Place,
+    place: Place,
+    depth: usize,
+    is_text: bool,
+    is_escaped: bool,
 }
 
 /// The rows of an array, as those of lines.
@@ -57,45 +145,162 @@ fn without_blanks(mut item: Item) -> Item {
 /// # Errors
 ///
 /// [`Error::Broken`] when it is none, or is not closed.
-pub(super) fn array_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
-    let broken = |error: serde_json::Error| Error::Broken {
-        line: error.line(),
-        problem: format!(
-            "no JSON array of rows, as `jq -s` writes it and the name says: {}",
-            without_line(&error)
-        ),
+pub(super) fn array_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> Result<(), Error> {
+    let mut array = Array {
+        objects: Objects::new(names),
+        at: At::Start,
+        n: 0,
+        value: String::new(),
+        begin: text.begin(),
+        place: text.begin(),
+        depth: 0,
+        is_text: false,
+        is_escaped: false,
     };
-    // Rows are handed out while the array is read, so it must be whole.
-    if each_row(text, &mut |_| {}).is_ok() {
-        return each_row(text, take).map_err(broken);
-    }
-    let strict = strict_json(text);
-    each_row(&strict, &mut |_| {}).map_err(broken)?;
-    each_row(&strict, take).map_err(broken)
-}
-
-fn each_row(array: &str, take: &mut impl FnMut(Row)) -> Result<(), serde_json::Error> {
-    let mut array = serde_json::Deserializer::from_str(array);
-    (&mut array).deserialize_seq(Rows(take))?;
-    array.end()
-}
-
-/// Hands the values of an array out, one at a time.
-struct Rows<'t, F>(&'t mut F);
-
-impl<'de, F: FnMut(Row)> Visitor<'de> for Rows<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        while let Some(value) = values.next_element::<&RawValue>()? {
-            // It is JSON, and read already; of halves of surrogate pairs it may be too broken.
-            let item = item_of(value.get()).unwrap_or_else(|_| Item::of_url(value.get()));
-            self.0(item.into());
+    while let Some(piece) = text.next()? {
+        if array.push(piece, take)?.is_break() {
+            return Ok(());
         }
+    }
+    if array.at == At::End { Ok(()) } else { Err(array.broken("EOF while parsing a list", 0)) }
+}
+
+impl Array<'_> {
+    /// Takes the next piece of the text.
+    fn push(&mut self, piece: &str, take: &mut Take<'_>) -> Result<ControlFlow<()>, Error> {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let Some((at, byte)) = self.next_mark(rest) else {
+                self.keep(rest)?;
+                return Ok(ControlFlow::Continue(()));
+            };
+            let (before, mark) = rest.split_at(at);
+            let (mark, after) = mark.split_at(1);
+            self.keep(before)?;
+            match (byte, self.at, self.depth) {
+                (b'[', At::Start, _) => {
+                    self.place.pass(mark);
+                    self.at = At::Value;
+                    self.begin = self.place.clone();
+                }
+                (b',' | b']', At::Value, 0) => {
+                    if self.end_value(byte == b']', take)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    self.place.pass(mark);
+                    self.begin = self.place.clone();
+                }
+                (byte, At::Value, _) => {
+                    match byte {
+                        b'[' | b'{' => self.depth += 1,
+                        b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+                        _ => {}
+                    }
+                    self.keep(mark)?;
+                }
+                (_, At::Start | At::End, _) => self.keep(mark)?,
+            }
+            rest = after;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next byte outside of texts that may divide, and the texts are left behind on the way.
+    fn next_mark(&mut self, rest: &str) -> Option<(usize, u8)> {
+        for (at, byte) in rest.bytes().enumerate() {
+            if self.is_text {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.is_text = false,
+                    _ => {}
+                }
+            } else if byte == b'"' {
+                self.is_text = true;
+            } else if matches!(byte, b'[' | b']' | b'{' | b'}' | b',') {
+                return Some((at, byte));
+            }
+        }
+        None
+    }
+
+    /// Keeps a part of a value. Before the array and behind it nothing may stand.
+    fn keep(&mut self, part: &str) -> Result<(), Error> {
+        if self.at != At::Value {
+            if let Some(at) = part.find(|c| !is_blank(c)) {
+                self.place.pass(part.split_at(at).0);
+                let what = if self.at == At::End { "trailing characters" } else { "no array" };
+                return Err(self.broken(what, 1));
+            }
+            self.place.pass(part);
+            return Ok(());
+        }
+        if self.value.is_empty() {
+            // Blanks before a value are not of it.
+            let blank = part.len() - part.trim_start_matches(is_blank).len();
+            let (blank, part) = part.split_at(blank);
+            self.place.pass(blank);
+            self.begin = self.place.clone();
+            self.value.push_str(part);
+            self.place.pass(part);
+            return Ok(());
+        }
+        push_most(&mut self.value, part);
+        self.place.pass(part);
         Ok(())
     }
+
+    /// Hands a value out that is over.
+    fn end_value(&mut self, is_last: bool, take: &mut Take<'_>) -> Result<ControlFlow<()>, Error> {
+        if is_last {
+            self.at = At::End;
+        }
+        let value = std::mem::take(&mut self.value);
+        let text = trimmed(&value);
+        if text.is_empty() {
+            if is_last && self.n == 0 {
+                return Ok(ControlFlow::Continue(()));
+            }
+            return Err(self.broken("expected value", 1));
+        }
+        self.n += 1;
+        let row = self.row_of(text)?;
+        let flow = take(row);
+        self.value = value;
+        self.value.clear();
+        Ok(flow)
+    }
+
+    fn row_of(&mut self, text: &str) -> Result<Row, Error> {
+        let broken_value = |begin: &Place, error: &serde_json::Error| {
+            let first = if error.line() == 1 { begin.before.bytes } else { 0 };
+            broken(begin.line + error.line() - 1, &what_of(error), first + error.column())
+        };
+        let is_whole = text.len() <= MOST_OF_A_ROW;
+        if text.len() > ITEM_LIMIT && is_whole {
+            // It is refused by itself only if it is a value.
+            mended(text, |text| serde_json::from_str::<&RawValue>(text).map(|_| ()))
+                .map_err(|error| broken_value(&self.begin, &error))?;
+        }
+        match self.objects.row_of(text) {
+            Ok(row) => Ok(row),
+            // Of halves of surrogate pairs it may be too broken, and JSON all the same.
+            Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => {
+                Ok(Item::of_url(text).into())
+            }
+            Err(error) => Err(broken_value(&self.begin, &error)),
+        }
+    }
+
+    /// Where the reader is.
+    fn broken(&self, what: &str, more: usize) -> Error {
+        broken(self.place.line, what, self.place.before.bytes + more)
+    }
+}
+
+fn broken(line: usize, what: &str, column: usize) -> Error {
+    let problem = format!(
+        "no JSON array of rows, as `jq -s` writes it and the name says: {what} (column {column})"
+    );
+    Error::Broken { line, problem }
 }

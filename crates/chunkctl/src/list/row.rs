@@ -1,10 +1,12 @@
-//! A row of a list: its item, and what makes it doubtful.
+//! A row of a list: its item, what makes it doubtful, and how it is put together from its values.
 
+use super::names::Field;
 use chunk_handler::chunk::{
-    ITEM_LIMIT, Item,
-    source::{is_blank, is_web_url},
+    ITEM_LIMIT, Item, Meta,
+    source::{class_of, is_blank, is_web_url, read_meta, trimmed},
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// A row that is not blank.
 #[derive(Debug, PartialEq)]
@@ -29,7 +31,7 @@ pub(crate) enum Doubt {
     Quote,
     /// A line of text with more than a URL, which is taken as one.
     MoreThanUrl,
-    /// A class that is no integer, which stays in the meta.
+    /// A class that is no integer, which is kept in the meta.
     Class,
 }
 
@@ -57,8 +59,121 @@ impl Row {
 
 impl From<Item> for Row {
     fn from(item: Item) -> Self {
-        let doubt = item.is_class_odd.then_some(Doubt::Class);
-        Self { item, doubt }
+        Self { item, doubt: None }
+    }
+}
+
+/// A value of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'v> {
+    /// A cell of a table: a text, or nothing.
+    Cell(&'v str),
+    /// JSON, in which null is nothing.
+    Json(&'v RawValue),
+}
+
+impl Value<'_> {
+    /// As a text; what is none is one as it is written.
+    fn text(self) -> Option<String> {
+        match self {
+            // Blanks around a caption are its own, as they are in JSON.
+            Self::Cell(cell) => (!is_missing(cell)).then(|| cell.to_owned()),
+            Self::Json(json) if json.get() == "null" => None,
+            Self::Json(json) => {
+                Some(serde_json::from_str(json.get()).unwrap_or_else(|_| json.get().to_owned()))
+            }
+        }
+    }
+
+    /// As an integer; the error is that it is something else.
+    fn integer(self) -> Result<Option<i64>, ()> {
+        let Some(text) = self.text().filter(|text| !trimmed(text).is_empty()) else { return Ok(None) };
+        class_of(&text).map(Some).ok_or(())
+    }
+
+    /// As what is called meta: JSON in a cell is JSON.
+    fn meta(self) -> Option<Meta> {
+        let meta = match self {
+            Self::Cell(_) => {
+                let value =
+                    |text: String| read_meta(&text).unwrap_or_else(|_| Meta::of_text(&text));
+                self.text().map(value)
+            }
+            Self::Json(json) => Some(Meta::of_raw(json)),
+        };
+        meta.filter(|meta| meta.get() != "null")
+    }
+
+    /// As a member of the meta.
+    fn member(self) -> Meta {
+        match self {
+            Self::Cell(cell) => Meta::of_text(cell),
+            Self::Json(json) => Meta::of_raw(json),
+        }
+    }
+}
+
+/// Whether a cell says that there is nothing: blank, not a number as pandas and numpy write it, or the
+/// null of Postgres and `MySQL`. Words, as NA and None, may be somebody's label.
+fn is_missing(cell: &str) -> bool {
+    matches!(trimmed(cell), "" | "NaN" | "nan" | "\\N")
+}
+
+/// A row of which the values come one by one. Of a field that comes twice the last counts.
+#[derive(Debug)]
+pub(super) struct RowBuilder {
+    pub(super) item: Item,
+    /// Whether the URL is a text.
+    pub(super) has_url: bool,
+    meta: Option<Meta>,
+    others: Vec<(String, Meta)>,
+    doubt: Option<Doubt>,
+}
+
+impl RowBuilder {
+    /// A row of nothing.
+    pub(super) fn new() -> Self {
+        let item = Item::of_url("");
+        Self { item, has_url: false, meta: None, others: Vec::new(), doubt: None }
+    }
+
+    /// Adds a value.
+    pub(super) fn put(&mut self, field: Option<Field>, name: &str, value: Value<'_>) {
+        match field {
+            Some(Field::Url) => {
+                // As lines and cells have it: somebody's URLs end in a line end.
+                self.item.url = match value {
+                    Value::Cell(cell) => trimmed(cell).to_owned(),
+                    Value::Json(_) => trimmed(&value.text().unwrap_or_default()).to_owned(),
+                };
+                self.has_url = match value {
+                    Value::Cell(_) => true,
+                    Value::Json(json) => json.get().starts_with('"'),
+                };
+            }
+            Some(Field::Caption) => self.item.caption = value.text(),
+            Some(Field::Label) => self.item.label = value.text(),
+            Some(Field::Class) => match value.integer() {
+                Ok(class) => self.item.class = class,
+                Err(()) => {
+                    self.doubt = Some(Doubt::Class);
+                    self.others.push((name.to_owned(), value.member()));
+                }
+            },
+            Some(Field::Meta) => self.meta = value.meta(),
+            None => self.others.push((name.to_owned(), value.member())),
+        }
+    }
+
+    /// The row, of so many bytes as it is written.
+    pub(super) fn finish(self, len: usize) -> Row {
+        let mut item = self.item;
+        if len > ITEM_LIMIT {
+            item = Item::too_large(&item.url, item.label.as_deref());
+        } else {
+            item.meta = Meta::with_others(self.meta, self.others);
+        }
+        Row { item, doubt: self.doubt }
     }
 }
 
@@ -68,8 +183,8 @@ impl std::fmt::Display for Doubt {
             Self::Cells { n: 1, head } => write!(f, "1 cell, and {head} in the first line"),
             Self::Cells { n, head } => write!(f, "{n} cells, and {head} in the first line"),
             Self::Quote => f.write_str("a quote inside a quoted cell is not doubled"),
-            Self::Class => f.write_str("its class is no integer, and stays in the meta"),
             Self::MoreThanUrl => f.write_str("more than a URL, and all of it is taken as one"),
+            Self::Class => f.write_str("its class is no integer, and is kept in the meta"),
         }
     }
 }

@@ -1,37 +1,28 @@
-//! Rows of a table: CSV as RFC 4180 has it, TSV as it is written.
+//! What the rows of tables have in common: a head that says what the columns hold, and rows of cells.
 
-use super::{Doubt, Error, Nameless, Row, shown};
-use chunk_handler::chunk::{
-    ITEM_LIMIT, Item, Meta,
-    source::{
-        Content, class_of, delimiter_of, is_blank, is_web_url, lines, meant, place, read_meta,
-        trimmed,
-    },
+use super::{
+    Error, Nameless, Names, Row, SetAside, Told,
+    names::Field,
+    row::{Doubt, RowBuilder, Value},
+    shown,
 };
-use csv::StringRecord;
-use std::borrow::Cow;
+use chunk_handler::chunk::source::{is_blank, is_web_url, trimmed};
 
 /// What a column holds.
 #[derive(Debug)]
 enum Column {
-    Url,
-    Label,
-    Caption,
-    /// An integer; by this name it is in the meta where it is none.
-    Class(String),
-    /// JSON, or a text.
-    Meta,
-    /// A key of the meta.
-    Other(String),
+    /// What an item has, or (none) a key of its meta; the name.
+    Named(Option<Field>, String),
     /// A number that somebody's export put before each row; how many cells were left out.
     Nameless(usize),
 }
 
 /// A table's first line.
 #[derive(Debug)]
-struct Head {
+pub(super) struct Head {
     columns: Vec<Column>,
-    delimiter: char,
+    set_aside: Vec<SetAside>,
+    pub(super) delimiter: char,
 }
 
 impl Head {
@@ -39,10 +30,12 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] for one without a column url, or with two columns of one name.
-    fn new<'c>(
+    /// [`Error::Broken`] for one without a column of URLs, or one that an option names, or with two
+    /// columns of one name.
+    pub(super) fn new<'c>(
         (line, text, delimiter): (usize, &str, char),
         cells: impl Iterator<Item = &'c str>,
+        options: &Names,
     ) -> Result<Self, Error> {
         let names: Vec<&str> = cells.map(trimmed).collect();
         let broken = |problem| Error::Broken { line, problem };
@@ -52,10 +45,11 @@ impl Head {
             let name = shown(name.first().copied().unwrap_or_default());
             return Err(broken(format!("two columns are called `{name}`; rename one of them")));
         }
-        let meant = |name: &str| meant(names.iter().copied(), name);
-        let (url, label, meta) = (meant("url"), meant("label"), meant("meta"));
-        let (caption, class) = (meant("caption"), meant("class"));
-        if url.is_none() {
+        if let Some(problem) = missing(options, &names) {
+            return Err(broken(problem));
+        }
+        let meanings = options.meanings(&names);
+        if !meanings.contains(&Some(Field::Url)) {
             let between = match delimiter {
                 '\t' => "tabs",
                 ';' => "semicolons",
@@ -67,45 +61,40 @@ impl Head {
                 how_to_name(&names)
             )));
         }
-        let column = |name: &&str| match Some(*name) {
-            name if name == url => Column::Url,
-            name if name == label => Column::Label,
-            name if name == caption => Column::Caption,
-            Some(name) if Some(name) == class => Column::Class(name.to_owned()),
-            name if name == meta => Column::Meta,
-            Some(name) if !name.is_empty() => Column::Other(name.to_owned()),
-            Some(_) | None => Column::Nameless(0),
+        let column = |(name, field): (&&str, Option<Field>)| match name.is_empty() {
+            true => Column::Nameless(0),
+            false => Column::Named(field, (*name).to_owned()),
         };
-        Ok(Self { columns: names.iter().map(column).collect(), delimiter })
+        let columns = names.iter().zip(meanings).map(column).collect();
+        Ok(Self { columns, set_aside: options.set_aside(&names), delimiter })
+    }
+
+    /// Of a table without one: its columns are told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(super) fn of_columns(
+        columns: &[String],
+        delimiter: char,
+        options: &Names,
+    ) -> Result<Self, Error> {
+        let text = columns.join(",");
+        let cells = columns.iter().map(String::as_str);
+        Self::new((1, &text, delimiter), cells, options)
     }
 
     /// The row of some cells, which may be fewer than the head's, or more: those are kept by their
     /// number.
-    fn row<'c>(&mut self, raw: &str, cells: impl Iterator<Item = &'c str>) -> Row {
-        // Blanks around a caption are its own, as they are in JSON.
-        let filled = |cell: &str| (!is_missing(cell)).then(|| cell.to_owned());
-        let (mut item, mut meta, mut others) = (Item::of_url(""), None, Vec::new());
+    pub(super) fn row<'c>(&mut self, raw: &str, cells: impl Iterator<Item = &'c str>) -> Row {
+        let mut row = RowBuilder::new();
         let mut n = 0;
         for (at, cell) in cells.enumerate() {
             n = at + 1;
             match self.columns.get_mut(at) {
-                Some(Column::Url) => trimmed(cell).clone_into(&mut item.url),
-                Some(Column::Label) => item.label = filled(cell),
-                Some(Column::Caption) => item.caption = filled(cell),
-                Some(Column::Class(_)) if is_missing(cell) => {}
-                Some(Column::Class(name)) => {
-                    item.class = class_of(cell);
-                    item.is_class_odd = item.class.is_none();
-                    others.extend(item.is_class_odd.then(|| (name.clone(), Meta::of_text(cell))));
-                }
-                Some(Column::Meta) => {
-                    let value =
-                        |text: String| read_meta(&text).unwrap_or_else(|_| Meta::of_text(&text));
-                    meta = filled(cell).map(value).filter(|meta| meta.get() != "null");
-                }
-                Some(Column::Other(name)) => others.push((name.clone(), Meta::of_text(cell))),
+                Some(Column::Named(field, name)) => row.put(*field, name, Value::Cell(cell)),
                 None if !trimmed(cell).is_empty() => {
-                    others.push((format!("column {n}"), Meta::of_text(cell)));
+                    row.put(None, &format!("column {n}"), Value::Cell(cell));
                 }
                 Some(Column::Nameless(left_out)) => {
                     *left_out += usize::from(!trimmed(cell).is_empty());
@@ -114,203 +103,69 @@ impl Head {
             }
         }
         let head = self.columns.len();
-        if raw.len() > ITEM_LIMIT {
-            item = Item::too_large(&item.url, item.label.as_deref());
-        } else {
-            item.meta = Meta::with_others(meta, others);
+        let mut row = row.finish(raw.len());
+        if n != head {
+            row.doubt = Some(Doubt::Cells { n, head });
         }
-        let row = Row::from(item);
-        Row { doubt: (n != head).then_some(Doubt::Cells { n, head }).or(row.doubt), ..row }
+        row
     }
 
-    /// The columns without a name that had cells.
-    fn nameless(&self) -> Vec<Nameless> {
+    /// What is to be said of its columns.
+    pub(super) fn told(self) -> Told {
         let of = |(column, kind): (usize, &Column)| match kind {
             Column::Nameless(cells) if *cells > 0 => Some(Nameless { column, cells: *cells }),
-            Column::Nameless(_)
-            | Column::Url
-            | Column::Label
-            | Column::Caption
-            | Column::Class(_)
-            | Column::Meta
-            | Column::Other(_) => None,
+            Column::Nameless(_) | Column::Named(..) => None,
         };
-        (1..).zip(&self.columns).filter_map(of).collect()
+        let nameless = (1..).zip(&self.columns).filter_map(of).collect();
+        Told { nameless, set_aside: self.set_aside }
     }
 
     /// Whether a line inside a cell looks like a row, which the cell swallowed. A URL alone does not:
     /// captions have lines of that.
-    fn is_row(&self, line: &str) -> bool {
+    pub(super) fn is_row(&self, line: &str) -> bool {
         let url = self.url_of(line.split(self.delimiter)).unwrap_or_default();
         let has_cells = line.split(self.delimiter).count() >= self.columns.len().min(2);
         has_cells && is_web_url(url) && !url.contains(is_blank)
     }
 
     /// The cell in the column of URLs, if there are so many.
-    fn url_of<'c>(&self, mut cells: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-        let at = self.columns.iter().position(|column| matches!(column, Column::Url))?;
+    pub(super) fn url_of<'c>(&self, mut cells: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+        let is_url = |column: &Column| matches!(column, Column::Named(Some(Field::Url), _));
+        let at = self.columns.iter().position(is_url)?;
         cells.nth(at).map(trimmed)
     }
 }
 
-/// What to do about a head without a column url.
+/// What is wrong when an option names a column that is not there.
+pub(super) fn missing(options: &Names, names: &[&str]) -> Option<String> {
+    let chosen = options.missing(names)?;
+    let columns: Vec<String> = names.iter().map(|name| format!("`{}`", shown(name))).collect();
+    Some(format!(
+        "there is no column `{}`, which {} names; the columns are {}",
+        shown(&chosen.name),
+        chosen.option,
+        columns.join(", ")
+    ))
+}
+
+/// What to do about a head without a column of URLs.
 fn how_to_name(names: &[&str]) -> String {
     let is_word = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c));
-    let is_like = |name: &&&str| name.to_ascii_lowercase().contains("url") && is_word(name);
+    let is_like = |name: &&&str| {
+        let name = name.to_ascii_lowercase();
+        ["url", "uri", "link", "src", "href"].iter().any(|like| name.contains(like))
+            && is_word(&name)
+    };
     if names.iter().any(|name| is_web_url(name)) {
-        return "write a line before it that names the columns, as url,label; a file of nothing but \
-                URLs is .txt"
+        return "name the columns with --columns url,label (as many as there are), or write a line \
+                before it that names them; a file of nothing but URLs is .txt"
             .to_owned();
     }
     match names.iter().find(is_like) {
-        Some(name) => format!("name the column `{}` url", shown(name)),
-        None => {
-            "the first line is to name the columns, with commas, semicolons or (.tsv) tabs between \
-                 them, and the one of URLs is to be called url; take lines before it away"
-                .to_owned()
-        }
-    }
-}
-
-/// Whether a cell says that there is nothing: blank, not a number as pandas and numpy write it, or the
-/// null of Postgres and `MySQL`. Words, as NA and None, may be somebody's label.
-fn is_missing(cell: &str) -> bool {
-    matches!(trimmed(cell), "" | "NaN" | "nan" | "\\N")
-}
-
-/// The rows of a CSV, with what its first lines have between the names.
-///
-/// # Errors
-///
-/// [`Error::Broken`] for its head, and for a quote that nothing closes where it should.
-pub(super) fn csv_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<Vec<Nameless>, Error> {
-    let delimiter = csv_delimiter(text);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(if delimiter == ';' { b';' } else { b',' })
-        .flexible(true)
-        .has_headers(false)
-        .from_reader(text.as_bytes());
-    let mut head: Option<Head> = None;
-    let mut record = StringRecord::new();
-    loop {
-        let start = offset(reader.position());
-        let broken = |problem| Error::Broken { line: line_of(text, start), problem };
-        let more = reader.read_record(&mut record);
-        if !more.map_err(|error| broken(format!("the table cannot be read: {error}")))? {
-            return Ok(head.as_ref().map(Head::nameless).unwrap_or_default());
-        }
-        let raw = text.get(start..offset(reader.position())).unwrap_or_default();
-        let raw = trimmed(raw);
-        if raw.is_empty() || (head.is_none() && delimiter_of(raw).is_some()) {
-            continue;
-        }
-        let is_head = head.is_none();
-        let head = match &mut head {
-            Some(head) => head,
-            none => none.insert(Head::new((line_of(text, start), raw, delimiter), record.iter())?),
-        };
-        let is_quoted_well = !raw.contains('"') || is_well_quoted(raw, delimiter);
-        if raw.contains(['\n', '\r']) && (!is_quoted_well || swallows_rows(head, raw, &record)) {
-            return Err(broken(STRAY_QUOTE.to_owned()));
-        }
-        if !is_head {
-            let mut row = head.row(raw, record.iter());
-            row.doubt = row.doubt.or((!is_quoted_well).then_some(Doubt::Quote));
-            take(row);
-        }
-    }
-}
-
-/// Excel writes semicolons where a comma is in numbers; it may say so in a line of its own.
-fn csv_delimiter(text: &str) -> char {
-    let first = lines(text).map(|(_, line)| line).find(|line| !trimmed(line).is_empty());
-    let first = first.unwrap_or_default();
-    let is_semicolons = Content::of_text(first) == Some(Content::Semicolons);
-    delimiter_of(first).unwrap_or(if is_semicolons { ';' } else { ',' })
-}
-
-const STRAY_QUOTE: &str = "a quote begins a cell that goes on over the next lines, and they look like \
-    rows, or nothing closes it; write a quote inside a cell twice (\"\"), or save the table as .tsv \
-    or .jsonl";
-
-/// The line of the record that is read from an offset on, before which blank lines may be.
-fn line_of(text: &str, start: usize) -> usize {
-    let (before, after) = text.split_at_checked(start).unwrap_or((text, ""));
-    let blank = after.len() - after.trim_start_matches(['\n', '\r']).len();
-    place(text.get(..before.len() + blank).unwrap_or(before)).0
-}
-
-fn offset(position: &csv::Position) -> usize {
-    usize::try_from(position.byte()).unwrap_or(usize::MAX)
-}
-
-/// Whether a record of several lines is several rows, after a quote that was meant as a character.
-fn swallows_rows(head: &Head, raw: &str, record: &StringRecord) -> bool {
-    let inside = |cell: &str| lines(cell).skip(1).any(|(_, line)| head.is_row(line));
-    // The first line may be the row that was begun, with a URL of its own.
-    let own = head.url_of(record.iter()).unwrap_or_default();
-    let begun =
-        |line: &str| head.is_row(line) && head.url_of(line.split(head.delimiter)) != Some(own);
-    let is_cut = own.contains(['\n', '\r']) || lines(raw).any(|(_, line)| begun(line));
-    is_cut || record.iter().any(inside)
-}
-
-/// Whether each quoted cell of a record is closed, just before the next cell.
-fn is_well_quoted(raw: &str, delimiter: char) -> bool {
-    let mut rest = raw;
-    loop {
-        let after = match rest.strip_prefix('"') {
-            Some(quoted) => match after_quoted(quoted) {
-                Some(after) => after,
-                None => return false,
-            },
-            None => rest.find(delimiter).map_or("", |at| rest.split_at(at).1),
-        };
-        match after.strip_prefix(delimiter) {
-            Some(next) => rest = next,
-            None => return after.is_empty(),
-        }
-    }
-}
-
-/// What follows on a quoted text, from behind its first quote on. None: nothing closes it.
-fn after_quoted(quoted: &str) -> Option<&str> {
-    let mut rest = quoted;
-    loop {
-        let (_, after) = rest.split_once('"')?;
-        match after.strip_prefix('"') {
-            Some(doubled) => rest = doubled,
-            None => return Some(after),
-        }
-    }
-}
-
-/// The rows of a TSV: a line each, whatever quotes it has.
-///
-/// # Errors
-///
-/// [`Error::Broken`] for its head.
-pub(super) fn tsv_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<Vec<Nameless>, Error> {
-    let is_empty = |line: &str| line.chars().all(|c| c != '\t' && is_blank(c));
-    let mut rows = lines(text).filter(|(_, line)| !is_empty(line));
-    let Some((number, first)) = rows.next() else { return Ok(Vec::new()) };
-    let names: Vec<Cow<'_, str>> = first.split('\t').map(unquoted).collect();
-    let mut head = Head::new((number, first, '\t'), names.iter().map(Cow::as_ref))?;
-    for (_, line) in rows {
-        let cells: Vec<Cow<'_, str>> = line.split('\t').map(unquoted).collect();
-        take(head.row(line, cells.iter().map(Cow::as_ref)));
-    }
-    Ok(head.nameless())
-}
-
-/// A cell without the quotes that it begins and ends with, if those inside are doubled.
-fn unquoted(cell: &str) -> Cow<'_, str> {
-    let inner = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"'));
-    match inner {
-        Some(inner) if !inner.contains('"') => Cow::Borrowed(inner),
-        Some(inner) if !inner.replace("\"\"", "").contains('"') => {
-            Cow::Owned(inner.replace("\"\"", "\""))
-        }
-        Some(_) | None => Cow::Borrowed(cell),
+        Some(name) => format!("say --url-column '{}', or name the column url", shown(name)),
+        None => "the first line is to name the columns, with commas, semicolons or (.tsv) tabs between \
+                 them, and the one of URLs is to be called url, or named with --url-column; take lines \
+                 before it away"
+            .to_owned(),
     }
 }

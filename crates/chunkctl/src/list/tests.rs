@@ -6,7 +6,11 @@ use super::*;
 use chunk_handler::chunk::Item;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
+
+mod json;
+mod names;
+mod parquet;
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -14,10 +18,35 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+pub(crate) fn file_of(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// The rows of a file.
+pub(super) fn rows_of(
+    name: &str,
+    file: File,
+    told: Option<Format>,
+    names: &Names,
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    let list = List::open(name, file, told, names, Progress::hidden())?;
+    if list.is_blank() {
+        return Err(Error::Empty);
+    }
+    list.rows(&mut |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<Item>, Error> {
-    let mut items = Vec::new();
-    List::open(name, bytes)?.rows(&mut |row| items.push(row.item))?;
-    Ok(items)
+    let rows = rows_of(name, file_of(bytes), None, &Names::default())?;
+    Ok(rows.into_iter().map(|row| row.item).collect())
 }
 
 fn items(name: &str, bytes: impl AsRef<[u8]>) -> Vec<Item> {
@@ -48,21 +77,20 @@ fn tables_need_a_url_column_and_keep_every_row() {
     );
     assert!(refusal("a.csv", "http://a,cat\n").contains("no url column"));
     assert!(refusal("a.txt", "\n \n").contains("no URL"));
-    assert!(refusal("a.parquet", "PAR1").contains("Parquet is not read"));
     assert!(refusal("a.tsv", "url\tx\tx\nhttp://a\n").contains("two columns are called `x`"));
 }
 
 /// Whatever else a table or a JSON line says of a URL is in its meta; what is called meta wins.
 #[test]
 fn other_columns_and_keys_go_into_the_meta() {
-    let table = "id,url,TEXT,meta\n7,http://a/1,\"a, b\",\"{\"\"id\"\":8,\"\"k\"\":NaN}\"\n,http://a/2\n9,http://a/3,,[1],,z\n";
+    let table = "id,url,NOTE,meta\n7,http://a/1,\"a, b\",\"{\"\"id\"\":8,\"\"k\"\":NaN}\"\n,http://a/2\n9,http://a/3,,[1],,z\n";
     let metas: Vec<Option<Value>> = items("a.csv", table).iter().map(meta).collect();
     assert_eq!(
         metas,
         [
-            Some(json!({"id": 8, "TEXT": "a, b", "k": null})),
+            Some(json!({"id": 8, "NOTE": "a, b", "k": null})),
             Some(json!({"id": ""})),
-            Some(json!({"id": "9", "TEXT": "", "meta": [1], "column 6": "z"})),
+            Some(json!({"id": "9", "NOTE": "", "meta": [1], "column 6": "z"})),
         ]
     );
     let meta = |name: &str, text: &str| meta(&items(name, text)[0]);
@@ -155,7 +183,8 @@ fn another_content_than_the_name_says_is_refused() {
         ("a.jsonl", "\n<?xml version=\"1.0\"?><Error/>", "(.jsonl)", "XML"),
         ("a.csv", "PK\u{3}\u{4}[Content_Types].xml", "(.csv)", "xlsx"),
         ("a.txt", "%PDF-1.7\n", "(.txt)", "PDF"),
-        ("list", "PAR1\u{0}", "nothing", "Parquet"),
+        ("a.csv", "PAR1\u{0}", "(.csv)", "Parquet"),
+        ("a.parquet", "url,x\nhttp://a,b", "(.parquet)", "(CSV)"),
         ("list", page, "nothing", "HTML"),
         ("-", page, "nothing", "HTML"),
     ] {
@@ -244,67 +273,6 @@ fn a_stray_quote_in_a_csv_is_refused_with_its_line() {
     assert!(refusal("a.csv", head).starts_with("line 1: a quote begins"));
 }
 
-/// JSON as others write it is read; what is broken is refused with its line; rows stay rows.
-#[test]
-fn json_is_read_or_refused_with_its_line() {
-    let lines =
-        "{\"url\":\" http://a\\n\",\"n\":NaN,\"t\":\"NaN\"}\r\n\n\"http://b\"\n{\"u\":1}\n[1]\n7\n";
-    let urls = ["http://a", "http://b", "{\"u\":1}", "[1]", "7"];
-    let read = items("a.jsonl", lines);
-    assert_eq!(pairs(&read).iter().map(|(url, _)| *url).collect::<Vec<_>>(), urls);
-    assert_eq!(meta(&read[0]), Some(json!({"n": null, "t": "NaN"})));
-    let array = format!(
-        "[{}]",
-        lines
-            .trim()
-            .replace("\r\n\n", ",\r\n\n")
-            .replace("}\n", "},\n")
-            .replace("\"\n", "\",\n")
-            .replace("]\n", "],\n")
-    );
-    assert_eq!(items("a.json", array), read);
-    assert!(
-        refusal("a.jsonl", "{\"url\":\"http://a\"}\n{\"url\":\n").starts_with("line 2: no JSON")
-    );
-    assert!(refusal("a.jsonl", "{\n\"url\": 1\n}\n").starts_with("line 1: no JSON"));
-    assert!(
-        refusal("a.json", "[\n{\"url\":\"http://a\"},\n{\"url\"")
-            .starts_with("line 3: no JSON array of rows, as `jq -s` writes it")
-    );
-    assert!(
-        refusal("a.json", "[\"http://a\"]\n[\"http://b\"]").starts_with("line 2: no JSON array")
-    );
-    assert!(refusal("a.json", "{\n\"url\": 1\n}\n").contains("no JSON array"));
-    assert!(items("a.json", "[]").is_empty());
-    let odd = items(
-        "a.json",
-        "[{\"url\":\"http://a\",\"t\":\"x\\ud83d\"},{\"url\":\"http://b\",\"n\":1e999}]",
-    );
-    assert_eq!(meta(&odd[0]), Some(json!({"t": "x\u{fffd}"})));
-    assert_eq!(odd[1].meta.as_ref().unwrap().get(), r#"{"n":1e999}"#);
-}
-
-/// Case 262: the same JSON in every format, as it was written; a label is a text.
-#[test]
-fn meta_and_labels_keep_their_spelling() {
-    let meta = r#"{"n": 12345678901234567890123, "f":0.10000000000000000555, "e":1e999, "z":-0, "k":1, "k":1.0}"#;
-    let object = format!(r#"{{"url":"http://a","label":1.50,"meta":{meta}}}"#);
-    let cell = format!("\"{}\"", meta.replace('"', "\"\""));
-    for (name, text) in [
-        ("a.jsonl", object.clone()),
-        ("a.json", format!("[{object}]")),
-        ("a.csv", format!("url,label,meta\nhttp://a,1.50,{cell}\n")),
-        ("b.csv", format!("url;label;meta\nhttp://a;1.50;{cell}\n")),
-        ("a.tsv", format!("url\tlabel\tmeta\nhttp://a\t1.50\t{meta}\n")),
-    ] {
-        let item = items(name, &text).remove(0);
-        assert_eq!(item.label.as_deref(), Some("1.50"), "{name}");
-        assert_eq!(item.meta.unwrap().get(), meta, "{name}");
-    }
-    let lines = items("a.json", "[{\"url\":\"http://a\",\"meta\":{\n  \"k\": [1.0,\r\n 2]\n}}]");
-    assert_eq!(lines[0].meta.as_ref().unwrap().get(), r#"{"k":[1.0,2]}"#);
-}
-
 /// Case 266: as Excel writes tables where a comma is in numbers, and its line that names the delimiter.
 #[test]
 fn a_table_may_have_semicolons_and_say_so() {
@@ -337,12 +305,33 @@ fn a_label_that_is_not_a_number_is_none() {
     assert!(read.iter().skip(1).all(|item| item.meta.as_ref().unwrap().get() == r#"{"k":""}"#));
 }
 
+/// Case 267, and 160: what is compressed comes out whole, or is refused; it may be of any length.
+#[test]
+fn a_broken_archive_is_refused_and_a_long_one_is_read() {
+    let whole = gzip("http://a/1\n".repeat(1000).as_bytes());
+    let (half, _) = whole.split_at(whole.len() / 2);
+    assert!(refusal("a.txt.gz", half).contains("cannot be unpacked"));
+    let padded = [whole.clone(), vec![0; 100_000]].concat();
+    assert_eq!(items("a.txt.gz", padded).len(), 1000);
+    let behind = [whole.clone(), vec![0, 0, 7]].concat();
+    assert!(refusal("a.txt.gz", behind).contains("cannot be unpacked"));
+    let twice = [whole.clone(), vec![0; 9], whole.clone()].concat();
+    assert_eq!(items("a.txt.gz", twice).len(), 2000);
+    assert!(refusal("a.txt", gzip(&whole)).contains("gzip inside gzip"));
+    let blank = gzip(&vec![b'\n'; 8 << 20]);
+    assert!(blank.len() < 50_000);
+    assert!(refusal("a.csv.gz", &blank).contains("no URL"));
+    let late = [blank, gzip(b"url\nhttp://a\nftp:/\0")].concat();
+    assert_eq!(items("a.csv.gz", late).len(), 2);
+}
+
 /// Case 269: what is wrong with a first line, and what to do.
 #[test]
 fn a_head_without_url_says_what_to_do() {
     for (head, words) in [
-        ("image_url,label\nhttp://a,x", "name the column `image_url` url"),
-        ("http://a,x\nhttp://b,y", "write a line before it that names the columns, as url,label"),
+        ("photo_url,label\nhttp://a,x", "say --url-column 'photo_url', or name the column url"),
+        ("link,label\nhttp://a,x", "say --url-column 'link', or name the column url"),
+        ("http://a,x\nhttp://b,y", "name the columns with --columns url,label"),
         ("url|label\nhttp://a|x", "with commas, semicolons or (.tsv) tabs between them"),
         ("# exported today\nurl,label\nhttp://a,x", "take lines before it away"),
         ("sep=|\nurl|label\nhttp://a|x", "which is `sep=|`"),
@@ -373,10 +362,8 @@ fn fuzz_lists() {
     fuzz::target::run("list", &seeds, |bytes| {
         for name in ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a", "-", "a.csv.gz"] {
             let read = || {
-                let list = List::open(name, bytes).map_err(|error| error.to_string())?;
-                let mut rows = Vec::new();
-                list.rows(&mut |row| rows.push(row)).map_err(|error| error.to_string())?;
-                Ok::<_, String>(rows)
+                rows_of(name, file_of(bytes), None, &Names::default())
+                    .map_err(|error| error.to_string())
             };
             let first = read();
             assert_eq!(first, read(), "{name}");

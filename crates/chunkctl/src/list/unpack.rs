@@ -1,73 +1,114 @@
-//! What is in a file that is compressed with gzip.
+//! The bytes of a file as they are read: hashed, and what was compressed in it with gzip.
 
-use super::Error;
+use crate::progress::Progress;
 use flate2::bufread::GzDecoder;
-use std::{borrow::Cow, io::Read as _};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read},
+};
 
 /// What every compressed file begins with, and no list does.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The most that a compressed file may unpack to, in MiB: some ten million URLs.
-const MOST_UNPACKED_MB: u64 = 1024;
+pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes that are read at once.
+const BUFFER: usize = 64 * 1024;
+
+/// A file whose bytes are hashed and counted as they pass.
+#[derive(Debug)]
+pub(super) struct Hashed {
+    file: File,
+    digest: Sha256,
+    progress: Progress,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.digest.update(buffer.get(..n).unwrap_or_default());
+        self.progress.add(n);
+        Ok(n)
+    }
+}
 
 /// The file itself, or what was compressed in it, whatever its name says: some transports unpack
-/// without changing the name.
-///
-/// # Errors
-///
-/// [`Error::Packed`]
-pub(super) fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
-    unpacked_at_most(bytes, MOST_UNPACKED_MB)
+/// without changing the name. Members one after another are one; zeros behind the last are no more than
+/// padding, as for gzip(1).
+#[derive(Debug)]
+pub(super) enum Unpacked {
+    /// As it is, or behind the last member.
+    Plain(BufReader<Hashed>),
+    /// In a member.
+    Member(GzDecoder<BufReader<Hashed>>),
+    /// A step that failed.
+    Failed,
 }
 
-/// A small file can unpack to any size.
-fn unpacked_at_most(bytes: &[u8], most_mb: u64) -> Result<Cow<'_, [u8]>, Error> {
-    if !bytes.starts_with(&GZIP) {
-        return Ok(Cow::Borrowed(bytes));
+impl Unpacked {
+    /// From a file's first byte on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(super) fn open(file: File, progress: Progress) -> io::Result<Self> {
+        let hashed = Hashed { file, digest: Sha256::new(), progress };
+        let mut file = BufReader::with_capacity(BUFFER, hashed);
+        let is_packed = file.fill_buf()?.starts_with(&GZIP);
+        Ok(if is_packed { Self::Member(GzDecoder::new(file)) } else { Self::Plain(file) })
     }
-    let most = most_mb << 20;
-    let mut unpacked = Vec::new();
-    let mut rest = bytes;
-    // One after another they are one; zeros behind the last are no more than padding, as for gzip(1).
-    while rest.iter().any(|byte| *byte != 0) {
-        let room = (most + 1).saturating_sub(u64::try_from(unpacked.len()).unwrap_or(u64::MAX));
-        let mut member = GzDecoder::new(rest).take(room);
-        member.read_to_end(&mut unpacked).map_err(|error| {
-            Error::Packed(format!("is compressed and cannot be unpacked: {error}"))
-        })?;
-        rest = if member.limit() == 0 { &[] } else { member.into_inner().into_inner() };
+
+    /// Whether something is unpacked.
+    pub(super) fn is_packed(&self) -> bool {
+        !matches!(self, Self::Plain(_))
     }
-    if u64::try_from(unpacked.len()).unwrap_or(u64::MAX) > most {
-        let problem = format!("unpacks to more than {most_mb} MiB; split it into jobs");
-        return Err(Error::Packed(problem));
+
+    /// The SHA-256 of the file, of which the rest is read.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(super) fn into_sha256(self) -> io::Result<[u8; 32]> {
+        let mut file = match self {
+            Self::Plain(file) => file,
+            Self::Member(member) => member.into_inner(),
+            Self::Failed => return Err(io::Error::other("it could not be read before")),
+        };
+        io::copy(&mut file, &mut io::sink())?;
+        Ok(file.into_inner().digest.finalize().into())
     }
-    if unpacked.starts_with(&GZIP) {
-        let problem = "is compressed twice, gzip inside gzip; unpack it once";
-        return Err(Error::Packed(problem.to_owned()));
+
+    /// Goes on behind a member.
+    fn next_member(&mut self) -> io::Result<()> {
+        let Self::Member(member) = std::mem::replace(self, Self::Failed) else { return Ok(()) };
+        let mut file = member.into_inner();
+        loop {
+            let bytes = file.fill_buf()?;
+            let n = bytes.len();
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            file.consume(zeros);
+            if n == 0 {
+                *self = Self::Plain(file);
+                return Ok(());
+            }
+            if zeros < n {
+                *self = Self::Member(GzDecoder::new(file));
+                return Ok(());
+            }
+        }
     }
-    Ok(Cow::Owned(unpacked))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{super::tests::gzip, *};
-
-    #[test]
-    fn a_broken_or_endless_archive_is_refused() {
-        let whole = gzip("http://a/1\n".repeat(1000).as_bytes());
-        let (half, _) = whole.split_at(whole.len() / 2);
-        let error = unpacked(half).unwrap_err().to_string();
-        assert!(error.contains("cannot be unpacked"), "{error}");
-        // Case 267.
-        let padded = [whole.clone(), vec![0; 512]].concat();
-        assert_eq!(unpacked(&padded).unwrap(), unpacked(&whole).unwrap());
-        let error = unpacked(&[whole.clone(), vec![0, 0, 7]].concat()).unwrap_err().to_string();
-        assert!(error.contains("cannot be unpacked"), "{error}");
-        let bomb = gzip(&vec![b'\n'; (1 << 20) + 1]);
-        assert!(bomb.len() < 10_000);
-        let error = unpacked_at_most(&bomb, 1).unwrap_err().to_string();
-        assert_eq!(error, "the file unpacks to more than 1 MiB; split it into jobs");
-        assert_eq!(unpacked_at_most(&bomb, 2).unwrap().len(), (1 << 20) + 1);
-        let error = unpacked(&gzip(&whole)).unwrap_err().to_string();
-        assert!(error.contains("gzip inside gzip"), "{error}");
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let n = match self {
+                Self::Plain(file) => return file.read(buffer),
+                Self::Member(member) => member.read(buffer)?,
+                Self::Failed => return Err(io::Error::other("it could not be read before")),
+            };
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            self.next_member()?;
+        }
     }
 }

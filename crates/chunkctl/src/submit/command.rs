@@ -1,12 +1,20 @@
 //! `chunkctl submit`: its options, and what it says.
 
 use super::{JobRequest, ReadJob};
-use crate::Session;
+use crate::{
+    Session,
+    list::{Chosen, Field, Format, Listed, Names, Source},
+    rows::Division,
+};
 use anyhow::Context as _;
 use chunk_handler::chunk::OutputText;
 use clap::{Args, ValueEnum};
 use imagecheck::Level;
-use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::time::timeout;
 
 /// What stands behind the options.
@@ -14,20 +22,25 @@ const HELP: &str = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
+  chunkctl submit --job-id 10 --urls laion400m/ --chunk-size 10000
+  chunkctl submit --job-id 11 --urls cc3m.tsv --columns caption,url
 
-The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
+The list, each kind but Parquet plain or compressed with gzip (.txt.gz, ...):
   .txt            one URL a line
-  .jsonl, .ndjson an object a line: {\"url\": ..., \"caption\": ..., \"label\": ..., \"class\": 3, \"meta\": ...}
+  .jsonl, .ndjson an object a line: {\"url\": ..., \"caption\": ..., \"label\": ..., \"meta\": ...}
   .json           one array of such objects, or of URLs
-  .csv, .tsv      a table whose first line names a column url; caption, label, class (an integer) and meta
-                  (JSON) may be others;
-                  a .csv has commas or semicolons
-  -               of stdin: what the first line certainly is
-UTF-8, or UTF-16 with a byte order mark; lines end in LF, CR LF or CR. Keys and columns may be in any
-case; others are kept in the sample's meta. A list of which the content is certainly another than its
-name says, that is broken, or that has no http(s) URL is refused. Every other row that is not blank is
-an item of a manifest; those without an http(s) URL, above 64 KiB, or that may not be what was meant,
-are counted when the list is submitted.";
+  .csv, .tsv      a table whose first line names a column url; a .csv has commas or semicolons
+  .parquet        the same, row group by row group
+  -               of stdin: what the first line certainly is, or --format says
+Keys and columns, in any case: url, image_url or uri; caption or text; label; class (an integer); meta
+(JSON). Of several that mean the same the first named here counts. Others are kept in the sample's meta.
+--url-column and the like win over all of that.
+UTF-8, or UTF-16 with a byte order mark; lines end in LF, CR LF or CR. A list of which the content is
+certainly another than its name says, that is broken, or that has no http(s) URL is refused, before
+anything is written. Every other row that is not blank is an item of a manifest; those without an http(s)
+URL, above 64 KiB, or that may not be what was meant, are counted when the list is submitted.
+Of a folder all files are read, in the order of their names: hidden ones (. or _ before the name) are
+passed over, and one of another suffix is refused. It is read twice, in little memory.";
 
 /// How long a submit waits for the schema, which is up to date but for the first one.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(20);
@@ -42,9 +55,15 @@ pub(crate) struct Submit {
     /// The job's number, 0 to 2^63 - 1.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: i64,
-    /// The list of URLs, read by its suffix as said below; - reads stdin.
-    #[arg(long)]
-    urls: PathBuf,
+    /// The list of URLs, read by its suffix as said below, or a folder of lists; - reads stdin. Several,
+    /// in the order given, are one list.
+    #[arg(long, required = true)]
+    urls: Vec<PathBuf>,
+    /// What the list is, whatever its name and content say.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    columns: ColumnOptions,
     /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chunk_size: Option<u32>,
@@ -68,6 +87,44 @@ pub(crate) struct Submit {
     watch: bool,
 }
 
+/// What columns and keys are called that mean something.
+#[derive(Debug, Args)]
+struct ColumnOptions {
+    /// The column or key of URLs.
+    #[arg(long, value_name = "NAME")]
+    url_column: Option<String>,
+    /// The column or key of captions.
+    #[arg(long, value_name = "NAME")]
+    caption_column: Option<String>,
+    /// The column or key of labels.
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// The column or key of classes, which are integers.
+    #[arg(long, value_name = "NAME")]
+    class_column: Option<String>,
+    /// The columns of a table (.csv, .tsv) whose first line does not name them.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+}
+
+impl From<ColumnOptions> for Names {
+    fn from(options: ColumnOptions) -> Self {
+        let ColumnOptions { url_column, caption_column, label_column, class_column, columns } =
+            options;
+        let chosen = [
+            (Field::Url, "--url-column", url_column),
+            (Field::Caption, "--caption-column", caption_column),
+            (Field::Label, "--label-column", label_column),
+            (Field::Class, "--class-column", class_column),
+        ];
+        let chosen = chosen
+            .into_iter()
+            .filter_map(|(field, option, name)| name.map(|name| Chosen { field, name, option }));
+        let columns = (!columns.is_empty()).then_some(columns);
+        Self { chosen: chosen.collect(), columns }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum CheckLevel {
     /// Signature and dimensions.
@@ -88,15 +145,16 @@ enum Text {
 
 impl Session {
     pub(crate) async fn submit(&self, submit: Submit) -> anyhow::Result<ExitCode> {
-        let bytes = read_list(&submit.urls)?;
+        let files = self.files(&submit.urls, submit.format, submit.columns.into())?;
         let default_size = self.settings.limits.chunk_size_images;
         let request = JobRequest {
             job_id: submit.job_id,
-            file_name: submit.urls.to_string_lossy().into_owned(),
-            bytes,
-            chunk_size: usize::try_from(submit.chunk_size.unwrap_or(default_size))?,
+            files,
+            division: Division {
+                chunk_size: usize::try_from(submit.chunk_size.unwrap_or(default_size))?,
+                label: submit.label,
+            },
             priority: submit.priority,
-            label: submit.label,
             level: match submit.level {
                 CheckLevel::Fast => Level::Fast,
                 CheckLevel::Medium => Level::Medium,
@@ -137,13 +195,19 @@ impl Session {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
 
-fn read_list(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("reading stdin")?;
-        return Ok(bytes);
+    /// The files of a list, with what is passed over told.
+    fn files(
+        &self,
+        paths: &[PathBuf],
+        format: Option<Format>,
+        names: Names,
+    ) -> anyhow::Result<Source> {
+        let temp_root: &Path = &self.settings.temp_root;
+        let (files, passed_over) = Listed::of_paths(paths, format, temp_root)?;
+        if !passed_over.is_empty() {
+            eprintln!("warning: hidden files are not read: {}", passed_over.join(", "));
+        }
+        Ok(Source { files, format, names })
     }
-    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }

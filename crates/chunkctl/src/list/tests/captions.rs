@@ -1,7 +1,6 @@
 //! Captions and classes of lists.
 
-use super::{super::*, meta};
-use chunk_handler::chunk::Item;
+use super::{super::*, file_of, meta, rows_of};
 use serde_json::json;
 
 /// Cases 400, 401: captions as they are written, and classes that are integers; the others are told and
@@ -10,8 +9,10 @@ use serde_json::json;
 fn tables_have_captions_and_classes() {
     let table =
         "Class,url,CAPTION\n3,u/1,\"two\nlines, 𝄞 \"\n2.0,u/2,\n,u/3,NaN\ncat,u/4,x\n007,u/5,y\n";
-    let mut rows = Vec::new();
-    List::open("a.csv", table.as_bytes()).unwrap().rows(&mut |row| rows.push(row)).unwrap();
+    let read = |name: &str, text: &str| {
+        rows_of(name, file_of(text.as_bytes()), None, &Names::default()).unwrap()
+    };
+    let rows = read("a.csv", table);
     let said: Vec<_> = rows
         .iter()
         .map(|Row { item, doubt }| (item.caption.as_deref(), item.class, meta(item), *doubt))
@@ -32,9 +33,8 @@ fn tables_have_captions_and_classes() {
         ("a.jsonl", lines.to_owned()),
         ("a.json", format!("[{}]", lines.trim().replace('\n', ","))),
     ] {
-        let mut doubts = Vec::new();
-        let list = List::open(name, text.as_bytes()).unwrap();
-        list.rows(&mut |row| doubts.push((row.item.class, row.doubt))).unwrap();
+        let rows = read(name, &text);
+        let doubts: Vec<_> = rows.iter().map(|row| (row.item.class, row.doubt)).collect();
         assert_eq!(doubts, [(None, Some(Doubt::Class)), (Some(4), None)], "{name}");
     }
 }

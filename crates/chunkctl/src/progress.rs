@@ -1,0 +1,68 @@
+//! How far a long step is: a bar where somebody looks at a terminal, else a line now and then.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    io::IsTerminal as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Between two lines.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// A step of which so much is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    /// When it was last said, where no bar shows it.
+    said: Option<Arc<Mutex<Instant>>>,
+}
+
+impl Progress {
+    /// Of bytes that are read.
+    pub(crate) fn of_bytes(what: &'static str, total: u64) -> Self {
+        Self::new(what, total, "{msg} {wide_bar} {bytes} of {total_bytes}, {eta}")
+    }
+
+    /// Of lists that are written.
+    pub(crate) fn of_lists(what: &'static str, total: usize) -> Self {
+        let total = u64::try_from(total).unwrap_or(u64::MAX);
+        Self::new(what, total, "{msg} {wide_bar} {pos} of {len}, {eta}")
+    }
+
+    /// That nobody sees.
+    pub(crate) fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden(), what: "", said: None }
+    }
+
+    fn new(what: &'static str, total: u64, template: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            let said = Some(Arc::new(Mutex::new(Instant::now())));
+            let bar = ProgressBar::hidden();
+            bar.set_length(total);
+            return Self { bar, what, said };
+        }
+        let style = ProgressStyle::with_template(template);
+        let bar = ProgressBar::new(total).with_message(what);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, what, said: None }
+    }
+
+    /// More is done.
+    pub(crate) fn add(&self, n: usize) {
+        self.bar.inc(u64::try_from(n).unwrap_or_default());
+        let Some(said) = &self.said else { return };
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= PERIOD {
+            *said = Instant::now();
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            eprintln!("{}: {}%", self.what, done.saturating_mul(100) / total.max(1));
+        }
+    }
+
+    /// All is done: the bar goes.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
