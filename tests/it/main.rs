@@ -114,6 +114,7 @@ mod jobs {
     mod control;
     mod documents;
     mod ending;
+    mod fetch;
     mod touched;
     mod forgets;
     mod gone;
@@ -121,6 +122,7 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod verify;
 }
 
 /// The health row, and what Azure Monitor adds to it.
