@@ -18,6 +18,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fs::{self, File},
     io::BufReader,
@@ -121,6 +122,7 @@ impl Session {
             directory: &directory,
             progress: &progress,
             counts: Counts::default(),
+            done: RefCell::default(),
         };
         let mut summary = Summary {
             job_id,
@@ -130,7 +132,7 @@ impl Session {
             strangers: plan.others.clone(),
             ..Summary::default()
         };
-        let brought = plan.bring(&transfer, usize::from(parallel), &mut summary).await;
+        let brought = bring_all(plan, &transfer, usize::from(parallel), &mut summary).await;
         progress.finish();
         brought.with_context(|| {
             format!("not all of job {job_id} came; the same command goes on from here")
@@ -197,12 +199,15 @@ impl Plan {
         others.map(|member| member.name()).collect()
     }
 
+    /// Brings the chunks, then the documents; [`Interrupted::Changed`] when one of these was written anew.
     async fn bring(
         &self,
         transfer: &Transfer<'_>,
         parallel: usize,
         summary: &mut Summary,
     ) -> Result<(), Interrupted> {
+        (summary.chunks, summary.bytes) = (0, 0);
+        (summary.unfinished, summary.failed) = (Vec::new(), Vec::new());
         let pairs =
             stream::iter(&self.pairs).map(|pair| bring_pair(transfer, summary.job_id, pair));
         let brought: Vec<Brought> = pairs.buffer_unordered(parallel).try_collect().await?;
@@ -220,13 +225,29 @@ impl Plan {
         for (name, blob) in &self.documents {
             match transfer.bring(Member::Document(name), blob).await {
                 Ok(()) => summary.bytes += blob.bytes,
-                // Written again meanwhile: the job ran on, and the next fetch has more to bring.
-                Err(Failed::Interrupted(Interrupted::Changed)) => summary.is_over = false,
                 Err(Failed::Interrupted(error)) => return Err(error),
                 Err(error @ Failed::Damaged) => summary.failed.push(format!("{name}: {error}")),
             }
         }
         Ok(())
+    }
+}
+
+/// Brings everything. A job that ran on and ended meanwhile has other documents, and perhaps shards: what
+/// it has now comes then.
+async fn bring_all(
+    mut plan: Plan,
+    transfer: &Transfer<'_>,
+    parallel: usize,
+    summary: &mut Summary,
+) -> Result<(), Interrupted> {
+    let mut rounds = 1;
+    loop {
+        match plan.bring(transfer, parallel, summary).await {
+            Err(Interrupted::Changed) if rounds < ROUNDS => rounds += 1,
+            done => return done,
+        }
+        plan = Plan::new(Listing::read(transfer.storage, summary.job_id, "").await?);
     }
 }
 

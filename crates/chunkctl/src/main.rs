@@ -44,6 +44,8 @@ use verify::Verify;
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl status --job-id 7
+  chunkctl fetch --job-id 7 --to cats
+  chunkctl verify --from cats
   chunkctl control pause --minutes 30
   chunkctl doctor"
 )]

@@ -67,7 +67,10 @@ impl Session {
         self.refuse_another_place().await?;
         let job = self.database.job_progress(Some(job_id)).await?.pop();
         // Rows first: blobs are written before the row that names them.
-        let rows = self.database.dataset_rows(job_id).await?;
+        let rows = match &job {
+            Some(_) => Some(self.database.dataset_rows(job_id).await?),
+            None => None,
+        };
         let place = Place::Storage { storage: &self.storage, job_id };
         let folder = place.list().await?;
         if job.is_none() && folder.members.is_empty() {
@@ -82,7 +85,7 @@ impl Session {
             Some(_) => {}
             None => run.notes.push("the database does not know the job (any more)".to_owned()),
         }
-        run.verify(folder, job.map(|_| rows), self.json).await?;
+        run.verify(folder, rows, self.json).await?;
         run.say(self.json)
     }
 }

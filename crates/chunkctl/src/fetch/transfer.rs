@@ -7,7 +7,8 @@ use crate::{
 };
 use chunk_handler::storage::{ListedBlob, Storage};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -19,6 +20,8 @@ pub(super) struct Transfer<'a> {
     pub(super) directory: &'a Path,
     pub(super) progress: &'a Progress,
     pub(super) counts: Counts,
+    /// What is right by now, by its tag: it is not hashed again.
+    pub(super) done: RefCell<BTreeMap<Member, String>>,
 }
 
 /// What came and what was there.
@@ -64,7 +67,21 @@ impl Transfer<'_> {
     /// Brings a file, if it is not there already.
     pub(super) async fn bring(&self, member: Member, blob: &ListedBlob) -> Result<(), Failed> {
         let (target, told) = (place(self.directory, member), Told::of(blob));
-        if is_there(&target, &told, blob.bytes).await? {
+        if self.done.borrow().get(&member) == Some(&told.tag()) {
+            return Ok(());
+        }
+        self.bring_told(&target, &told, blob).await?;
+        self.done.borrow_mut().insert(member, told.tag());
+        Ok(())
+    }
+
+    async fn bring_told(
+        &self,
+        target: &Path,
+        told: &Told,
+        blob: &ListedBlob,
+    ) -> Result<(), Failed> {
+        if is_there(target, told, blob.bytes).await? {
             self.progress.skip(blob.bytes);
             add(&self.counts.files_kept, 1);
             return Ok(());
@@ -72,7 +89,7 @@ impl Transfer<'_> {
         let mut is_resumed = true;
         // What a power cut left of a part may not be what came. Then it comes once more, from its start.
         while is_resumed {
-            let mut part = open(&target, &told, blob.bytes).await?;
+            let mut part = open(target, told, blob.bytes).await?;
             is_resumed = part.length > 0;
             let start = part.length;
             self.progress.skip(start);
@@ -92,7 +109,7 @@ impl Transfer<'_> {
                 Err(error) => return Err(error.into()),
             }
             let length = part.length;
-            if finish(part, &target, &told).await? {
+            if finish(part, target, told).await? {
                 add(&self.counts.files_fetched, 1);
                 return Ok(());
             }
