@@ -142,7 +142,7 @@ mod tests {
     fn append(tar: &mut Vec<u8>, name: &str, bytes: &[u8]) {
         let mut header = Header::new_ustar();
         header.set_path(name).unwrap();
-        header.set_size(bytes.len() as u64);
+        header.set_size(u64::try_from(bytes.len()).unwrap());
         header.set_entry_type(EntryType::Regular);
         header.set_cksum();
         tar.extend(header.as_bytes());
@@ -150,8 +150,11 @@ mod tests {
         tar.resize(tar.len().next_multiple_of(RECORD), 0);
     }
 
+    /// Name, place and bytes of each member, and what is wrong with the end.
+    type Seen = (Vec<(String, u64, Vec<u8>)>, Option<String>);
+
     /// Members and end of an archive that comes in pieces of one length.
-    fn read(tar: &[u8], piece: usize) -> (Vec<(String, u64, Vec<u8>)>, Option<String>) {
+    fn read(tar: &[u8], piece: usize) -> Seen {
         let (mut archive, mut members) = (Archive::new(), Vec::new());
         let mut ends = 0;
         for piece in tar.chunks(piece) {
