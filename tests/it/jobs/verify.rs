@@ -218,7 +218,7 @@ async fn other_samples_are_found() {
     job.finds("member", SHARD, "is there twice");
 }
 
-/// The members of a sample under the key 00000_09999.
+/// The members of a sample under the key `00000_09999`.
 fn renamed(sample: &[u8]) -> Vec<u8> {
     let (mut tar, mut archive) = (Vec::new(), tar::Archive::new(sample));
     for entry in archive.entries().unwrap() {
