@@ -10,7 +10,7 @@ mod directory;
 mod reader;
 
 pub use body::{Body, BodyWriter, Pieces};
-pub use directory::{Swept, TempDir};
+pub use directory::{Swept, TempDir, free_bytes};
 pub use reader::BodyReader;
 
 use crate::settings::Limits;

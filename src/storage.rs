@@ -2,13 +2,14 @@
 
 mod blob;
 mod queue;
+mod range;
 mod signature;
 
 pub(crate) use blob::DOCUMENT_LIMIT;
-pub(crate) use blob::ListedBlob;
-pub use blob::{BlobHead, Condition, SOURCE_LIMIT};
+pub use blob::{BlobHead, Condition, ListedBlob, SOURCE_LIMIT};
 pub(crate) use queue::BATCH;
 pub use queue::QueueMessage;
+pub use range::RangeReader;
 
 use crate::{
     identity,

@@ -84,7 +84,7 @@ async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Resul
 }
 
 /// The documents of a job's folder. The last one says that the others are there.
-const DOCUMENTS: [&str; 4] = ["stats.json", "README.md", "chunks/sizes.json", "dataset.json"];
+pub const DOCUMENTS: [&str; 4] = ["stats.json", "README.md", "chunks/sizes.json", "dataset.json"];
 
 /// Writes what the rows say; false when another process wrote meanwhile.
 async fn write_documents(

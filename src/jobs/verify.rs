@@ -191,7 +191,7 @@ mod tests {
     fn listed(bytes: u64, metadata: &[(&str, &str)]) -> ListedBlob {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let head = BlobHead { etag: "e".into(), metadata: pairs.collect(), blocked: None };
-        ListedBlob { name: "b".into(), bytes, head }
+        ListedBlob { name: "b".into(), bytes, md5: None, head }
     }
 
     /// I2: a blob under the right name is the row's only with its length, its claim and its hash.

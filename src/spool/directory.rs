@@ -14,6 +14,12 @@ const LOCK_SUFFIX: &str = ".lock";
 /// Digits after the process id: a UUID.
 const DIGITS: usize = 32;
 
+/// Bytes that the file system of a path still has for us; none: it does not say.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let space = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(space.blocks_available() * space.fragment_size())
+}
+
 /// A directory of this process (rule H9), removed when it is dropped.
 #[derive(Debug)]
 pub struct TempDir {
@@ -105,8 +111,7 @@ impl TempDir {
 
     /// Bytes that the file system still has for us; none: it does not say.
     pub fn free_bytes(&self) -> Option<u64> {
-        let space = nix::sys::statvfs::statvfs(&self.path).ok()?;
-        Some(space.blocks_available() * space.fragment_size())
+        free_bytes(&self.path)
     }
 
     /// Removes the directory now: a process that ends does not drop everything.

@@ -206,7 +206,7 @@ impl Database {
     }
 
     /// What `dataset.json` and the card say of a job.
-    pub(crate) async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
+    pub async fn dataset_rows(&self, job_id: i64) -> Result<DatasetRows, Error> {
         let mut connection = self.patient("dataset_rows").await?;
         let statement = sqlx::query_as(
                 "-- dataset_rows

@@ -50,11 +50,13 @@ pub struct BlobHead {
 
 /// A blob as a listing shows it.
 #[derive(Debug, Clone)]
-pub(crate) struct ListedBlob {
+pub struct ListedBlob {
     /// Its name in the container.
     pub name: String,
     /// Its length.
     pub bytes: u64,
+    /// Of its bytes, where the service made one: of a blob that came in one request.
+    pub md5: Option<Vec<u8>>,
     /// Version and metadata.
     pub head: BlobHead,
 }
@@ -66,7 +68,8 @@ impl ListedBlob {
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
         let etag = properties.etag.unwrap_or_else(|| Etag::from(""));
         let head = BlobHead { etag, metadata, blocked: None };
-        Some(Self { name: item.name?, bytes: properties.content_length?, head })
+        let (bytes, md5) = (properties.content_length?, properties.content_md5);
+        Some(Self { name: item.name?, bytes, md5, head })
     }
 }
 
@@ -83,7 +86,7 @@ pub(crate) const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
 const PROBE: &str = "probe";
 
 impl Storage {
-    fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
+    pub(super) fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
         let url = self.url(&self.endpoints.blob, &format!("{container}/{name}"));
         let options = azure_storage_blob::BlobClientOptions {
             client_options: self.client_options(),
@@ -217,7 +220,7 @@ impl Storage {
     }
 
     /// Lists the blobs of the dataset container whose names begin with a prefix, a page at a time.
-    pub(crate) async fn list_dataset(
+    pub async fn list_dataset(
         &self,
         prefix: String,
         mut each: impl FnMut(ListedBlob),

@@ -115,6 +115,7 @@ mod jobs {
     mod control;
     mod documents;
     mod ending;
+    mod fetch;
     mod touched;
     mod forgets;
     mod gone;
@@ -122,6 +123,7 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod verify;
 }
 
 /// The health row, and what Azure Monitor adds to it.

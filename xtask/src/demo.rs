@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use support::azurite::{Azurite, AzuriteOptions};
-use support::blob::Blobs;
 use support::checkout::root;
 use support::child::Launch;
 use support::origin::{Origin, OriginOptions};
@@ -153,9 +152,17 @@ impl Parts {
         let (job, most_active) = watch.until_the_end(&self.origin, LIMIT).await?;
         let took = started.elapsed();
         let ledger = sample::ledger_peak(watch.pool(), port).await;
-        let blobs = Blobs::new(&self.azurite.connection_string())?;
-        let copied = result::copy(&blobs, job_id, &directory()).await?;
-        Ok(Outcome { job_id, job, most_active, took, ledger, walk: walk.finish(), copied })
+        let walk = walk.finish();
+        let chunkctl = |arguments: &[&str]| self.chunkctl(programs, arguments);
+        let fetched = result::fetch(chunkctl, job_id, &directory())?;
+        Ok(Outcome { job_id, job, most_active, took, ledger, walk, fetched })
+    }
+
+    /// The command line, as somebody would run it beside the app.
+    fn chunkctl(&self, programs: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs.join("chunkctl"));
+        command.args(arguments).envs(self.variables()).current_dir(directory().join("app"));
+        command
     }
 
     async fn submit(&self, options: &Options, programs: &Path, job_id: i64) -> Result<()> {
@@ -166,15 +173,10 @@ impl Parts {
             "submitting job {job_id}: {} chunks of {} images",
             options.chunks, options.chunk_size
         );
-        let mut submit = Command::new(programs.join("chunkctl"));
-        submit.args([
-            "submit",
-            "--job-id",
-            &job_id.to_string(),
-            "--chunk-size",
-            &options.chunk_size.to_string(),
-        ]);
-        submit.arg("--urls").arg(&list).envs(self.variables()).current_dir(directory().join("app"));
+        let (job, size) = (job_id.to_string(), options.chunk_size.to_string());
+        let mut submit =
+            self.chunkctl(programs, &["submit", "--job-id", &job, "--chunk-size", &size]);
+        submit.arg("--urls").arg(&list);
         let mut chunkctl =
             Launch::new("chunkctl").log(directory().join("logs/chunkctl.log")).start(submit)?;
         let status = chunkctl.wait().await?;

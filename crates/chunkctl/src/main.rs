@@ -4,7 +4,9 @@
 mod blocked;
 mod control;
 mod doctor;
+mod fetch;
 mod few_valid;
+mod folder;
 mod host_busy;
 mod kept;
 mod list;
@@ -14,6 +16,7 @@ mod remarks;
 mod rows;
 mod status;
 mod submit;
+mod verify;
 
 use anyhow::bail;
 use chunk_handler::{
@@ -25,8 +28,10 @@ use chunk_handler::{
 };
 use clap::{Parser, Subcommand};
 use control::Control;
+use fetch::Fetch;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
+use verify::Verify;
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -39,6 +44,8 @@ use submit::Submit;
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl status --job-id 7
+  chunkctl fetch --job-id 7 --to cats
+  chunkctl verify --from cats
   chunkctl control pause --minutes 30
   chunkctl doctor"
 )]
@@ -65,6 +72,10 @@ enum Action {
         #[arg(long)]
         watch: bool,
     },
+    /// Bring a job's folder to a directory; the same command goes on where it ended.
+    Fetch(Fetch),
+    /// Check that a job's folder is whole, in storage or in a directory.
+    Verify(Verify),
     /// Check settings and everything the handler depends on, and say what to do.
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
@@ -88,6 +99,10 @@ const SCHEMA_OF_THE_APP: &str = "the schema is missing or old, or this role may 
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A directory is verified wherever it was brought to, without any settings.
+    if let Action::Verify(Verify { from: Some(directory), .. }) = &cli.action {
+        return ended(verify::directory(directory, cli.json));
+    }
     let settings = match Settings::load(Program::Chunkctl) {
         Ok(settings) => settings,
         Err(violations) => {
@@ -104,13 +119,14 @@ fn main() -> ExitCode {
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }
-    match run(cli, settings) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", cause_chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    ended(run(cli, settings))
+}
+
+fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {}", cause_chain(&*error));
+        ExitCode::FAILURE
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -149,6 +165,8 @@ impl Session {
             Action::Migrate => self.migrate().await,
             Action::Submit(submit) => self.submit(submit).await,
             Action::Status { job_id, watch } => self.status(job_id, watch).await,
+            Action::Fetch(fetch) => self.fetch(fetch).await,
+            Action::Verify(verify) => self.verify(verify).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
         }

@@ -20,9 +20,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of bytes that are read.
+    /// Of bytes.
     pub(crate) fn of_bytes(what: &'static str, total: u64) -> Self {
-        Self::new(what, total, "{msg} {wide_bar} {bytes} of {total_bytes}, {eta}")
+        let template = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}";
+        Self::new(what, total, template)
     }
 
     /// Of lists that are written.
@@ -50,8 +51,8 @@ impl Progress {
     }
 
     /// More is done.
-    pub(crate) fn add(&self, n: usize) {
-        self.bar.inc(u64::try_from(n).unwrap_or_default());
+    pub(crate) fn add(&self, n: u64) {
+        self.bar.inc(n);
         let Some(said) = &self.said else { return };
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.elapsed() >= PERIOD {
@@ -59,6 +60,17 @@ impl Progress {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             eprintln!("{}: {}%", self.what, done.saturating_mul(100) / total.max(1));
         }
+    }
+
+    /// So much was done before; the speed is without it.
+    pub(crate) fn skip(&self, n: u64) {
+        self.add(n);
+        self.bar.reset_eta();
+    }
+
+    /// What was done of this is of no use.
+    pub(crate) fn forget(&self, n: u64) {
+        self.bar.set_position(self.bar.position().saturating_sub(n));
     }
 
     /// All is done: the bar goes.

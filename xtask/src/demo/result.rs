@@ -1,20 +1,16 @@
-//! What a job left behind: its blobs, checked against each other, and the summary.
+//! What a job left behind: its folder, fetched and verified, and the summary.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use support::blob::Blobs;
-use support::checkout::hex;
 
 use super::BUDGET_MB;
 use super::sample::{Job, mb};
-
-const CONTAINER: &str = "pixcrawler-datasets";
 
 /// A job that has ended, and what was measured.
 #[derive(Debug)]
@@ -25,12 +21,12 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
     pub(super) ledger: Result<u64>,
     pub(super) walk: u64,
-    pub(super) copied: Copied,
+    pub(super) fetched: Fetched,
 }
 
-/// The job's blobs on this machine, and their sums.
-#[derive(Debug, Default)]
-pub(super) struct Copied {
+/// The job's folder on this machine, and its sums.
+#[derive(Debug)]
+pub(super) struct Fetched {
     directory: PathBuf,
     shards: u64,
     shard_bytes: u64,
@@ -42,22 +38,22 @@ pub(super) struct Copied {
 
 impl Outcome {
     pub(super) fn is_good(&self) -> bool {
-        self.job.status == "completed" && self.copied.shards == self.job.completed.unsigned_abs()
+        self.job.status == "completed" && self.fetched.shards == self.job.completed.unsigned_abs()
     }
 
     pub(super) fn print(&self, restarts: u32) {
-        let (job, copied, seconds) = (&self.job, &self.copied, self.took.as_secs_f64());
+        let (job, fetched, seconds) = (&self.job, &self.fetched, self.took.as_secs_f64());
         println!("\njob {}: {} in {seconds:.1} s", self.job_id, job.status);
         println!(
             "  chunks   {} of {} completed, {} failed; at most {} at once",
             job.completed, job.total, job.failed, self.most_active
         );
-        println!("  images   {}: {}", copied.images, counts(&copied.verdicts));
-        println!("  refused  {}", counts(&copied.reasons));
+        println!("  images   {}: {}", fetched.images, counts(&fetched.verdicts));
+        println!("  refused  {}", counts(&fetched.reasons));
         println!(
             "  speed    {:.0} images/s, {:.1} MB/s, with a debug build (`cargo xtask bench` measures a release)",
-            copied.images as f64 / seconds,
-            mb(copied.bytes_in) / seconds
+            fetched.images as f64 / seconds,
+            mb(fetched.bytes_in) / seconds
         );
         let ledger = match &self.ledger {
             Ok(bytes) => format!("{:.1} MB", mb(*bytes)),
@@ -68,10 +64,10 @@ impl Outcome {
             mb(self.walk)
         );
         println!(
-            "  shards   {} with {:.1} MB, each one as its manifest says: {}",
-            copied.shards,
-            mb(copied.shard_bytes),
-            copied.directory.join("chunks").display()
+            "  shards   {} with {:.1} MB, fetched and verified: {}",
+            fetched.shards,
+            mb(fetched.shard_bytes),
+            fetched.directory.display()
         );
         if restarts > 0 {
             println!("  the host stopped by itself {restarts} times");
@@ -79,89 +75,63 @@ impl Outcome {
     }
 }
 
-/// Copies the job's blobs, and fails when a shard is not what its manifest says.
-pub(super) async fn copy(blobs: &Blobs, job_id: i64, to: &Path) -> Result<Copied> {
-    let prefix = format!("job_{job_id}/");
-    let mut copied = Copied { directory: to.join(&prefix), ..Copied::default() };
-    wait_for_the_last(blobs, &prefix).await?;
-    for name in blobs.list(CONTAINER, &prefix).await? {
-        let content = blobs.read(CONTAINER, &name).await?;
-        let file = to.join(&name);
-        fs::create_dir_all(file.parent().context("a blob without a folder")?)?;
-        fs::write(&file, &content)?;
-        if name.ends_with(".manifest.json") {
-            let manifest: Value =
-                serde_json::from_slice(&content).with_context(|| format!("reading {name}"))?;
-            let shard = blobs.read(CONTAINER, text(&manifest["shard"]["blob"])?).await?;
-            check(&manifest, &shard).with_context(|| format!("checking {name}"))?;
-            copied.add(&manifest, shard.len() as u64);
-        }
-    }
-    Ok(copied)
-}
-
-/// `dataset.json` is written when the job has ended; without it there is still something to show.
-async fn wait_for_the_last(blobs: &Blobs, prefix: &str) -> Result<()> {
-    let dataset = format!("{prefix}dataset.json");
-    for _ in 0..100 {
-        if blobs.list(CONTAINER, &dataset).await?.contains(&dataset) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    eprintln!("{dataset} did not appear within 10 s");
-    Ok(())
-}
-
-/// A shard is the bytes that its manifest speaks of, and so is each image in it.
-fn check(manifest: &Value, shard: &[u8]) -> Result<()> {
-    let sha256 = |bytes: &[u8]| hex(&Sha256::digest(bytes));
-    ensure!(sha256(shard) == text(&manifest["shard"]["sha256"])?, "the shard's sha256 differs");
-    let items = manifest["items"].as_array().context("no items")?;
-    ensure!(
-        items.len() as u64 == number(&manifest["images_total"])?,
-        "not one item for each image"
-    );
-    let mut valid = 0;
-    for (position, item) in items.iter().enumerate() {
-        ensure!(number(&item["idx"])? == position as u64, "item {position} is out of order");
-        if item["status"] != "valid" {
-            continue;
-        }
-        valid += 1;
-        let (offset, length) = (
-            usize::try_from(number(&item["offset"])?)?,
-            usize::try_from(number(&item["length"])?)?,
+/// Fetches the job's folder and verifies it, there and in storage, as anybody would; what its documents
+/// say. Fails when something is not whole.
+pub(super) fn fetch(
+    chunkctl: impl Fn(&[&str]) -> Command,
+    job_id: i64,
+    to: &Path,
+) -> Result<Fetched> {
+    let (directory, job) = (to.join(format!("job_{job_id}")), job_id.to_string());
+    let path = directory.to_str().context("a path that is no text")?;
+    for arguments in [
+        &["fetch", "--job-id", &job, "--to", path][..],
+        &["verify", "--from", path],
+        &["verify", "--job-id", &job],
+    ] {
+        let output = chunkctl(arguments).output().context("running chunkctl")?;
+        let said = [output.stdout, output.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
+        eprint!(
+            "chunkctl {}:\n  {}",
+            arguments.join(" "),
+            said.concat().replace('\n', "\n  ").trim_end_matches(' ')
         );
-        let image = offset.checked_add(length).and_then(|end| shard.get(offset..end));
-        let image = image.with_context(|| format!("item {position} lies outside the shard"))?;
         ensure!(
-            sha256(image) == text(&item["sha256"])?,
-            "item {position} is not at its place in the shard"
+            output.status.success(),
+            "chunkctl {} failed: {}",
+            arguments.join(" "),
+            output.status
         );
     }
-    ensure!(
-        valid == number(&manifest["shard"]["samples"])?,
-        "{valid} valid items, but another number of samples"
-    );
-    Ok(())
+    Fetched::read(directory)
 }
 
-impl Copied {
-    fn add(&mut self, manifest: &Value, shard_bytes: u64) {
-        self.shards += 1;
-        self.shard_bytes += shard_bytes;
-        self.bytes_in += manifest["bytes_in"].as_u64().unwrap_or(0);
-        for item in manifest["items"].as_array().into_iter().flatten() {
-            self.images += 1;
-            let add = |counts: &mut BTreeMap<String, u64>, value: &Value| {
-                if let Some(name) = value.as_str() {
-                    *counts.entry(name.to_owned()).or_default() += 1;
-                }
-            };
-            add(&mut self.verdicts, &item["status"]);
-            add(&mut self.reasons, &item["reason"]);
-        }
+impl Fetched {
+    fn read(directory: PathBuf) -> Result<Self> {
+        let document = |name: &str| -> Result<Value> {
+            let text = fs::read(directory.join(name)).with_context(|| format!("reading {name}"))?;
+            serde_json::from_slice(&text).with_context(|| format!("reading {name}"))
+        };
+        let (totals, stats) = (document("dataset.json")?["totals"].take(), document("stats.json")?);
+        let total = |name: &str| totals[name].as_u64().unwrap_or(0);
+        let verdicts = [
+            ("valid", "images_valid"),
+            ("duplicate", "duplicates_removed"),
+            ("invalid", "images_invalid"),
+            ("failed", "images_failed"),
+        ];
+        let verdicts = verdicts.map(|(verdict, name)| (verdict.to_owned(), total(name)));
+        let reasons = stats["status_dict"].as_object().context("no status_dict")?.iter();
+        let reasons = reasons.filter(|(reason, _)| *reason != "success");
+        Ok(Self {
+            shards: total("chunks_completed"),
+            shard_bytes: total("bytes_out"),
+            bytes_in: total("bytes_in"),
+            images: total("images_total"),
+            verdicts: verdicts.into_iter().filter(|(_, n)| *n > 0).collect(),
+            reasons: reasons.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or(0))).collect(),
+            directory,
+        })
     }
 }
 
@@ -170,43 +140,4 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let words: Vec<_> = sorted.iter().map(|(name, count)| format!("{count} {name}")).collect();
     if words.is_empty() { "none".into() } else { words.join(", ") }
-}
-
-fn text(value: &Value) -> Result<&str> {
-    value.as_str().with_context(|| format!("{value} where a text belongs"))
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value.as_u64().with_context(|| format!("{value} where a number belongs"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn manifest(shard: &[u8], item: Value) -> Value {
-        json!({
-            "images_total": 2,
-            "shard": { "sha256": hex(&Sha256::digest(shard)), "samples": 1 },
-            "items": [item, { "idx": 1, "status": "failed", "reason": "http_404" }],
-        })
-    }
-
-    #[test]
-    fn a_shard_is_what_its_manifest_says() {
-        let sha256 = hex(&Sha256::digest(b"image"));
-        let item =
-            json!({ "idx": 0, "status": "valid", "offset": 3, "length": 5, "sha256": sha256 });
-        check(&manifest(b"...image...", item.clone()), b"...image...").unwrap();
-        assert!(check(&manifest(b"...image...", item.clone()), b"...imagf...").is_err());
-        assert!(check(&manifest(b"....image..", item), b"....image..").is_err());
-    }
-
-    #[test]
-    fn a_place_outside_the_shard_is_an_error() {
-        let item =
-            json!({ "idx": 0, "status": "valid", "offset": u64::MAX, "length": 5, "sha256": "" });
-        assert!(check(&manifest(b"shard", item), b"shard").is_err());
-    }
 }

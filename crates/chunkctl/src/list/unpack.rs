@@ -25,7 +25,7 @@ impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(buffer)?;
         self.digest.update(buffer.get(..n).unwrap_or_default());
-        self.progress.add(n);
+        self.progress.add(u64::try_from(n).unwrap_or_default());
         Ok(n)
     }
 }

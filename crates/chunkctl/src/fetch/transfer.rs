@@ -1,0 +1,146 @@
+//! One file: left alone when it is right, else brought, going on where an earlier fetch ended.
+
+use super::{digest::Told, part::Part};
+use crate::{
+    folder::{Interrupted, Member, read_blob},
+    progress::Progress,
+};
+use chunk_handler::storage::{ListedBlob, Storage};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Where to, and what is said meanwhile.
+pub(super) struct Transfer<'a> {
+    pub(super) storage: &'a Storage,
+    pub(super) directory: &'a Path,
+    pub(super) progress: &'a Progress,
+    pub(super) counts: Counts,
+    /// What is right by now, by its tag: it is not hashed again.
+    pub(super) done: RefCell<BTreeMap<Member, String>>,
+}
+
+/// What came and what was there.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) files_fetched: Cell<u64>,
+    pub(super) files_kept: Cell<u64>,
+    /// Those that came for nothing too.
+    pub(super) bytes_fetched: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>, n: u64) {
+    count.set(count.get() + n);
+}
+
+/// A file that could not be brought.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// The whole blob came, and its bytes are others.
+    #[error("its bytes in storage are not those that its metadata tells of")]
+    Damaged,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Interrupted(Interrupted::File(error))
+    }
+}
+
+/// Where a member of the folder lies in the directory.
+pub(super) fn place(directory: &Path, member: Member) -> PathBuf {
+    directory.join(member.name())
+}
+
+/// Whether a file of this length is there.
+pub(super) fn has_length(path: &Path, bytes: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == bytes)
+}
+
+impl Transfer<'_> {
+    /// Brings a file, if it is not there already.
+    pub(super) async fn bring(&self, member: Member, blob: &ListedBlob) -> Result<(), Failed> {
+        let (target, told) = (place(self.directory, member), Told::of(blob));
+        if self.done.borrow().get(&member) == Some(&told.tag()) {
+            return Ok(());
+        }
+        self.bring_told(&target, &told, blob).await?;
+        self.done.borrow_mut().insert(member, told.tag());
+        Ok(())
+    }
+
+    async fn bring_told(
+        &self,
+        target: &Path,
+        told: &Told,
+        blob: &ListedBlob,
+    ) -> Result<(), Failed> {
+        if is_there(target, told, blob.bytes).await? {
+            self.progress.skip(blob.bytes);
+            add(&self.counts.files_kept, 1);
+            return Ok(());
+        }
+        let mut is_resumed = true;
+        // What a power cut left of a part may not be what came. Then it comes once more, from its start.
+        while is_resumed {
+            let mut part = open(target, told, blob.bytes).await?;
+            is_resumed = part.length > 0;
+            let start = part.length;
+            self.progress.skip(start);
+            let read = read_blob(self.storage, blob, start, |piece| {
+                let n = u64::try_from(piece.len()).unwrap_or(0);
+                self.progress.add(n);
+                add(&self.counts.bytes_fetched, n);
+                part.append(piece)
+            });
+            match read.await {
+                Ok(()) => {}
+                Err(Interrupted::Changed) => {
+                    self.progress.forget(part.length);
+                    part.remove()?;
+                    return Err(Interrupted::Changed.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let length = part.length;
+            if finish(part, target, told).await? {
+                add(&self.counts.files_fetched, 1);
+                return Ok(());
+            }
+            self.progress.forget(length);
+        }
+        Err(Failed::Damaged)
+    }
+}
+
+/// Whether a file is there with its length and bytes.
+async fn is_there(target: &Path, told: &Told, bytes: u64) -> io::Result<bool> {
+    if !has_length(target, bytes) {
+        return Ok(false);
+    }
+    let (target, told) = (target.to_owned(), told.clone());
+    blocking(move || told.is_file(&mut File::open(target)?)).await
+}
+
+async fn open(target: &Path, told: &Told, bytes: u64) -> io::Result<Part> {
+    let (target, told) = (target.to_owned(), told.clone());
+    blocking(move || Part::open(&target, &told, bytes)).await
+}
+
+async fn finish(part: Part, target: &Path, told: &Told) -> io::Result<bool> {
+    let (target, told) = (target.to_owned(), told.clone());
+    blocking(move || part.finish(&target, &told)).await
+}
+
+/// Runs what takes long beside the transfers.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

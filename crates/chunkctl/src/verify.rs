@@ -1,0 +1,175 @@
+//! `chunkctl verify`: whether a job's folder is whole, in storage or in a directory.
+//!
+//! One chunk after the other, its manifest first, then its shard as it streams by; the documents and the
+//! database at the end, against the sums of the manifests.
+
+mod archive;
+mod chunks;
+mod documents;
+mod faults;
+mod manifest;
+mod place;
+mod shard;
+
+use crate::{Session, few_valid, out, progress::Progress};
+use anyhow::bail;
+use chunk_handler::state::DatasetRows;
+use clap::Args;
+use documents::Documents;
+use faults::{Faults, Kind};
+use indicatif::HumanBytes;
+use place::{Folder, Place};
+use serde_json::json;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// What stands behind the options.
+const HELP: &str = "Examples:
+  chunkctl verify --job-id 7
+  chunkctl verify --from cats
+  chunkctl verify --job-id 7 --json | jq '.faults[].file'
+
+Checked are each shard's length and hash, its members and its end; one verdict for each URL; each
+image at its place, with its hash; that documents and, in storage, metadata and database say what the
+manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch` brought,
+needs no settings, and asks nobody. Exit code 0: it is whole; 1: a line for each fault, ten of a kind.";
+
+/// Its options.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Verify {
+    /// The job's number: read in storage.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    job_id: Option<i64>,
+    /// A directory that a job was fetched to.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// What is verified, and what is found.
+struct Run<'a> {
+    place: Place<'a>,
+    /// None: the first manifest says it.
+    job_id: Option<i64>,
+    /// Whether everything is to be there.
+    is_over: bool,
+    sums: chunks::Sums,
+    faults: Faults,
+    notes: Vec<String>,
+}
+
+impl Session {
+    pub(crate) async fn verify(&self, verify: Verify) -> anyhow::Result<ExitCode> {
+        let Some(job_id) = verify.job_id else { bail!("give --job-id or --from") };
+        self.refuse_another_place().await?;
+        let job = self.database.job_progress(Some(job_id)).await?.pop();
+        // Rows first: blobs are written before the row that names them.
+        let rows = match &job {
+            Some(_) => Some(self.database.dataset_rows(job_id).await?),
+            None => None,
+        };
+        let place = Place::Storage { storage: &self.storage, job_id };
+        let folder = place.list().await?;
+        if job.is_none() && folder.members.is_empty() {
+            bail!("job {job_id} is unknown and has nothing in storage; see `chunkctl status`");
+        }
+        let mut run = Run::new(place, Some(job_id));
+        run.is_over = job.as_ref().is_none_or(few_valid::is_over);
+        match &job {
+            Some(job) if !run.is_over => {
+                run.notes.push(format!("the job is {}: what is complete was verified", job.status));
+            }
+            Some(_) => {}
+            None => run.notes.push("the database does not know the job (any more)".to_owned()),
+        }
+        run.verify(folder, rows, self.json).await?;
+        run.say(self.json)
+    }
+}
+
+/// Verifies a directory.
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn directory(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let place = Place::Directory(path.to_owned());
+    let folder = place.list().await?;
+    if folder.members.is_empty() {
+        bail!("{} has nothing of a job", path.display());
+    }
+    let mut run = Run::new(place, None);
+    run.is_over = folder.members.contains_key(&documents::DATASET);
+    if !run.is_over {
+        run.notes.push(
+            "there is no dataset.json: the job was not over when it was fetched, and nothing says which \
+             shards it has"
+                .to_owned(),
+        );
+    }
+    run.verify(folder, None, json).await?;
+    run.say(json)
+}
+
+impl<'a> Run<'a> {
+    fn new(place: Place<'a>, job_id: Option<i64>) -> Self {
+        let (sums, faults, notes) = (chunks::Sums::default(), Faults::default(), Vec::new());
+        Self { place, job_id, is_over: true, sums, faults, notes }
+    }
+
+    async fn verify(
+        &mut self,
+        folder: Folder,
+        rows: Option<DatasetRows>,
+        is_quiet: bool,
+    ) -> anyhow::Result<()> {
+        let total = folder.members.values().map(|found| found.bytes).sum();
+        let progress = match is_quiet {
+            true => Progress::hidden(),
+            false => Progress::of_bytes("verifying", total),
+        };
+        let shards_alone = self.verify_chunks(&folder, &progress).await?;
+        for name in &folder.others {
+            self.faults.note(Kind::Stray, name, "nobody names it");
+        }
+        let documents = match self.is_over {
+            true => Documents::read(self, &folder).await?,
+            false => Documents::default(),
+        };
+        progress.end();
+        documents.compare(self);
+        self.judge_shards_alone(&shards_alone, documents.dataset.as_ref());
+        if let Some(rows) = rows {
+            documents.compare_rows(self, rows);
+        }
+        Ok(())
+    }
+
+    /// What is found, as people or programs read it.
+    fn say(&self, json: bool) -> anyhow::Result<ExitCode> {
+        let (sums, n) = (&self.sums, self.faults.count());
+        if json {
+            out(format_args!(
+                "{}",
+                json!({"job_id": self.job_id, "is_over": self.is_over, "chunks": sums.shards.len(),
+                    "images": sums.of("images_valid"), "bytes": sums.of("bytes_out"), "notes": self.notes,
+                    "n_faults": n, "fault_counts": self.faults.counts(), "faults": self.faults.kept()})
+            ));
+        } else {
+            self.faults.lines().iter().for_each(|line| out(format_args!("{line}")));
+            self.notes.iter().for_each(|note| out(format_args!("note: {note}")));
+            let job = self.job_id.map_or_else(|| "this".to_owned(), |id| format!("job {id}"));
+            let what = format!(
+                "{} chunks with {} images in {}",
+                sums.shards.len(),
+                sums.of("images_valid"),
+                HumanBytes(sums.of("bytes_out"))
+            );
+            match n {
+                0 => out(format_args!("{job} is whole: {what}")),
+                n => out(format_args!("{job} has {n} faults: {what}")),
+            }
+        }
+        Ok(ExitCode::from(u8::from(n > 0)))
+    }
+}
