@@ -70,6 +70,8 @@ pub enum Reason {
     Truncated,
     /// The image's container contradicts itself.
     Corrupt,
+    /// The image is longer, or wider, for its other side than the message wants.
+    AspectRatio,
 }
 
 impl Reason {
@@ -83,7 +85,8 @@ impl Reason {
             | Self::NotImage
             | Self::UnsupportedFormat
             | Self::Truncated
-            | Self::Corrupt => Status::Invalid,
+            | Self::Corrupt
+            | Self::AspectRatio => Status::Invalid,
             Self::UrlRefused
             | Self::TooManyRedirects
             | Self::BadRedirect
@@ -105,7 +108,7 @@ impl Reason {
 }
 
 /// Every reason but those with a number, with its word.
-const WORDS: [(Reason, &str); 23] = [
+const WORDS: [(Reason, &str); 24] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
     (Reason::UrlRefused, "url_refused"),
     (Reason::TooManyRedirects, "too_many_redirects"),
@@ -130,6 +133,7 @@ const WORDS: [(Reason, &str); 23] = [
     // One word for both: the verdict says whether the body or the image ended early.
     (Reason::Truncated, "truncated"),
     (Reason::BodyTruncated, "truncated"),
+    (Reason::AspectRatio, "aspect_ratio"),
 ];
 
 impl fmt::Display for Reason {

@@ -16,6 +16,7 @@ mod standing;
 mod tries;
 mod turns;
 
+use super::{filters::Filters, refused::Refused};
 use crate::{
     chunk::{Detail, Reason, Rejection},
     descriptors::{self, Parts},
@@ -34,7 +35,10 @@ use reach::ReachableOrigins;
 pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
     io,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -51,6 +55,9 @@ pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
     Rejected(Rejection),
+    /// The message does not want the image, by its header: the rest was not downloaded.
+    #[error("not wanted: {}", .0.rejection)]
+    Unwanted(Refused),
     /// The image is bad as far as the chunk's time went: it would be asked for again.
     #[error("rejected, for want of time: {0}")]
     Cut(Rejection),
@@ -88,11 +95,20 @@ pub(super) struct Fetcher {
     parts: Parts,
 }
 
+/// What a chunk's bodies must keep to while they arrive.
+#[derive(Debug)]
+pub(super) struct BodyLimits {
+    /// In each.
+    pub max_bytes: u64,
+    /// Of its header.
+    pub filters: Option<Arc<Filters>>,
+}
+
 /// What the downloads of one chunk share.
 #[derive(Debug)]
 pub(super) struct ChunkFetch {
     allowance: Allowance,
-    max_bytes: u64,
+    limits: BodyLimits,
     /// No retry waits beyond it.
     deadline: Deadline,
     /// Its share of the look-ups of the process.
@@ -132,6 +148,8 @@ impl ChunkFetch {
 enum TryError {
     /// No further try helps.
     Final(Rejection),
+    /// The header says that the image is not wanted.
+    Unwanted(Refused),
     /// Another try may help.
     Transient(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
@@ -176,13 +194,13 @@ impl Fetcher {
     pub(super) fn chunk(
         &self,
         allowance: Allowance,
-        max_bytes: u64,
+        limits: BodyLimits,
         deadline: Deadline,
         walkers: Seat,
     ) -> ChunkFetch {
         ChunkFetch {
             allowance,
-            max_bytes,
+            limits,
             deadline,
             lookups: names::share(self.parts.lookups, &self.limits),
             connections: self.client.seat(),
@@ -221,6 +239,7 @@ impl Fetcher {
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
+                Err(TryError::Unwanted(refused)) => return Err(Error::Unwanted(refused)),
                 Err(TryError::Transient(why)) => (why, None),
                 Err(TryError::Throttled(why, asked)) => (why, asked),
             };
@@ -359,7 +378,7 @@ impl Fetcher {
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);
-        let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
+        let checked = answer::check_head(&response, &self.settings, chunk.limits.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
             Ok(_) | Err(_) => permit.answered(),

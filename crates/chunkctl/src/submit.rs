@@ -1,6 +1,7 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
 mod command;
+mod wanted;
 
 pub(crate) use command::Submit;
 
@@ -10,7 +11,10 @@ use crate::{
     rows::{ChunkRows, Rows},
 };
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, Source, hex, job_folder},
+    chunk::{
+        BlobSource, ChunkId, ChunkMessage, ImageRange, MessageError, OutputExtension, Source,
+        Validation, hex, job_folder,
+    },
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -18,7 +22,6 @@ use chunk_handler::{
     wake::top_up,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use imagecheck::Level;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -37,8 +40,10 @@ pub(crate) struct JobRequest {
     pub(crate) priority: i16,
     /// For URLs without a label of their own.
     pub(crate) label: Option<String>,
-    /// How thoroughly images are checked.
-    pub(crate) level: Level,
+    /// The checks of its images.
+    pub(crate) validation: Validation,
+    /// What its image members are called.
+    pub(crate) extension: OutputExtension,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -66,6 +71,9 @@ pub(crate) enum SubmitError {
     /// The file is no list of URLs.
     #[error(transparent)]
     List(#[from] list::Error),
+    /// An option is out of its bounds.
+    #[error(transparent)]
+    Option(#[from] MessageError),
     /// The file has more URLs than a job can have.
     #[error("the file has more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
@@ -112,8 +120,9 @@ impl ReadJob {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
+    /// [`SubmitError::Option`], [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
+        request.validation.check()?;
         let list = List::open(&request.file_name, &request.bytes)?;
         let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
         let submission = Submission {
@@ -123,7 +132,8 @@ impl ReadJob {
             chunk_size: request.chunk_size,
             priority: request.priority,
             label: request.label,
-            level: request.level,
+            validation: request.validation,
+            extension: request.extension,
         };
         Ok(Self {
             job_id: request.job_id,
@@ -202,15 +212,16 @@ fn same_submission(
 /// The options that differ, with what they were and what they are now.
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
-    let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
+    let wanted = |job: &Submission| wanted::options(&job.validation, job.extension);
+    let wanted = wanted(before).into_iter().zip(wanted(now));
+    let wanted = wanted.map(|((option, before), (_, now))| (option, before, now));
     let all = [
         ("a file read as", before.format.clone(), now.format.clone()),
         ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
         ("--priority", before.priority.to_string(), now.priority.to_string()),
         ("--label", label(before), label(now)),
-        ("--level", level(before), level(now)),
     ];
-    let differ = all.into_iter().filter(|(_, before, now)| before != now);
+    let differ = all.into_iter().chain(wanted).filter(|(_, before, now)| before != now);
     differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
 }
 
@@ -246,7 +257,8 @@ async fn write_sources(
         message.priority = submission.priority;
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
-        message.validation.level = submission.level;
+        message.validation = submission.validation.clone();
+        message.output.extension = submission.extension;
         Ok(message)
     };
     stream::iter(chunks.into_iter().enumerate())

@@ -5,7 +5,7 @@
 //! its length, with a reset, in silence, over TLS without a word) and the container is whole
 //! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
-use super::{ChunkFetch, TryError, answer::Doubts, client, failure};
+use super::{BodyLimits, ChunkFetch, Filters, TryError, answer::Doubts, client, failure};
 use crate::{
     chunk::{Detail, Reason, Rejection},
     settings::DownloadSettings,
@@ -58,6 +58,7 @@ pub(super) async fn receive(
     let rate = Rate::new(settings.min_rate_bytes_per_second);
     let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
     let mut alarm = Alarm::after(frames.left());
+    let mut header = Header::new(expected, &chunk.limits);
     let end = loop {
         let frame = match frames.next(&mut alarm).await {
             Ok(Some(frame)) => frame,
@@ -74,11 +75,12 @@ pub(super) async fn receive(
         };
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
-        if writer.len() + n > chunk.max_bytes {
+        if writer.len() + n > chunk.limits.max_bytes {
             return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
         }
         start.check(&frame)?;
         writer.push(frame).await.map_err(TryError::Spool)?;
+        header.check(&writer)?;
     };
     if !matches!(end, End::Early(_)) {
         start.end()?;
@@ -140,6 +142,41 @@ impl Start {
             Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused.into())),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// The header of a picture, which may say before the rest is there that it is not wanted. Of a body for
+/// which there was no memory it is judged at the end.
+struct Header<'a> {
+    filters: Option<&'a Filters>,
+    /// Of the whole body, or the most that it may have.
+    len: u64,
+    /// Bytes that must be there before it is looked at again.
+    due: u64,
+}
+
+impl<'a> Header<'a> {
+    fn new(expected: Option<u64>, limits: &'a BodyLimits) -> Self {
+        Self {
+            filters: limits.filters.as_deref(),
+            len: expected.unwrap_or(limits.max_bytes),
+            due: 0,
+        }
+    }
+
+    fn check(&mut self, writer: &BodyWriter) -> Result<(), TryError> {
+        let Some(filters) = self.filters.filter(|_| writer.len() >= self.due) else {
+            return Ok(());
+        };
+        let Some(mut reader) = writer.reader() else { return Ok(()) };
+        // Twice as many bytes: all looks together cost no more than two at the end.
+        self.due = writer.len().saturating_mul(2);
+        match filters.judge(&mut reader, self.len) {
+            Ok(Some(refused)) => return Err(TryError::Unwanted(refused)),
+            Err(Refusal::Truncated) => {}
+            Ok(None) | Err(_) => self.filters = None,
+        }
+        Ok(())
     }
 }
 

@@ -34,9 +34,23 @@ const MODULES: &[(&str, &[&str])] = &[
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/refused", &["chunk"]),
+    // What both the downloads and the inspection judge by.
+    ("pipeline/filters", &["chunk", "pipeline/refused"]),
     ("pipeline/shard", &["chunk"]),
     ("pipeline/upload", &["chunk", "stall", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "stall", "spool", "descriptors", "turns"]),
+    (
+        "pipeline/fetch",
+        &[
+            "chunk",
+            "settings",
+            "stall",
+            "spool",
+            "descriptors",
+            "turns",
+            "pipeline/refused",
+            "pipeline/filters",
+        ],
+    ),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -62,6 +76,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "turns",
             "pipeline/dedupe",
             "pipeline/refused",
+            "pipeline/filters",
             "pipeline/shard",
             "pipeline/fetch",
             "pipeline/upload",

@@ -1,10 +1,9 @@
 //! `chunkctl submit`: its options, and what it says.
 
-use super::{JobRequest, ReadJob};
+use super::{JobRequest, ReadJob, wanted::Wanted};
 use crate::Session;
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
-use imagecheck::Level;
+use clap::Args;
 use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::time::timeout;
 
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 const HELP: &str = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
+  chunkctl submit --job-id 8 --urls birds.csv --formats jpeg,png --min-size 200 --max-aspect-ratio 3
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
 
 The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
@@ -52,22 +52,11 @@ pub(crate) struct Submit {
     /// Label of URLs that have none of their own.
     #[arg(long)]
     label: Option<String>,
-    /// How thoroughly images are checked.
-    #[arg(long, value_enum, default_value_t = CheckLevel::Medium)]
-    level: CheckLevel,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
     #[arg(long)]
     watch: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum CheckLevel {
-    /// Signature and dimensions.
-    Fast,
-    /// Also the container, to its end.
-    Medium,
-    /// Also the data of the picture.
-    Slow,
 }
 
 impl Session {
@@ -81,11 +70,8 @@ impl Session {
             chunk_size: usize::try_from(submit.chunk_size.unwrap_or(default_size))?,
             priority: submit.priority,
             label: submit.label,
-            level: match submit.level {
-                CheckLevel::Fast => Level::Fast,
-                CheckLevel::Medium => Level::Medium,
-                CheckLevel::Slow => Level::Slow,
-            },
+            validation: submit.wanted.validation(),
+            extension: submit.wanted.extension(),
         };
         let job = ReadJob::new(request)?;
         // Idempotent, and a first submit may come before the first handler.
