@@ -12,6 +12,7 @@ mod shard;
 pub(crate) mod upload;
 
 use crate::{
+    blocklist::Blocklist,
     chunk::{
         ChunkMessage, Detail, Item, ItemReport, Mode, Reason, Rejection, Totals, Traffic,
         Validation,
@@ -25,7 +26,7 @@ use crate::{
 };
 use collect::Collector;
 pub use fetch::SetupError;
-use fetch::{ChunkFetch, Fetcher, Standing, all_hosts_busy};
+use fetch::{ChunkFetch, Fetcher, Rules, Standing, all_hosts_busy};
 use filters::{Filters, violations};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use imagecheck::{ImageInfo, Level};
@@ -117,6 +118,8 @@ pub struct Work<'a> {
     /// Whether it waits until then for hosts that are all busy; else [`Error::HostsBusy`] ends it before it
     /// has done anything.
     pub waits_for_hosts: bool,
+    /// What is not fetched, and not kept.
+    pub blocked: Arc<Blocklist>,
 }
 
 /// What the pipeline made of a chunk.
@@ -188,8 +191,8 @@ pub async fn run(
     let walkers = stages.walkers.seat();
     let allowance = work.allowance.clone();
     let filters = Filters::of(&work.message.validation);
-    let limits = fetch::BodyLimits { max_bytes, filters: filters.clone() };
-    let chunk = stages.fetcher.chunk(allowance, limits, work.deadline, walkers.clone());
+    let rules = Rules { max_bytes, filters: filters.clone(), blocked: Arc::clone(&work.blocked) };
+    let chunk = stages.fetcher.chunk(allowance, rules, work.deadline, walkers.clone());
     let downloads = Downloads {
         decoders: stages.decoders.seat(),
         walkers,
@@ -237,7 +240,9 @@ fn is_without_network(items: &[ItemReport]) -> bool {
 fn was_tried(item: &ItemReport) -> bool {
     item.detail != Some(Detail::BadName)
         && item.reason.is_some_and(|reason| {
-            !matches!(reason, Reason::UrlRefused | Reason::Deadline | Reason::HostBusy)
+            let untried =
+                [Reason::UrlRefused, Reason::BlockedHost, Reason::Deadline, Reason::HostBusy];
+            !untried.contains(&reason)
         })
 }
 
@@ -323,8 +328,8 @@ impl Downloads {
                 return Ok((Arrived::bodiless(idx, why, false), None));
             }
             Err(fetch::Error::Unwanted(refused)) => {
-                let result = Err(refused);
-                return Ok((Arrived { idx, downloaded: false, is_cut: false, result }, None));
+                let (downloaded, result) = (refused.file_size.is_some(), Err(refused));
+                return Ok((Arrived { idx, downloaded, is_cut: false, result }, None));
             }
             Err(fetch::Error::Cut(why)) => return Ok((Arrived::bodiless(idx, why, true), None)),
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),

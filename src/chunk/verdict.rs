@@ -72,6 +72,10 @@ pub enum Reason {
     Corrupt,
     /// The image is longer, or wider, for its other side than the message wants.
     AspectRatio,
+    /// The operator blocks the host of the URL, or of one that it leads to.
+    BlockedHost,
+    /// The operator blocks these bytes.
+    BlockedHash,
 }
 
 impl Reason {
@@ -86,7 +90,8 @@ impl Reason {
             | Self::UnsupportedFormat
             | Self::Truncated
             | Self::Corrupt
-            | Self::AspectRatio => Status::Invalid,
+            | Self::AspectRatio
+            | Self::BlockedHash => Status::Invalid,
             Self::UrlRefused
             | Self::TooManyRedirects
             | Self::BadRedirect
@@ -102,13 +107,14 @@ impl Reason {
             | Self::EncodingRefused
             | Self::HostUnreachable
             | Self::Deadline
+            | Self::BlockedHost
             | Self::Http(_) => Status::Failed,
         }
     }
 }
 
 /// Every reason but those with a number, with its word.
-const WORDS: [(Reason, &str); 24] = [
+const WORDS: [(Reason, &str); 26] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
     (Reason::UrlRefused, "url_refused"),
     (Reason::TooManyRedirects, "too_many_redirects"),
@@ -134,6 +140,8 @@ const WORDS: [(Reason, &str); 24] = [
     (Reason::Truncated, "truncated"),
     (Reason::BodyTruncated, "truncated"),
     (Reason::AspectRatio, "aspect_ratio"),
+    (Reason::BlockedHost, "blocked_host"),
+    (Reason::BlockedHash, "blocked_hash"),
 ];
 
 impl fmt::Display for Reason {

@@ -12,11 +12,12 @@ mod names;
 mod origin;
 mod pace;
 mod reach;
+mod rules;
 mod standing;
 mod tries;
 mod turns;
 
-use super::{filters::Filters, refused::Refused};
+use super::refused::Refused;
 use crate::{
     chunk::{Detail, Reason, Rejection},
     descriptors::{self, Parts},
@@ -32,13 +33,11 @@ pub use client::SetupError;
 use names::Names;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
+pub(super) use rules::Rules;
 pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::{
@@ -55,7 +54,7 @@ pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
     Rejected(Rejection),
-    /// The message does not want the image, by its header: the rest was not downloaded.
+    /// The image is not wanted: by its header, so that the rest was not downloaded, or by its bytes.
     #[error("not wanted: {}", .0.rejection)]
     Unwanted(Refused),
     /// The image is bad as far as the chunk's time went: it would be asked for again.
@@ -95,20 +94,11 @@ pub(super) struct Fetcher {
     parts: Parts,
 }
 
-/// What a chunk's bodies must keep to while they arrive.
-#[derive(Debug)]
-pub(super) struct BodyLimits {
-    /// In each.
-    pub max_bytes: u64,
-    /// Of its header.
-    pub filters: Option<Arc<Filters>>,
-}
-
 /// What the downloads of one chunk share.
 #[derive(Debug)]
 pub(super) struct ChunkFetch {
     allowance: Allowance,
-    limits: BodyLimits,
+    rules: Rules,
     /// No retry waits beyond it.
     deadline: Deadline,
     /// Its share of the look-ups of the process.
@@ -148,7 +138,7 @@ impl ChunkFetch {
 enum TryError {
     /// No further try helps.
     Final(Rejection),
-    /// The header says that the image is not wanted.
+    /// The header, or all of the bytes, say that the image is not wanted.
     Unwanted(Refused),
     /// Another try may help.
     Transient(Rejection),
@@ -194,13 +184,13 @@ impl Fetcher {
     pub(super) fn chunk(
         &self,
         allowance: Allowance,
-        limits: BodyLimits,
+        rules: Rules,
         deadline: Deadline,
         walkers: Seat,
     ) -> ChunkFetch {
         ChunkFetch {
             allowance,
-            limits,
+            rules,
             deadline,
             lookups: names::share(self.parts.lookups, &self.limits),
             connections: self.client.seat(),
@@ -281,6 +271,10 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
+            // Each hop, before anybody is asked for anything, its name included.
+            if chunk.rules.blocked.has_host(&url) {
+                return Err(TryError::Final(Reason::BlockedHost.into()));
+            }
             // Before a permit is held: a dead name costs no other download its turn. A name that is
             // forgotten until it is connected to is asked for, and checked, again.
             if let Some(Host::Domain(name)) = url.host() {
@@ -378,7 +372,7 @@ impl Fetcher {
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);
-        let checked = answer::check_head(&response, &self.settings, chunk.limits.max_bytes);
+        let checked = answer::check_head(&response, &self.settings, chunk.rules.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
             Ok(_) | Err(_) => permit.answered(),

@@ -83,7 +83,7 @@ pub(crate) const DOCUMENT_LIMIT: usize = 64 * 1024 * 1024;
 const PROBE: &str = "probe";
 
 impl Storage {
-    fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
+    pub(super) fn blob(&self, container: &str, name: &str) -> Result<BlobClient, Error> {
         let url = self.url(&self.endpoints.blob, &format!("{container}/{name}"));
         let options = azure_storage_blob::BlobClientOptions {
             client_options: self.client_options(),

@@ -5,9 +5,10 @@
 //! its length, with a reset, in silence, over TLS without a word) and the container is whole
 //! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
-use super::{BodyLimits, ChunkFetch, Filters, TryError, answer::Doubts, client, failure};
+use super::{ChunkFetch, Refused, Rules, TryError, answer::Doubts, client, failure};
 use crate::{
     chunk::{Detail, Reason, Rejection},
+    pipeline::filters::Filters,
     settings::DownloadSettings,
     spool::{Body, BodyWriter},
     stall::{Alarm, WATCH},
@@ -58,7 +59,7 @@ pub(super) async fn receive(
     let rate = Rate::new(settings.min_rate_bytes_per_second);
     let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
     let mut alarm = Alarm::after(frames.left());
-    let mut header = Header::new(expected, &chunk.limits);
+    let mut header = Header::new(expected, &chunk.rules);
     let end = loop {
         let frame = match frames.next(&mut alarm).await {
             Ok(Some(frame)) => frame,
@@ -75,7 +76,7 @@ pub(super) async fn receive(
         };
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
-        if writer.len() + n > chunk.limits.max_bytes {
+        if writer.len() + n > chunk.rules.max_bytes {
             return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
         }
         start.check(&frame)?;
@@ -85,7 +86,13 @@ pub(super) async fn receive(
     if !matches!(end, End::Early(_)) {
         start.end()?;
     }
-    concluded(writer, end, &chunk.walkers).await
+    let received = concluded(writer, end, &chunk.walkers).await?;
+    if !chunk.rules.blocked.has_hash(&received.sha256) {
+        return Ok(received);
+    }
+    // The bytes go with it, from memory or disk.
+    let file_size = Some(received.body.len());
+    Err(TryError::Unwanted(Refused { file_size, ..Reason::BlockedHash.into() }))
 }
 
 /// What the end says about the body.
@@ -156,12 +163,8 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn new(expected: Option<u64>, limits: &'a BodyLimits) -> Self {
-        Self {
-            filters: limits.filters.as_deref(),
-            len: expected.unwrap_or(limits.max_bytes),
-            due: 0,
-        }
+    fn new(expected: Option<u64>, rules: &'a Rules) -> Self {
+        Self { filters: rules.filters.as_deref(), len: expected.unwrap_or(rules.max_bytes), due: 0 }
     }
 
     fn check(&mut self, writer: &BodyWriter) -> Result<(), TryError> {

@@ -25,10 +25,15 @@ const MODULES: &[(&str, &[&str])] = &[
     ("identity", &["settings"]),
     ("state", &["redact", "chunk", "settings", "stall", "identity"]),
     ("storage", &["redact", "settings", "stall", "identity"]),
+    // The lists are blobs that settings name.
+    ("blocklist", &["redact", "chunk", "settings", "storage"]),
     // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
-    ("process", &["redact", "circuit", "settings", "spool", "state", "storage", "telemetry"]),
+    (
+        "process",
+        &["redact", "circuit", "settings", "spool", "state", "storage", "blocklist", "telemetry"],
+    ),
     ("wake", &["chunk", "state", "storage", "process"]),
     ("jobs", &["redact", "chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
@@ -47,6 +52,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "spool",
             "descriptors",
             "turns",
+            "blocklist",
             "pipeline/refused",
             "pipeline/filters",
         ],
@@ -74,6 +80,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "state",
             "storage",
             "turns",
+            "blocklist",
             "pipeline/dedupe",
             "pipeline/refused",
             "pipeline/filters",
