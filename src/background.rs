@@ -1,6 +1,7 @@
 //! What runs while invocations come and go: renewal of leases, rounds of the upkeep, probes, sweep,
 //! flush of metrics.
 
+mod blocklists;
 mod check_in;
 mod flush;
 mod probe;
@@ -16,6 +17,7 @@ use crate::{
     telemetry::Export,
     upkeep::{self, Upkeep},
 };
+use blocklists::look_until_stopped;
 use check_in::check_in_until_stopped;
 use flush::flush_until_drained;
 use futures_util::future::OptionFuture;
@@ -50,6 +52,9 @@ pub fn start(
         tasks.spawn(flush_until_drained(Arc::clone(process), invocations.clone(), export));
     }
     tasks.spawn(probe_until_stopped(Arc::clone(process)));
+    if process.blocklists.are_any() {
+        tasks.spawn(look_until_stopped(Arc::clone(process)));
+    }
     tasks.spawn(check_in_until_stopped(Arc::clone(process), Arc::clone(&upkeep)));
     let process = Arc::clone(process);
     tasks.spawn(async move {

@@ -8,6 +8,7 @@ mod message;
 mod meta;
 mod report;
 pub mod source;
+mod validation;
 mod verdict;
 
 pub use detail::{Detail, Rejection};
@@ -16,8 +17,8 @@ pub use item::{ITEM_LIMIT, Item};
 pub(crate) use item::{SHOWN_BYTES, cut};
 pub(crate) use message::decode_message;
 pub use message::{
-    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, MessageError, Mode, Output,
-    OutputExtension, OutputText, Source, Validation,
+    BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, MessageError, Output,
+    OutputExtension, OutputText, Source,
 };
 pub use meta::Meta;
 pub(crate) use report::from_hex;
@@ -26,6 +27,7 @@ pub use report::{
     hex,
 };
 pub(crate) use source::{ListError, ListFormat, OtherContent};
+pub use validation::{Mode, Validation};
 pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};

@@ -29,6 +29,8 @@ pub enum Part {
     Release,
     /// The database belongs to another storage account.
     Account,
+    /// A list of what is blocked cannot be read.
+    Blocklists,
 }
 
 impl Part {
@@ -47,6 +49,9 @@ impl Part {
             }
             Self::Temp => "check space, rights and descriptors of PIXCRAWLER_TEMP_DIR",
             Self::Release => "deploy the release that made the schema, or let this one migrate it",
+            Self::Blocklists => {
+                "upload or correct the blob of the source container that PIXCRAWLER_BLOCKED_HOSTS or PIXCRAWLER_BLOCKED_HASHES names; it goes on by itself"
+            }
             Self::Account => {
                 "name that account and those containers; if all blobs were moved to the new one, run `update chunk_handler.fleet set storage = null`"
             }
@@ -64,6 +69,7 @@ impl fmt::Display for Part {
             Self::Temp => "temp space",
             Self::Release => "release",
             Self::Account => "storage account",
+            Self::Blocklists => "blocklists",
         })
     }
 }
@@ -76,6 +82,8 @@ pub struct Circuits {
     said: Mutex<BTreeMap<(Part, String), Instant>>,
 }
 
+/// The cause of a circuit whose part was not looked at yet.
+const UNKNOWN: &str = "not read yet";
 /// A cause is said again after this: one that the probe does not see comes back after each of them.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 
@@ -113,10 +121,21 @@ impl Circuits {
         }
     }
 
+    /// Opens a circuit of a process that starts: this part is not known yet, which is no news.
+    pub(crate) fn begin(&self, part: Part) {
+        self.open.send_modify(|open| {
+            open.insert(part, UNKNOWN.to_owned());
+        });
+    }
+
     /// Closes a circuit: this part works again.
     pub(crate) fn close(&self, part: Part) {
-        let was_open = self.open.send_if_modified(|open| open.remove(&part).is_some());
-        if was_open && part != Part::Start {
+        let mut cause = None;
+        let was_open = self.open.send_if_modified(|open| {
+            cause = open.remove(&part);
+            cause.is_some()
+        });
+        if was_open && part != Part::Start && cause.as_deref() != Some(UNKNOWN) {
             tracing::info!(%part, "works again");
         }
     }

@@ -79,6 +79,8 @@
 //! | keep, remove | how long rows of what is over stay; what happens to them then |
 //! | poison | a message that the host gave up on |
 //! | disposition | what the host should do with a message: delete, record, redeliver |
+//! | filter | what a message refuses by the header of a picture |
+//! | blocklist, blocked | what the operator never wants: hosts, and bytes by their hash; what is on it |
 //! | standstill | time in which the process itself did not run; no limit counts it |
 //! | drain | the orderly end: no chunk starts, running ones finish or are released |
 //!
@@ -95,6 +97,7 @@
 //! *Full.* All slots are taken. The message is answered 200 and is gone; the chunk is a row, and the
 //! process that frees a slot sends the next message.
 
+pub mod blocklist;
 pub mod chunk;
 pub mod circuit;
 pub mod stall;

@@ -6,11 +6,13 @@
 mod collect;
 mod dedupe;
 mod fetch;
+mod filters;
 mod refused;
 mod shard;
 pub(crate) mod upload;
 
 use crate::{
+    blocklist::Blocklist,
     chunk::{
         ChunkMessage, Detail, Item, ItemReport, Mode, Reason, Rejection, Totals, Traffic,
         Validation,
@@ -24,7 +26,8 @@ use crate::{
 };
 use collect::Collector;
 pub use fetch::SetupError;
-use fetch::{ChunkFetch, Fetcher, Standing, all_hosts_busy};
+use fetch::{ChunkFetch, Fetcher, Rules, Standing, all_hosts_busy};
+use filters::{Filters, violations};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use imagecheck::{ImageInfo, Level};
 use refused::{Refused, examine};
@@ -115,6 +118,8 @@ pub struct Work<'a> {
     /// Whether it waits until then for hosts that are all busy; else [`Error::HostsBusy`] ends it before it
     /// has done anything.
     pub waits_for_hosts: bool,
+    /// What is not fetched, and not kept.
+    pub blocked: Arc<Blocklist>,
 }
 
 /// What the pipeline made of a chunk.
@@ -185,13 +190,16 @@ pub async fn run(
     let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
     let walkers = stages.walkers.seat();
     let allowance = work.allowance.clone();
-    let chunk = stages.fetcher.chunk(allowance, max_bytes, work.deadline, walkers.clone());
+    let filters = Filters::of(&work.message.validation);
+    let rules = Rules { max_bytes, filters: filters.clone(), blocked: Arc::clone(&work.blocked) };
+    let chunk = stages.fetcher.chunk(allowance, rules, work.deadline, walkers.clone());
     let downloads = Downloads {
         decoders: stages.decoders.seat(),
         walkers,
         stages: Arc::clone(stages),
         chunk: Arc::new(chunk),
         validation: work.message.validation.clone(),
+        filters,
         items: Arc::clone(&work.items),
         standings: work.items.iter().map(|_| Standing::default()).collect(),
         deadline: work.deadline,
@@ -232,7 +240,9 @@ fn is_without_network(items: &[ItemReport]) -> bool {
 fn was_tried(item: &ItemReport) -> bool {
     item.detail != Some(Detail::BadName)
         && item.reason.is_some_and(|reason| {
-            !matches!(reason, Reason::UrlRefused | Reason::Deadline | Reason::HostBusy)
+            let untried =
+                [Reason::UrlRefused, Reason::BlockedHost, Reason::Deadline, Reason::HostBusy];
+            !untried.contains(&reason)
         })
 }
 
@@ -255,6 +265,7 @@ struct Downloads {
     walkers: Seat,
     chunk: Arc<ChunkFetch>,
     validation: Validation,
+    filters: Option<Arc<Filters>>,
     items: Arc<[Item]>,
     /// One for each of the items.
     standings: Vec<Standing>,
@@ -316,6 +327,10 @@ impl Downloads {
             Err(fetch::Error::Rejected(why)) => {
                 return Ok((Arrived::bodiless(idx, why, false), None));
             }
+            Err(fetch::Error::Unwanted(refused)) => {
+                let (downloaded, result) = (refused.file_size.is_some(), Err(refused));
+                return Ok((Arrived { idx, downloaded, is_cut: false, result }, None));
+            }
             Err(fetch::Error::Cut(why)) => return Ok((Arrived::bodiless(idx, why, true), None)),
             Err(fetch::Error::Spool(error)) => return Err(Error::Spool(error)),
             Err(fetch::Error::NamesAway) => return Err(Error::NamesAway),
@@ -336,35 +351,31 @@ impl Downloads {
         };
         let is_on_thread = turn.is_some();
         // The thread owns the turn: a decode goes on, and counts, although its chunk is dropped.
+        let filters = self.filters.clone();
         let check = move |r: &mut BodyReader<'_>, len| {
             let _turn = turn;
-            examine(r, len, level)
+            match filters.map(|filters| filters.judge(r, len)) {
+                Some(Ok(Some(refused))) => Err(Refused { file_size: Some(len), ..refused }),
+                Some(Ok(None) | Err(_)) | None => examine(r, len, level),
+            }
         };
         let (body, checked) = fetched.body.examine(is_on_thread, check).await?;
         tracing::trace!(idx, took_ms = since.elapsed().as_millis(), "inspected");
         let result = checked.and_then(|info| {
             let file_size = body.len();
-            match too_small(validation, &info, file_size) {
+            let violations = violations(validation, &info, file_size);
+            match violations.first() {
                 Some(rejection) if validation.mode != Mode::ReportOnly => {
-                    Err(Refused::picture(rejection, &info, file_size))
+                    Err(Refused::picture(*rejection, &info, file_size))
                 }
-                too_small => {
-                    let violations = too_small.iter().map(|rejection| rejection.reason).collect();
+                Some(_) | None => {
+                    let violations = violations.iter().map(|rejection| rejection.reason).collect();
                     Ok(Inspected { body, sha256: fetched.sha256, info, violations })
                 }
             }
         });
         Ok((Arrived { idx, downloaded: true, is_cut: false, result }, Some(fetched.download)))
     }
-}
-
-/// Which of the minimum sizes an image does not reach.
-fn too_small(validation: &Validation, info: &ImageInfo, file_size: u64) -> Option<Rejection> {
-    let (width, height) = validation.min_dimensions();
-    if info.width < width || info.height < height {
-        return Some(Reason::TooSmall.because(Detail::Pixels));
-    }
-    (file_size < validation.min_bytes()).then(|| Reason::TooSmall.because(Detail::Bytes))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Everything that acts stands above this module and takes from it what it needs.
 
 use crate::{
+    blocklist::Blocklists,
     circuit::{Circuits, Part},
     redact::cause_chain,
     settings::Settings,
@@ -32,6 +33,8 @@ pub struct Process {
     pub owner: String,
     /// What of the environment does not work.
     pub circuits: Circuits,
+    /// What is never fetched, and never kept.
+    pub blocklists: Blocklists,
     /// When it began.
     pub started: Instant,
     /// How far the shutdown has come.
@@ -51,7 +54,23 @@ impl Process {
         let metrics = Metrics::new(&budget);
         let shutdown = Shutdown::default();
         let (circuits, started) = (Circuits::default(), Instant::now());
-        Self { settings, database, storage, budget, metrics, owner, circuits, started, shutdown }
+        let blocklists = Blocklists::new(&settings);
+        if blocklists.are_any() {
+            // Before any chunk is claimed: nothing is fetched unfiltered.
+            circuits.begin(Part::Blocklists);
+        }
+        Self {
+            settings,
+            database,
+            storage,
+            budget,
+            metrics,
+            owner,
+            circuits,
+            blocklists,
+            started,
+            shutdown,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bare;
+mod blocked;
 mod connection;
 mod connection_string;
 mod function_timeout;
@@ -15,6 +16,7 @@ mod profile;
 mod reader;
 mod setting;
 
+pub use blocked::BlockedSettings;
 pub use connection::{StorageConnection, StorageEndpoints};
 pub use database::DatabaseCredential;
 pub use function_timeout::FunctionTimeout;
@@ -170,6 +172,8 @@ pub struct Settings {
     pub keep: KeepSettings,
     /// Instruments.
     pub monitor: MonitorSettings,
+    /// Lists of what is never wanted.
+    pub blocked: BlockedSettings,
     /// The host's facts.
     pub host: HostFacts,
     /// Log filter.
@@ -269,6 +273,7 @@ impl Settings {
             keep_query: reader.boolean("KEEP_QUERY", true),
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
+            blocked: reader.blocked(),
             host,
             log_filter: reader.log_filter("RUST_LOG", "info"),
             table: Vec::new(),

@@ -1,6 +1,7 @@
 //! Blob and queue clients: credentials, deadlines, and errors without secrets.
 
 mod blob;
+mod list;
 mod queue;
 mod range;
 mod signature;

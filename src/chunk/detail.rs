@@ -108,6 +108,9 @@ pub enum Detail {
     XRobotsTag,
     /// `tdm_reservation`: the header `tdm-reservation`.
     TdmReservation,
+
+    /// `not_wanted`: a format that the message does not name.
+    NotWanted,
 }
 
 impl Detail {

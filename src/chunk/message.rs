@@ -4,9 +4,8 @@ mod output;
 
 pub use output::{Output, OutputExtension, OutputText};
 
-use super::{ChunkId, Item, job_folder};
+use super::{ChunkId, Item, Validation, job_folder};
 use base64::Engine as _;
-use imagecheck::Level;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -54,75 +53,6 @@ pub(crate) fn decode_message(text: &str) -> Result<String, MessageError> {
     let decoded = decoded.trim_start_matches('\u{feff}');
     serde_json::from_str::<&RawValue>(decoded).map_err(|e| MessageError::NotJson(e.to_string()))?;
     Ok(decoded.trim().to_owned())
-}
-
-/// Which minimum sizes apply; the figures are PixCrawler's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// 2048 B, 100 x 100 px.
-    Strict,
-    /// 512 B, 25 x 25 px.
-    #[default]
-    Lenient,
-    /// Whatever is a picture is kept; violations of 1024 B, 1 x 1 px are recorded.
-    ReportOnly,
-}
-
-/// The checks a message asks for; explicit fields win over the mode.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Validation {
-    /// How thoroughly.
-    #[serde(default)]
-    pub level: Level,
-    /// Which minimum sizes.
-    #[serde(default)]
-    pub mode: Mode,
-    /// Pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_width: Option<u32>,
-    /// Pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_height: Option<u32>,
-    /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_file_size_bytes: Option<u64>,
-    /// MiB; wins over the setting when smaller.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_file_size_mb: Option<f64>,
-}
-
-impl Validation {
-    /// The smallest accepted file, in bytes.
-    pub(crate) fn min_bytes(&self) -> u64 {
-        self.min_file_size_bytes.unwrap_or(match self.mode {
-            Mode::Strict => 2048,
-            Mode::Lenient => 512,
-            Mode::ReportOnly => 1024,
-        })
-    }
-
-    /// The smallest accepted width and height, in pixels.
-    pub(crate) fn min_dimensions(&self) -> (u32, u32) {
-        let side = match self.mode {
-            Mode::Strict => 100,
-            Mode::Lenient => 25,
-            Mode::ReportOnly => 1,
-        };
-        (self.min_width.unwrap_or(side), self.min_height.unwrap_or(side))
-    }
-
-    /// The largest accepted file in bytes, at most `setting_bytes`.
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "parse() allows only 0 < mb <= 100000, far inside both ranges"
-    )]
-    pub(crate) fn max_bytes(&self, setting_bytes: u64) -> u64 {
-        self.max_file_size_mb
-            .map_or(setting_bytes, |mb| setting_bytes.min((mb * 1_048_576.0) as u64))
-    }
 }
 
 /// Where duplicates are looked for.
@@ -310,9 +240,7 @@ impl ChunkMessage {
         if self.image_range.is_some_and(|range| range.end.saturating_add(1) < range.start) {
             return fail("image_range", "must not end before it starts".into());
         }
-        if self.validation.max_file_size_mb.is_some_and(|mb| !(mb > 0.0 && mb <= 100_000.0)) {
-            return fail("validation.max_file_size_mb", "must be above 0, at most 100000".into());
-        }
+        self.validation.check()?;
         let folder = job_folder(self.job_id);
         if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != folder) {
             return fail("output.prefix", format!("must be {folder}"));

@@ -70,6 +70,12 @@ pub enum Reason {
     Truncated,
     /// The image's container contradicts itself.
     Corrupt,
+    /// The image is longer, or wider, for its other side than the message wants.
+    AspectRatio,
+    /// The operator blocks the host of the URL, or of one that it leads to.
+    BlockedHost,
+    /// The operator blocks these bytes.
+    BlockedHash,
 }
 
 impl Reason {
@@ -83,7 +89,9 @@ impl Reason {
             | Self::NotImage
             | Self::UnsupportedFormat
             | Self::Truncated
-            | Self::Corrupt => Status::Invalid,
+            | Self::Corrupt
+            | Self::AspectRatio
+            | Self::BlockedHash => Status::Invalid,
             Self::UrlRefused
             | Self::TooManyRedirects
             | Self::BadRedirect
@@ -99,13 +107,14 @@ impl Reason {
             | Self::EncodingRefused
             | Self::HostUnreachable
             | Self::Deadline
+            | Self::BlockedHost
             | Self::Http(_) => Status::Failed,
         }
     }
 }
 
 /// Every reason but those with a number, with its word.
-const WORDS: [(Reason, &str); 23] = [
+const WORDS: [(Reason, &str); 26] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
     (Reason::UrlRefused, "url_refused"),
     (Reason::TooManyRedirects, "too_many_redirects"),
@@ -130,6 +139,9 @@ const WORDS: [(Reason, &str); 23] = [
     // One word for both: the verdict says whether the body or the image ended early.
     (Reason::Truncated, "truncated"),
     (Reason::BodyTruncated, "truncated"),
+    (Reason::AspectRatio, "aspect_ratio"),
+    (Reason::BlockedHost, "blocked_host"),
+    (Reason::BlockedHash, "blocked_hash"),
 ];
 
 impl fmt::Display for Reason {

@@ -12,10 +12,12 @@ mod names;
 mod origin;
 mod pace;
 mod reach;
+mod rules;
 mod standing;
 mod tries;
 mod turns;
 
+use super::refused::Refused;
 use crate::{
     chunk::{Detail, Reason, Rejection},
     descriptors::{self, Parts},
@@ -31,6 +33,7 @@ pub use client::SetupError;
 use names::Names;
 use origin::{OriginPermit, Origins};
 use reach::ReachableOrigins;
+pub(super) use rules::Rules;
 pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
     io,
@@ -51,6 +54,9 @@ pub(super) enum Error {
     /// The image is bad: data for the report.
     #[error("rejected: {0}")]
     Rejected(Rejection),
+    /// The image is not wanted: by its header, so that the rest was not downloaded, or by its bytes.
+    #[error("not wanted: {}", .0.rejection)]
+    Unwanted(Refused),
     /// The image is bad as far as the chunk's time went: it would be asked for again.
     #[error("rejected, for want of time: {0}")]
     Cut(Rejection),
@@ -92,7 +98,7 @@ pub(super) struct Fetcher {
 #[derive(Debug)]
 pub(super) struct ChunkFetch {
     allowance: Allowance,
-    max_bytes: u64,
+    rules: Rules,
     /// No retry waits beyond it.
     deadline: Deadline,
     /// Its share of the look-ups of the process.
@@ -132,6 +138,8 @@ impl ChunkFetch {
 enum TryError {
     /// No further try helps.
     Final(Rejection),
+    /// The header, or all of the bytes, say that the image is not wanted.
+    Unwanted(Refused),
     /// Another try may help.
     Transient(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
@@ -176,13 +184,13 @@ impl Fetcher {
     pub(super) fn chunk(
         &self,
         allowance: Allowance,
-        max_bytes: u64,
+        rules: Rules,
         deadline: Deadline,
         walkers: Seat,
     ) -> ChunkFetch {
         ChunkFetch {
             allowance,
-            max_bytes,
+            rules,
             deadline,
             lookups: names::share(self.parts.lookups, &self.limits),
             connections: self.client.seat(),
@@ -221,6 +229,7 @@ impl Fetcher {
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
+                Err(TryError::Unwanted(refused)) => return Err(Error::Unwanted(refused)),
                 Err(TryError::Transient(why)) => (why, None),
                 Err(TryError::Throttled(why, asked)) => (why, asked),
             };
@@ -262,6 +271,10 @@ impl Fetcher {
     ) -> Result<Fetched<'a>, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
+            // Each hop, before anybody is asked for anything, its name included.
+            if chunk.rules.blocked.has_host(&url) {
+                return Err(TryError::Final(Reason::BlockedHost.into()));
+            }
             // Before a permit is held: a dead name costs no other download its turn. A name that is
             // forgotten until it is connected to is asked for, and checked, again.
             if let Some(Host::Domain(name)) = url.host() {
@@ -359,7 +372,7 @@ impl Fetcher {
         };
         chunk.answered.store(true, Ordering::Relaxed);
         chunk.origins.answered(origin);
-        let checked = answer::check_head(&response, &self.settings, chunk.max_bytes);
+        let checked = answer::check_head(&response, &self.settings, chunk.rules.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
             Ok(_) | Err(_) => permit.answered(),

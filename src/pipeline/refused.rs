@@ -23,6 +23,12 @@ impl From<Rejection> for Refused {
     }
 }
 
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Rejection::from(reason).into()
+    }
+}
+
 impl Refused {
     /// A picture that was read, and is not kept for something else.
     pub(super) fn picture(rejection: Rejection, info: &ImageInfo, file_size: u64) -> Self {

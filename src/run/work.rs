@@ -61,6 +61,8 @@ impl Runner {
             // What is left of the deadline is for the commit.
             deadline: deadline.leaving_tenths(2),
             waits_for_hosts: false,
+            // As they are now, whatever becomes of the lists while it runs.
+            blocked: self.process.blocklists.current().ok_or_else(unread)?,
         };
         let mark = WATCH.mark();
         let outcome = match self.images(work).await {
@@ -206,6 +208,12 @@ impl Runner {
             .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
         Ok(Seen { shard, manifest, manifest_blocked })
     }
+}
+
+/// No chunk is claimed before the blocklists were read.
+fn unread() -> Fault {
+    let cause = "the blocklists were not read yet".to_owned();
+    Fault::Storage(storage::Error::Missing { doing: "start", cause })
 }
 
 /// The items of a list, and the hash with its bytes. A stranger's list may cost a second: not one of

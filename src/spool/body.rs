@@ -71,6 +71,14 @@ impl BodyWriter {
         self.len == 0
     }
 
+    /// The bytes so far; none when they are in a file.
+    pub(crate) fn reader(&self) -> Option<BodyReader<'_>> {
+        match &self.location {
+            Location::Memory(segments) => Some(BodyReader::of_memory(segments)),
+            Location::File(..) => None,
+        }
+    }
+
     /// Appends bytes, waiting for room; returns how long it waited.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
 use super::{Database, Error, patiently};
-use crate::chunk::{ChunkMessage, OutputText};
-use imagecheck::Level;
+use crate::chunk::{ChunkMessage, Output, Validation};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
@@ -20,7 +19,7 @@ pub struct NewJob {
 }
 
 /// How a job was submitted. Kept with the job: the same again changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Submission {
     /// How many chunks it has.
     pub chunks: usize,
@@ -34,14 +33,13 @@ pub struct Submission {
     pub priority: i16,
     /// Of URLs that have none of their own.
     pub label: Option<String>,
-    /// How thoroughly images are checked.
-    pub level: Level,
-    /// What the `.txt` of each sample holds; none: no sample has one, as in earlier releases.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<OutputText>,
-    /// Whether each sample has a `.cls`; earlier releases wrote none.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub class: bool,
+    /// The checks of its images. A row of an earlier release has their `level` alone: the others are the
+    /// defaults.
+    #[serde(flatten)]
+    pub validation: Validation,
+    /// How its shards are written; in a row of an earlier release as by default.
+    #[serde(flatten)]
+    pub output: Output,
 }
 
 /// What is known of a job that somebody registered.

@@ -64,8 +64,10 @@ mod download {
 
 /// One chunk: its shard, its manifest, its row, and what it may use.
 mod chunk {
+    mod blocked;
     mod budget;
     mod captions;
+    mod filters;
     mod lists;
     mod modes;
     mod near_duplicates;

@@ -1,5 +1,6 @@
 //! `doctor`: settings with their origin, limits, and every dependency with what to do.
 
+mod blocklists;
 mod database;
 mod remedy;
 mod storage;
@@ -61,6 +62,7 @@ impl Session {
             self.check_blob().await,
             self.check_queue().await,
             self.check_storage_clock().await,
+            self.check_blocklists().await,
             self.check_handler(),
             self.check_temp(),
             self.check_telemetry().await,

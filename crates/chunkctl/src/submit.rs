@@ -1,6 +1,7 @@
 //! Submitting a job: lists into the source container, rows into the database, the first wake-ups.
 
 mod command;
+mod wanted;
 
 pub(crate) use command::Submit;
 
@@ -11,7 +12,10 @@ use crate::{
     rows::{ChunkRows, Division, Judged},
 };
 use chunk_handler::{
-    chunk::{BlobSource, ChunkId, ChunkMessage, ImageRange, OutputText, Source, hex, job_folder},
+    chunk::{
+        BlobSource, ChunkId, ChunkMessage, ImageRange, MessageError, Output, Source, Validation, hex,
+        job_folder,
+    },
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -19,7 +23,6 @@ use chunk_handler::{
     wake::top_up,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use imagecheck::Level;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::{ops::ControlFlow, sync::Arc};
@@ -40,12 +43,10 @@ pub(crate) struct JobRequest {
     pub(crate) division: Division,
     /// 0 to 10, highest first.
     pub(crate) priority: i16,
-    /// How thoroughly images are checked.
-    pub(crate) level: Level,
-    /// What the `.txt` of each sample holds.
-    pub(crate) text: Option<OutputText>,
-    /// Whether each sample has a `.cls`.
-    pub(crate) class: bool,
+    /// The checks of its images.
+    pub(crate) validation: Validation,
+    /// How its shards are written.
+    pub(crate) output: Output,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -73,6 +74,9 @@ pub(crate) enum SubmitError {
     /// The file is no list of URLs.
     #[error(transparent)]
     List(#[from] list::Error),
+    /// An option is out of its bounds.
+    #[error(transparent)]
+    Option(#[from] MessageError),
     /// The file has more URLs than a job can have.
     #[error("the file has more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
@@ -122,9 +126,11 @@ impl ReadJob {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::List`], [`SubmitError::TooManyChunks`] or [`SubmitError::LongChunk`].
+    /// [`SubmitError::Option`], [`SubmitError::List`], [`SubmitError::TooManyChunks`] or
+    /// [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
-        let JobRequest { job_id, files, division, priority, level, text, class } = request;
+        let JobRequest { job_id, files, division, priority, validation, output } = request;
+        validation.check()?;
         let progress = Progress::of_bytes("reading the list", files.len());
         let judged = Judged::read(&files, &division, &progress);
         progress.end();
@@ -136,9 +142,8 @@ impl ReadJob {
             chunk_size: division.chunk_size,
             priority,
             label: division.label.clone(),
-            level,
-            text,
-            class,
+            validation,
+            output,
         };
         Ok(Self { job_id, files, division, submission, judged })
     }
@@ -216,19 +221,16 @@ fn same_submission(
 /// The options that differ, with what they were and what they are now.
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
-    let level = |job: &Submission| format!("{:?}", job.level).to_lowercase();
-    let text = |job: &Submission| job.text.map_or("none", OutputText::word).to_owned();
-    let class = |job: &Submission| if job.class { "on" } else { "off" }.to_owned();
+    let wanted = |job: &Submission| wanted::options(&job.validation, &job.output);
+    let wanted = wanted(before).into_iter().zip(wanted(now));
+    let wanted = wanted.map(|((option, before), (_, now))| (option, before, now));
     let all = [
         ("a file read as", before.format.clone(), now.format.clone()),
         ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
         ("--priority", before.priority.to_string(), now.priority.to_string()),
         ("--label", label(before), label(now)),
-        ("--level", level(before), level(now)),
-        ("--text", text(before), text(now)),
-        ("--class", class(before), class(now)),
     ];
-    let differ = all.into_iter().filter(|(_, before, now)| before != now);
+    let differ = all.into_iter().chain(wanted).filter(|(_, before, now)| before != now);
     differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect()
 }
 
@@ -305,9 +307,8 @@ async fn write_sources(
         message.priority = submission.priority;
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
-        message.validation.level = submission.level;
-        message.output.text = submission.text;
-        message.output.class = submission.class;
+        message.validation = submission.validation.clone();
+        message.output = submission.output.clone();
         Ok(message)
     };
     let (sender, receiver) = mpsc::channel(1);
@@ -327,6 +328,7 @@ async fn write_sources(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chunk_handler::chunk::OutputText;
 
     /// What an earlier release registered had neither text nor class.
     #[test]
@@ -334,9 +336,9 @@ mod tests {
         let before = r#"{"chunks":1,"images":1,"format":"csv","chunk_size":500,"priority":5,"label":null,"level":"medium"}"#;
         let before: Submission = serde_json::from_str(before).unwrap();
         let mut now = before.clone();
-        assert_eq!((now.text, now.class), (None, false));
-        now.text = Some(OutputText::Caption);
-        now.class = true;
+        assert_eq!(now.output, Output::default());
+        now.output.text = Some(OutputText::Caption);
+        now.output.class = true;
         let said = ["--text none, not caption", "--class off, not on"];
         assert_eq!(differences(&before, &now), said);
     }

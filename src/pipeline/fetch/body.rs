@@ -5,9 +5,10 @@
 //! its length, with a reset, in silence, over TLS without a word) and the container is whole
 //! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
-use super::{ChunkFetch, TryError, answer::Doubts, client, failure};
+use super::{ChunkFetch, Refused, Rules, TryError, answer::Doubts, client, failure};
 use crate::{
     chunk::{Detail, Reason, Rejection},
+    pipeline::filters::Filters,
     settings::DownloadSettings,
     spool::{Body, BodyWriter},
     stall::{Alarm, WATCH},
@@ -58,6 +59,7 @@ pub(super) async fn receive(
     let rate = Rate::new(settings.min_rate_bytes_per_second);
     let mut frames = Frames { body: response.into_body(), framing, rate, remaining };
     let mut alarm = Alarm::after(frames.left());
+    let mut header = Header::new(expected, &chunk.rules);
     let end = loop {
         let frame = match frames.next(&mut alarm).await {
             Ok(Some(frame)) => frame,
@@ -74,16 +76,23 @@ pub(super) async fn receive(
         };
         let n = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         chunk.bytes_in.fetch_add(n, Ordering::Relaxed);
-        if writer.len() + n > chunk.max_bytes {
+        if writer.len() + n > chunk.rules.max_bytes {
             return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
         }
         start.check(&frame)?;
         writer.push(frame).await.map_err(TryError::Spool)?;
+        header.check(&writer)?;
     };
     if !matches!(end, End::Early(_)) {
         start.end()?;
     }
-    concluded(writer, end, &chunk.walkers).await
+    let received = concluded(writer, end, &chunk.walkers).await?;
+    if !chunk.rules.blocked.has_hash(&received.sha256) {
+        return Ok(received);
+    }
+    // The bytes go with it, from memory or disk.
+    let file_size = Some(received.body.len());
+    Err(TryError::Unwanted(Refused { file_size, ..Reason::BlockedHash.into() }))
 }
 
 /// What the end says about the body.
@@ -140,6 +149,37 @@ impl Start {
             Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused.into())),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// The header of a picture, which may say before the rest is there that it is not wanted. Of a body for
+/// which there was no memory it is judged at the end.
+struct Header<'a> {
+    filters: Option<&'a Filters>,
+    /// Of the whole body, or the most that it may have.
+    len: u64,
+    /// Bytes that must be there before it is looked at again.
+    due: u64,
+}
+
+impl<'a> Header<'a> {
+    fn new(expected: Option<u64>, rules: &'a Rules) -> Self {
+        Self { filters: rules.filters.as_deref(), len: expected.unwrap_or(rules.max_bytes), due: 0 }
+    }
+
+    fn check(&mut self, writer: &BodyWriter) -> Result<(), TryError> {
+        let Some(filters) = self.filters.filter(|_| writer.len() >= self.due) else {
+            return Ok(());
+        };
+        let Some(mut reader) = writer.reader() else { return Ok(()) };
+        // Twice as many bytes: all looks together cost no more than two at the end.
+        self.due = writer.len().saturating_mul(2);
+        match filters.judge(&mut reader, self.len) {
+            Ok(Some(refused)) => return Err(TryError::Unwanted(refused)),
+            Err(Refusal::Truncated) => {}
+            Ok(None) | Err(_) => self.filters = None,
+        }
+        Ok(())
     }
 }
 

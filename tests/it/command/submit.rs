@@ -111,6 +111,65 @@ async fn another_option_for_a_known_job_is_refused_by_name() {
     assert_eq!(rig.blobs.list("chunk-sources", "job_7/").await.unwrap().len(), 3);
 }
 
+/// Case 323: what a message may ask of images are options, kept with the job, and named where they differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checks_of_a_message_are_options() {
+    let rig = Rig::new().await;
+    let list = rig.list("a.txt", &urls(5));
+    let size = ["--max-file-mb", "0.5", "--min-size", "200x100"];
+    let shape = ["--formats", "webp,jpg,png", "--max-pixels", "4000000", "--max-aspect-ratio", "3"];
+    let kept = ["--mode", "report-only", "--level", "fast", "--extension", "original"];
+    let options = [&size[..], &shape, &kept].concat();
+    assert_eq!(submit(&rig, &list, &options).json()["is_new"], true);
+    let message = "select message::jsonb from chunk_handler.chunk where job_id = 7";
+    let message: Value = sqlx::query_scalar(message).fetch_one(&rig.pool).await.unwrap();
+    let validation = serde_json::json!({"level": "fast", "mode": "report_only", "min_width": 200,
+        "min_height": 100, "max_file_size_mb": 0.5, "formats": ["jpeg", "png", "webp"],
+        "max_pixels": 4_000_000, "max_aspect_ratio": 3.0});
+    assert_eq!(
+        (&message["validation"], &message["output"]["extension"]),
+        (&validation, &"original".into())
+    );
+    let in_another_order =
+        options.iter().map(|o| if *o == "webp,jpg,png" { "png,jpeg,webp" } else { o });
+    let in_another_order: Vec<&str> = in_another_order.collect();
+    assert_eq!(submit(&rig, &list, &in_another_order).json()["is_new"], false);
+    let refused = submit(&rig, &list, &[]);
+    assert_eq!(refused.code, Some(1));
+    for difference in [
+        "--level fast, not medium",
+        "--mode report-only, not lenient",
+        "--min-size 200x100, not none",
+        "--max-file-mb 0.5, not none",
+        "--formats jpeg,png,webp, not none",
+        "--max-pixels 4000000, not none",
+        "--max-aspect-ratio 3, not none",
+        "--extension original, not jpg",
+    ] {
+        assert!(refused.stderr.contains(difference), "{difference}: {}", refused.stderr);
+    }
+    // As an earlier release kept it.
+    rig.execute(
+        "update chunk_handler.job set submitted = submitted
+            - '{mode,min_width,min_height,max_file_size_mb,formats,max_pixels,max_aspect_ratio}'::text[]
+            - 'extension'",
+    )
+    .await;
+    assert_eq!(submit(&rig, &list, &["--level", "fast"]).json()["is_new"], false);
+    let bad: [(&[&str], i32); 6] = [
+        (&["--max-aspect-ratio", "0.9"], 1),
+        (&["--max-aspect-ratio", "NaN"], 1),
+        (&["--max-file-mb", "0"], 1),
+        (&["--formats", "avif"], 2),
+        (&["--min-size", "200x"], 2),
+        (&["--max-pixels", "0"], 2),
+    ];
+    for (option, code) in bad {
+        let refused = submit(&rig, &list, option);
+        assert_eq!(refused.code, Some(code), "{option:?} {}", refused.stderr);
+    }
+}
+
 /// The same bytes under another name may be read otherwise: that is another job.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_read_otherwise_is_refused() {

@@ -25,18 +25,38 @@ const MODULES: &[(&str, &[&str])] = &[
     ("identity", &["settings"]),
     ("state", &["redact", "chunk", "settings", "stall", "identity"]),
     ("storage", &["redact", "settings", "stall", "identity"]),
+    // The lists are blobs that settings name.
+    ("blocklist", &["redact", "chunk", "settings", "storage"]),
     // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.
-    ("process", &["redact", "circuit", "settings", "spool", "state", "storage", "telemetry"]),
+    (
+        "process",
+        &["redact", "circuit", "settings", "spool", "state", "storage", "blocklist", "telemetry"],
+    ),
     ("wake", &["chunk", "state", "storage", "process"]),
     ("jobs", &["redact", "chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/refused", &["chunk"]),
+    // What both the downloads and the inspection judge by.
+    ("pipeline/filters", &["chunk", "pipeline/refused"]),
     ("pipeline/shard", &["chunk"]),
     ("pipeline/upload", &["chunk", "stall", "state", "storage"]),
-    ("pipeline/fetch", &["chunk", "settings", "stall", "spool", "descriptors", "turns"]),
+    (
+        "pipeline/fetch",
+        &[
+            "chunk",
+            "settings",
+            "stall",
+            "spool",
+            "descriptors",
+            "turns",
+            "blocklist",
+            "pipeline/refused",
+            "pipeline/filters",
+        ],
+    ),
     // The end of the pipeline takes what its stages made; the pipeline's types are in its face.
     (
         "pipeline/collect",
@@ -60,8 +80,10 @@ const MODULES: &[(&str, &[&str])] = &[
             "state",
             "storage",
             "turns",
+            "blocklist",
             "pipeline/dedupe",
             "pipeline/refused",
+            "pipeline/filters",
             "pipeline/shard",
             "pipeline/fetch",
             "pipeline/upload",

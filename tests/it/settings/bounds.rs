@@ -102,6 +102,8 @@ async fn words_names_and_addresses_have_bounds() {
         ("SOURCE_CONTAINER", ["UPPER", "ab"], ["abc", "a-b-1"]),
         ("DATASET_CONTAINER", ["a--b", "-ab"], ["0ab", "with-63-characters"]),
         ("USER_AGENT", ["a\u{e9}b", "\u{1f980}"], ["me/1 (+https://example.org)", "x"]),
+        ("BLOCKED_HOSTS", ["a//b", "../hosts"], ["hosts.txt", "lists/a b.txt"]),
+        ("BLOCKED_HASHES", ["/hashes", "a\\b"], ["hashes.txt", "lists/2026/hashes"]),
         (
             "ALLOWED_ORIGINS",
             ["localhost:80", "127.0.0.1"],

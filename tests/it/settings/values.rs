@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 35] = [
+pub const DEFAULTS: [(&str, &str); 37] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -56,6 +56,8 @@ pub const DEFAULTS: [(&str, &str); 35] = [
     ("PIXCRAWLER_RESPECT_OPT_OUT", "true"),
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("PIXCRAWLER_NAME_SERVERS", ""),
+    ("PIXCRAWLER_BLOCKED_HOSTS", ""),
+    ("PIXCRAWLER_BLOCKED_HASHES", ""),
     ("RUST_LOG", "info"),
     ("DATABASE_URL", ""),
     ("PIXCRAWLER_DATABASE_CREDENTIAL", "password"),

@@ -1,15 +1,13 @@
 //! `chunkctl submit`: its options, and what it says.
 
-use super::{JobRequest, ReadJob};
+use super::{JobRequest, ReadJob, wanted::Wanted};
 use crate::{
     Session,
     list::{Chosen, Field, Format, Listed, Names, Source},
     rows::Division,
 };
 use anyhow::Context as _;
-use chunk_handler::chunk::OutputText;
-use clap::{Args, ValueEnum};
-use imagecheck::Level;
+use clap::Args;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -21,6 +19,7 @@ use tokio::time::timeout;
 const HELP: &str = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
+  chunkctl submit --job-id 8 --urls birds.csv --formats jpeg,png --min-size 200 --max-aspect-ratio 3
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
   chunkctl submit --job-id 10 --urls laion400m/ --chunk-size 10000
   chunkctl submit --job-id 11 --urls cc3m.tsv --columns caption,url
@@ -73,15 +72,8 @@ pub(crate) struct Submit {
     /// Label of URLs that have none of their own.
     #[arg(long)]
     label: Option<String>,
-    /// How thoroughly images are checked.
-    #[arg(long, value_enum, default_value_t = CheckLevel::Medium)]
-    level: CheckLevel,
-    /// Give each sample of the shards a `.txt`: its caption, or its label.
-    #[arg(long, value_enum)]
-    text: Option<Text>,
-    /// Give each sample of the shards a `.cls`: its class, or -1.
-    #[arg(long)]
-    class: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
     #[arg(long)]
     watch: bool,
@@ -125,24 +117,6 @@ impl From<ColumnOptions> for Names {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum CheckLevel {
-    /// Signature and dimensions.
-    Fast,
-    /// Also the container, to its end.
-    Medium,
-    /// Also the data of the picture.
-    Slow,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Text {
-    /// What the list has as `caption`.
-    Caption,
-    /// What it has as `label`.
-    Label,
-}
-
 impl Session {
     pub(crate) async fn submit(&self, submit: Submit) -> anyhow::Result<ExitCode> {
         let files = self.files(&submit.urls, submit.format, submit.columns.into())?;
@@ -155,16 +129,8 @@ impl Session {
                 label: submit.label,
             },
             priority: submit.priority,
-            level: match submit.level {
-                CheckLevel::Fast => Level::Fast,
-                CheckLevel::Medium => Level::Medium,
-                CheckLevel::Slow => Level::Slow,
-            },
-            text: submit.text.map(|text| match text {
-                Text::Caption => OutputText::Caption,
-                Text::Label => OutputText::Label,
-            }),
-            class: submit.class,
+            validation: submit.wanted.validation(),
+            output: submit.wanted.output(),
         };
         let job = ReadJob::new(request)?;
         // Idempotent, and a first submit may come before the first handler.

@@ -1,0 +1,195 @@
+//! The options of `submit` that say which images are kept, and how they are called.
+
+use chunk_handler::chunk::{Mode, Output, OutputExtension, OutputText, Validation};
+use clap::{Args, ValueEnum};
+use imagecheck::{Format, Level};
+
+/// What a job's messages ask of its images.
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// How thoroughly images are checked.
+    #[arg(long, value_enum, default_value_t = CheckLevel::Medium)]
+    level: CheckLevel,
+    /// Which minimum sizes count, and whether an image that is not wanted is left out at all.
+    #[arg(long, value_enum, default_value_t = SizeMode::Lenient)]
+    mode: SizeMode,
+    /// The least width and height in pixels, as 200x100, or 200 for both; wins over the mode.
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    min_size: Option<(u32, u32)>,
+    /// The largest file in MB; counts when it is smaller than `PIXCRAWLER_MAX_IMAGE_SIZE_MB`.
+    #[arg(long, value_name = "MB")]
+    max_file_mb: Option<f64>,
+    /// The only formats that are kept, as jpeg,png,webp.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    formats: Vec<WantedFormat>,
+    /// The most pixels of an image, width times height.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: Option<u64>,
+    /// The longest side, in parts of the shorter one: 3 keeps 300x100 and leaves 301x100 out.
+    #[arg(long)]
+    max_aspect_ratio: Option<f64>,
+    /// What the image members of shards are called: all .jpg, or by their formats.
+    #[arg(long, value_enum, default_value_t = MemberExtension::Jpg)]
+    extension: MemberExtension,
+    /// Give each sample of the shards a `.txt`: its caption, or its label.
+    #[arg(long, value_enum)]
+    text: Option<Text>,
+    /// Give each sample of the shards a `.cls`: its class, or -1.
+    #[arg(long)]
+    class: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CheckLevel {
+    /// Signature and dimensions.
+    Fast,
+    /// Also the container, to its end.
+    Medium,
+    /// Also the data of the picture.
+    Slow,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SizeMode {
+    /// 2048 bytes, 100 x 100 px.
+    Strict,
+    /// 512 bytes, 25 x 25 px.
+    Lenient,
+    /// Every picture is kept; what it lacks is recorded.
+    ReportOnly,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum WantedFormat {
+    #[value(alias = "jpg")]
+    Jpeg,
+    Png,
+    Gif,
+    Bmp,
+    Webp,
+    #[value(alias = "tif")]
+    Tiff,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum MemberExtension {
+    /// .jpg, whatever the format.
+    Jpg,
+    /// That of the image's format.
+    Original,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Text {
+    /// What the list has as `caption`.
+    Caption,
+    /// What it has as `label`.
+    Label,
+}
+
+impl Wanted {
+    /// The checks that the messages ask for.
+    pub(super) fn validation(&self) -> Validation {
+        let mut formats: Vec<Format> = self.formats.iter().map(|format| format.meant()).collect();
+        // The same formats in another order are the same option.
+        formats.sort_by_key(|format| format.as_str());
+        formats.dedup();
+        Validation {
+            level: match self.level {
+                CheckLevel::Fast => Level::Fast,
+                CheckLevel::Medium => Level::Medium,
+                CheckLevel::Slow => Level::Slow,
+            },
+            mode: match self.mode {
+                SizeMode::Strict => Mode::Strict,
+                SizeMode::Lenient => Mode::Lenient,
+                SizeMode::ReportOnly => Mode::ReportOnly,
+            },
+            min_width: self.min_size.map(|(width, _)| width),
+            min_height: self.min_size.map(|(_, height)| height),
+            min_file_size_bytes: None,
+            max_file_size_mb: self.max_file_mb,
+            formats: (!formats.is_empty()).then_some(formats),
+            max_pixels: self.max_pixels,
+            max_aspect_ratio: self.max_aspect_ratio,
+        }
+    }
+
+    /// How the messages ask for shards to be written.
+    pub(super) fn output(&self) -> Output {
+        Output {
+            prefix: None,
+            extension: match self.extension {
+                MemberExtension::Jpg => OutputExtension::Jpg,
+                MemberExtension::Original => OutputExtension::Original,
+            },
+            text: self.text.map(|text| match text {
+                Text::Caption => OutputText::Caption,
+                Text::Label => OutputText::Label,
+            }),
+            class: self.class,
+        }
+    }
+}
+
+impl WantedFormat {
+    fn meant(self) -> Format {
+        match self {
+            Self::Jpeg => Format::Jpeg,
+            Self::Png => Format::Png,
+            Self::Gif => Format::Gif,
+            Self::Bmp => Format::Bmp,
+            Self::Webp => Format::Webp,
+            Self::Tiff => Format::Tiff,
+        }
+    }
+}
+
+/// Width and height of 200x100, or of 200.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = text.split_once('x').unwrap_or((text, text));
+    match (width.parse(), height.parse()) {
+        (Ok(width), Ok(height)) => Ok((width, height)),
+        _ => Err("give pixels, as 200x100, or 200 for both sides".to_owned()),
+    }
+}
+
+/// An option with its value, as people write it.
+type Named = (&'static str, String);
+
+/// The options of these checks and this output, each with its value.
+pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
+    let Validation { min_width, min_height, formats, .. } = validation;
+    let min_size = min_width.zip(*min_height).map(|(width, height)| format!("{width}x{height}"));
+    let words = |formats: &Vec<Format>| {
+        formats.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(",")
+    };
+    let extension = match output.extension {
+        OutputExtension::Jpg => "jpg",
+        OutputExtension::Original => "original",
+    };
+    vec![
+        ("--level", format!("{:?}", validation.level).to_lowercase()),
+        ("--mode", mode_word(validation.mode).to_owned()),
+        ("--min-size", or_none(min_size)),
+        ("--max-file-mb", or_none(validation.max_file_size_mb)),
+        ("--formats", or_none(formats.as_ref().map(words))),
+        ("--max-pixels", or_none(validation.max_pixels)),
+        ("--max-aspect-ratio", or_none(validation.max_aspect_ratio)),
+        ("--extension", extension.to_owned()),
+        ("--text", or_none(output.text.map(OutputText::word))),
+        ("--class", if output.class { "on" } else { "off" }.to_owned()),
+    ]
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Strict => "strict",
+        Mode::Lenient => "lenient",
+        Mode::ReportOnly => "report-only",
+    }
+}
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}

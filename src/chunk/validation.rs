@@ -1,0 +1,105 @@
+//! The checks that a message asks for.
+
+use super::MessageError;
+use imagecheck::{Format, Level};
+use serde::{Deserialize, Serialize};
+
+/// Which minimum sizes apply; the figures are PixCrawler's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// 2048 B, 100 x 100 px.
+    Strict,
+    /// 512 B, 25 x 25 px.
+    #[default]
+    Lenient,
+    /// Whatever is a picture is kept; violations of 1024 B, 1 x 1 px are recorded.
+    ReportOnly,
+}
+
+/// The checks a message asks for; explicit fields win over the mode.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Validation {
+    /// How thoroughly.
+    #[serde(default)]
+    pub level: Level,
+    /// Which minimum sizes.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_width: Option<u32>,
+    /// Pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_height: Option<u32>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_file_size_bytes: Option<u64>,
+    /// MiB; wins over the setting when smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_file_size_mb: Option<f64>,
+    /// The only formats that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formats: Option<Vec<Format>>,
+    /// Pixels in all, width times height.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
+    /// The longer side in parts of the shorter one, 1 or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_aspect_ratio: Option<f64>,
+}
+
+impl Validation {
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError::Value`] for the first one that is out of its bounds.
+    pub fn check(&self) -> Result<(), MessageError> {
+        let is_size = |mb: f64| mb > 0.0 && mb <= 100_000.0;
+        let is_ratio = |ratio: f64| ratio.is_finite() && ratio >= 1.0;
+        let (field, problem) = if !self.max_file_size_mb.is_none_or(is_size) {
+            ("validation.max_file_size_mb", "must be above 0, at most 100000")
+        } else if self.formats.as_ref().is_some_and(Vec::is_empty) {
+            ("validation.formats", "must name a format at least")
+        } else if self.max_pixels == Some(0) {
+            ("validation.max_pixels", "must be 1 or more")
+        } else if !self.max_aspect_ratio.is_none_or(is_ratio) {
+            ("validation.max_aspect_ratio", "must be 1 or more")
+        } else {
+            return Ok(());
+        };
+        Err(MessageError::Value { field, problem: problem.to_owned() })
+    }
+
+    /// The smallest accepted file, in bytes.
+    pub(crate) fn min_bytes(&self) -> u64 {
+        self.min_file_size_bytes.unwrap_or(match self.mode {
+            Mode::Strict => 2048,
+            Mode::Lenient => 512,
+            Mode::ReportOnly => 1024,
+        })
+    }
+
+    /// The smallest accepted width and height, in pixels.
+    pub(crate) fn min_dimensions(&self) -> (u32, u32) {
+        let side = match self.mode {
+            Mode::Strict => 100,
+            Mode::Lenient => 25,
+            Mode::ReportOnly => 1,
+        };
+        (self.min_width.unwrap_or(side), self.min_height.unwrap_or(side))
+    }
+
+    /// The largest accepted file in bytes, at most `setting_bytes`.
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "parse() allows only 0 < mb <= 100000, far inside both ranges"
+    )]
+    pub(crate) fn max_bytes(&self, setting_bytes: u64) -> u64 {
+        self.max_file_size_mb
+            .map_or(setting_bytes, |mb| setting_bytes.min((mb * 1_048_576.0) as u64))
+    }
+}
