@@ -237,7 +237,8 @@ impl Monitor {
             self.credential.as_ref().map_err(|cause| Unavailable::error(cause.clone()))?;
         let scope = format!("{}/.default", self.endpoint);
         let token = credential.get_token(&[scope.as_str()], None).await;
-        let token = token.map_err(|error| Unavailable::error(format!("no token: {}", cause_chain(&error))))?;
+        let token = token
+            .map_err(|error| Unavailable::error(format!("no token: {}", cause_chain(&error))))?;
         let now = OffsetDateTime::now_utc();
         let span = format!("{}/{}", shown(now - SPAN), shown(now));
         let metrics = format!("{},{}", resource.cpu, resource.memory);

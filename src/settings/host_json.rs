@@ -174,12 +174,24 @@ mod tests {
         for (from, to, words) in [
             ("\"2.0\"", "\"3.0\"", "version=3.0: must be 2.0"),
             ("\"handler\"", "\"bin/other\"", "defaultExecutablePath=bin/other: must be handler"),
-            ("Functions.ExtensionBundle", "Other", "extensionBundle.id=Microsoft.Azure.Other: must"),
+            (
+                "Functions.ExtensionBundle",
+                "Other",
+                "extensionBundle.id=Microsoft.Azure.Other: must",
+            ),
             ("\"none\"", "\"base64\"", "extensions.queues.messageEncoding=base64: must be none"),
             ("\"messageEncoding\"", "\"x\"", "messageEncoding=base64: must be none"),
             ("Count\": 5", "Count\": 1", "extensions.queues.maxDequeueCount=1: must be 5 or more"),
-            ("Timeout\": \"00:00:30\"", "Timeout\": \"00:00:05\"", "visibilityTimeout=00:00:05: must"),
-            ("Enabled\": false", "Enabled\": true", "dynamicConcurrencyEnabled=true: must be false"),
+            (
+                "Timeout\": \"00:00:30\"",
+                "Timeout\": \"00:00:05\"",
+                "visibilityTimeout=00:00:05: must",
+            ),
+            (
+                "Enabled\": false",
+                "Enabled\": true",
+                "dynamicConcurrencyEnabled=true: must be false",
+            ),
         ] {
             assert!(own.contains(from), "{from}");
             let said = said(&own.replace(from, to), &[]);

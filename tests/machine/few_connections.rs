@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use support::{
     doctor::{doctor, failures},
     invariants,
-    rig::{Handler, Rig, inline, wait_for},
+    rig::{Handler, Rig, all, inline, wait_for},
 };
 
 /// Longer than two leases of 4 s: without renewals a chunk is lost.
@@ -23,50 +23,53 @@ async fn set_limit(rig: &Rig, limit: i32) {
 /// and it goes on by itself once there are more; with three to five it does chunks that outlast their
 /// leases. `doctor` names each limit below five.
 pub async fn with_few_connections_a_handler_works_or_takes_no_chunk() {
-    for limit in 1..=5 {
-        let (_server, rig) = on_its_own_server().await;
-        assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
-        let url = rig.limited_role(&[]).await;
-        set_limit(&rig, limit).await;
-        names_the_limit(&rig, &url, limit);
-        rig.origin.set_delay(DELAY);
-        let settings = [
-            ("DATABASE_URL", &*url),
-            ("PIXCRAWLER_LEASE_SECONDS", "4"),
-            ("PIXCRAWLER_DOWNLOAD_CONCURRENCY", "1"),
-        ];
-        let handler = Arc::new(Handler::spawn(rig.environment(), &settings));
-        handler.answers().await;
-        let urls = rig.pictures(2 * PICTURES);
-        let deliveries: Vec<_> = (0..)
-            .zip(urls.chunks(urls.len() / 2))
-            .map(|(index, urls)| {
-                let mut message = inline(1, index, urls);
-                message["total_chunks"] = 2.into();
-                let handler = Arc::clone(&handler);
-                tokio::spawn(async move { handler.deliver(&format!("{index}"), &message).await })
-            })
-            .collect();
-        if limit < 3 {
-            takes_nothing(&rig, &handler).await;
-            set_limit(&rig, -1).await;
-        }
-        for delivery in deliveries {
-            let (status, answer) = delivery.await.unwrap();
-            let said = answer["Logs"][0].as_str().unwrap_or_default();
-            assert!(status == 200 && said.contains("completed"), "{limit}: {status} {answer}");
-        }
-        handler.line("\"ready\"").await;
-        let once = "select count(*) = 2 from chunk_handler.chunk_status
-            where (status, attempt, fence, expiries) = ('completed', 1, 1, 0)";
-        assert!(rig.value::<bool>(once).await, "{limit}: {:#?}", handler.lines());
-        rig.until("select status = 'completed' from chunk_handler.job_progress").await;
-        assert_eq!(invariants::violations(&rig).await, Vec::<String>::new(), "{limit}");
+    all((1..=5).map(works_or_takes_no_chunk)).await;
+}
+
+async fn works_or_takes_no_chunk(limit: i32) {
+    let (_server, rig) = on_its_own_server().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let url = rig.limited_role(&[]).await;
+    set_limit(&rig, limit).await;
+    names_the_limit(&rig, &url, limit);
+    rig.origin.set_delay(DELAY);
+    let settings = [
+        ("DATABASE_URL", &*url),
+        ("PIXCRAWLER_LEASE_SECONDS", "4"),
+        ("PIXCRAWLER_DOWNLOAD_CONCURRENCY", "1"),
+    ];
+    let handler = Arc::new(Handler::spawn(rig.environment(), &settings));
+    handler.answers().await;
+    let urls = rig.pictures(2 * PICTURES);
+    let deliveries: Vec<_> = (0..)
+        .zip(urls.chunks(urls.len() / 2))
+        .map(|(index, urls)| {
+            let mut message = inline(1, index, urls);
+            message["total_chunks"] = 2.into();
+            let handler = Arc::clone(&handler);
+            tokio::spawn(async move { handler.deliver(&format!("{index}"), &message).await })
+        })
+        .collect();
+    if limit < 3 {
+        takes_nothing(&rig, &handler).await;
+        set_limit(&rig, -1).await;
     }
+    for delivery in deliveries {
+        let (status, answer) = delivery.await.unwrap();
+        let said = answer["Logs"][0].as_str().unwrap_or_default();
+        assert!(status == 200 && said.contains("completed"), "{limit}: {status} {answer}");
+    }
+    handler.line("\"ready\"").await;
+    let once = "select count(*) = 2 from chunk_handler.chunk_status
+        where (status, attempt, fence, expiries) = ('completed', 1, 1, 0)";
+    assert!(rig.value::<bool>(once).await, "{limit}: {:#?}", handler.lines());
+    rig.until("select status = 'completed' from chunk_handler.job_progress").await;
+    assert_eq!(invariants::violations(&rig).await, Vec::<String>::new(), "{limit}");
 }
 
 fn names_the_limit(rig: &Rig, url: &str, limit: i32) {
-    let examined = tokio::task::block_in_place(|| doctor(rig, &[("DATABASE_URL", url)], &["--json"]));
+    let examined =
+        tokio::task::block_in_place(|| doctor(rig, &[("DATABASE_URL", url)], &["--json"]));
     let failures = failures(&examined);
     let words = if limit == 1 { "connection limit -1" } else { "and a handler takes 5" };
     let named = failures.iter().any(|(_, said)| said.contains(words));

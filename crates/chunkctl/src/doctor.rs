@@ -96,7 +96,8 @@ impl Session {
                 Ok(Some(_)) => {
                     (Err("hidden from this login".to_owned()), "mend what rights names below")
                 }
-                Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
+                Ok(None) => (Err(cause_chain(&error)), remedy),
+                Err(_) => return self.unanswered("schema", &error).await,
             },
         };
         Check { what: "schema", result, remedy: remedy.into() }
@@ -112,24 +113,31 @@ impl Session {
                       read-only see Postgres above";
         let few = "raise the limit, or take it off with `connection limit -1`";
         let (result, remedy) = match found.await {
-            Ok((Some(obstacle), _)) => (Err(obstacle), remedy.into()),
-            Ok((None, Some(few_connections))) => (Err(few_connections), few.into()),
-            Ok((None, None)) => {
-                (Ok("this login may do the handler's work".to_owned()), remedy.into())
-            }
-            Err(error) => (Err(cause_chain(&error)), self.unanswered(&error)),
+            Ok((Some(obstacle), _)) => (Err(obstacle), remedy),
+            Ok((None, Some(few_connections))) => (Err(few_connections), few),
+            Ok((None, None)) => (Ok("this login may do the handler's work".to_owned()), remedy),
+            Err(error) => return self.unanswered("rights", &error).await,
         };
-        Check { what: "rights", result, remedy }
+        Check { what: "rights", result, remedy: remedy.into() }
     }
 
-    /// What to do when a question about the work is not answered although the login works.
-    fn unanswered(&self, error: &Error) -> Cow<'static, str> {
-        match error.hindrance() {
+    /// A question about the work that is not answered although a login worked. The pool has one word for
+    /// every login that does not come about: another one is tried beside it.
+    async fn unanswered(&self, what: &'static str, error: &Error) -> Check {
+        let mut problem = cause_chain(error);
+        let mut remedy = match error.hindrance() {
             Some(_) => self.remedy_of(error),
             None => "mend what schema or rights names above; if they name nothing, somebody changed the \
                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),
+        };
+        if error.is_away()
+            && let Some((hindrance, of_login)) = self.refused_login().await
+        {
+            problem = format!("{problem}: {hindrance}");
+            remedy = of_login;
         }
+        Check { what, result: Err(problem), remedy }
     }
 
     /// Whether the handlers that are there can work, and any is there when there is work.
@@ -161,10 +169,7 @@ impl Session {
                     Err(format!("{found}: {}", degraded.join("; ")))
                 }
             }
-            Err(error) => {
-                let remedy = self.unanswered(&error);
-                return Check { what: "handlers", result: Err(cause_chain(&error)), remedy };
-            }
+            Err(error) => return self.unanswered("handlers", &error).await,
         };
         Check {
             what: "handlers",
@@ -183,10 +188,7 @@ impl Session {
         let result = match found.await {
             Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
             Ok(stuck) => Err(stuck.join("; ")),
-            Err(error) => {
-                let remedy = self.unanswered(&error);
-                return Check { what: "jobs", result: Err(cause_chain(&error)), remedy };
-            }
+            Err(error) => return self.unanswered("jobs", &error).await,
         };
         Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }

@@ -179,7 +179,8 @@ async fn advice_about_a_set_up_is_doctors_to_give() {
         ("PIXCRAWLER_DRAIN_SECONDS", "'8'"),
     ];
     let advice = ["?sslmode=verify-full", "is no profile", "PGOPTIONS is set", "stands in quotes"];
-    let said = tokio::task::block_in_place(|| doctor(&rig, &odd, &["--json"])).json()["warnings"].to_string();
+    let said = tokio::task::block_in_place(|| doctor(&rig, &odd, &["--json"])).json()["warnings"]
+        .to_string();
     let text = tokio::task::block_in_place(|| doctor(&rig, &odd, &[])).stdout;
     let handler = Handler::spawn(rig.environment(), &odd);
     for words in advice {
@@ -188,12 +189,7 @@ async fn advice_about_a_set_up_is_doctors_to_give() {
         handler.line(words).await;
     }
     let here = &odd[1..];
-    let quiet = [
-        &["migrate"][..],
-        &["status"],
-        &["control", "resume"],
-        &["--json", "status"],
-    ];
+    let quiet = [&["migrate"][..], &["status"], &["control", "resume"], &["--json", "status"]];
     for arguments in quiet {
         let output = rig.chunkctl_with(here, arguments);
         assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{arguments:?}: {output:?}");

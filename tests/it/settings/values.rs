@@ -341,7 +341,10 @@ async fn foreign_environment_words_warn_and_detect() {
         let doctor = Doctor::run(&[variable]).await;
         assert_eq!(doctor.stderr, "");
         let said = doctor.json["warnings"].as_array().unwrap();
-        assert!(matches!(&**said, [one] if one.as_str().unwrap().starts_with(&warning)), "{said:?}");
+        assert!(
+            matches!(&**said, [one] if one.as_str().unwrap().starts_with(&warning)),
+            "{said:?}"
+        );
     }
 }
 
