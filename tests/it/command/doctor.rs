@@ -33,6 +33,7 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     let dead =
         rig.storage.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.2:");
     names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["check ChunkStorage"]);
+    names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["nothing answers"]);
     let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
     let other = rig.storage.replace(key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkgd3Jvbmc=");
     let answer = doctor(&rig, &[("ChunkStorage", &other)], json);
