@@ -79,7 +79,7 @@ async fn serve(
     parent: u32,
     descriptors: u64,
 ) -> anyhow::Result<Ending> {
-    for warning in &settings.warnings {
+    for warning in settings.slips.iter().chain(&settings.warnings) {
         tracing::warn!("{warning}");
     }
     let port = settings.host.port.unwrap_or_default();

@@ -8,6 +8,7 @@ mod blocked;
 mod connection;
 mod connection_string;
 mod function_timeout;
+mod host_json;
 mod numbers;
 mod platform;
 mod database;
@@ -24,6 +25,7 @@ pub use profile::{Limits, Profile};
 pub use setting::{Provenance, Setting, Violation};
 
 use crate::redact::{self, HIDDEN};
+use host_json::HostJson;
 use platform::Platform;
 use reader::{Read, Reader};
 use std::{
@@ -180,7 +182,10 @@ pub struct Settings {
     pub log_filter: String,
     /// Every setting with its value and where it came from, for `doctor`.
     pub table: Vec<Setting>,
-    /// What is odd but no violation: likely typos, foreign values.
+    /// What was written for this run and is left out: likely typos, a file that cannot be read. Each
+    /// program says so each time.
+    pub slips: Vec<String>,
+    /// What is odd about a set-up that works. The handler's log and `doctor` say it, not each command.
     pub warnings: Vec<String>,
     /// What a handler would not start with, or warn of, where another program reads the settings.
     pub of_handler: Vec<String>,
@@ -223,13 +228,13 @@ impl Settings {
                 Err(_) => drop(unreadable.insert(name)),
             }
         }
-        let (local, warning) = match program {
+        let (local, slip) = match program {
             Program::Handler => (BTreeMap::new(), None),
             Program::Chunkctl => setting::local_settings_values(),
         };
         let reader = Reader::new(program, environment, local).without(unreadable);
         let mut settings = Self::read(program, reader)?;
-        settings.warnings.extend(warning);
+        settings.slips.extend(slip);
         Ok(settings)
     }
 
@@ -251,7 +256,9 @@ impl Settings {
         let profile = Profile::read(&mut reader, host.on_azure);
         let limits = Limits::read(&mut reader, profile);
         let fleet = u64::from(limits.max_concurrent_chunks);
-        let function_timeout = FunctionTimeout::read(&mut reader);
+        let host_json = HostJson::read(&mut reader);
+        host_json.check(&mut reader);
+        let function_timeout = FunctionTimeout::read(&mut reader, &host_json);
         let (database_url, database_credential) = database::read(&mut reader, host.on_azure);
         let settings = Self {
             profile,
@@ -277,12 +284,13 @@ impl Settings {
             host,
             log_filter: reader.log_filter("RUST_LOG", "info"),
             table: Vec::new(),
+            slips: Vec::new(),
             warnings: Vec::new(),
             of_handler: Vec::new(),
         };
         function_timeout.check_deadline(&mut reader, settings.chunk_deadline);
-        let Read { table, warnings, of_handler } = reader.finish()?;
-        Ok(Self { table, warnings, of_handler, ..settings })
+        let Read { table, slips, warnings, of_handler } = reader.finish()?;
+        Ok(Self { table, slips, warnings, of_handler, ..settings })
     }
 }
 
@@ -296,7 +304,7 @@ fn host_facts(reader: &mut Reader, program: Program) -> HostFacts {
         port,
         has_parent_host: reader.of_platform("FUNCTIONS_CUSTOMHANDLER_WORKER_ID").is_some(),
         on_azure: platform.is_azure,
-        identity_endpoint: reader.of_platform("IDENTITY_ENDPOINT"),
+        identity_endpoint: platform::identity_endpoint(reader),
         instance: platform.instance,
         app_name: reader
             .of_platform("WEBSITE_SITE_NAME")

@@ -162,6 +162,9 @@ impl Database {
     ///
     /// [`Error::TransactionPooler`], and those of [`Self::migrate`].
     pub async fn prepare(&self) -> Result<(), Error> {
+        // Before the two below: a login that may have only two connections must not get ready without one
+        // for renewals.
+        drop(self.capped("renewals", self.renewals.acquire()).await?);
         self.refuse_transaction_pooler().await?;
         // Without a schema the question itself fails.
         let version = self.schema_version().await.ok().flatten();

@@ -165,7 +165,7 @@ impl Storage {
             StorageConnection::Signature { signature, .. } => (Some(signature.clone()), None),
             StorageConnection::Identity { client_id, .. } => {
                 let credential = identity::credential(&settings.host, client_id.clone());
-                (None, Some(credential.map_err(|error| refused(one_line(&cause_chain(&error))))?))
+                (None, Some(credential.map_err(|error| refused(cause_chain(&error)))?))
             }
         };
         Ok(Self {

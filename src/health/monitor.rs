@@ -4,6 +4,7 @@
 
 use crate::{
     identity,
+    redact::cause_chain,
     settings::{MIB, Settings},
 };
 use azure_core::credentials::TokenCredential;
@@ -199,7 +200,7 @@ impl Monitor {
         Ok(Some(Self {
             http,
             credential: identity::credential(&settings.host, identity::storage_client_id(settings))
-                .map_err(|error| error.to_string()),
+                .map_err(|error| cause_chain(&error)),
             endpoint: monitor.endpoint.trim_end_matches('/').to_owned(),
             resources,
             calls: Mutex::new(calls),
@@ -236,7 +237,8 @@ impl Monitor {
             self.credential.as_ref().map_err(|cause| Unavailable::error(cause.clone()))?;
         let scope = format!("{}/.default", self.endpoint);
         let token = credential.get_token(&[scope.as_str()], None).await;
-        let token = token.map_err(|error| Unavailable::error(format!("no token: {error}")))?;
+        let token = token
+            .map_err(|error| Unavailable::error(format!("no token: {}", cause_chain(&error))))?;
         let now = OffsetDateTime::now_utc();
         let span = format!("{}/{}", shown(now - SPAN), shown(now));
         let metrics = format!("{},{}", resource.cpu, resource.memory);

@@ -167,7 +167,8 @@ impl Command {
                     }
                     (Some(chunks), _) => {
                         top_up(database, storage).await.unwrap_or_default();
-                        Applied::Retried { job_id, chunks }
+                        let failed = failed_chunks(database, job_id).await;
+                        Applied::Retried { job_id, chunks, failed }
                     }
                 }
             }
@@ -190,12 +191,19 @@ impl Command {
                     Some(0) => Applied::NotOver { id },
                     Some(_) => {
                         top_up(database, storage).await.unwrap_or_default();
-                        Applied::RunsAgain { id, others }
+                        let failed = failed_chunks(database, job_id).await;
+                        Applied::RunsAgain { id, others, failed }
                     }
                 }
             }
         })
     }
+}
+
+/// How many chunks of a reopened job stay failed; unknown counts as none, for the command is done.
+async fn failed_chunks(database: &Database, job_id: i64) -> i32 {
+    let jobs = database.job_progress(Some(job_id)).await.unwrap_or_default();
+    jobs.first().map_or(0, |job| job.failed_chunks)
 }
 
 /// The chunks of a reopened job whose manifests are gone, or why it cannot be reopened: nothing of it
@@ -237,10 +245,10 @@ pub enum Applied {
     WasOver { job_id: i64 },
     /// The job takes no more chunks.
     Closed { job_id: i64 },
-    /// So many failed chunks run again.
-    Retried { job_id: i64, chunks: i32 },
-    /// The chunk runs again, and with it those whose manifests are gone.
-    RunsAgain { id: ChunkId, others: Vec<i32> },
+    /// So many failed chunks run again, and so many stay failed.
+    Retried { job_id: i64, chunks: i32, failed: i32 },
+    /// The chunk runs again, and with it those whose manifests are gone; so many stay failed.
+    RunsAgain { id: ChunkId, others: Vec<i32>, failed: i32 },
     /// The chunk is unknown or did not fail; nothing was done.
     NotFailed { id: ChunkId },
     /// The chunk is unknown or will run anyway; nothing was done.
@@ -262,16 +270,17 @@ impl fmt::Display for Applied {
             Self::Cancelled { job_id } => write!(f, "job {job_id} cancelled"),
             Self::WasOver { job_id } => write!(f, "job {job_id} was over already"),
             Self::Closed { job_id } => write!(f, "job {job_id} takes no more chunks"),
-            Self::Retried { job_id, chunks } => {
-                write!(f, "{chunks} failed chunks of job {job_id} run again")
+            Self::Retried { job_id, chunks, failed } => {
+                write!(f, "{chunks} failed chunks of job {job_id} run again")?;
+                stay_failed(f, *job_id, *failed)
             }
-            Self::RunsAgain { id, others } if others.is_empty() => {
-                write!(f, "chunk {id} runs again")
+            Self::RunsAgain { id, others, failed } => {
+                write!(f, "chunk {id} runs again")?;
+                if !others.is_empty() {
+                    write!(f, ", and with it chunks {others:?}, whose manifests are gone")?;
+                }
+                stay_failed(f, id.job_id, *failed)
             }
-            Self::RunsAgain { id, others } => write!(
-                f,
-                "chunk {id} runs again, and with it chunks {others:?}, whose manifests are gone"
-            ),
             Self::NotFailed { id } => write!(
                 f,
                 "chunk {id} is unknown or did not fail; with --again one that completed runs again"
@@ -283,6 +292,18 @@ impl fmt::Display for Applied {
             Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }
     }
+}
+
+/// A job ends as completed with them, also one that was cancelled and is not any more.
+fn stay_failed(f: &mut fmt::Formatter<'_>, job_id: i64, failed: i32) -> fmt::Result {
+    if failed == 0 {
+        return Ok(());
+    }
+    write!(
+        f,
+        "; failed chunks of the job that do not: {failed} (`chunkctl control retry --job-id {job_id}` \
+         runs them too)"
+    )
 }
 
 #[cfg(test)]

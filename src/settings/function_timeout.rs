@@ -3,19 +3,11 @@
 //! Two invocations that time out in the same instant end the host itself. So all work ends well
 //! before, and a limit that would not is a violation.
 
-use super::{Provenance, reader::Reader};
-use serde_json::Value;
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use super::{Provenance, host_json::HostJson, reader::Reader};
+use std::{fmt, time::Duration};
 
 /// The name that the host gives it.
 const NAME: &str = "functionTimeout";
-/// The app setting that the host prefers to its file. It asks for no case, neither here nor there
-/// (<https://learn.microsoft.com/dotnet/core/extensions/configuration>).
-const VARIABLE: &str = "AzureFunctionsJobHost__functionTimeout";
 /// The host's own, everywhere but in the old Consumption plan.
 const DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// A message waits for the database for 180 s, and the timer works for 30 s at most. Both end 120 s
@@ -37,19 +29,11 @@ impl FunctionTimeout {
     }
 
     /// From the setting, else `host.json` in the app's root, else the host's default.
-    pub(super) fn read(reader: &mut Reader) -> Self {
-        let (text, provenance) = match reader.found_in_any_case(VARIABLE) {
-            Some(found) => found,
-            None => match in_host_json(&root(reader)) {
-                Ok(Some(text)) => (text, Provenance::HostJson),
-                Ok(None) => (Self(Some(DEFAULT)).to_string(), Provenance::Default),
-                Err(problem) => {
-                    reader.warn_of_handler(format!("host.json is left out: {problem}"));
-                    (Self(Some(DEFAULT)).to_string(), Provenance::Default)
-                }
-            },
-        };
-        let parsed = parse(&text);
+    pub(super) fn read(reader: &mut Reader, host_json: &HostJson) -> Self {
+        let found = host_json.found(reader, &[NAME]);
+        let (text, provenance) =
+            found.unwrap_or_else(|| (Self(Some(DEFAULT)).to_string(), Provenance::Default));
+        let parsed = span(&text);
         let is_long_enough = parsed.is_some_and(|limit| limit.is_none_or(|limit| limit >= LEAST));
         if !is_long_enough {
             let problem = format!(
@@ -87,35 +71,9 @@ impl fmt::Display for FunctionTimeout {
     }
 }
 
-/// Where the app is: what the host says, else where it starts its handler.
-fn root(reader: &Reader) -> PathBuf {
-    reader.found("FUNCTIONS_APP_ROOT_PATH").map_or_else(PathBuf::new, |(root, _)| root.into())
-}
-
-/// The text in `host.json`. The host takes comments and a byte order mark there.
-fn in_host_json(root: &Path) -> Result<Option<String>, String> {
-    let text = match std::fs::read_to_string(root.join("host.json")) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    let options = jsonc_parser::ParseOptions::default();
-    let parsed: Value =
-        jsonc_parser::parse_to_serde_value(text.trim_start_matches('\u{feff}'), &options)
-            .map_err(|error| error.to_string())?;
-    let pairs = parsed.as_object().into_iter().flatten();
-    let mut values =
-        pairs.filter(|(key, _)| key.eq_ignore_ascii_case(NAME)).map(|(_, value)| value);
-    Ok(match values.next() {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.trim().to_owned()),
-        Some(other) => Some(other.to_string()),
-    })
-}
-
 /// A .NET time span, `[d.]hh:mm[:ss[.fff]]`; inside, none: -1, without end. Outside, none: not
 /// understood.
-fn parse(text: &str) -> Option<Option<Duration>> {
+pub(super) fn span(text: &str) -> Option<Option<Duration>> {
     if text == "-1" {
         return Some(None);
     }
@@ -140,6 +98,8 @@ mod tests {
     use super::*;
     use crate::settings::Program;
 
+    const VARIABLE: &str = "AzureFunctionsJobHost__functionTimeout";
+
     #[test]
     fn a_time_is_read_as_the_host_reads_it() {
         let seconds = |n| Some(Some(Duration::from_secs(n)));
@@ -156,7 +116,7 @@ mod tests {
             ("a.00:01:00", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(parse(text), expected, "{text}");
+            assert_eq!(span(text), expected, "{text}");
         }
     }
 
@@ -169,7 +129,8 @@ mod tests {
         let all = variables.iter().chain([&root]);
         let environment = all.map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut reader = Reader::new(Program::Handler, environment, [].into());
-        let timeout = FunctionTimeout::read(&mut reader);
+        let host_json = HostJson::read(&mut reader);
+        let timeout = FunctionTimeout::read(&mut reader, &host_json);
         timeout.check_deadline(&mut reader, Duration::from_secs(960));
         let shown = timeout.to_string();
         match reader.finish() {

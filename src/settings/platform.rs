@@ -1,6 +1,7 @@
 //! Where this process runs, and what its instance is called.
 
 use super::reader::Reader;
+use url::Url;
 
 /// Where this process runs.
 #[derive(Debug)]
@@ -28,6 +29,19 @@ impl Platform {
         let named = website.or(pod).or(container).or_else(|| set("HOSTNAME"));
         Self { is_azure, instance: named.unwrap_or_else(|| "local".into()) }
     }
+}
+
+/// Where the platform gives tokens. With another scheme each of them would fail, and no URL could be kept
+/// from it.
+pub(super) fn identity_endpoint(reader: &mut Reader) -> Option<String> {
+    let name = "IDENTITY_ENDPOINT";
+    let text = reader.of_platform(name).filter(|text| !text.trim().is_empty())?;
+    if !Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+        let problem = "must be an http or https URL: the platform sets it where an app has an identity; \
+                       elsewhere unset it";
+        reader.violation(name, &text, problem.into());
+    }
+    Some(text)
 }
 
 #[cfg(test)]

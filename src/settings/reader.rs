@@ -27,6 +27,7 @@ pub(super) struct Reader {
     known: BTreeSet<String>,
     table: Vec<Setting>,
     violations: Vec<Violation>,
+    slips: Vec<String>,
     warnings: Vec<String>,
     of_handler: Vec<String>,
 }
@@ -34,6 +35,7 @@ pub(super) struct Reader {
 /// What was read without a violation.
 pub(super) struct Read {
     pub(super) table: Vec<Setting>,
+    pub(super) slips: Vec<String>,
     pub(super) warnings: Vec<String>,
     /// What the handler would not start with, where another program reads.
     pub(super) of_handler: Vec<String>,
@@ -54,6 +56,7 @@ impl Reader {
             known: BTreeSet::new(),
             table: Vec::new(),
             violations: Vec::new(),
+            slips: Vec::new(),
             warnings: Vec::new(),
             of_handler: Vec::new(),
         }
@@ -75,11 +78,11 @@ impl Reader {
                 self.violation(&name, HIDDEN, problem.into());
             }
         }
-        self.warn_of_typos();
+        self.note_typos();
         self.warn_of_quotes();
         if self.violations.is_empty() {
-            let Self { table, warnings, of_handler, .. } = self;
-            Ok(Read { table, warnings, of_handler })
+            let Self { table, slips, warnings, of_handler, .. } = self;
+            Ok(Read { table, slips, warnings, of_handler })
         } else {
             Err(self.violations)
         }
@@ -366,7 +369,7 @@ impl Reader {
         }
     }
 
-    fn warn_of_typos(&mut self) {
+    fn note_typos(&mut self) {
         let unknown = self.environment.keys().chain(self.local.keys());
         let unknown: BTreeSet<&String> =
             unknown.filter(|n| n.starts_with(PREFIX) && !self.known.contains(*n)).collect();
@@ -374,7 +377,7 @@ impl Reader {
             if let Some(known) =
                 self.known.iter().find(|known| strsim::osa_distance(name, known) == 1)
             {
-                self.warnings.push(format!("{name} is unknown; did you mean {known}?"));
+                self.slips.push(format!("{name} is unknown; did you mean {known}?"));
             }
         }
     }

@@ -151,8 +151,8 @@ fn the_address_guard_cannot_be_opened_in_azure() {
 #[test]
 fn likely_typos_warn() {
     let settings = parse(&[("PIXCRAWLER_LEASE_SECOND", "9"), ("PIXCRAWLER_OTHER", "1")]).unwrap();
-    assert_eq!(settings.warnings.len(), 1);
-    assert!(settings.warnings[0].contains("did you mean PIXCRAWLER_LEASE_SECONDS"));
+    assert_eq!(settings.slips.len(), 1);
+    assert!(settings.slips[0].contains("did you mean PIXCRAWLER_LEASE_SECONDS"));
 }
 
 /// X14 I11: with a token as the password, one in the URL is a violation, wherever it stands.

@@ -39,6 +39,7 @@ mod settings {
     mod bounds;
     mod download;
     mod fleet;
+    mod secrets;
     mod values;
 }
 

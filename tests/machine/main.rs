@@ -16,6 +16,7 @@ mod alerts;
 mod condition;
 mod control;
 mod database;
+mod few_connections;
 mod loaders;
 mod logins;
 mod loopback;
@@ -54,6 +55,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         database::chunks_outlast_a_failover_with_all_they_have needs own_postgres;
+        few_connections::with_few_connections_a_handler_works_or_takes_no_chunk needs own_postgres;
         logins::doctor_names_why_a_login_is_refused needs own_postgres;
         logins::a_pod_is_the_instance_of_its_telemetry needs own_postgres;
         logins::a_refused_token_costs_no_health_check needs own_postgres;

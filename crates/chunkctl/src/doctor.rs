@@ -3,17 +3,17 @@
 mod blocklists;
 mod database;
 mod remedy;
+mod report;
 mod storage;
 
-use super::{SCHEMA_OF_THE_APP, Session, kept, memory::memory_limit, out};
+use super::{SCHEMA_OF_THE_APP, Session, memory::memory_limit, out};
 use chunk_handler::{
     redact::cause_chain,
-    settings::{DatabaseCredential, MIB, Setting},
+    settings::{DatabaseCredential, MIB},
     spool::TempDir,
-    state::{Database, Error, TableSize},
+    state::{Database, Error},
     telemetry::Export,
 };
-use serde_json::json;
 use std::{borrow::Cow, path::Path, process::ExitCode, time::Duration};
 use time::OffsetDateTime;
 
@@ -98,7 +98,8 @@ impl Session {
                 Ok(Some(_)) => {
                     (Err("hidden from this login".to_owned()), "mend what rights names below")
                 }
-                Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
+                Ok(None) => (Err(cause_chain(&error)), remedy),
+                Err(_) => return self.unanswered("schema", &error).await,
             },
         };
         Check { what: "schema", result, remedy: remedy.into() }
@@ -114,24 +115,31 @@ impl Session {
                       read-only see Postgres above";
         let few = "raise the limit, or take it off with `connection limit -1`";
         let (result, remedy) = match found.await {
-            Ok((Some(obstacle), _)) => (Err(obstacle), remedy.into()),
-            Ok((None, Some(few_connections))) => (Err(few_connections), few.into()),
-            Ok((None, None)) => {
-                (Ok("this login may do the handler's work".to_owned()), remedy.into())
-            }
-            Err(error) => (Err(cause_chain(&error)), self.unanswered(&error)),
+            Ok((Some(obstacle), _)) => (Err(obstacle), remedy),
+            Ok((None, Some(few_connections))) => (Err(few_connections), few),
+            Ok((None, None)) => (Ok("this login may do the handler's work".to_owned()), remedy),
+            Err(error) => return self.unanswered("rights", &error).await,
         };
-        Check { what: "rights", result, remedy }
+        Check { what: "rights", result, remedy: remedy.into() }
     }
 
-    /// What to do when a question about the work is not answered although the login works.
-    fn unanswered(&self, error: &Error) -> Cow<'static, str> {
-        match error.hindrance() {
+    /// A question about the work that is not answered although a login worked. The pool has one word for
+    /// every login that does not come about: another one is tried beside it.
+    async fn unanswered(&self, what: &'static str, error: &Error) -> Check {
+        let mut problem = cause_chain(error);
+        let mut remedy = match error.hindrance() {
             Some(_) => self.remedy_of(error),
             None => "mend what schema or rights names above; if they name nothing, somebody changed the \
                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),
+        };
+        if error.is_away()
+            && let Some((hindrance, of_login)) = self.refused_login().await
+        {
+            problem = format!("{problem}: {hindrance}");
+            remedy = of_login;
         }
+        Check { what, result: Err(problem), remedy }
     }
 
     /// Whether the handlers that are there can work, and any is there when there is work.
@@ -163,10 +171,7 @@ impl Session {
                     Err(format!("{found}: {}", degraded.join("; ")))
                 }
             }
-            Err(error) => {
-                let remedy = self.unanswered(&error);
-                return Check { what: "handlers", result: Err(cause_chain(&error)), remedy };
-            }
+            Err(error) => return self.unanswered("handlers", &error).await,
         };
         Check {
             what: "handlers",
@@ -185,10 +190,7 @@ impl Session {
         let result = match found.await {
             Ok(stuck) if stuck.is_empty() => Ok("each that is over ends".to_owned()),
             Ok(stuck) => Err(stuck.join("; ")),
-            Err(error) => {
-                let remedy = self.unanswered(&error);
-                return Check { what: "jobs", result: Err(cause_chain(&error)), remedy };
-            }
+            Err(error) => return self.unanswered("jobs", &error).await,
         };
         Check { what: "jobs", result, remedy: "free the blob, or mend blob storage below".into() }
     }
@@ -199,14 +201,13 @@ impl Session {
         Check {
             what: "settings of the handler",
             result: if problems.is_empty() {
-                Ok("it would start with them".to_owned())
+                Ok("it would start with them, and get its messages".to_owned())
             } else {
                 Err(problems.join("; "))
             },
-            remedy:
-                "a handler does not start like this: correct host.json of its app, or the variable \
-                     that is named; if this directory is another app's, run `doctor` elsewhere"
-                    .into(),
+            remedy: "a handler does not start or not work like this: correct host.json of its app, or the \
+                     variable that is named; if this directory is another app's, run `doctor` elsewhere"
+                .into(),
         }
     }
 
@@ -263,73 +264,6 @@ impl Session {
         };
         Check { what: "telemetry", result, remedy }
     }
-
-    fn as_text(&self, checks: &[Check], sizes: &[TableSize]) -> String {
-        let limits = &self.settings.limits;
-        let mut lines = vec![format!("profile {}", self.settings.profile), String::new()];
-        lines.push("settings".into());
-        for Setting { name, value, provenance } in &self.settings.table {
-            lines.push(format!("  {name} = {value}   [{provenance}]"));
-        }
-        lines.extend([
-            String::new(),
-            "limits".into(),
-            format!(
-                "  streaming: {} chunks at once on one instance",
-                limits.streaming_max_chunks()
-            ),
-            format!(
-                "  materialized: {} chunks, were whole chunks kept on disk (the guide's formula)",
-                limits.materialized_max_chunks()
-            ),
-            format!(
-                "  a chunk: {} MB at its estimated size, {} MB of temp space at once",
-                limits.materialized_chunk_bytes() / MIB,
-                limits.chunk_temp_share_bytes() / MIB
-            ),
-            format!(
-                "  temp space: {} MB configured, of {} MB that the platform gives",
-                limits.temp_storage_mb,
-                self.settings.profile.quota_mb()
-            ),
-            String::new(),
-            "kept in the database".into(),
-        ]);
-        lines.extend(kept::as_text(sizes, self.settings.keep));
-        lines.extend([String::new(), "checks".into()]);
-        lines.extend(checks.iter().map(|check| match &check.result {
-            Ok(found) => format!("  ok      {}: {found}", check.what),
-            Err(problem) => {
-                format!("  FAILED  {}: {problem}\n          {}", check.what, check.remedy)
-            }
-        }));
-        lines.join("\n")
-    }
-
-    fn as_json(&self, checks: &[Check], sizes: &[TableSize]) -> serde_json::Value {
-        let limits = &self.settings.limits;
-        let settings = self.settings.table.iter();
-        json!({
-            "profile": self.settings.profile.to_string(),
-            "settings": settings.map(|s| json!({
-                "name": s.name, "value": s.value, "from": s.provenance.to_string(),
-            })).collect::<Vec<_>>(),
-            "streaming_max_chunks": limits.streaming_max_chunks(),
-            "materialized_max_chunks": limits.materialized_max_chunks(),
-            "max_chunks_by_storage": limits.max_chunks_by_storage(),
-            "materialized_chunk_mb": limits.materialized_chunk_bytes() / MIB,
-            "chunk_temp_share_mb": limits.chunk_temp_share_bytes() / MIB,
-            "platform_quota_mb": self.settings.profile.quota_mb(),
-            "kept": kept::as_json(sizes, self.settings.keep),
-            "checks": checks.iter().map(|check| json!({
-                "what": check.what,
-                "ok": check.result.is_ok(),
-                "found": check.result.as_ref().ok(),
-                "problem": check.result.as_ref().err(),
-                "remedy": check.result.as_ref().err().map(|_| &check.remedy),
-            })).collect::<Vec<_>>(),
-        })
-    }
 }
 
 /// Whether another clock agrees with ours.
@@ -347,50 +281,5 @@ fn check_memory() -> Check {
         what: "memory limit",
         result: Ok(limit.map_or("none".into(), |bytes| format!("{} MB", bytes / MIB))),
         remedy: "".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chunk_handler::{
-        settings::{Program, Settings},
-        state::LeaseTerms,
-        storage::Storage,
-    };
-
-    fn session() -> Session {
-        let variables = [
-            ("DATABASE_URL", "postgres://someone:hush@db:5432/d"),
-            ("ChunkStorage", "UseDevelopmentStorage=true"),
-            ("PIXCRAWLER_ENVIRONMENT", "azure_functions"),
-            ("PIXCRAWLER_TEMP_DIR", "/scratch"),
-            ("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=hush"),
-        ];
-        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let settings = Settings::parse(Program::Chunkctl, environment.into(), [].into()).unwrap();
-        let terms = LeaseTerms::new(settings.lease);
-        let database = Database::open(settings.database_url.expose(), terms).unwrap();
-        let storage = Storage::open(&settings).unwrap();
-        Session { settings, database, storage, json: false }
-    }
-
-    fn checks() -> [Check; 2] {
-        [
-            Check { what: "Postgres", result: Ok("version 15.4, 12 MB".into()), remedy: "".into() },
-            Check {
-                what: "schema",
-                result: Err("version 2, this release needs 3".into()),
-                remedy: "run `chunkctl migrate`".into(),
-            },
-        ]
-    }
-
-    /// What people and programs read, to the letter; no secret is in it.
-    #[tokio::test]
-    async fn doctor_shows_settings_limits_and_checks() {
-        let sizes = [TableSize { name: "image_hash".into(), rows: 7, bytes: 3 << 20 }];
-        insta::assert_snapshot!(session().as_text(&checks(), &sizes));
-        insta::assert_json_snapshot!(session().as_json(&checks(), &sizes));
     }
 }

@@ -116,8 +116,8 @@ fn main() -> ExitCode {
     if settings.log_filter != "info" {
         telemetry::install(&settings.log_filter, telemetry::Output::Stderr, None);
     }
-    for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
+    for slip in &settings.slips {
+        eprintln!("warning: {slip}");
     }
     ended(run(cli, settings))
 }

@@ -71,7 +71,7 @@ fn no_setting_shows_a_secret_of_whatever_form() {
         }
         all.insert(name.to_owned(), value.clone());
         let said = match Settings::parse(Program::Handler, all, BTreeMap::new()) {
-            Ok(settings) => format!("{settings:?} {:?}", settings.warnings),
+            Ok(settings) => format!("{settings:?} {:?} {:?}", settings.slips, settings.warnings),
             Err(violations) => format!("{violations:?}"),
         };
         assert!(!said.contains("hush"), "{name}={value}: {said}");

@@ -33,6 +33,7 @@ async fn doctor_names_what_is_broken_and_what_to_do() {
     let dead =
         rig.storage.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.2:");
     names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["check ChunkStorage"]);
+    names(&doctor(&rig, &[("ChunkStorage", &dead)], json), "blob storage", &["nothing answers"]);
     let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
     let other = rig.storage.replace(key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkgd3Jvbmc=");
     let answer = doctor(&rig, &[("ChunkStorage", &other)], json);
@@ -121,6 +122,16 @@ async fn an_error_of_storage_is_one_line_without_xml() {
     assert!(!said.contains('<') && said.lines().count() == 1, "{said}");
 }
 
+/// A login with tokens of this endpoint.
+fn with_tokens<'a>(url: &'a str, endpoint: &'a str) -> [(&'static str, &'a str); 4] {
+    [
+        ("PIXCRAWLER_DATABASE_CREDENTIAL", "entra"),
+        ("DATABASE_URL", url),
+        ("IDENTITY_ENDPOINT", endpoint),
+        ("IDENTITY_HEADER", "h"),
+    ]
+}
+
 /// Case 273: an endpoint for tokens that answers 500, or not at all, is not an identity that is missing; one
 /// that knows no such identity is.
 #[tokio::test(flavor = "multi_thread")]
@@ -144,19 +155,67 @@ async fn doctor_tells_an_endpoint_that_fails_from_a_missing_identity() {
         (gone, "no token", "nothing is wrong with the settings"),
         (unknown.url("/msi/token"), "400", "ChunkStorage__clientId"),
     ] {
-        let variables = [
-            ("PIXCRAWLER_DATABASE_CREDENTIAL", "entra"),
-            ("DATABASE_URL", &url),
-            ("IDENTITY_ENDPOINT", &endpoint),
-            ("IDENTITY_HEADER", "h"),
-        ];
+        let variables = with_tokens(&url, &endpoint);
         let examined = tokio::task::block_in_place(|| doctor(&rig, &variables, &["--json"]));
         names(&examined, "Postgres", &["no token", said, remedy]);
+        assert!(!failures(&examined)[0].1.contains('\n'), "{:?}", failures(&examined)[0]);
+    }
+    // No scheme that anything could be asked by: nothing is tried.
+    let examined = doctor(&rig, &with_tokens(&url, "hush://127.0.0.1/"), &["--json"]);
+    assert_eq!(examined.code, Some(2), "{examined:?}");
+    let expected = "IDENTITY_ENDPOINT=***: must be an http or https URL";
+    assert!(examined.stderr.starts_with(expected), "{examined:?}");
+}
+
+/// Case 276: what is odd about a set-up that works is said by `doctor` and by the handler's log, and not by
+/// each command; what was left out of this very run is.
+#[tokio::test(flavor = "multi_thread")]
+async fn advice_about_a_set_up_is_doctors_to_give() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let odd = [
+        ("DATABASE_URL", "postgres://u@db.invalid:5432/d"),
+        ("PIXCRAWLER_ENVIRONMENT", "production"),
+        ("PGOPTIONS", "-c statement_timeout=9s"),
+        ("PIXCRAWLER_DRAIN_SECONDS", "'8'"),
+    ];
+    let advice = ["?sslmode=verify-full", "is no profile", "PGOPTIONS is set", "stands in quotes"];
+    let said = tokio::task::block_in_place(|| doctor(&rig, &odd, &["--json"])).json()["warnings"]
+        .to_string();
+    let text = tokio::task::block_in_place(|| doctor(&rig, &odd, &[])).stdout;
+    let handler = Handler::spawn(rig.environment(), &odd);
+    for words in advice {
+        assert!(said.contains(words), "{words}: {said}");
+        assert!(text.lines().any(|l| l.starts_with("  warning ") && l.contains(words)), "{text}");
+        handler.line(words).await;
+    }
+    let here = &odd[1..];
+    let quiet = [&["migrate"][..], &["status"], &["control", "resume"], &["--json", "status"]];
+    for arguments in quiet {
+        let output = rig.chunkctl_with(here, arguments);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{arguments:?}: {output:?}");
+    }
+    std::fs::write(rig.temp.path().join("local.settings.json"), "{").unwrap();
+    let slips = [here, &[("PIXCRAWLER_LEASE_SECOND", "9")]].concat();
+    let said = rig.chunkctl_with(&slips, &["status"]).stderr;
+    assert_eq!(said.lines().count(), 2, "{said}");
+    for words in ["did you mean PIXCRAWLER_LEASE_SECONDS?", "local.settings.json is left out"] {
+        assert!(said.contains(words), "{said}");
     }
 }
 
-/// H5 Case 274: `chunkctl` works in a directory whose host.json no handler would start with; `doctor` says
-/// so, and goes on.
+/// Another app's file.
+const FOREIGN: &str = r#"{
+    "version": "2.0",
+    "extensionBundle": {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"},
+    "customHandler": {"description": {"defaultExecutablePath": "other"}},
+    "extensions": {"queues": {
+        "maxDequeueCount": 1, "messageEncoding": "base64", "visibilityTimeout": "00:00:30"
+    }}
+}"#;
+
+/// H5 H6 H8 Case 274: `chunkctl` works in a directory whose host.json no handler would start with, or get
+/// its messages; `doctor` names each value, and goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_the_handler_stop_no_command_but_are_told() {
     let rig = Rig::new().await;
@@ -166,6 +225,9 @@ async fn limits_of_the_handler_stop_no_command_but_are_told() {
         (r#"{"functionTimeout": "00:02:00"}"#, &none[..], "functionTimeout=00:02:00"),
         (r#"{"functionTimeout": "00:20:00"}"#, &deadline, "functionTimeout (00:20:00)"),
         ("{", &none, "host.json is left out"),
+        (FOREIGN, &none, "defaultExecutablePath=other: must be handler"),
+        (FOREIGN, &none, "messageEncoding=base64: must be none"),
+        (FOREIGN, &none, "maxDequeueCount=1: must be 5 or more"),
     ] {
         std::fs::write(rig.temp.path().join("host.json"), host_json).unwrap();
         let status = rig.chunkctl_with(variables, &["status"]);

@@ -44,7 +44,7 @@ async fn run(rig: &Rig, handler: &Handler, job_id: i64, urls: &[String]) -> Vec<
     verdicts_of(&rig.manifest(job_id, 0).await, urls)
 }
 
-/// Case 251: whatever the list beside it is, a chunk has the verdicts that it has alone.
+/// I14 Case 251: whatever the list beside it is, a chunk has the verdicts that it has alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_job_has_the_same_verdicts_beside_each_attack() {
     chunk_handler::descriptors::raise();
@@ -70,7 +70,7 @@ async fn a_second_job_has_the_same_verdicts_beside_each_attack() {
     }
 }
 
-/// Case 247: a freed decoder goes to the chunk that has none: the small pictures of one do not wait for
+/// I14 Case 247: a freed decoder goes to the chunk that has none: the small pictures of one do not wait for
 /// all the heavy ones of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_pictures_keep_no_other_chunk_waiting() {
@@ -98,7 +98,7 @@ async fn heavy_pictures_keep_no_other_chunk_waiting() {
     deciding.abort();
 }
 
-/// Case 246: with 256 descriptors and no right to more, lists of 700 hosts lose no picture, and nothing
+/// I14 Case 246: with 256 descriptors and no right to more, lists of 700 hosts lose no picture, and nothing
 /// is charged or said: what the process may open is less than what it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_256_descriptors_loses_no_picture() {
@@ -137,7 +137,7 @@ async fn a_process_with_256_descriptors_loses_no_picture() {
     assert!(warned.is_empty(), "{warned:?}");
 }
 
-/// Case 252: ten hostile chunks at once, of endless heads, interim answers, silence, bodies without
+/// I14 Case 252: ten hostile chunks at once, of endless heads, interim answers, silence, bodies without
 /// end, in tiny chunks, large and heavy, and a list of 30 MB: the process stays below 1 GiB and has no more
 /// threads than it allows.
 #[tokio::test(flavor = "multi_thread")]

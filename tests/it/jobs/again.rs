@@ -47,6 +47,52 @@ async fn a_completed_chunk_runs_again_under_the_same_names() {
     holds(&rig).await;
 }
 
+/// I8: one of two failed chunks runs again, by a retry or with `--again`, in a job that was cancelled and in
+/// one that was not: all four jobs end alike, completed, and the command, the rows, the documents and
+/// `status` say of the other chunk that it is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_stays_failed_is_told_of_whatever_became_of_its_job() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    control(&rig, &["pause", "--minutes", "60"]);
+    for job_id in 1..=4 {
+        for index in 0..2 {
+            let urls = [rig.origin.url(&format!("/img/{job_id}{index}"))];
+            say(&handler, &with_total(inline(job_id, index, &urls), 2)).await;
+        }
+    }
+    control(&rig, &["resume"]);
+    let cancelled = ["1", "2"];
+    cancelled.map(|job_id| control(&rig, &["cancel", "--job-id", job_id]));
+    rig.execute(
+        "update chunk_handler.chunk set state = 'failed', error_code = 'nothing_reachable'
+            where job_id > 2",
+    )
+    .await;
+    let all_ended = "select count(ended_at) = 4 from chunk_handler.job";
+    rig.until(all_ended).await;
+    for job_id in ["1", "2", "3", "4"] {
+        let one = ["retry", "--job-id", job_id, "--chunk-index", "0"];
+        let again = if ["2", "4"].contains(&job_id) { &["--again"][..] } else { &[] };
+        let said = control(&rig, &[&one, again].concat());
+        let rest = format!("that do not: 1 (`chunkctl control retry --job-id {job_id}` runs");
+        assert!(said.contains(&rest), "{said}");
+        say(&handler, &wake_up(job_id.parse().unwrap(), 0)).await;
+    }
+    rig.until(all_ended).await;
+    let rows = "select count(*) = 4 from chunk_handler.job_progress
+        where (status, completed_chunks, failed_chunks, total_chunks) = ('completed', 1, 1, 2)";
+    assert!(rig.value::<bool>(rows).await);
+    let totals = &dataset(&rig).await["totals"];
+    assert_eq!((&totals["chunks"], &totals["chunks_completed"]), (&2.into(), &1.into()));
+    let card = rig.blobs.read(DATASETS, "job_1/README.md").await.unwrap();
+    assert!(String::from_utf8_lossy(&card).contains("1 of 2 chunks are complete"));
+    let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
+    assert!(status.contains("chunk 1/1 failed: cancelled"), "{status}");
+    assert!(status.contains("retry --job-id 1 --chunk-index 1"), "{status}");
+    holds(&rig).await;
+}
+
 /// A usage error, and what nobody knows: nothing happens.
 #[tokio::test(flavor = "multi_thread")]
 async fn again_needs_a_chunk_that_is_known() {

@@ -24,10 +24,15 @@ impl Session {
             let remedy = remedy::without_token(&problem, self.is_managed());
             (format!("no token: {problem}"), remedy.into())
         } else {
-            let hindrance = self.database.try_login().await.err()?;
-            (hindrance.to_string(), remedy::of(&hindrance, &self.login()))
+            self.refused_login().await?
         };
         Some(Check { what: "Postgres", result: Err(problem), remedy })
+    }
+
+    /// Why a login of its own does not come about, and what to do; none: it works.
+    pub(super) async fn refused_login(&self) -> Option<(String, Cow<'static, str>)> {
+        let hindrance = self.database.try_login().await.err()?;
+        Some((hindrance.to_string(), remedy::of(&hindrance, &self.login())))
     }
 
     pub(super) async fn check_database(&self) -> Check {

@@ -10,6 +10,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 const UNTRUSTED: &str = "the endpoint's certificate is not trusted here: look at SSL_CERT_FILE, \
     SSL_CERT_DIR and /etc/ssl/certs, and whether it has this name";
 
+/// Nobody is there at all.
+const NOT_REACHED: &str = "nothing answers at the endpoint: check ChunkStorage, whether the service runs \
+    (`cargo xtask dev` starts the emulator), and the firewall";
+/// What to do where an identity is asked for and gives no token.
+const WITHOUT_TOKEN: &str = "no token for storage: log in with `az login` or `azd auth login`; in Azure give \
+    the app the identity whose client id ChunkStorage__clientId names";
+
 impl Session {
     pub(super) async fn check_blob(&self) -> Check {
         let probed = async {
@@ -57,7 +64,7 @@ impl Session {
     }
 }
 
-/// What to do about storage: what its words say of TLS comes before what is usual.
+/// What to do about storage: what its words say of TLS and of the way to it comes before what is usual.
 fn remedy_of_storage<T>(result: &Result<T, String>, usual: &'static str) -> Cow<'static, str> {
     let says = |words: &str| result.as_ref().is_err_and(|problem| problem.contains(words));
     if says("invalid peer certificate") {
@@ -66,6 +73,12 @@ fn remedy_of_storage<T>(result: &Result<T, String>, usual: &'static str) -> Cow<
     // What rustls calls an answer that is no TLS.
     if says("InvalidContentType") {
         return "the endpoint speaks http: correct https in ChunkStorage".into();
+    }
+    if says("client error (Connect)") {
+        return NOT_REACHED.into();
+    }
+    if says("authentication failed") {
+        return WITHOUT_TOKEN.into();
     }
     usual.into()
 }

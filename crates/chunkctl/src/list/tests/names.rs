@@ -149,11 +149,11 @@ fn a_format_that_is_told_wins() {
 #[test]
 fn a_class_is_an_integer_or_stays_in_the_meta() {
     for (name, text) in [
-        ("a.csv", "url,class\nu,3\nu, -9 \nu,\nu,NaN\nu,3.0\nu,cat\n"),
+        ("a.csv", "url,class\nu,3\nu, -9 \nu,\nu,NaN\nu,3.5\nu,cat\n"),
         (
             "a.jsonl",
             "{\"url\":\"u\",\"class\":3}\n{\"url\":\"u\",\"class\":-9}\n{\"url\":\"u\"}\n\
-             {\"url\":\"u\",\"class\":null}\n{\"url\":\"u\",\"class\":3.0}\n\
+             {\"url\":\"u\",\"class\":null}\n{\"url\":\"u\",\"class\":3.5}\n\
              {\"url\":\"u\",\"class\":\"cat\"}\n",
         ),
     ] {
@@ -162,7 +162,7 @@ fn a_class_is_an_integer_or_stays_in_the_meta() {
         assert_eq!(classes, [Some(3), Some(-9), None, None, None, None], "{name}");
         let doubts: Vec<_> = rows.iter().map(|row| row.doubt == Some(Doubt::Class)).collect();
         assert_eq!(doubts, [false, false, false, false, true, true], "{name}");
-        let as_written = if name == "a.csv" { json!("3.0") } else { json!(3.0) };
+        let as_written = if name == "a.csv" { json!("3.5") } else { json!(3.5) };
         assert_eq!(meta(&rows[4].item), Some(json!({"class": as_written})), "{name}");
         assert_eq!(meta(&rows[5].item), Some(json!({"class": "cat"})), "{name}");
     }
