@@ -74,6 +74,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::an_empty_shard_is_passed_over needs loaders;
         loaders::the_folder_of_a_job_is_a_dataset needs loaders;
         pillow::what_is_valid_opens_in_pillow needs loaders;
+        pillow::what_pillow_writes_has_one_verdict_at_medium_and_slow needs loaders;
         workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }
