@@ -64,6 +64,7 @@ mod download {
 
 /// One chunk: its shard, its manifest, its row, and what it may use.
 mod chunk {
+    mod adopted;
     mod budget;
     mod lists;
     mod modes;
