@@ -1,7 +1,7 @@
 //! What more is known of a reason: one word of a closed list.
 
 use super::Reason;
-use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer as _};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What is behind a reason, where something is known. The words are those of manifests; which
@@ -111,25 +111,6 @@ pub enum Detail {
 
     /// `not_wanted`: a format that the message does not name.
     NotWanted,
-}
-
-impl Detail {
-    /// The detail that a manifest names; none: a word of another release.
-    ///
-    /// # Errors
-    ///
-    /// It is no word at all.
-    pub(crate) fn of_manifest<'de, D>(deserializer: D) -> Result<Option<Self>, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        let word = Option::<String>::deserialize(deserializer)?;
-        Ok(word.and_then(|word| {
-            let word: serde::de::value::StringDeserializer<serde::de::value::Error> =
-                word.into_deserializer();
-            Self::deserialize(word).ok()
-        }))
-    }
 }
 
 /// Why a URL has no sample.

@@ -5,13 +5,17 @@ use super::{
     cut,
 };
 use imagecheck::Format;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IntoDeserializer as _, value::StringDeserializer},
+};
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
 /// The schema word of every manifest.
 pub const MANIFEST_SCHEMA: &str = "pixcrawler.manifest.v1";
 
-/// What became of one URL.
+/// What became of one URL. A word of a later release (a reason, a detail, a format) is read as none: what
+/// is needed of another's manifest stands beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemReport {
     /// The URL's position in the chunk's source, from 0.
@@ -30,17 +34,15 @@ pub struct ItemReport {
     /// The verdict.
     pub status: Status,
     /// Null only for valid.
+    #[serde(deserialize_with = "known_word")]
     pub reason: Option<Reason>,
     /// What more is known of the reason.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "Detail::of_manifest"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_word")]
     pub detail: Option<Detail>,
     /// The sample's key, for valid.
     pub key: Option<String>,
     /// By content.
+    #[serde(deserialize_with = "known_word")]
     pub format: Option<Format>,
     /// Pixels.
     pub width: Option<u32>,
@@ -62,11 +64,42 @@ pub struct ItemReport {
     /// How many bytes of the shard they are.
     pub length: Option<u64>,
     /// What mode `report_only` let pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_words")]
     pub violations: Vec<Reason>,
     /// The first kept sample of the chunk that looks like this one, at level slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicate: Option<NearDuplicate>,
+}
+
+/// What a word means in this release; none: nothing.
+///
+/// # Errors
+///
+/// It is no word at all.
+fn known_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(meaning))
+}
+
+/// Those of several words that mean something in this release.
+///
+/// # Errors
+///
+/// One is no word at all.
+fn known_words<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    Ok(Vec::<String>::deserialize(deserializer)?.into_iter().filter_map(meaning).collect())
+}
+
+fn meaning<T: DeserializeOwned>(word: String) -> Option<T> {
+    let word: StringDeserializer<serde::de::value::Error> = word.into_deserializer();
+    T::deserialize(word).ok()
 }
 
 impl ItemReport {

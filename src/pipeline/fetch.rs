@@ -7,6 +7,7 @@ mod client;
 mod consent;
 mod failure;
 mod head;
+mod hosts_file;
 mod name_servers;
 mod names;
 mod origin;

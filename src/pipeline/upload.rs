@@ -1,10 +1,10 @@
 //! Shard bytes to staged blocks to a committed block list, guarded by the claim's token.
 
 use crate::{
-    chunk::{ChunkId, ClaimToken, Manifest, ShardRef, hex},
+    chunk::{ChunkId, ClaimToken, ShardRef, hex},
     stall::WATCH,
     state::{self, Database, Lease, until_answered},
-    storage::{BlobHead, Condition, DOCUMENT_LIMIT, Error, Storage},
+    storage::{BlobHead, Condition, Error, Storage},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -250,19 +250,20 @@ impl StagedShard {
     }
 }
 
-/// Writes the manifest over what was seen at the claim, in the same style.
+/// Writes the bytes of a manifest, of this claim, over what was seen at the claim that writes, in the same
+/// style.
 pub(crate) async fn put_manifest(
     storage: &Storage,
     name: &str,
-    manifest: &Manifest,
+    bytes: Bytes,
+    claim: &ClaimToken,
     seen: Option<Condition>,
     writer: Writer<'_>,
 ) -> Result<(), CommitError> {
-    let bytes = Bytes::from(manifest.to_json(DOCUMENT_LIMIT));
     let mut condition = seen.unwrap_or(Condition::Absent);
     loop {
-        let claim = || manifest.claim.to_string();
-        let put = || storage.put_dataset(name, bytes.clone(), ("claim", claim()), &condition);
+        let metadata = || ("claim", claim.to_string());
+        let put = || storage.put_dataset(name, bytes.clone(), metadata(), &condition);
         let failure = match unblocked(writer.lease, put).await {
             Ok(()) => return Ok(()),
             Err(failure @ (Error::Conflict { .. } | Error::Away { .. })) => failure,

@@ -13,7 +13,7 @@ use crate::{
     spool::Allowance,
     stall::{Deadline, WATCH},
     state::{Claim, Lease, until_answered},
-    storage::{self, BlobHead, Condition, SOURCE_LIMIT},
+    storage::{self, BlobHead, Condition, DOCUMENT_LIMIT, SOURCE_LIMIT},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -28,8 +28,15 @@ use tracing::Instrument as _;
 /// What stood in the dataset container when the chunk was claimed.
 struct Seen {
     shard: Option<BlobHead>,
-    manifest: Option<(Condition, Option<Manifest>)>,
+    manifest: Option<SeenManifest>,
     manifest_blocked: Option<&'static str>,
+}
+
+struct SeenManifest {
+    condition: Condition,
+    bytes: Bytes,
+    /// None: it cannot be read.
+    manifest: Option<Manifest>,
 }
 
 impl Runner {
@@ -45,11 +52,11 @@ impl Runner {
         let message = claim.message.as_ref().map_err(|why| Fault::Unreadable(why.clone()))?;
         let (items, source_sha256) = self.load_source(message).await?;
         let seen = self.seen(message).await?;
-        if let Some(manifest) = adoptable(&seen, &source_sha256)
+        if let Some((manifest, there)) = adoptable(&seen, &source_sha256)
             && self.may_adopt(&claim.lease, &manifest.claim).await?
         {
             tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
-            self.adopt(claim, manifest, &seen).await?;
+            self.adopt(claim, there, &manifest.claim).await?;
             return Ok(manifest.clone());
         }
         seen.refuse_blocked(message.id())?;
@@ -132,8 +139,9 @@ impl Runner {
         let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
         commit.instrument(span).await?;
         let name = id.manifest_blob();
-        let condition = seen.manifest.map(|(condition, _)| condition);
-        upload::put_manifest(storage, &name, manifest, condition, writer).await?;
+        let condition = seen.manifest.map(|seen| seen.condition);
+        let bytes = manifest.to_json(DOCUMENT_LIMIT).into();
+        upload::put_manifest(storage, &name, bytes, &lease.token, condition, writer).await?;
         // I16: what the row will name is what is there.
         let there = storage.head_dataset(&id.shard_blob()).await?;
         if there.is_some_and(|head| staged.is_written_by(&lease.token, &head)) {
@@ -186,13 +194,19 @@ impl Runner {
     }
 
     /// Writes an adopted manifest anew: whoever saw it before and removes it, since its claim was
-    /// cancelled, must not remove the one that the row will name.
-    async fn adopt(&self, claim: &Claim, manifest: &Manifest, seen: &Seen) -> Result<(), Fault> {
+    /// cancelled, must not remove the one that the row will name. It keeps its bytes: another release may
+    /// have written in it what this one does not know.
+    async fn adopt(
+        &self,
+        claim: &Claim,
+        seen: &SeenManifest,
+        of: &ClaimToken,
+    ) -> Result<(), Fault> {
         let (database, storage) = (&self.process.database, &self.process.storage);
         let writer = Writer { lease: &claim.lease, database };
-        let condition = seen.manifest.as_ref().map(|(condition, _)| condition.clone());
         let name = claim.lease.id.manifest_blob();
-        Ok(upload::put_manifest(storage, &name, manifest, condition, writer).await?)
+        let (bytes, condition) = (seen.bytes.clone(), Some(seen.condition.clone()));
+        Ok(upload::put_manifest(storage, &name, bytes, of, condition, writer).await?)
     }
 
     async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
@@ -204,8 +218,11 @@ impl Runner {
             Some(_) => storage.read_dataset(&id.manifest_blob()).await?,
             None => None,
         };
-        let manifest = manifest
-            .map(|(etag, bytes)| (Condition::Unchanged(etag), serde_json::from_slice(&bytes).ok()));
+        let manifest = manifest.map(|(etag, bytes)| SeenManifest {
+            condition: Condition::Unchanged(etag),
+            manifest: serde_json::from_slice(&bytes).ok(),
+            bytes: bytes.into(),
+        });
         Ok(Seen { shard, manifest, manifest_blocked })
     }
 }
@@ -251,12 +268,13 @@ impl Seen {
 
 /// A manifest that an earlier claim of the same work left, with its own shard in place: the crash
 /// came between manifest and row.
-fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<&'a Manifest> {
-    let manifest = seen.manifest.as_ref()?.1.as_ref()?;
+fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<(&'a Manifest, &'a SeenManifest)> {
+    let there = seen.manifest.as_ref()?;
+    let manifest = there.manifest.as_ref()?;
     let (claim, sha256) = upload::written_by(seen.shard.as_ref()?)?;
     let same = manifest.schema == MANIFEST_SCHEMA
         && manifest.source_sha256 == source_sha256
         && manifest.claim.as_str() == claim
         && manifest.shard.sha256 == sha256;
-    same.then_some(manifest)
+    same.then_some((manifest, there))
 }

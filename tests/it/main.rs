@@ -65,6 +65,7 @@ mod download {
 
 /// One chunk: its shard, its manifest, its row, and what it may use.
 mod chunk {
+    mod adopted;
     mod blocked;
     mod budget;
     mod captions;

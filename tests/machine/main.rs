@@ -78,6 +78,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::captions_and_classes_load_as_text_and_number needs loaders;
         loaders::the_snippets_of_the_readme_run needs loaders;
         pillow::what_is_valid_opens_in_pillow needs loaders;
+        pillow::what_pillow_writes_has_one_verdict_at_medium_and_slow needs loaders;
         workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }

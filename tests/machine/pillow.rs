@@ -65,6 +65,32 @@ pub async fn what_is_valid_opens_in_pillow() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Case 291: of pictures in every variant that Pillow writes, medium accepts what slow accepts and nothing else.
+pub async fn what_pillow_writes_has_one_verdict_at_medium_and_slow() {
+    let made = tempfile::tempdir().unwrap();
+    let written = Command::new(python_with_loaders().as_ref().unwrap())
+        .arg(root().join("tests/machine/loaders/write.py"))
+        .arg(made.path())
+        // libtiff says there what it cannot write.
+        .stderr(Stdio::null())
+        .status();
+    assert!(written.unwrap().success());
+    let files = pictures(made.path());
+    assert!(files.len() > 800, "{}", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let [medium, slow] = [Level::Medium, Level::Slow].map(|level| {
+            let len = bytes.len().try_into().unwrap();
+            inspect(&mut Cursor::new(&bytes), len, level).map(|info| info.format)
+        });
+        if medium != slow {
+            wrong.push(format!("{}: {medium:?}, at slow {slow:?}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), files.len(), wrong.join("\n"));
+}
+
 /// Whether a difference has its reason in the table, or a cut file is refused that Pillow opens.
 fn is_explained(file: &Path, cut: &[PathBuf], level: Level, is_valid: bool) -> bool {
     let name = file.display().to_string();

@@ -22,9 +22,29 @@ fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
 
     // A word of a later release is not understood, and everything beside it is.
     let mut later = written;
-    later["detail"] = json!("gremlins");
-    let read: ItemReport = serde_json::from_value(later).unwrap();
-    assert_eq!(read, ItemReport { detail: None, ..item });
+    for key in ["reason", "detail", "format"] {
+        later[key] = json!("gremlins");
+    }
+    later["violations"] = json!(["gremlins", "too_small"]);
+    let read: ItemReport = serde_json::from_value(later.clone()).unwrap();
+    let violations = vec![Reason::TooSmall];
+    assert_eq!(read, ItemReport { reason: None, detail: None, violations, ..item });
+    later["reason"] = json!(7);
+    assert!(serde_json::from_value::<ItemReport>(later).is_err(), "that is no word");
+}
+
+/// A manifest of a later release, with reasons that this one does not know, completes the chunk as it says: its
+/// sums have their words.
+#[test]
+fn a_manifest_of_a_later_release_completes_its_chunk() {
+    let items = vec![ItemReport::rejected(0, "http://a/1".into(), None, Reason::Tls)];
+    let mut later = serde_json::to_value(manifest(items)).unwrap();
+    later["items"][0]["reason"] = json!("gremlins");
+    later["errors"] = json!({"gremlins": 1});
+    later["gremlins"] = json!([7]);
+    let read: Manifest = serde_json::from_value(later).unwrap();
+    let completion = Completion::from_manifest(&read);
+    assert_eq!(completion.totals.errors, [("gremlins".to_owned(), 1)].into());
 }
 
 /// Cases 264, 265: whatever a list holds, what is written fits what is read, says the same of each

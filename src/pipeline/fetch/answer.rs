@@ -17,8 +17,9 @@ use url::Url;
 /// What about a body only its bytes can tell.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Doubts {
-    /// The head says that it is compressed.
-    pub is_coded: bool,
+    /// What it is refused for unless it begins as a picture: the head says that it is compressed, or the
+    /// endless stream of a camera.
+    pub unless_picture: Option<Reason>,
     /// The head does not say that it is all of the picture.
     pub may_be_part: bool,
     /// Its length is nonsense.
@@ -81,7 +82,19 @@ pub(super) fn check_head(
     let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
     let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
     let has_no_length = response.headers().contains_key(NO_LENGTH);
-    Ok(Doubts { is_coded, may_be_part: range == Range::Unsaid, has_no_length })
+    let unless_picture = match (is_coded, is_stream(response)) {
+        (true, _) => Some(Reason::EncodingRefused),
+        (false, true) => Some(Reason::NotImage),
+        (false, false) => None,
+    };
+    Ok(Doubts { unless_picture, may_be_part: range == Range::Unsaid, has_no_length })
+}
+
+/// Whether the body has one picture after another, each with a head of its own, and perhaps no end.
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = kind.and_then(|kind| kind.split(|byte| *byte == b';').next()).unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
 /// True for answers that another try may mend: the ones of RFC 9110, of hosts that sell bandwidth

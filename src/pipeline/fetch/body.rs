@@ -40,7 +40,7 @@ enum End {
 
 /// Over which the minimum rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
-/// By so many bytes a picture is known from what is compressed.
+/// By so many bytes a picture is known from what is none.
 const SIGNATURE_BYTES: usize = 64;
 
 /// Reads a body to its end.
@@ -119,19 +119,19 @@ async fn concluded(writer: BodyWriter, end: End, walkers: &Seat) -> Result<Recei
     walked.map(|_| Received { body, sha256, is_end_open: true }).map_err(|_| failure)
 }
 
-/// The first bytes of a body that is said to be compressed: many a server says so of a plain picture.
+/// The first bytes of a body that is said to be no picture as it stands: many a server says so of a plain one.
 struct Start {
     bytes: Vec<u8>,
-    is_watched: bool,
+    unless_picture: Option<Reason>,
 }
 
 impl Start {
     fn new(doubts: Doubts) -> Self {
-        Self { bytes: Vec::new(), is_watched: doubts.is_coded }
+        Self { bytes: Vec::new(), unless_picture: doubts.unless_picture }
     }
 
     fn check(&mut self, frame: &[u8]) -> Result<(), TryError> {
-        if !self.is_watched {
+        if self.unless_picture.is_none() {
             return Ok(());
         }
         let missing = SIGNATURE_BYTES - self.bytes.len().min(SIGNATURE_BYTES);
@@ -141,12 +141,10 @@ impl Start {
 
     /// Refuses what does not begin as a picture.
     fn end(&mut self) -> Result<(), TryError> {
-        if !std::mem::take(&mut self.is_watched) {
-            return Ok(());
-        }
+        let Some(reason) = self.unless_picture.take() else { return Ok(()) };
         let len = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
         match inspect(&mut Cursor::new(&self.bytes), len, Level::Fast) {
-            Err(Refusal::NotImage) => Err(TryError::Final(Reason::EncodingRefused.into())),
+            Err(Refusal::NotImage) => Err(TryError::Final(reason.into())),
             Ok(_) | Err(_) => Ok(()),
         }
     }

@@ -21,11 +21,12 @@ pub(super) const NO_LENGTH: &str = "no-length";
 
 /// The fields that are looked at. What a server says besides (cookies, policies, warnings of PHP)
 /// goes no further.
-const KEPT: [(&str, Lines); 9] = [
+const KEPT: [(&str, Lines); 10] = [
     ("connection", Lines::Rewritten),
     ("content-encoding", Lines::List),
     ("content-length", Lines::Rewritten),
     ("content-range", Lines::First),
+    ("content-type", Lines::First),
     ("location", Lines::First),
     ("retry-after", Lines::First),
     ("tdm-reservation", Lines::List),
@@ -246,21 +247,25 @@ impl Fields {
         })
     }
 
+    /// Whether the body may be packed. Beside a length without chunks the coding means nothing, as for browsers
+    /// and curl: the length is that of the bytes that come.
     fn is_packed(&self) -> bool {
         let names = [&b"gzip"[..], b"x-gzip"];
-        self.codings().any(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)))
+        let is_named =
+            self.codings().any(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)));
+        is_named && (self.is_chunked() || self.of("content-length").next().is_none())
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.codings().any(|coding| coding.eq_ignore_ascii_case(b"chunked"))
     }
 
     /// `chunked` in any spelling counts also beside a length, in HTTP/1.0 and among other codings, as
     /// for curl; a coding of which nobody knows anything counts as none. A length that is stated
     /// several times counts when all of them agree. What follows the digits is ignored, as curl does.
-    /// That of a packed body would be that of other bytes than those which the library gets.
     fn framing(&self) -> Framing {
-        if self.codings().any(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
+        if self.is_chunked() {
             return Framing::Chunked;
-        }
-        if self.is_packed() {
-            return Framing::UntilClose;
         }
         let lengths = self.list("content-length").map(length).map(|n| n.map(Framing::Length));
         let agreed = lengths.reduce(|one, other| one.filter(|_| one == other));

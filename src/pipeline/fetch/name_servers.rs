@@ -1,30 +1,31 @@
 //! Asks the name servers about one name, one server after another, and sorts what they say.
 
-use super::{failure::is_own_limit, origin::locked};
+use super::{failure::is_own_limit, hosts_file::HostsFile, origin::locked};
 use futures_util::{
     StreamExt as _,
     future::{Either, select},
     stream::FuturesUnordered,
 };
 use hickory_resolver::{
-    Hosts, TokioResolver,
+    TokioResolver,
     config::{
         NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
     },
     lookup::Lookup,
     net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
     proto::{
-        op::{Query, ResponseCode},
+        op::ResponseCode,
         rr::{Name, RecordType},
     },
     system_conf::read_system_conf,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -67,11 +68,13 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct NameServers {
     servers: Vec<TokioResolver>,
-    hosts: Hosts,
+    hosts: HostsFile,
     /// Which server is asked first: the last one that answered when the one before it was silent.
     first: AtomicUsize,
-    /// When any server last knew anything.
-    heard: Mutex<Option<Instant>>,
+    /// When any server last knew anything, and of which name.
+    heard: Mutex<Option<(Instant, Name)>>,
+    /// Whether the servers answered about a name while they did not about the root and about nothing.
+    are_choosy: AtomicBool,
 }
 
 /// How long one server has for one name. Within it the question is sent up to three times.
@@ -101,13 +104,18 @@ impl NameServers {
             [] => of_the_system(),
             some => (some.to_vec(), plain_options()),
         };
-        let hosts = Hosts::from_system().unwrap_or_else(|error| {
+        let hosts = HostsFile::read(Path::new("/etc/hosts")).unwrap_or_else(|error| {
             tracing::warn!(%error, "the hosts file cannot be read, no name of it is known");
-            Hosts::default()
+            HostsFile::default()
         });
         let servers = addresses.iter().filter_map(|address| server(*address, &options));
-        let servers = servers.collect();
-        Self { servers, hosts, first: AtomicUsize::new(0), heard: Mutex::new(None) }
+        Self {
+            servers: servers.collect(),
+            hosts,
+            first: AtomicUsize::new(0),
+            heard: Mutex::new(None),
+            are_choosy: AtomicBool::new(false),
+        }
     }
 
     /// Asks for the addresses of a host: the hosts file, then server after server until one knows.
@@ -116,14 +124,14 @@ impl NameServers {
     ///
     /// Nothing goes on when it is dropped.
     pub(super) async fn ask(&self, host: &str) -> Answer {
+        let host = host.trim_end_matches('.');
+        if let Some(found) = self.hosts.find(host) {
+            return Answer { found: Ok(found.into()), holds: LONGEST_TTL };
+        }
         // The name of a URL is absolute: no search list.
-        let labels = host.trim_end_matches('.').split('.').map(str::as_bytes);
-        let Ok(name) = Name::from_labels(labels) else {
+        let Ok(name) = Name::from_labels(host.split('.').map(str::as_bytes)) else {
             return Answer { found: Err(LookupError::NotFound), holds: LONGEST_NEGATIVE_TTL };
         };
-        if let Some(answer) = self.of_hosts_file(&name) {
-            return answer;
-        }
         let since = Instant::now();
         let first = self.first.load(Ordering::Relaxed);
         let in_turn = self.servers.iter().enumerate().cycle().skip(first);
@@ -131,7 +139,7 @@ impl NameServers {
         let mut was_silent = false;
         for (at, server) in in_turn.take(self.servers.len().max(LEAST_TRIES)) {
             let said = ask_server(server, &name).await;
-            self.hear(&said);
+            self.hear(&said, &name);
             if was_silent && !matches!(said, Said::Silence | Said::Own(_)) {
                 self.first.store(at, Ordering::Relaxed);
             }
@@ -147,56 +155,58 @@ impl NameServers {
                 Said::Own(code) => {
                     return Answer { found: Err(LookupError::Own(code)), holds: Duration::ZERO };
                 }
-                Said::Failure => why = LookupError::ServerFailed,
+                Said::Refused | Said::Failure => why = LookupError::ServerFailed,
                 Said::Silence => was_silent = true,
             }
         }
-        if !self.anybody_answers(since).await {
+        if !self.anybody_answers(since, why == LookupError::Timeout).await {
             why = LookupError::Away;
         }
         Answer { found: Err(why), holds: FAILURE_TTL }
     }
 
-    /// What the hosts file says; none: nothing.
-    fn of_hosts_file(&self, name: &Name) -> Option<Answer> {
-        let families = [RecordType::A, RecordType::AAAA];
-        let found = families.iter().filter_map(|family| {
-            self.hosts.lookup_static_host(&Query::query(name.clone(), *family))
-        });
-        let found: Vec<IpAddr> = found.flat_map(|lookup| addresses(&lookup)).collect();
-        (!found.is_empty()).then(|| Answer { found: Ok(found.into()), holds: LONGEST_TTL })
-    }
-
-    /// Notes that a server knows something. One that says it cannot tell knows nothing: so does a
-    /// forwarder whose own servers are away.
-    fn hear(&self, said: &Said) -> bool {
-        let knows = matches!(said, Said::Addresses(..) | Said::Nothing { .. });
-        if knows {
-            *locked(&self.heard) = Some(Instant::now());
+    /// Notes that a server knows a name. One that says it cannot tell knows nothing: so does a forwarder
+    /// whose own servers are away.
+    fn hear(&self, said: &Said, name: &Name) {
+        if said.is_known() {
+            *locked(&self.heard) = Some((Instant::now(), name.clone()));
         }
-        knows
     }
 
     /// Whether any server knew anything since then, or knows the root, as nearly every one does, or that
     /// there is no such name. Some drop questions about the root, and a server that keeps the root in
-    /// memory may know nothing else.
-    async fn anybody_answers(&self, since: Instant) -> bool {
+    /// memory may know nothing else. About a name that met nothing but silence, one that refuses these
+    /// questions is there all the same.
+    ///
+    /// Servers that answer about names of a list alone, and drop the rest, are asked about the last name
+    /// that they knew. Others are not: they may have that in memory when those that they ask are away.
+    async fn anybody_answers(&self, since: Instant, was_silent: bool) -> bool {
         for _ in 0..PROBES {
-            if locked(&self.heard).is_some_and(|heard| heard > since) {
-                return true;
-            }
-            let questions = [(Name::root(), RecordType::NS), (unknown_name(), RecordType::A)];
-            let asked = self.servers.iter().flat_map(|server| {
-                questions.iter().map(|(name, kind)| server.lookup(name.clone(), *kind))
+            let began = Instant::now();
+            let known = self.last_heard().filter(|_| self.are_choosy.load(Ordering::Relaxed));
+            let mut questions =
+                vec![(Name::root(), RecordType::NS), (unknown_name(), RecordType::A)];
+            questions.extend(known.map(|(_, name)| (name, RecordType::A)));
+            let asked = questions.iter().flat_map(|(name, kind)| {
+                self.servers.iter().map(|server| server.lookup(name.clone(), *kind))
             });
             let mut answers: FuturesUnordered<_> = asked.collect();
             while let Some(answer) = answers.next().await {
-                if self.hear(&Said::of(answer)) {
+                let said = Said::of(answer);
+                if said.is_known() || was_silent && matches!(said, Said::Refused) {
                     return true;
                 }
             }
+            if let Some((heard, _)) = self.last_heard().filter(|(heard, _)| *heard > since) {
+                self.are_choosy.fetch_or(heard > began, Ordering::Relaxed);
+                return true;
+            }
         }
         false
+    }
+
+    fn last_heard(&self) -> Option<(Instant, Name)> {
+        locked(&self.heard).clone()
     }
 }
 
@@ -257,7 +267,9 @@ enum Said {
         is_certain: bool,
         ttl: Duration,
     },
-    /// Something that answers nothing.
+    /// Something that answers nothing, but not that it cannot tell: it serves others, or other questions.
+    Refused,
+    /// That it cannot tell, or nonsense.
     Failure,
     Silence,
     Own(i32),
@@ -289,9 +301,16 @@ impl Said {
                 Some(code) if is_own_limit(code) => Self::Own(code),
                 Some(_) | None => Self::Silence,
             },
+            NetError::Dns(DnsError::ResponseCode(code)) if code != ResponseCode::ServFail => {
+                Self::Refused
+            }
             NetError::Timeout | NetError::NoConnections | NetError::Busy => Self::Silence,
             _ => Self::Failure,
         }
+    }
+
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Addresses(..) | Self::Nothing { .. })
     }
 
     /// What was said about both families together.
@@ -306,6 +325,7 @@ impl Said {
             | (_, certain @ Self::Nothing { is_certain: true, .. }) => certain,
             (own @ Self::Own(_), _) | (_, own @ Self::Own(_)) => own,
             (Self::Failure, _) | (_, Self::Failure) => Self::Failure,
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
             (Self::Silence, _) | (_, Self::Silence) => Self::Silence,
             (nothing @ Self::Nothing { .. }, Self::Nothing { .. }) => nothing,
         }
@@ -350,6 +370,7 @@ mod tests {
             Said::Addresses(..) => "found",
             Said::Nothing { is_certain: true, .. } => "no such name",
             Said::Nothing { .. } => "nothing",
+            Said::Refused => "refused",
             Said::Failure => "failure",
             Said::Silence => "silence",
             Said::Own(_) => "own",
@@ -363,6 +384,9 @@ mod tests {
             (none(false), none(false), "nothing"),
             (none(false), Said::Failure, "failure"),
             (none(false), Said::Silence, "silence"),
+            (none(false), Said::Refused, "refused"),
+            (Said::Refused, Said::Silence, "refused"),
+            (Said::Refused, Said::Failure, "failure"),
             (Said::Failure, Said::Silence, "failure"),
             (Said::Own(24), Said::Silence, "own"),
         ] {

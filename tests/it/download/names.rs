@@ -285,6 +285,60 @@ async fn a_server_that_drops_questions_about_the_root_is_not_away() {
     rig.until(row).await;
 }
 
+/// Case 290: a name that is never answered is not resolved, and its chunk ends, where the servers are there for
+/// others: they refuse what they are asked besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_about_one_name_is_its_own_where_others_are_refused() {
+    let rig = Rig::new().await;
+    let server = NameServer::start(|question| match question.name.as_str() {
+        "silent.test" => Act::Silence,
+        _ => Act::Send(question.code(ResponseCode::Refused)),
+    });
+    let handler = asking(&rig, &[&server], &[]).await;
+    assert_eq!(end(&rig, &handler, 1, "silent.test").await, "failed nothing_reachable");
+}
+
+/// Case 290: so it is where they answer about names of a list alone, and drop the rest, once that was seen; when
+/// they answer nothing any more they are away (I13).
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_about_one_name_is_its_own_where_only_others_are_answered() {
+    let rig = Rig::new().await;
+    let is_up = Arc::new(AtomicBool::new(true));
+    let up = Arc::clone(&is_up);
+    let server = NameServer::start(move |question| {
+        match up.load(Ordering::SeqCst) && question.name.starts_with("live") {
+            true => Act::Send(question.addresses(60, &["10.0.0.1"])),
+            false => Act::Silence,
+        }
+    });
+    let handler = Arc::new(asking(&rig, &[&server], &[]).await);
+    let others = async {
+        for n in 0.. {
+            let url = format!("http://live{n}.test/");
+            handler.deliver("live", &inline(100 + n, 0, &[url])).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = end(&rig, &handler, 1, "silent.test") => ended,
+        () = others => unreachable!(),
+    };
+    assert_eq!(ended, "failed nothing_reachable");
+    assert_eq!(end(&rig, &handler, 2, "silent2.test").await, "failed nothing_reachable");
+    is_up.store(false, Ordering::SeqCst);
+    assert_eq!(end(&rig, &handler, 3, "silent3.test").await, "pending names_away");
+}
+
+/// What becomes of a chunk of one URL with this host.
+async fn end(rig: &Rig, handler: &Handler, job_id: i64, host: &str) -> String {
+    let message = inline(job_id, 0, &[format!("http://{host}/")]);
+    let (status, answer) = handler.deliver("alone", &message).await;
+    assert_eq!(status, 200, "{answer}");
+    let sql =
+        "select status || ' ' || error_code from chunk_handler.chunk_status where job_id = $1";
+    sqlx::query_scalar(sql).bind(job_id).fetch_one(&rig.pool).await.unwrap()
+}
+
 /// I13: when no name server answers anything, no name is rejected: the chunk is released, not charged, and
 /// is done when one answers again.
 #[tokio::test(flavor = "multi_thread")]

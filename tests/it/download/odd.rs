@@ -21,7 +21,7 @@ fn url_of(odd: &Odd, servers: &[Raw; 2]) -> String {
     servers[usize::from(odd.is_tls)].url(&odd.path)
 }
 
-/// Cases 171-176: the table of answers, each with its number of requests.
+/// Cases 171-176, 293, 294: the table of answers, each with its number of requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_answers_get_their_verdicts() {
     let rig = Rig::new().await;

@@ -47,6 +47,9 @@ pub(super) struct Directory {
     pub(super) extra_samples: Option<Field>,
     pub(super) sample_formats: Option<Field>,
     pub(super) subsampling: Option<Field>,
+    /// Of group 3: the lowest bit says that it is in two dimensions.
+    #[cfg(feature = "decode")]
+    pub(super) facsimile_options: Option<Field>,
     /// Tables that the JPEGs of all pieces share.
     #[cfg(feature = "decode")]
     pub(super) jpeg_tables: Option<Field>,
@@ -300,6 +303,8 @@ impl Directory {
             330 => &mut self.sub_directories,
             338 => &mut self.extra_samples,
             339 => &mut self.sample_formats,
+            #[cfg(feature = "decode")]
+            292 => &mut self.facsimile_options,
             #[cfg(feature = "decode")]
             347 => &mut self.jpeg_tables,
             530 => &mut self.subsampling,

@@ -5,6 +5,8 @@
 //! (section 9), LZW (section 13), chrominance with fewer samples (section 21); deflate is of Adobe's technical
 //! note 2, and so is JPEG. LZW as it was before: libtiff, `tif_lzw.c`, `LZWDecodeCompat`.
 
+mod facsimile;
+
 use super::{
     data::{each_piece, layout},
     directory::{Directory, Reader},
@@ -16,6 +18,7 @@ use crate::{
     decode, jpeg,
     scan::Scan,
 };
+use facsimile::Rows;
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{BufRead, Cursor, Seek};
 use weezl::{BitOrder, LzwStatus, decode::Decoder};
@@ -34,6 +37,7 @@ enum Packing {
     OldLzw,
     Deflate,
     Runs,
+    Facsimile(Rows),
 }
 
 /// Checks that the data of the first page, which the walk has found in the file, gives all its pixels.
@@ -65,13 +69,25 @@ pub(super) fn check<R: BufRead + Seek>(
         _ => Vec::new(),
     };
     let bytes = |at: u64| unit.bytes(layout.width, layout.rows(at));
-    check_work(bytes(0).saturating_mul(n))?;
+    let mut work = bytes(0).saturating_mul(n);
     each_piece(reader, (offsets, lens, n), |reader, at, start, len| {
-        let data = reader.data(start)?;
-        match Stream::new(packing) {
-            Some(stream) => unpack(data, len, bytes(at), stream, is_reversed),
-            None => decode_jpeg(data, len, &tables, (layout.width, layout.rows(at))),
+        if matches!(packing, Packing::Facsimile(_)) {
+            work = work.saturating_add(facsimile::WORK_A_BYTE.saturating_mul(len));
         }
+        check_work(work)?;
+        let data = reader.data(start)?;
+        let size = (layout.width, layout.rows(at));
+        let stream = match packing {
+            Packing::Jpeg => return decode_jpeg(data, len, &tables, size),
+            Packing::Facsimile(rows) => {
+                return facsimile::check(data, len, rows, size, is_reversed);
+            }
+            Packing::Lzw => Stream::Lzw(Box::new(Decoder::with_tiff_size_switch(BitOrder::Msb, 8))),
+            Packing::OldLzw => Stream::Lzw(Box::new(Decoder::new(BitOrder::Lsb, 8))),
+            Packing::Deflate => Stream::Deflate(Box::new(Decompress::new(true))),
+            Packing::Runs => Stream::Runs(Runs::default()),
+        };
+        unpack(data, len, bytes(at), stream, is_reversed)
     })
 }
 
@@ -79,7 +95,11 @@ fn packing<R: BufRead + Seek>(
     reader: &mut Reader<'_, '_, R>,
     page: &Directory,
 ) -> Result<Packing, Refusal> {
+    let options = reader.value(page.facsimile_options)?.unwrap_or(0);
     Ok(match (reader.value(page.compression)?, page.offsets) {
+        (Some(2), _) => Packing::Facsimile(Rows::Bytes),
+        (Some(3), _) => Packing::Facsimile(Rows::Marked { in_two_dimensions: options & 1 == 1 }),
+        (Some(4), _) => Packing::Facsimile(Rows::Dense),
         (Some(5), Some(offsets)) if reader.starts_with_old_codes(offsets)? => Packing::OldLzw,
         (Some(5), _) => Packing::Lzw,
         (Some(7), _) => Packing::Jpeg,
@@ -196,17 +216,6 @@ struct Runs {
 }
 
 impl Stream {
-    /// None: a JPEG is no stream of pixels.
-    fn new(packing: Packing) -> Option<Self> {
-        Some(match packing {
-            Packing::Jpeg => return None,
-            Packing::Lzw => Self::Lzw(Box::new(Decoder::with_tiff_size_switch(BitOrder::Msb, 8))),
-            Packing::OldLzw => Self::Lzw(Box::new(Decoder::new(BitOrder::Lsb, 8))),
-            Packing::Deflate => Self::Deflate(Box::new(Decompress::new(true))),
-            Packing::Runs => Self::Runs(Runs::default()),
-        })
-    }
-
     /// How many bytes were taken, and how many they gave; none of both at the end.
     fn push(&mut self, input: &[u8], out: &mut [u8]) -> Result<(usize, usize), Refusal> {
         match self {

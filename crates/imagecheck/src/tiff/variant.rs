@@ -74,8 +74,10 @@ pub(super) fn samples<R: BufRead + Seek>(
         2..=4 => n_bits == 1 && pixel.count == 1,
         // LZW, deflate in two spellings, and runs of bytes.
         5 | 8 | 32_773 | 32_946 => pixel.photometric != 6 || !is_planar,
-        // JPEG. The old kind, 6, is read in part only.
-        7 => n_bits == 8 && (pixel.photometric != 6 || !is_planar),
+        // JPEG. The old kind, 6, is read in part only; of two components no decoder of ours reads any.
+        7 => {
+            n_bits == 8 && (pixel.photometric != 6 || !is_planar) && (pixel.count != 2 || is_planar)
+        }
         _ => false,
     };
     let is_read = is_read && (compression == 1 || is_stored_as_known(reader, page, &pixel)?);

@@ -89,6 +89,29 @@ fn predictors_and_planes_are_known_ones() {
     assert_eq!([1, 0, 3].map(|n| with(284, n)), [None, unsupported, unsupported]);
 }
 
+/// Case 291: facsimile codes are read, also where they are in the other order or a predictor is named, which
+/// means nothing for them; a JPEG of two components is of no level's.
+#[test]
+fn facsimile_codes_have_one_verdict_at_every_level() {
+    // Eight white pixels, twice: T.6 says of each row that it is like the white one above.
+    for (compression, data) in [(2, [0x98, 0x98]), (3, [0x9C, 0xC0]), (4, [0xC0, 0])] {
+        let tags = [(256, 8), (257, 2), (258, 1), (259, compression), (262, 0)];
+        let tags = tags.map(|(tag, value)| (tag, 3, 1, value));
+        let turned = data.map(u8::reverse_bits);
+        for (more, data) in [((277, 1), data), ((317, 2), data), ((266, 2), turned)] {
+            let tags = [&tags[..], &[(more.0, 3, 1, more.1)]].concat();
+            assert_eq!(verdict(&file(&tags, &data)), Ok(()), "{compression} {more:?}");
+            let wrong = file(&tags, &[0, 0]);
+            assert_eq!(verdict(&wrong), Err(Refusal::Corrupt), "{compression} {more:?}");
+        }
+    }
+    let tags = [(256, 8), (257, 8), (258, 8), (259, 7), (262, 1), (277, 2), (338, 0)];
+    let file = file(&tags.map(|(tag, value)| (tag, 3, 1, value)), &[0xFF, 0xD8, 0xFF, 0xD9]);
+    for level in [Level::Medium, Level::Slow] {
+        assert_eq!(inspect_bytes(&file, level), Err(Refusal::UnsupportedFormat));
+    }
+}
+
 /// Without compression the length that the file states means nothing, to the decoder either.
 #[test]
 fn a_stated_length_that_is_not_needed_is_ignored() {
