@@ -118,7 +118,7 @@ async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
     }
 }
 
-/// A folder and a file are one list, in the order of names; what is hidden is passed over and told, and
+/// Case 348: a folder and a file are one list, in the order of names; what is hidden is passed over and told, and
 /// what is no list by its name is refused with it. The same again changes nothing; another order does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_and_several_files_are_one_job() {
@@ -190,7 +190,7 @@ async fn stdin_is_read_as_it_is_told() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Memory does not grow with a list: one of 100 MB is read, and written, in less.
+/// Case 350: memory does not grow with a list: one of 100 MB is read, and written, in less.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_list_is_submitted_in_less_memory_than_it_has() {
     const BYTES: u64 = 100 << 20;
