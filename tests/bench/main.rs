@@ -29,6 +29,7 @@ mod fleet_server;
 mod floor;
 mod http;
 mod kept;
+mod lists;
 mod many;
 mod measure;
 mod names;
@@ -69,6 +70,7 @@ enum Group {
     Calls,
     Telemetry,
     Kept,
+    Lists,
     Fleet,
     Rival,
     Decode,
@@ -94,6 +96,7 @@ impl Group {
             Self::Calls => calls::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
             Self::Kept => kept::run(bench).await,
+            Self::Lists => lists::run(bench).await,
             Self::Fleet => fleet::run(bench).await,
             Self::Rival => rival::run(bench).await,
             Self::Decode => decode::run(bench).await,
@@ -152,6 +155,10 @@ const GOALS: &[(Group, Goal)] = &[
     // What a million images leave, all tables and indexes, and a batch of their removal.
     (Group::Kept, Goal::new("kept", "MB / 1M images", 250.0)),
     (Group::Kept, Goal::new("kept_batch", "ms, slowest", 250.0)),
+    // A list of ten million URLs; a submit of a million with all that it writes.
+    (Group::Lists, Goal::new("lists_row", "us a row, read", 10.0)),
+    (Group::Lists, Goal::new("lists_rss", "MB, peak", 150.0)),
+    (Group::Lists, Goal::new("lists_written_rss", "MB, peak", 150.0)),
     // 28 handlers of ten chunks each, beside one.
     (Group::Fleet, Goal::new("fleet_over_admission", "claims", 0.0)),
     (Group::Fleet, Goal::new("fleet_statements", "28 / 1 handlers", 1.2)),

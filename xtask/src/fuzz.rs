@@ -22,8 +22,9 @@ Examples:
 const LEVELS: [&str; 3] = ["fast", "medium", "slow"];
 
 /// The other targets: tests beside the code that they try, by package and kind of target.
-const TESTS: [(&str, &[&str], &str); 8] = [
+const TESTS: [(&str, &[&str], &str); 9] = [
     ("list", &["chunkctl", "--bins"], "list::tests::fuzz_lists"),
+    ("parquet", &["chunkctl", "--bins"], "list::tests::parquet::fuzz_parquet"),
     ("source", &["pixcrawler-chunk-handler", "--lib"], "chunk::source::tests::fuzz_source_blobs"),
     ("message", &["pixcrawler-chunk-handler", "--lib"], "chunk::message::tests::fuzz_messages"),
     ("envelope", &["pixcrawler-chunk-handler", "--lib"], "host::envelope::tests::fuzz_envelopes"),
@@ -41,7 +42,7 @@ const TESTS: [(&str, &[&str], &str); 8] = [
 /// than ten seconds or a gigabyte.
 ///
 /// An input that does is written below target/fuzz. The targets are fast, medium and slow (pictures at
-/// these levels), list, source, message, envelope, head, headers, url and settings.
+/// these levels), list, parquet, source, message, envelope, head, headers, url and settings.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {

@@ -61,15 +61,24 @@ struct Divider<'d, F> {
     remarks: Option<Remarks>,
     has_caption_or_class: bool,
     n: usize,
+    /// Whether no more chunks are wanted.
+    is_stopped: bool,
     /// Takes each chunk.
     take: F,
 }
 
 impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
     fn new(division: &Division, remarks: Option<Remarks>, take: F) -> Divider<'_, F> {
-        let chunk = ChunkRows::default();
-        let has_caption_or_class = false;
-        Divider { division, chunk, n_chunks: 0, remarks, has_caption_or_class, n: 0, take }
+        Divider {
+            division,
+            chunk: ChunkRows::default(),
+            n_chunks: 0,
+            remarks,
+            has_caption_or_class: false,
+            n: 0,
+            is_stopped: false,
+            take,
+        }
     }
 
     fn push(&mut self, Row { mut item, doubt }: Row) -> ControlFlow<()> {
@@ -94,22 +103,23 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
         }
         self.chunk.n += 1;
         self.n += 1;
-        if self.chunk.n < self.division.chunk_size {
-            ControlFlow::Continue(())
-        } else {
-            self.end_chunk()
+        if self.chunk.n == self.division.chunk_size {
+            self.end_chunk();
         }
+        if self.is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Hands the chunk out that is full, or the last.
-    fn end_chunk(&mut self) -> ControlFlow<()> {
+    /// Hands the chunk out that is full.
+    fn end_chunk(&mut self) {
         self.n_chunks += 1;
-        (self.take)(std::mem::take(&mut self.chunk))
+        self.is_stopped = (self.take)(std::mem::take(&mut self.chunk)).is_break();
     }
 
     /// Hands the last chunk out.
-    fn finish(&mut self) -> ControlFlow<()> {
-        if self.chunk.n > 0 { self.end_chunk() } else { ControlFlow::Continue(()) }
+    fn finish(&mut self) {
+        if self.chunk.n > 0 && !self.is_stopped {
+            self.end_chunk();
+        }
     }
 }
 
@@ -140,14 +150,9 @@ impl Judged {
         let mut files = Files::default();
         for file in &source.files {
             let (rows, without_url) = (divider.n, divider.without_url());
-            let mut is_over = false;
-            let read = files.read(source, file, progress, &mut |row| {
-                let flow = divider.push(row);
-                is_over = flow.is_break();
-                flow
-            });
+            let read = files.read(source, file, progress, &mut |row| divider.push(row));
             let (format, first) = read.map_err(|error| source.in_file(file, error))?;
-            if is_over {
+            if divider.is_stopped {
                 break;
             }
             let rows = divider.n - rows;
@@ -155,7 +160,7 @@ impl Judged {
                 return Err(source.in_file(file, List::without_url(format, &first)).into());
             }
         }
-        divider.finish().is_break().then_some(()).unwrap_or_default();
+        divider.finish();
         let (n, has_caption_or_class) = (divider.n, divider.has_caption_or_class);
         let mut remarks = divider.remarks.take().unwrap_or_default();
         drop(divider);
@@ -196,14 +201,9 @@ impl Judged {
             flow
         });
         let mut files = Files::default();
-        let mut is_stopped = false;
         for file in &source.files {
-            let read = files.read(source, file, progress, &mut |row| {
-                let flow = divider.push(row);
-                is_stopped = flow.is_break();
-                flow
-            });
-            if is_stopped {
+            let read = files.read(source, file, progress, &mut |row| divider.push(row));
+            if divider.is_stopped {
                 break;
             }
             // What was read once and cannot be now is another file.
@@ -211,11 +211,9 @@ impl Judged {
                 return Err(SubmitError::Changed(file.name.clone()));
             }
         }
-        if !is_stopped {
-            is_stopped = divider.finish().is_break();
-        }
+        divider.finish();
         drop(divider);
-        let is_whole = is_stopped || (known.next().is_none() && files.sha256() == self.sha256);
+        let is_whole = known.next().is_none() && files.sha256() == self.sha256;
         if is_other || (!is_over && !is_whole) {
             let name = |file: &list::Listed| file.name.clone();
             let all: Vec<String> = source.files.iter().map(name).collect();

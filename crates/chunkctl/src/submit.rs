@@ -328,6 +328,7 @@ async fn write_sources(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::tests::judged;
     use chunk_handler::chunk::OutputText;
 
     /// What an earlier release registered had neither text nor class.
@@ -341,5 +342,36 @@ mod tests {
         now.output.class = true;
         let said = ["--text none, not caption", "--class off, not on"];
         assert_eq!(differences(&before, &now), said);
+    }
+
+    fn folder(files: &[(&str, &str)], label: Option<&str>) -> String {
+        let judged = judged(files, 500).unwrap();
+        let submission = Submission {
+            chunks: 1,
+            images: judged.n,
+            format: judged.format.clone(),
+            chunk_size: 500,
+            priority: 5,
+            label: label.map(str::to_owned),
+            validation: Validation::default(),
+            output: Output::default(),
+        };
+        lists_folder(7, &judged, &submission)
+    }
+
+    /// What earlier releases wrote stays theirs: the same file has the same folder, unless it is read
+    /// otherwise now.
+    #[test]
+    fn the_folder_of_a_list_is_what_it_was() {
+        let text = "http://a/1\nhttp://a/2\n";
+        assert_eq!(folder(&[("a.txt", text)], None), "job_7/8f0fb989e791e04a");
+        assert_eq!(folder(&[("b.txt", text)], None), "job_7/8f0fb989e791e04a");
+        assert_eq!(folder(&[("a.csv", "url\nhttp://a\n")], Some("cat")), "job_7/954db2440cb41e1e");
+        let [with, without] = ["caption", "title"]
+            .map(|name| folder(&[("a.csv", &format!("url,{name}\nhttp://a,x\n"))], None));
+        assert_eq!(without, "job_7/60be6e24180b37d4");
+        assert_eq!(with, "job_7/4dc6b8952e0eb254");
+        let two = [("a.txt", text), ("b.txt", "http://a/3\n")];
+        assert_ne!(folder(&two, None), folder(&[two[1], two[0]], None));
     }
 }

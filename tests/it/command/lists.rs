@@ -1,7 +1,7 @@
 //! A list is understood, or refused before anything is written.
 
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{io::Write as _, path::Path, process::Stdio, time::Duration};
 use support::{
     programs::{self, Output},
     rig::{Rig, wake_up},
@@ -116,4 +116,119 @@ async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
         let said = said.json();
         assert_eq!((&said["images"], &said["unusable"]["too_large"]), (&json!(2), &json!(1)));
     }
+}
+
+/// Case 348: a folder and a file are one list, in the order of names; what is hidden is passed over and told, and
+/// what is no list by its name is refused with it. The same again changes nothing; another order does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_and_several_files_are_one_job() {
+    let rig = Rig::new().await;
+    let folder = rig.temp.path().join("parts");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("b.csv", "link,title\nhttp://a/2,two\n");
+    write("a.csv", "link,title\nhttp://a/1,one\n");
+    write("_SUCCESS", "");
+    let last = rig.list("last.csv", &["link,title".to_owned(), "http://a/3,three".to_owned()]);
+    let last = last.to_str().unwrap();
+    let names = ["--url-column", "link", "--caption-column", "title"];
+    let options = [&["--urls", last, "--chunk-size", "2", "--json"], &names[..]].concat();
+    write("notes.md", "my lists");
+    let refused = submit(&rig, &folder, &options);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("notes.md is no list by its suffix"), "{}", refused.stderr);
+    std::fs::remove_file(folder.join("notes.md")).unwrap();
+    for is_new in [true, false] {
+        let submitted = submit(&rig, &folder, &options);
+        assert_eq!(submitted.code, Some(0), "{submitted:?}");
+        let said = submitted.json();
+        assert_eq!((&said["images"], &said["is_new"]), (&json!(3), &json!(is_new)), "{said}");
+        assert!(submitted.stderr.contains("_SUCCESS"), "{}", submitted.stderr);
+    }
+    let mut lines = String::new();
+    for name in rig.blobs.list("chunk-sources", "job_1/").await.unwrap() {
+        let list = rig.blobs.read("chunk-sources", &name).await.unwrap();
+        lines += &String::from_utf8_lossy(&list);
+    }
+    let items: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let item = |n: u8, title| json!({"url": format!("http://a/{n}"), "caption": title});
+    assert_eq!(items, [item(1, "one"), item(2, "two"), item(3, "three")]);
+    // Named otherwise, it is another list.
+    let other =
+        submit(&rig, &folder, &["--urls", last, "--chunk-size", "2", "--url-column", "link"]);
+    let words = "a file read as csv with --url-column link --caption-column title, not csv with";
+    assert!(other.stderr.contains(words), "{}", other.stderr);
+    let options = ["--json", "submit", "--job-id", "1", "--urls", last, "--chunk-size", "2"];
+    let folder = folder.to_str().unwrap();
+    let other = rig.chunkctl(&[&options[..], &["--urls", folder], &names[..]].concat());
+    assert!(other.stderr.contains("known with another source"), "{}", other.stderr);
+}
+
+/// Stdin is read twice as well: it is copied for that, and the copy goes with the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn stdin_is_read_as_it_is_told() {
+    let rig = Rig::new().await;
+    let temp = rig.temp.path().join("copies");
+    std::fs::create_dir(&temp).unwrap();
+    let mut child = std::process::Command::new(programs::chunkctl())
+        .env_clear()
+        .envs(rig.environment())
+        .env("PIXCRAWLER_TEMP_DIR", &temp)
+        .current_dir(rig.temp.path())
+        .args(["--json", "submit", "--job-id", "1", "--urls", "-", "--format", "tsv"])
+        .args(["--columns", "caption,url"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let rows = "a red chair\thttp://a/1\nanother\thttp://a/2\n";
+    child.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
+    let said = child.wait_with_output().unwrap();
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["images"], 2);
+    let left: Vec<_> = std::fs::read_dir(&temp).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Case 350: memory does not grow with a list: one of 100 MB is read, and written, in less.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_is_submitted_in_less_memory_than_it_has() {
+    const BYTES: u64 = 100 << 20;
+    let rig = Rig::new().await;
+    let path = rig.temp.path().join("long.csv");
+    let mut list = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let mut n = writeln!(list, "url,label").map(|()| 0_u64).unwrap();
+    let label = "a caption of some words ".repeat(40);
+    while n * 1000 < BYTES {
+        writeln!(list, "http://a/{n:020},{label}").unwrap();
+        n += 1;
+    }
+    drop(list);
+    assert!(std::fs::metadata(&path).unwrap().len() > BYTES * 99 / 100);
+    let mut child = std::process::Command::new(programs::chunkctl())
+        .env_clear()
+        .envs(rig.environment())
+        .current_dir(rig.temp.path())
+        .args(["--json", "submit", "--job-id", "1", "--chunk-size", "2000", "--urls", "long.csv"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        // It never falls, and what of it is missed at the end is not of the list.
+        peak = resident(child.id()).unwrap_or(peak);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let said = child.wait_with_output().unwrap();
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["images"], n);
+    println!("{} MB at most for {} MB", peak >> 20, BYTES >> 20);
+    assert!((1 << 20..BYTES).contains(&peak), "{peak}");
+}
+
+/// The most memory that a process had, in bytes.
+fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }

@@ -49,9 +49,8 @@ impl Read for Kept<'_> {
         }
         let rest = self.bytes.get(self.given..).unwrap_or_default();
         let n = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
+        let (rest, _) = rest.split_at(n);
+        buffer.split_at_mut(n).0.copy_from_slice(rest);
         self.given += n;
         Ok(n)
     }

@@ -12,7 +12,16 @@ use parquet::{
     record::{Field, Row as Record},
 };
 use serde_json::value::RawValue;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
+
+thread_local! {
+    /// Whether what panics is the library, over a file that is broken in a way that it did not foresee.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The rows of a file, of which the columns are named as those of tables.
 ///
@@ -24,17 +33,16 @@ pub(super) fn parquet_rows(
     names: &Names,
     take: &mut Take<'_>,
 ) -> Result<Told, Error> {
-    // The library's own errors are of what it foresaw; a broken file may have more.
-    catch_unwind(AssertUnwindSafe(|| rows_of(file, names, take)))
-        .unwrap_or_else(|_| Err(Error::Parquet("is broken".to_owned())))
-}
-
-fn rows_of(
-    file: impl ChunkReader + 'static,
-    names: &Names,
-    take: &mut Take<'_>,
-) -> Result<Told, Error> {
-    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
+    let reader = guarded(|| SerializedFileReader::new(file))?;
     let schema = reader.metadata().file_metadata().schema();
     let columns: Vec<&str> = schema.get_fields().iter().map(|column| column.name()).collect();
     if let Some(problem) = missing(names, &columns) {
@@ -50,13 +58,25 @@ fn rows_of(
     }
     let told = Told { nameless: Vec::new(), set_aside: names.set_aside(&columns) };
     let mut objects = Objects::new(names);
-    for record in reader.get_row_iter(None).map_err(broken)? {
-        let row = row_of(&mut objects, record.map_err(broken)?);
+    let mut records = guarded(|| reader.get_row_iter(None))?;
+    while let Some(record) = guarded(|| records.next().transpose())? {
+        let row = row_of(&mut objects, record);
         if take(row).is_break() {
             break;
         }
     }
     Ok(told)
+}
+
+/// What the library says, which panics where it relies on a file.
+fn guarded<T>(call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Error> {
+    IS_GUARDED.set(true);
+    let said = panic::catch_unwind(AssertUnwindSafe(call));
+    IS_GUARDED.set(false);
+    match said {
+        Ok(said) => said.map_err(broken),
+        Err(_) => Err(Error::Parquet("is broken".to_owned())),
+    }
 }
 
 fn broken(error: ParquetError) -> Error {

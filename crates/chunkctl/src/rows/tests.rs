@@ -76,7 +76,7 @@ fn judged_in_chunks_of_3(files: &[(&str, &str)]) -> Judged {
     judged(files, 3).unwrap()
 }
 
-/// Several files are one list, in order, whatever they are; a chunk may have rows of two.
+/// Case 348: several files are one list, in order, whatever they are; a chunk may have rows of two.
 #[test]
 fn several_files_are_one_list() {
     let files = [
@@ -107,7 +107,7 @@ fn several_files_are_one_list() {
     assert_eq!(digest(&[("other.txt", b.1)]), own);
 }
 
-/// An error names the file; a file of which no row has a URL is none, whatever the others have.
+/// Case 348: an error names the file; a file of which no row has a URL is none, whatever the others have.
 #[test]
 fn of_several_files_the_one_that_is_refused_is_named() {
     let good = ("a.txt", "http://a/1");
@@ -126,7 +126,7 @@ fn of_several_files_the_one_that_is_refused_is_named() {
     assert_eq!(nothing, "the file has no URL");
 }
 
-/// Whatever changes between the two readings, what would be written is not what was judged, and no chunk
+/// Case 349: whatever changes between the two readings, what would be written is not what was judged, and no chunk
 /// comes out that was not.
 #[test]
 fn a_file_that_changes_between_the_readings_is_refused() {

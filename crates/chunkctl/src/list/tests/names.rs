@@ -62,7 +62,7 @@ fn columns_and_keys_have_several_names() {
     }
 }
 
-/// Of two that mean the same the better name wins; the other goes into the meta, and it is said.
+/// Case 344: of two that mean the same the better name wins; the other goes into the meta, and it is said.
 #[test]
 fn of_two_names_that_mean_the_same_the_better_wins() {
     let names = ["image_url", "uri", "url", "text", "caption"];
@@ -81,7 +81,7 @@ fn of_two_names_that_mean_the_same_the_better_wins() {
     assert_eq!(said, ["column `uri` means the same as `url`, and is kept in the meta"]);
 }
 
-/// An option wins over every name; one that names nothing is refused with the columns that are there.
+/// Case 345: an option wins over every name; one that names nothing is refused with the columns that are there.
 #[test]
 fn an_option_names_the_column() {
     let table = "url,link,text,title,n\nhttp://b,http://a,long,short,3\n";
@@ -107,7 +107,7 @@ fn an_option_names_the_column() {
     assert!(error.contains("--url-column names a column of a table, and the list is one URL"));
 }
 
-/// Tables without a head, as Conceptual Captions has them: every line is a row.
+/// Case 346: tables without a head, as Conceptual Captions has them: every line is a row.
 #[test]
 fn columns_may_be_named_for_a_table_without_a_head() {
     let table = "a red chair\thttp://a/1\n\"x\thttp://a/2\n";
@@ -126,7 +126,7 @@ fn columns_may_be_named_for_a_table_without_a_head() {
     assert!(error.contains("--columns names a column of a table, and the list is JSON lines"));
 }
 
-/// What is told of a list counts more than its name and content; broken is broken.
+/// Case 346: what is told of a list counts more than its name and content; broken is broken.
 #[test]
 fn a_format_that_is_told_wins() {
     let table = "a red chair,http://a/1\n";
@@ -145,7 +145,7 @@ fn a_format_that_is_told_wins() {
     assert!(error.contains("a PDF"), "{error}");
 }
 
-/// A class is an integer, or stays in the meta as it is written, and the row is told.
+/// Case 347: a class is an integer, or stays in the meta as it is written, and the row is told.
 #[test]
 fn a_class_is_an_integer_or_stays_in_the_meta() {
     for (name, text) in [

@@ -149,6 +149,71 @@ fn columns_of_parquet_mean_what_those_of_tables_do() {
     assert!(metas[1].starts_with(r#"{"WIDTH":null,"similarity":null,"hash":"abc","day":null"#));
 }
 
+/// One list in every format, compressed or not, is the same items.
+#[test]
+fn one_list_in_every_format_is_the_same_items() {
+    let urls = ["http://a/1", "http://a/ü,2", "no url", "http://a/4"];
+    let column = texts(&urls);
+    let schema = "message list { optional binary url (UTF8); }";
+    let expected = items("a.txt", urls.join("\n"));
+    let quoted: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+    let objects: Vec<String> = urls.iter().map(|url| format!("{{\"url\":\"{url}\"}}")).collect();
+    let file = write(schema, WriterProperties::default(), &[&[Column::Text(&column)]]);
+    assert_eq!(items("a.parquet", file), expected);
+    for (name, text) in [
+        ("a.txt", urls.join("\n")),
+        ("a.jsonl", objects.join("\n")),
+        ("a.json", format!("[{}]", objects.join(","))),
+        ("a.csv", format!("url\n{}", quoted.join("\n"))),
+        ("a.tsv", format!("url\n{}", urls.join("\n"))),
+    ] {
+        assert_eq!(items(name, &text), expected, "{name}");
+        assert_eq!(items(&format!("{name}.gz"), gzip(text.as_bytes())), expected, "{name}.gz");
+    }
+    // What else is said of them, in those that can say it.
+    let (captions, labels) = (["a, b", "ü \"c\"", "d", "e"], ["x", "y", "z", "w"]);
+    let schema = "message list { optional binary url (UTF8); optional binary caption (UTF8); \
+        optional binary label (UTF8); optional int32 class; optional binary k (UTF8); }";
+    let file = write(
+        schema,
+        WriterProperties::default(),
+        &[&[
+            Column::Text(&column),
+            Column::Text(&texts(&captions)),
+            Column::Text(&texts(&labels)),
+            Column::Int(&[Some(0), Some(1), Some(2), Some(3)]),
+            Column::Text(&texts(&["v", "v", "v", "v"])),
+        ]],
+    );
+    let expected = items("a.parquet", file);
+    assert_eq!(expected[1].caption.as_deref(), Some("ü \"c\""));
+    assert_eq!(expected[1].meta.as_ref().unwrap().get(), r#"{"k":"v"}"#);
+    let row = |n: usize| {
+        let object = json!({"url": urls[n], "caption": captions[n], "label": labels[n], "class": n, "k": "v"});
+        object.to_string()
+    };
+    let objects: Vec<String> = (0..4).map(row).collect();
+    let cell = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let table = |between: &str| {
+        let head = ["url", "caption", "label", "class", "k"].join(between);
+        let row = |n: usize| {
+            [cell(urls[n]), cell(captions[n]), cell(labels[n]), n.to_string(), "v".into()]
+                .join(between)
+        };
+        format!("{head}\n{}", (0..4).map(row).collect::<Vec<_>>().join("\n"))
+    };
+    for (name, text) in [
+        ("a.jsonl", objects.join("\n")),
+        ("a.json", format!("[{}]", objects.join(","))),
+        ("a.csv", table(",")),
+        ("b.csv", table(";")),
+        ("a.tsv", table("\t")),
+    ] {
+        assert_eq!(items(name, &text), expected, "{name}");
+        assert_eq!(items(&format!("{name}.gz"), gzip(text.as_bytes())), expected, "{name}.gz");
+    }
+}
+
 /// Case 342: a row without a URL is a row, and so is one above the limit.
 #[test]
 fn every_row_of_parquet_is_an_item() {
