@@ -230,8 +230,9 @@ fn differences(before: &Submission, now: &Submission) -> Vec<String> {
 /// gone on with.
 const READING: u32 = 3;
 
-/// Where the lists go. The name says what is in them: the file, and every option that shapes them. A
-/// file with captions or classes was read otherwise before there were any; others have the names that
+/// Where the lists go. The name says what is in them: the file, and every option that shapes them.
+///
+/// A file with captions or classes was read otherwise before there were any; others have the names that
 /// they had.
 fn lists_folder(
     job_id: i64,

@@ -1,7 +1,6 @@
 //! Captions and classes of lists.
 
 use super::{super::*, meta};
-use chunk_handler::chunk::Item;
 use serde_json::json;
 
 /// Cases 400, 401: captions as they are written, and classes that are integers; the others are told and
