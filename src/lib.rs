@@ -71,7 +71,8 @@
 //! | verdict, reason | what became of a URL, and why |
 //! | allowance, reservation | a chunk's part of the byte budget; bytes that are paid for |
 //! | spool | temporary files that we created and count |
-//! | sample, shard, manifest | an image with its JSON; the tar of samples; one verdict for each URL |
+//! | caption, class | what an item's picture shows: in words; as an integer |
+//! | sample, shard, manifest | an image with its JSON, and its text and class if asked for; the tar of samples; one verdict for each URL |
 //! | stage, commit | Blob Storage's words: to send a block; to make the block list the blob |
 //! | adopt | to take over shard and manifest of an earlier claim instead of working again |
 //! | wake | to send a message for a chunk that could start |

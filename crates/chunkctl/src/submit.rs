@@ -240,8 +240,9 @@ const READING: u32 = 4;
 /// Of lists without captions and classes, which are read as they always were.
 const READING_WITHOUT: u32 = 3;
 
-/// Where the lists go. The name says what is in them: the file, and every option that shapes them. A
-/// file with captions or classes was read otherwise before there were any; others have the names that
+/// Where the lists go. The name says what is in them: the file, and every option that shapes them.
+///
+/// A file with captions or classes was read otherwise before there were any; others have the names that
 /// they had.
 fn lists_folder(job_id: i64, judged: &Judged, submission: &Submission) -> String {
     let Submission { format, chunk_size, label, .. } = submission;

@@ -1,8 +1,8 @@
 use super::*;
 use serde_json::json;
 
-/// Manifests of earlier releases have no label, caption, class, detail and meta; where there is nothing to say they
-/// are absent, so that a manifest without them has the bytes that it had.
+/// Manifests of earlier releases have no label, caption, class, detail and meta; where there is nothing to
+/// say they are absent, so that a manifest without them has the bytes that it had.
 #[test]
 fn items_of_earlier_manifests_are_read_and_written_as_they_were() {
     let earlier = "{\"idx\":0,\"url\":\"http://a/1\",\"status\":\"failed\",\"reason\":\"tls\",\

@@ -2,8 +2,13 @@
 
 use super::trimmed;
 
-/// The class that a cell or value is: the digits of an integer of 64 bits, perhaps with `.0` behind them,
-/// which pandas writes where another row has none. Nothing is rounded, and `007` may be somebody's code.
+/// Up to here a double holds every integer: beyond it one may have been rounded.
+const EXACT: i64 = 1 << 53;
+
+/// The class that a cell or value is: the digits of an integer of 64 bits; none: it is none.
+///
+/// `.0` may be behind them, which pandas writes where another row has no class. Nothing is rounded, nor
+/// was it before, and `007` may be somebody's code.
 pub fn class_of(text: &str) -> Option<i64> {
     let text = trimmed(text);
     let (whole, zeros) = text.split_once('.').unwrap_or((text, "0"));
@@ -11,7 +16,9 @@ pub fn class_of(text: &str) -> Option<i64> {
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let is_code = digits.len() > 1 && digits.starts_with('0');
     let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
-    (is_number && !is_code && is_whole).then(|| whole.parse().ok()).flatten()
+    let class: i64 = whole.parse().ok().filter(|_| is_number && !is_code && is_whole)?;
+    let is_exact = whole.len() == text.len() || (-EXACT..=EXACT).contains(&class);
+    is_exact.then_some(class)
 }
 
 #[cfg(test)]
@@ -30,7 +37,8 @@ mod tests {
             ("9223372036854775807", i64::MAX),
             ("-9223372036854775808", i64::MIN),
             // A double would make another integer of it.
-            ("9007199254740993.0", 9_007_199_254_740_993),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("-9007199254740992.0", -EXACT),
         ] {
             assert_eq!(class_of(text), Some(class), "{text}");
         }
@@ -55,6 +63,7 @@ mod tests {
             "9223372036854775808",
             "-9223372036854775809",
             "3.0.0",
+            "9007199254740994.0",
         ] {
             assert_eq!(class_of(text), None, "{text}");
         }

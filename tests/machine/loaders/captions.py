@@ -1,14 +1,16 @@
 """Loads the folder of a job with texts and classes as its users do and prints what came out, as JSON.
 
-captions.py CACHE DIRECTORY: {"types", "datasets", "webdataset", "kept", "size"}: what `datasets` takes the
+captions.py CACHE DIRECTORY: {"types", "datasets", "webdataset", "kept", "size", "without"}: what `datasets` takes the
 members txt and cls for; key, text and class of each sample with either loader; how many samples pass
-open_clip's filter, and how many it expects.
+open_clip's filter, and how many it expects. The last is a control: the same two of the last shard when samples
+without a text have no member txt, as what `datasets` raises and what open_clip keeps.
 """
 
 import glob
 import json
 import os
 import sys
+import tarfile
 
 cache, directory = sys.argv[1:]
 # Before the import: nothing is fetched, and nothing is kept outside the directory given.
@@ -38,11 +40,24 @@ raw = webdataset.WebDataset(shards, shardshuffle=False)
 decoded = webdataset.WebDataset(shards, shardshuffle=False).decode("pil")
 tuples = decoded.to_tuple("jpg", "txt", "cls", "__key__")
 
+bare = os.path.join(cache, "bare.tar")
+with tarfile.open(shards[-1]) as whole, tarfile.open(bare, "w") as part:
+    for member in whole:
+        if member.size or not member.name.endswith(".txt"):
+            part.addfile(member, whole.extractfile(member))
+try:
+    datasets.load_dataset("webdataset", data_files=[bare], split="train", cache_dir=cache)
+    refusal = ""
+except Exception as error:
+    refusal = str(error)
+bare_samples = webdataset.WebDataset([bare], shardshuffle=False)
+
 found = {
     "types": [rows.features[name].dtype for name in ("txt", "cls")],
     "datasets": sorted([row["__key__"], row["txt"], row["cls"]] for row in rows),
     "webdataset": sorted([key, text, number] for image, text, number, key in tuples if image.size),
     "kept": sum(1 for sample in raw if filter_no_caption_or_no_image(sample)),
     "size": get_dataset_size(shards),
+    "without": [refusal, sum(1 for sample in bare_samples if filter_no_caption_or_no_image(sample))],
 }
 json.dump(found, sys.stdout)

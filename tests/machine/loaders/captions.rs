@@ -19,6 +19,7 @@ struct Found {
     webdataset: Vec<(String, String, i64)>,
     kept: u64,
     size: u64,
+    without: (String, u64),
 }
 
 /// Runs a job with captions and classes of which the first chunk keeps nothing, to its end.
@@ -64,6 +65,9 @@ pub async fn captions_and_classes_load_as_text_and_number() {
         kept += rig.manifest(1, index).await["shard"]["samples"].as_u64().unwrap();
     }
     assert_eq!((found.kept, found.size), (kept, kept), "as the manifests count them");
+    // The control: this is why a sample without a caption has an empty text.
+    assert!(found.without.0.contains("the same types"), "{:?}", found.without);
+    assert_eq!(found.without.1, 1, "of three samples two have no caption");
     let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(card.contains("The `.txt` of each is its caption"), "{card}");
     assert!(card.contains("The `.cls` of each is its class"), "{card}");
