@@ -8,6 +8,7 @@ mod message;
 mod meta;
 mod report;
 pub mod source;
+mod url_key;
 mod verdict;
 
 pub use detail::{Detail, Rejection};
@@ -26,6 +27,7 @@ pub use report::{
     hex,
 };
 pub(crate) use source::{ListError, ListFormat, OtherContent};
+pub use url_key::{NoUrlKey, UrlKey};
 pub use verdict::{Reason, Status};
 
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,13 @@ mod card;
 mod control;
 mod duplicates;
 mod end;
+mod extend;
 mod hashes;
+mod urls;
 mod verify;
 
 pub use control::{Applied, Command, CommandError, again_command};
 pub(crate) use end::{end_if_over, end_touched_jobs};
+pub use extend::{ExtendError, extend};
+pub use urls::{list_of, manifest_of};
 pub(crate) use verify::withdraw_manifest;

@@ -4,6 +4,7 @@
 mod blocked;
 mod control;
 mod doctor;
+mod extend;
 mod few_valid;
 mod host_busy;
 mod kept;
@@ -13,6 +14,7 @@ mod remarks;
 mod rows;
 mod status;
 mod submit;
+mod urls;
 
 use anyhow::bail;
 use chunk_handler::{
@@ -26,6 +28,7 @@ use clap::{Parser, Subcommand};
 use control::Control;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
+use urls::Urls;
 
 /// Submits jobs to the chunk handler and looks after them.
 ///
@@ -38,6 +41,7 @@ use submit::Submit;
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl status --job-id 7
+  chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
   chunkctl doctor"
 )]
@@ -64,6 +68,8 @@ enum Action {
         #[arg(long)]
         watch: bool,
     },
+    /// Show what became of each URL of a job, as a list that can be submitted again.
+    Urls(Urls),
     /// Check settings and everything the handler depends on, and say what to do.
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
@@ -148,6 +154,7 @@ impl Session {
             Action::Migrate => self.migrate().await,
             Action::Submit(submit) => self.submit(submit).await,
             Action::Status { job_id, watch } => self.status(job_id, watch).await,
+            Action::Urls(urls) => self.urls(urls).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
         }

@@ -146,7 +146,7 @@ mod tests {
 
     fn warnings(name: &str, text: &str, chunk_size: usize) -> Vec<String> {
         let list = List::open(name, text.as_bytes()).unwrap();
-        let rows = Rows::read(&list, chunk_size, None).unwrap();
+        let rows = Rows::read(&list, chunk_size, None, |_| true).unwrap();
         rows.remarks.warnings(rows.n)
     }
 

@@ -32,7 +32,8 @@ pub(crate) struct ChunkRows {
 }
 
 impl Rows {
-    /// Reads a list into chunks of a size, at least 1; the label is for rows without one.
+    /// Reads a list into chunks of a size, at least 1, as far as `take` takes its rows; the label is for
+    /// rows without one.
     ///
     /// # Errors
     ///
@@ -42,11 +43,14 @@ impl Rows {
         list: &List<'_>,
         chunk_size: usize,
         label: Option<&str>,
+        mut take: impl FnMut(&mut Row) -> bool,
     ) -> Result<Self, SubmitError> {
         let mut rows = Self::default();
         let nameless = list.rows(&mut |mut row| {
             row.item.label = row.item.label.take().or_else(|| label.map(str::to_owned));
-            rows.push(row, chunk_size);
+            if take(&mut row) {
+                rows.push(row, chunk_size);
+            }
         })?;
         rows.remarks.nameless = nameless;
         if rows.n == 0 {
@@ -67,7 +71,7 @@ impl Rows {
         Ok(rows)
     }
 
-    fn push(&mut self, Row { mut item, doubt }: Row, chunk_size: usize) {
+    fn push(&mut self, Row { mut item, doubt, .. }: Row, chunk_size: usize) {
         if self.n.is_multiple_of(chunk_size) {
             if let Some(full) = self.chunks.last_mut() {
                 full.lines.shrink_to_fit();
@@ -104,7 +108,7 @@ mod tests {
 
     fn rows(text: &str, chunk_size: usize) -> Result<Rows, SubmitError> {
         let list = List::open("a.csv", text.as_bytes()).unwrap();
-        Rows::read(&list, chunk_size, Some("all"))
+        Rows::read(&list, chunk_size, Some("all"), |_| true)
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod command;
 pub(crate) use command::Submit;
 
 use crate::{
-    list::{self, List},
+    list::{self, List, Row},
     remarks::Remarks,
     rows::{ChunkRows, Rows},
 };
@@ -81,7 +81,10 @@ pub(crate) enum SubmitError {
         n: usize,
     },
     /// The job is known with another file, or is made of messages.
-    #[error("job {0} is known with another source; choose another number, or submit the same file")]
+    #[error(
+        "job {0} is known with another source; choose another number, submit the same file, or add this \
+         one to the job with --extend"
+    )]
     OtherFile(i64),
     /// The job is known with the same file and other options.
     #[error("job {0} was submitted with {1}; choose another number, or submit it as before")]
@@ -100,11 +103,16 @@ impl From<state::Error> for SubmitError {
 /// A job whose list is read: nothing of it is written yet, and the file is not kept.
 #[derive(Debug)]
 pub(crate) struct ReadJob {
-    job_id: i64,
-    source_sha256: String,
-    submission: Submission,
-    chunks: Vec<ChunkRows>,
-    remarks: Remarks,
+    /// Its number.
+    pub(crate) job_id: i64,
+    /// Of the file, in hex.
+    pub(crate) source_sha256: String,
+    /// How it is submitted.
+    pub(crate) submission: Submission,
+    /// The lists of its chunks.
+    pub(crate) chunks: Vec<ChunkRows>,
+    /// What people should know of its rows.
+    pub(crate) remarks: Remarks,
 }
 
 impl ReadJob {
@@ -114,15 +122,31 @@ impl ReadJob {
     ///
     /// [`SubmitError::List`] or [`SubmitError::TooManyChunks`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
+        Self::read(&request, |row| {
+            // A new job has asked for nothing before.
+            row.item.retry_of = None;
+            true
+        })
+    }
+
+    /// The same of the rows that are taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(crate) fn read(
+        request: &JobRequest,
+        take: impl FnMut(&mut Row) -> bool,
+    ) -> Result<Self, SubmitError> {
         let list = List::open(&request.file_name, &request.bytes)?;
-        let rows = Rows::read(&list, request.chunk_size, request.label.as_deref())?;
+        let rows = Rows::read(&list, request.chunk_size, request.label.as_deref(), take)?;
         let submission = Submission {
             chunks: rows.chunks.len(),
             images: rows.n,
             format: list.format.word().to_owned(),
             chunk_size: request.chunk_size,
             priority: request.priority,
-            label: request.label,
+            label: request.label.clone(),
             level: request.level,
         };
         Ok(Self {
@@ -227,7 +251,7 @@ fn lists_folder(job_id: i64, source_sha256: &str, submission: &Submission) -> St
 }
 
 /// Writes one list for each chunk and makes its message.
-async fn write_sources(
+pub(crate) async fn write_sources(
     storage: &Storage,
     job_id: i64,
     submission: &Submission,

@@ -111,7 +111,10 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
         item.refused = Some(Detail::ItemTooLarge);
         return Some(item);
     }
-    let is_other = |name: &str| ![url, label, meta].contains(&Some(name));
+    item.retry_of = value(Some("retry_of")).and_then(|key| text_of(key).ok()?.parse().ok());
+    let is_other = |name: &str| {
+        ![url, label, meta].contains(&Some(name)) && (name != "retry_of" || item.retry_of.is_none())
+    };
     let others = all.iter().filter(|(name, _)| is_other(name));
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
     item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);

@@ -1,6 +1,7 @@
 //! Rows of JSON: a value a line, or those of one array.
 
 use super::{Error, Row};
+use crate::urls::told;
 use chunk_handler::chunk::{
     ITEM_LIMIT, Item,
     source::{lines, read_row, strict_json, too_large, trimmed},
@@ -17,16 +18,24 @@ use std::fmt;
 pub(super) fn line_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<(), Error> {
     let rows = lines(text).map(|(line, row)| (line, trimmed(row)));
     for (line, row) in rows.filter(|(_, row)| !row.is_empty()) {
-        let item = item_of(row).map_err(|error| Error::Broken {
+        let row = row_of(row).map_err(|error| Error::Broken {
             line,
             problem: format!(
                 "no JSON, and each line is to hold an object, as `jq -c` writes it: {}",
                 without_line(&error)
             ),
         })?;
-        take(item.into());
+        take(row);
     }
     Ok(())
+}
+
+/// The row of a value, also of one that `chunkctl urls` wrote.
+fn row_of(text: &str) -> Result<Row, serde_json::Error> {
+    let Some((fields, rest)) = told::of_json(text) else { return item_of(text).map(Row::from) };
+    let mut item = item_of(&rest)?;
+    item.refused = item.refused.or(fields.refused());
+    Ok(Row { told: fields.told(), ..item.into() })
 }
 
 /// The item of a row, also of one that has no URL, or is too large to be one.
@@ -93,8 +102,8 @@ impl<'de, F: FnMut(Row)> Visitor<'de> for Rows<'_, F> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
         while let Some(value) = values.next_element::<&RawValue>()? {
             // It is JSON, and read already; of halves of surrogate pairs it may be too broken.
-            let item = item_of(value.get()).unwrap_or_else(|_| Item::of_url(value.get()));
-            self.0(item.into());
+            let row = row_of(value.get()).unwrap_or_else(|_| Item::of_url(value.get()).into());
+            self.0(row);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A row of a list: its item, and what makes it doubtful.
 
+use crate::urls::told::Told;
 use chunk_handler::chunk::{
     ITEM_LIMIT, Item,
     source::{is_blank, is_web_url},
@@ -13,6 +14,8 @@ pub(crate) struct Row {
     pub(crate) item: Item,
     /// Why it may not be what was meant.
     pub(crate) doubt: Option<Doubt>,
+    /// Which URL it is about, when `chunkctl urls` wrote it.
+    pub(crate) told: Option<Told>,
 }
 
 /// Why a row may not be what was meant, although it can be read.
@@ -49,13 +52,13 @@ impl Row {
         let is_part = |c| is_blank(c) || c == '"';
         let has_more = line.contains(is_part) || line.ends_with([',', ';']);
         let has_more = has_more && is_web_url(line);
-        Self { item: Item::of_url(line), doubt: has_more.then_some(Doubt::MoreThanUrl) }
+        Self { item: Item::of_url(line), doubt: has_more.then_some(Doubt::MoreThanUrl), told: None }
     }
 }
 
 impl From<Item> for Row {
     fn from(item: Item) -> Self {
-        Self { item, doubt: None }
+        Self { item, doubt: None, told: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rows of a table: CSV as RFC 4180 has it, TSV as it is written.
 
 use super::{Doubt, Error, Nameless, Row, shown};
+use crate::urls::{restored, told};
 use chunk_handler::chunk::{
     ITEM_LIMIT, Item, Meta,
     source::{
@@ -21,6 +22,8 @@ enum Column {
     Other(String),
     /// A number that somebody's export put before each row; how many cells were left out.
     Nameless(usize),
+    /// What `chunkctl urls` says of a URL beside the item.
+    Told(String),
 }
 
 /// A table's first line.
@@ -28,6 +31,8 @@ enum Column {
 struct Head {
     columns: Vec<Column>,
     delimiter: char,
+    /// Whether `chunkctl urls` wrote the table.
+    is_told: bool,
 }
 
 impl Head {
@@ -62,25 +67,31 @@ impl Head {
                 how_to_name(&names)
             )));
         }
+        let is_told = told::is_table(&names);
         let column = |name: &&str| match Some(*name) {
             name if name == url => Column::Url,
             name if name == label => Column::Label,
             name if name == meta => Column::Meta,
+            Some(name) if is_told && told::is_field(name) => Column::Told(name.to_owned()),
             Some(name) if !name.is_empty() => Column::Other(name.to_owned()),
             Some(_) | None => Column::Nameless(0),
         };
-        Ok(Self { columns: names.iter().map(column).collect(), delimiter })
+        Ok(Self { columns: names.iter().map(column).collect(), delimiter, is_told })
     }
 
     /// The row of some cells, which may be fewer than the head's, or more: those are kept by their
     /// number.
     fn row<'c>(&mut self, raw: &str, cells: impl Iterator<Item = &'c str>) -> Row {
         // Blanks around a caption are its own, as they are in JSON.
-        let filled = |cell: &str| (!is_missing(cell)).then(|| cell.to_owned());
+        let is_told = self.is_told;
+        let is_none = |cell: &str| if is_told { cell.is_empty() } else { is_missing(cell) };
+        let filled = |cell: &str| (!is_none(cell)).then(|| cell.to_owned());
         let (mut item, mut meta, mut others) = (Item::of_url(""), None, Vec::new());
+        let mut fields = told::Fields::default();
         let mut n = 0;
         for (at, cell) in cells.enumerate() {
             n = at + 1;
+            let cell = if is_told { restored(cell) } else { cell };
             match self.columns.get_mut(at) {
                 Some(Column::Url) => trimmed(cell).clone_into(&mut item.url),
                 Some(Column::Label) => item.label = filled(cell),
@@ -89,6 +100,8 @@ impl Head {
                         |text: String| read_meta(&text).unwrap_or_else(|_| Meta::of_text(&text));
                     meta = filled(cell).map(value).filter(|meta| meta.get() != "null");
                 }
+                Some(Column::Told(name)) => fields.take(name, cell),
+                Some(Column::Other(_)) if is_told && cell.is_empty() => {}
                 Some(Column::Other(name)) => others.push((name.clone(), Meta::of_text(cell))),
                 None if !trimmed(cell).is_empty() => {
                     others.push((format!("column {n}"), Meta::of_text(cell)));
@@ -100,21 +113,27 @@ impl Head {
             }
         }
         let head = self.columns.len();
-        if raw.len() > ITEM_LIMIT {
+        item.refused = fields.refused();
+        // What is told beside an item does not count.
+        if raw.len() > ITEM_LIMIT && !is_told {
             item = Item::too_large(&item.url, item.label.as_deref());
         } else {
             item.meta = Meta::with_others(meta, others);
         }
-        Row { item, doubt: (n != head).then_some(Doubt::Cells { n, head }) }
+        let doubt = (n != head).then_some(Doubt::Cells { n, head });
+        Row { item, doubt, told: fields.told() }
     }
 
     /// The columns without a name that had cells.
     fn nameless(&self) -> Vec<Nameless> {
         let of = |(column, kind): (usize, &Column)| match kind {
             Column::Nameless(cells) if *cells > 0 => Some(Nameless { column, cells: *cells }),
-            Column::Nameless(_) | Column::Url | Column::Label | Column::Meta | Column::Other(_) => {
-                None
-            }
+            Column::Nameless(_)
+            | Column::Url
+            | Column::Label
+            | Column::Meta
+            | Column::Other(_)
+            | Column::Told(_) => None,
         };
         (1..).zip(&self.columns).filter_map(of).collect()
     }
@@ -191,7 +210,9 @@ pub(super) fn csv_rows(text: &str, take: &mut impl FnMut(Row)) -> Result<Vec<Nam
             none => none.insert(Head::new((line_of(text, start), raw, delimiter), record.iter())?),
         };
         let is_quoted_well = !raw.contains('"') || is_well_quoted(raw, delimiter);
-        if raw.contains(['\n', '\r']) && (!is_quoted_well || swallows_rows(head, raw, &record)) {
+        // A table of our own is quoted as it must be, whatever lines its labels have.
+        let swallows = || !head.is_told && swallows_rows(head, raw, &record);
+        if raw.contains(['\n', '\r']) && (!is_quoted_well || swallows()) {
             return Err(broken(STRAY_QUOTE.to_owned()));
         }
         if !is_head {
