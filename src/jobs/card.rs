@@ -43,7 +43,7 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
 | of their URLs | number |
 | --- | --- |
 | all | {images_total} |
-| kept | {valid} |
+{again}| kept | {valid} |
 | a duplicate of one that is kept | {duplicates} |
 | downloaded and not kept | {invalid} |
 | not downloaded | {failed} |
@@ -59,6 +59,7 @@ manifest beside each shard says of each URL what became of it and why.
         chunks = total("chunks"),
         chunks_completed = total("chunks_completed"),
         images_total = total("images_total"),
+        again = again(total("images_asked_again")),
         duplicates = total("duplicates_removed"),
         invalid = total("images_invalid"),
         failed = total("images_failed"),
@@ -66,6 +67,14 @@ manifest beside each shard says of each URL what became of it and why.
         validation = asked("validation"),
         dedupe = asked("dedupe"),
     )
+}
+
+/// The row of URLs that were asked for more than once, if there are some.
+fn again(n: i64) -> String {
+    match n {
+        0 => String::new(),
+        n => format!("| of them asked for again, each counted at every try | {n} |\n"),
+    }
 }
 
 /// Name in the job's folder and number of samples of each shard.

@@ -17,11 +17,13 @@ pub async fn list_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<Vec<I
     match &message.source {
         Some(Source::Inline(items)) => Ok(Some(items.clone())),
         // Boxed: the SDK's futures are large.
-        Some(Source::Blob(BlobSource { blob })) => match Box::pin(storage.read_source(blob)).await {
-            Ok(pieces) => Ok(ListFormat::of(blob).read(pieces, SOURCE_LIMIT).ok()),
-            Err(storage::Error::Missing { .. } | storage::Error::TooLarge { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+        Some(Source::Blob(BlobSource { blob })) => {
+            match Box::pin(storage.read_source(blob)).await {
+                Ok(pieces) => Ok(ListFormat::of(blob).read(pieces, SOURCE_LIMIT).ok()),
+                Err(storage::Error::Missing { .. } | storage::Error::TooLarge { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
         None => Ok(None),
     }
 }

@@ -87,6 +87,7 @@ mod fault {
     mod controls;
     mod crash;
     mod ended;
+    mod extended;
     mod network;
     mod outage;
     mod stalled;
@@ -111,9 +112,10 @@ mod fleet {
 /// Jobs that are cancelled, tried again and closed, how they end, and what is kept of them.
 mod jobs {
     mod again;
-    mod control;
+    pub mod control;
     mod documents;
     mod ending;
+    mod extend;
     mod touched;
     mod forgets;
     mod gone;
@@ -121,6 +123,7 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod urls;
 }
 
 /// The health row, and what Azure Monitor adds to it.

@@ -54,6 +54,8 @@ pub(crate) struct Given {
     pub(crate) new_only: bool,
 }
 
+/// The most chunks of a job.
+const MOST: usize = 100_000;
 /// How often a list is read again because the job grew meanwhile.
 const ROUNDS: usize = 5;
 
@@ -66,7 +68,8 @@ impl Session {
     ) -> anyhow::Result<Extended> {
         let job_id = request.job_id;
         let known = self.database.registered_job(job_id).await?;
-        let known = known.with_context(|| format!("job {job_id} is unknown; leave out --extend"))?;
+        let known =
+            known.with_context(|| format!("job {job_id} is unknown; leave out --extend"))?;
         if let Some(submitted) = &known.submitted {
             request.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);
             request.priority = given.priority.unwrap_or(submitted.priority);
@@ -85,6 +88,11 @@ impl Session {
             let Some(job) = job else {
                 return Ok(Extended { job_id, left_out: found.left_out, ..Extended::default() });
             };
+            let is_too_long =
+                usize::try_from(next).is_ok_and(|next| next + job.chunks.len() > MOST);
+            if is_too_long {
+                refuse(job_id, ExtendOutcome::TooMany)?;
+            }
             let mut added = Extended {
                 job_id,
                 first_chunk: Some(next),
@@ -296,7 +304,7 @@ fn refuse(job_id: i64, outcome: ExtendOutcome) -> anyhow::Result<()> {
             "job {job_id} is made of messages, and none said how many chunks it has: where further ones \
              begin is not known; send messages, or choose another number"
         ),
-        ExtendOutcome::TooMany => Err(SubmitError::TooManyChunks(100_000).into()),
+        ExtendOutcome::TooMany => Err(SubmitError::TooManyChunks(MOST).into()),
     }
 }
 

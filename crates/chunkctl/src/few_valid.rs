@@ -71,13 +71,13 @@ mod tests {
                    manifests say why, URL by URL";
         assert_eq!(line_of("cancelled", 4, 9, 3).as_deref(), Some(few));
         assert_eq!(line_of("completed", 5, 10, 0), None);
-        let again = JobProgress { images_total: 12, images_valid: 5, images_asked_again: 3, ..job() };
+        let again =
+            JobProgress { images_total: 12, images_valid: 5, images_asked_again: 3, ..job() };
         assert_eq!(line(&JobProgress { status: "completed".into(), ..again }), None, "5 of 9 URLs");
         assert_eq!(line_of("running", 0, 9, 0), None);
         assert_eq!(line_of("completed", 0, 0, 0), None);
         let over = JobProgress { status: "failed".into(), images_valid: 1, ..job() };
-        let row =
-            json!({"job_id": 7, "images_total": 500, "images_asked_again": 0, "images_valid": 1, "duplicates_removed": 20});
+        let row = json!({"job_id": 7, "images_total": 500, "images_asked_again": 0, "images_valid": 1, "duplicates_removed": 20});
         assert_eq!(as_json(&[over, job()]), [row]);
     }
 }

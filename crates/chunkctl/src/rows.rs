@@ -125,7 +125,7 @@ mod tests {
         let table = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
         assert!(rows(&table(100_000), 1).is_ok());
         let error = rows(&table(100_001), 1).unwrap_err().to_string();
-        assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
+        assert_eq!(error, "the job would have more than 100000 chunks; raise --chunk-size");
         assert_eq!(rows(&table(100_001), 2).unwrap().chunks.len(), 50_001);
     }
 

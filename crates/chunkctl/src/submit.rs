@@ -67,7 +67,7 @@ pub(crate) enum SubmitError {
     #[error(transparent)]
     List(#[from] list::Error),
     /// The file has more URLs than a job can have.
-    #[error("the file has more than {0} chunks; raise --chunk-size")]
+    #[error("the job would have more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
     /// The rows of a chunk are more than a handler reads.
     #[error(

@@ -157,9 +157,8 @@ impl Session {
             return Ok(());
         };
         let shard = manifest.shard.blob;
-        let wanted = |report: &ItemReport| {
-            urls.wants(report) && is_last_try(chunk, report, last_tries)
-        };
+        let wanted =
+            |report: &ItemReport| urls.wants(report) && is_last_try(chunk, report, last_tries);
         let mut reports = manifest.items;
         reports.retain(wanted);
         if reports.is_empty() {
@@ -202,7 +201,10 @@ impl Session {
         }
         let manifest = manifest_of(&self.storage, chunk).await?;
         let manifest = manifest.with_context(|| {
-            format!("chunk {} asks again for URLs, and its list is gone: which is not known", chunk.id)
+            format!(
+                "chunk {} asks again for URLs, and its list is gone: which is not known",
+                chunk.id
+            )
         })?;
         Ok(manifest.items.into_iter().map(|item| item.retry_of).collect())
     }

@@ -156,8 +156,7 @@ impl Session {
         if submit.extend {
             self.prepare().await?;
             let chunk_size = submit.chunk_size.map(usize::try_from).transpose()?;
-            let given =
-                Given { chunk_size, priority: submit.priority, new_only: submit.new_only };
+            let given = Given { chunk_size, priority: submit.priority, new_only: submit.new_only };
             let job = Box::pin(self.extend(request, given)).await?;
             return Ok(Taken {
                 json: serde_json::to_value(&job)?,

@@ -34,7 +34,8 @@ mod tests {
         let rng = &mut fastrand::Rng::with_seed(7);
         let kinds = ['=', '+', '-', '@', '＝', '\'', ' ', '\t', '\r', '\n', 'a', '"', ';', ','];
         for _ in 0..5000 {
-            let text: String = (0..rng.usize(..6)).map(|_| kinds[rng.usize(..kinds.len())]).collect();
+            let text: String =
+                (0..rng.usize(..6)).map(|_| kinds[rng.usize(..kinds.len())]).collect();
             let cell = defused(&text);
             assert_eq!(restored(&cell), text, "{text:?}");
             assert!(!cell.trim_start().starts_with(['=', '+', '-', '@', '＝']), "{text:?}");

@@ -138,7 +138,8 @@ mod tests {
         let mut output = Output::new(format, Vec::new());
         output.begin().unwrap();
         for (idx, item) in items.iter().enumerate() {
-            let mut report = ItemReport::rejected(idx, "http://bare".into(), None, Reason::Http(503));
+            let mut report =
+                ItemReport::rejected(idx, "http://bare".into(), None, Reason::Http(503));
             report.retry_of = item.retry_of;
             let id = ChunkId { job_id: 7, chunk_index: 4 };
             output.write(Row::new(id, "job_7/chunks/chunk_00004.tar", report, Some(item))).unwrap();
