@@ -46,7 +46,7 @@ pub(crate) struct Submit {
     /// The list of URLs, read by its suffix as said below; - reads stdin.
     #[arg(long)]
     urls: PathBuf,
-    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
+    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`, with --extend that of the job.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chunk_size: Option<u32>,
     /// 0 to 10, highest first; default: 5, with --extend that of the job.
