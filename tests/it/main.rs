@@ -92,6 +92,7 @@ mod fault {
     mod controls;
     mod crash;
     mod ended;
+    mod extended;
     mod network;
     mod outage;
     mod stalled;
@@ -116,10 +117,11 @@ mod fleet {
 /// Jobs that are cancelled, tried again and closed, how they end, and what is kept of them.
 mod jobs {
     mod again;
-    mod control;
+    pub mod control;
     mod documents;
     mod ending;
     mod fetch;
+    mod extend;
     mod touched;
     mod forgets;
     mod gone;
@@ -128,6 +130,7 @@ mod jobs {
     mod workflow;
     mod kept;
     mod verify;
+    mod urls;
 }
 
 /// The health row, and what Azure Monitor adds to it.

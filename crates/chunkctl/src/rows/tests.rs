@@ -17,7 +17,7 @@ pub(crate) fn source(folder: &Path, files: &[(&str, &str)]) -> Source {
 }
 
 fn division(chunk_size: usize, label: Option<&str>) -> Division {
-    Division { chunk_size, label: label.map(str::to_owned) }
+    Division { chunk_size, label: label.map(str::to_owned), growth: None }
 }
 
 pub(crate) fn judged(files: &[(&str, &str)], chunk_size: usize) -> Result<Judged, SubmitError> {
@@ -52,7 +52,7 @@ fn a_job_has_at_most_as_many_chunks_as_there_are_indices() {
     let table = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
     assert!(judged(&[("a.csv", &table(100_000))], 1).is_ok());
     let error = judged(&[("a.csv", &table(100_001))], 1).unwrap_err().to_string();
-    assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
+    assert_eq!(error, "the job would have more than 100000 chunks; raise --chunk-size");
     assert_eq!(judged(&[("a.csv", &table(100_001))], 2).unwrap().chunks.len(), 50_001);
 }
 
