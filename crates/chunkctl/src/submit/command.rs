@@ -17,7 +17,7 @@ const HELP: &str = "Examples:
 
 The list, plain or compressed with gzip (.txt.gz, ...; 1 GiB unpacked at most):
   .txt            one URL a line
-  .jsonl, .ndjson an object a line: {\"url\": ..., \"caption\": ..., \"label\": ..., \"class\": 3, \"meta\": ...}
+  .jsonl, .ndjson an object a line: {\"url\", \"caption\", \"label\", \"class\", \"meta\"}
   .json           one array of such objects, or of URLs
   .csv, .tsv      a table whose first line names a column url; caption, label, class (an integer) and meta
                   (JSON) may be others;
