@@ -62,8 +62,7 @@ async fn a_chunk_that_stays_failed_is_told_of_whatever_became_of_its_job() {
         }
     }
     control(&rig, &["resume"]);
-    let cancelled = ["1", "2"];
-    for job_id in cancelled {
+    for job_id in ["1", "2"] {
         control(&rig, &["cancel", "--job-id", job_id]);
     }
     rig.execute(
