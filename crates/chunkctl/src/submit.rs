@@ -13,8 +13,8 @@ use crate::{
 };
 use chunk_handler::{
     chunk::{
-        BlobSource, ChunkId, ChunkMessage, ImageRange, MessageError, Output, Source, Validation, hex,
-        job_folder,
+        BlobSource, ChunkId, ChunkMessage, ImageRange, MessageError, Output, Source, Validation,
+        hex, job_folder,
     },
     process::Error,
     redact::cause_chain,
