@@ -10,10 +10,10 @@
 //! workers are all busy does not run either. A frozen machine may stop the clock of timers, too: then the
 //! time of day has gone further than that clock.
 
+use parking_lot::Mutex;
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -91,7 +91,7 @@ impl Watch {
                 () = sleep(PERIOD) => {}
             }
         }
-        self.locked().tick = None;
+        self.seen.lock().tick = None;
     }
 
     /// This moment, to ask later whether the process stood still since.
@@ -178,7 +178,7 @@ impl Watch {
 
     /// Judges this moment; `then` is done before anybody else looks.
     fn judge(&self, then: impl FnOnce(&mut Seen, Instant, SystemTime)) -> Seen {
-        let mut seen = self.locked();
+        let mut seen = self.seen.lock();
         let (now, day) = (Instant::now(), SystemTime::now());
         let standstill = seen.look(now, day);
         then(&mut seen, now, day);
@@ -189,10 +189,6 @@ impl Watch {
             self.noticed.notify_waiters();
         }
         judged
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
