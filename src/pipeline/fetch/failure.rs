@@ -1,6 +1,6 @@
 //! What the absence of an answer, or of its end, means for the image: by the types of what failed.
 
-use super::{TryError, client::Response, name_servers::LookupError};
+use super::{client::Response, name_servers::LookupError};
 use crate::chunk::{Detail, Reason, Rejection};
 use hyper::{body::Body as _, header};
 use nix::errno::Errno;
@@ -8,7 +8,22 @@ use rustls::{CertificateError, InvalidMessage, OtherError};
 use std::{
     error::Error,
     io::{self, ErrorKind},
+    time::Duration,
 };
+
+/// How one try failed.
+#[derive(Debug)]
+pub(super) enum TryError {
+    /// No further try helps.
+    Final(Rejection),
+    /// Another try may help.
+    Transient(Rejection),
+    /// The origin asks for a wait, of its own choice or ours.
+    Throttled(Rejection, Option<Duration>),
+    /// No name server answers anything, which is not the image's fault.
+    NamesAway,
+    Spool(io::Error),
+}
 
 /// What a client says of a failure; the causes below it are looked at.
 type Failure = dyn Error + 'static;

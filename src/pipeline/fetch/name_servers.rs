@@ -1,6 +1,6 @@
 //! Asks the name servers about one name, one server after another, and sorts what they say.
 
-use super::{failure::is_own_limit, origin::locked};
+use super::failure::is_own_limit;
 use futures_util::{
     StreamExt as _,
     future::{Either, select},
@@ -19,11 +19,12 @@ use hickory_resolver::{
     },
     system_conf::read_system_conf,
 };
+use parking_lot::Mutex;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -172,7 +173,7 @@ impl NameServers {
     fn hear(&self, said: &Said) -> bool {
         let knows = matches!(said, Said::Addresses(..) | Said::Nothing { .. });
         if knows {
-            *locked(&self.heard) = Some(Instant::now());
+            *self.heard.lock() = Some(Instant::now());
         }
         knows
     }
@@ -182,7 +183,7 @@ impl NameServers {
     /// memory may know nothing else.
     async fn anybody_answers(&self, since: Instant) -> bool {
         for _ in 0..PROBES {
-            if locked(&self.heard).is_some_and(|heard| heard > since) {
+            if self.heard.lock().is_some_and(|heard| heard > since) {
                 return true;
             }
             let questions = [(Name::root(), RecordType::NS), (unknown_name(), RecordType::A)];
