@@ -47,6 +47,7 @@ mod world;
 use anyhow::Result;
 use measure::{Goal, Measured, Row};
 use std::process::ExitCode;
+use support::attack::Attack;
 use world::Bench;
 
 /// Cases that are measured together.
@@ -63,7 +64,7 @@ enum Group {
     Bound,
     Rude,
     Names,
-    Fair,
+    Fair(Attack),
     TenChunks,
     RssGrowth,
     Calls,
@@ -88,7 +89,7 @@ impl Group {
             Self::Bound => slow::bound(bench).await,
             Self::Rude => slow::rude(bench).await,
             Self::Names => names::run(bench),
-            Self::Fair => fair::run(bench).await,
+            Self::Fair(attack) => fair::run(bench, attack).await,
             Self::TenChunks => many::ten_chunks(bench).await,
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
@@ -129,13 +130,13 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Names, Goal::new("names_mixed", "s more than none", 15.0)),
     (Group::Names, Goal::new("names_beside", "beside / alone", 1.2)),
     // A job of good pictures beside a hostile list; of the first two on the same host.
-    (Group::Fair, Goal::new("fair_slow_host", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_refusals", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_names", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_heavy", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_hosts", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_tiny_chunks", "beside / alone", 2.0)),
-    (Group::Fair, Goal::new("fair_silence", "beside / alone", 2.0)),
+    (Group::Fair(Attack::SlowHost), Goal::new("fair_slow_host", "beside / alone", 2.0)),
+    (Group::Fair(Attack::Refusals), Goal::new("fair_refusals", "beside / alone", 2.0)),
+    (Group::Fair(Attack::SilentNames), Goal::new("fair_names", "beside / alone", 2.0)),
+    (Group::Fair(Attack::Heavy), Goal::new("fair_heavy", "beside / alone", 2.0)),
+    (Group::Fair(Attack::ManyHosts), Goal::new("fair_hosts", "beside / alone", 2.0)),
+    (Group::Fair(Attack::TinyChunks), Goal::new("fair_tiny_chunks", "beside / alone", 2.0)),
+    (Group::Fair(Attack::Silence), Goal::new("fair_silence", "beside / alone", 2.0)),
     (Group::TenChunks, Goal::new("ten_chunks_ledger", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_walk", "MB temp", 320.0)),
     (Group::TenChunks, Goal::new("ten_chunks_rss", "MB, peak", 256.0)),
