@@ -53,6 +53,14 @@ struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
+impl Mark {
+    /// One between which and any other the process stood still.
+    #[cfg(test)]
+    pub(crate) fn of_another_time() -> Self {
+        Self(u64::MAX)
+    }
+}
+
 impl Seen {
     /// Judges a moment; the length of the standstill that it ends, if it does.
     fn look(&mut self, now: Instant, day: SystemTime) -> Option<Duration> {
