@@ -262,11 +262,13 @@ impl Fetcher {
                 self.names.look_up(name, &chunk.lookups).await?;
             }
             let origin = self.origins.get(&origin::key(&url));
-            match self.ask(&url, &origin, chunk, tries, standing, &mut remaining).await? {
-                (Hop::Body(Received { body, sha256, is_end_open }), download) => {
+            let asked = self.ask(&url, &origin, chunk, tries, standing, &mut remaining);
+            let (hop, download) = asked.await?;
+            match hop {
+                Hop::Body(Received { body, sha256, is_end_open }) => {
                     return Ok(Fetched { body, sha256, is_end_open, download });
                 }
-                (Hop::Redirect(next), _) => url = next,
+                Hop::Redirect(next) => url = next,
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects.into()))

@@ -245,7 +245,6 @@ fn at_narrow_host(chunks: u64) -> (u32, u32) {
 #[test]
 fn ten_chunks_find_the_width_of_their_host() {
     let counts = [1, 2, 5, 10].map(at_narrow_host);
-    println!("answered and refused: {counts:?}");
     for (answered, refused) in counts {
         assert!(answered > 1200 && refused * 10 < answered, "{counts:?}");
     }
