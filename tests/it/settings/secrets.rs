@@ -185,12 +185,12 @@ async fn shows_nothing(seed: u64, kind: Storage) {
     assert!(!secrets.shown_in("plant", &planted).is_empty());
     let is_sound = matches!(kind, Storage::Sound);
     for (what, words) in [
-        ("the log", "\"DEBUG\""),
+        ("the log", if is_sound { "\"DEBUG\"" } else { "degraded" }),
         ("the log", "Message rejected"),
-        ("a row", "is no JSON object"),
-        ("a row", if is_sound { "source_missing" } else { "blob storage: " }),
+        ("a row", "neither JSON nor Base64"),
+        ("a row", if is_sound { "source_missing" } else { "queues: storage " }),
         ("doctor", if is_sound { "takes our metrics" } else { "FAILED  blob storage" }),
-        ("an answer", if is_sound { "completed" } else { "rejected" }),
+        ("an answer", if is_sound { "completed" } else { "Logs" }),
     ] {
         assert!(
             shown[what].contains(words),
