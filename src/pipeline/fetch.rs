@@ -3,6 +3,7 @@
 mod address;
 mod answer;
 mod body;
+mod chunk_fetch;
 mod client;
 mod consent;
 mod downloads;
@@ -25,10 +26,11 @@ use crate::{
     settings::{DownloadSettings, Limits, Settings},
     spool::{Allowance, Body},
     stall::{Deadline, WATCH},
-    turns::{Party, Seat},
+    turns::Seat,
 };
 use address::Guard;
 use body::Received;
+pub(super) use chunk_fetch::ChunkFetch;
 use client::Client;
 pub use client::SetupError;
 pub(super) use downloads::Download;
@@ -47,10 +49,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tries::Tries;
 use url::{Host, Url};
 
@@ -98,45 +97,6 @@ pub(super) struct Fetcher {
     limits: Limits,
     /// Of the descriptors of the process.
     parts: Parts,
-}
-
-/// What the downloads of one chunk share.
-#[derive(Debug)]
-pub(super) struct ChunkFetch {
-    allowance: Allowance,
-    rules: Rules,
-    /// No retry waits beyond it.
-    deadline: Deadline,
-    /// Its share of the look-ups of the process.
-    lookups: Semaphore,
-    /// Its place among those who take turns at connections.
-    connections: Seat,
-    /// Its place among those who take turns at walks through long bodies.
-    walkers: Seat,
-    downloads: Downloads,
-    /// Who it is in the queues of the origins.
-    party: Party,
-    origins: ReachableOrigins,
-    asked: AtomicBool,
-    answered: AtomicBool,
-    bytes_in: AtomicU64,
-}
-
-impl ChunkFetch {
-    /// True when any origin was asked for any URL, but for trials that were refused.
-    pub(super) fn was_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// True when any URL got any HTTP answer.
-    pub(super) fn was_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Body bytes received.
-    pub(super) fn bytes_in(&self) -> u64 {
-        self.bytes_in.load(Ordering::Relaxed)
-    }
 }
 
 /// One hop's end.
