@@ -55,6 +55,8 @@
 //! | host | the Azure Functions host, which starts this process and posts invocations |
 //! | origin | a server that images come from: host name and port |
 //! | busy, probe | of an origin: it wants to be left alone, or gets less since it did; the first download after that |
+//! | refuse, trial | of an origin: to ask for a wait instead of answering; a chunk's first request to one that refuses others |
+//! | bound, free | of a chunk at an origin that refuses: it waits with those that were refused, or goes by its own answers |
 //! | chunk, job | the unit of work; the crawl it belongs to |
 //! | slot | one unit of the fleet's limit, a row in the database |
 //! | permit | one unit of a limit of this process: chunks at once, downloads at once |

@@ -26,7 +26,7 @@ use crate::{
 };
 use collect::Collector;
 pub use fetch::SetupError;
-use fetch::{ChunkFetch, Fetcher, Rules, Standing, all_hosts_busy};
+use fetch::{ChunkFetch, Download, Fetcher, Rules, Standing, all_hosts_busy};
 use filters::{Filters, violations};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use imagecheck::{ImageInfo, Level};
@@ -38,11 +38,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
-use tokio::{
-    sync::{SemaphorePermit, mpsc},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tracing::Instrument as _;
 pub(crate) use upload::StagedShard;
 use upload::Upload;
@@ -316,7 +312,7 @@ impl Downloads {
         idx: usize,
         item: &Item,
         standing: &Standing,
-    ) -> Result<(Arrived, Option<SemaphorePermit<'_>>), Error> {
+    ) -> Result<(Arrived, Option<Download>), Error> {
         let stages = &self.stages;
         if let Some(detail) = item.refused {
             let why = Reason::UrlRefused.because(detail);

@@ -14,10 +14,11 @@ pub use directory::{Swept, TempDir, free_bytes};
 pub use reader::BodyReader;
 
 use crate::settings::Limits;
+use parking_lot::Mutex;
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -84,12 +85,8 @@ struct Ledger {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        locked(&self.budget.temp).n_admitted -= 1;
+        self.budget.temp.lock().n_admitted -= 1;
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Budget {
@@ -149,7 +146,7 @@ impl Budget {
         if is_full {
             return false;
         }
-        let mut temp = locked(&self.temp);
+        let mut temp = self.temp.lock();
         let heads = (temp.n_admitted + 1) * self.head_bytes;
         let fits = temp.of_others + temp.common + heads <= self.n_permits * self.share_bytes;
         temp.n_admitted += u64::from(fits);
@@ -169,7 +166,7 @@ impl Budget {
     /// change of `host.json` the old process finishes its chunks while the new one starts (rule H9).
     pub(crate) fn recount_others(&self) {
         let of_others = self.directory.others_bytes();
-        let before = std::mem::replace(&mut locked(&self.temp).of_others, of_others);
+        let before = std::mem::replace(&mut self.temp.lock().of_others, of_others);
         if of_others < before {
             self.freed.notify_waiters();
         }
@@ -177,12 +174,12 @@ impl Budget {
 
     /// Chunks that are admitted now.
     pub(crate) fn n_admitted(&self) -> u64 {
-        locked(&self.temp).n_admitted
+        self.temp.lock().n_admitted
     }
 
     /// Temp bytes reserved now.
     pub fn temp_used_bytes(&self) -> u64 {
-        locked(&self.temp).used
+        self.temp.lock().used
     }
 
     /// Temp bytes that are gone from the platform's quota: what this process reserved or what lies in its
@@ -196,12 +193,12 @@ impl Budget {
 
     /// The most temp bytes ever reserved at once.
     pub fn temp_peak_bytes(&self) -> u64 {
-        locked(&self.temp).peak
+        self.temp.lock().peak
     }
 
     /// Body memory reserved now.
     pub fn memory_used_bytes(&self) -> u64 {
-        *locked(&self.memory_used)
+        *self.memory_used.lock()
     }
 
     /// Where this process's temporary files are.
@@ -210,7 +207,7 @@ impl Budget {
     }
 
     fn try_memory(&self, bytes: u64) -> bool {
-        let mut used = locked(&self.memory_used);
+        let mut used = self.memory_used.lock();
         let fits = *used + bytes <= self.memory_limit;
         if fits {
             *used += bytes;
@@ -220,7 +217,7 @@ impl Budget {
 
     fn free_memory(&self, bytes: u64) {
         if bytes > 0 {
-            *locked(&self.memory_used) -= bytes;
+            *self.memory_used.lock() -= bytes;
             self.freed.notify_waiters();
         }
     }
@@ -232,7 +229,7 @@ impl Budget {
     /// chunk that is admitted in the next moment must find the room of its head, or its bodies
     /// would wait for bytes that no one of them can free.
     fn try_temp(&self, bytes: u64, is_head: bool) -> bool {
-        let mut temp = locked(&self.temp);
+        let mut temp = self.temp.lock();
         let common_limit = self.n_permits * (self.share_bytes - self.head_bytes);
         if !is_head && temp.common + temp.of_others + bytes > common_limit {
             return false;
@@ -244,7 +241,7 @@ impl Budget {
     }
 
     fn free_temp(&self, common: u64, head: u64) {
-        let mut temp = locked(&self.temp);
+        let mut temp = self.temp.lock();
         temp.common -= common;
         temp.used -= common + head;
         drop(temp);
@@ -260,7 +257,7 @@ impl Allowance {
 
     /// The most temp bytes the chunk held at once.
     pub fn temp_peak_bytes(&self) -> u64 {
-        locked(&self.share.ledger).peak
+        self.share.ledger.lock().peak
     }
 
     /// A reservation of nothing, to be grown.
@@ -339,7 +336,7 @@ impl Reservation {
         if let Some(bytes) = memory
             && self.allowance.share.budget.try_memory(bytes)
         {
-            locked(&self.held).memory += bytes;
+            self.held.lock().memory += bytes;
             return Some(Grown::Memory);
         }
         self.try_temp(temp).then_some(Grown::Temp)
@@ -348,8 +345,8 @@ impl Reservation {
     fn try_temp(&self, bytes: u64) -> bool {
         let share = &self.allowance.share;
         let budget = &share.budget;
-        let mut ledger = locked(&share.ledger);
-        let mut held = locked(&self.held);
+        let mut ledger = share.ledger.lock();
+        let mut held = self.held.lock();
         let common_limit = budget.share_bytes - budget.head_bytes;
         if ledger.common + bytes <= common_limit && budget.try_temp(bytes, false) {
             ledger.common += bytes;
@@ -371,7 +368,7 @@ impl Reservation {
 
     /// Frees the memory part: the bytes are in a file now.
     pub(crate) fn free_memory(&self) {
-        let bytes = std::mem::take(&mut locked(&self.held).memory);
+        let bytes = std::mem::take(&mut self.held.lock().memory);
         self.allowance.share.budget.free_memory(bytes);
     }
 }
@@ -379,13 +376,13 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.free_memory();
-        let Portions { common, head, is_head, .. } = std::mem::take(&mut *locked(&self.held));
+        let Portions { common, head, is_head, .. } = std::mem::take(&mut *self.held.lock());
         if common + head == 0 && !is_head {
             return;
         }
         let share = &self.allowance.share;
         {
-            let mut ledger = locked(&share.ledger);
+            let mut ledger = share.ledger.lock();
             ledger.common -= common;
             ledger.head -= head;
             ledger.has_head &= !is_head;

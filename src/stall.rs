@@ -10,10 +10,10 @@
 //! workers are all busy does not run either. A frozen machine may stop the clock of timers, too: then the
 //! time of day has gone further than that clock.
 
+use parking_lot::Mutex;
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -53,6 +53,14 @@ struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
+impl Mark {
+    /// One between which and any other the process stood still.
+    #[cfg(test)]
+    pub(crate) fn of_another_time() -> Self {
+        Self(u64::MAX)
+    }
+}
+
 impl Seen {
     /// Judges a moment; the length of the standstill that it ends, if it does.
     fn look(&mut self, now: Instant, day: SystemTime) -> Option<Duration> {
@@ -91,7 +99,7 @@ impl Watch {
                 () = sleep(PERIOD) => {}
             }
         }
-        self.locked().tick = None;
+        self.seen.lock().tick = None;
     }
 
     /// This moment, to ask later whether the process stood still since.
@@ -178,7 +186,7 @@ impl Watch {
 
     /// Judges this moment; `then` is done before anybody else looks.
     fn judge(&self, then: impl FnOnce(&mut Seen, Instant, SystemTime)) -> Seen {
-        let mut seen = self.locked();
+        let mut seen = self.seen.lock();
         let (now, day) = (Instant::now(), SystemTime::now());
         let standstill = seen.look(now, day);
         then(&mut seen, now, day);
@@ -189,10 +197,6 @@ impl Watch {
             self.noticed.notify_waiters();
         }
         judged
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

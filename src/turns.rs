@@ -4,11 +4,14 @@
 //! one that has waited longest; not to the longest queue. Whoever asks while there are free turns has
 //! one at once: a chunk alone uses all of them.
 
+mod queue;
+
+use parking_lot::Mutex;
+pub(crate) use queue::{Party, Queue};
 use std::{
-    collections::{HashMap, VecDeque},
     future::pending,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,32 +23,24 @@ pub(crate) struct Turns(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    limit: usize,
     next_seat: u64,
-    next_ticket: u64,
-    /// Those that hold a turn or wait for one.
-    seats: HashMap<u64, Seated>,
-}
-
-#[derive(Debug, Default)]
-struct Seated {
-    held: usize,
-    /// Who waits, in order, each with a number that rises.
-    waiting: VecDeque<(u64, oneshot::Sender<Turn>)>,
+    queue: Queue<oneshot::Sender<Turn>>,
 }
 
 /// One chunk's place among those who take turns.
 #[derive(Debug, Clone)]
 pub(crate) struct Seat {
     turns: Turns,
-    seat: u64,
+    party: Party,
 }
 
 /// The right to use one of them; dropping it gives it to the next.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Turns,
-    seat: AtomicU64,
+    /// The number of the party that holds it.
+    party: AtomicU64,
 }
 
 /// A turn that is asked for.
@@ -55,76 +50,57 @@ pub(crate) struct Asked(oneshot::Receiver<Turn>);
 impl Turns {
     /// So many turns, at least one.
     pub(crate) fn new(limit: usize) -> Self {
-        let state =
-            State { free: limit.max(1), next_seat: 0, next_ticket: 0, seats: HashMap::new() };
+        let state = State { limit: limit.max(1), next_seat: 0, queue: Queue::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// A place for one chunk.
     pub(crate) fn seat(&self) -> Seat {
-        let mut state = self.locked();
+        let mut state = self.0.lock();
         state.next_seat += 1;
-        Seat { turns: self.clone(), seat: state.next_seat }
+        Seat { turns: self.clone(), party: Party(state.next_seat) }
     }
 
     /// Whether anybody waits for a turn.
     pub(crate) fn is_waited_for(&self) -> bool {
-        let state = self.locked();
-        state.seats.values().any(|seat| seat.waiting.iter().any(|(_, it)| !it.is_closed()))
+        self.0.lock().queue.is_waited_for(oneshot::Sender::is_closed)
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn give_back(&self, seat: u64) {
+    fn give_back(&self, party: Party) {
         let next = {
-            let mut state = self.locked();
-            state.free += 1;
-            if let Some(seated) = state.seats.get_mut(&seat) {
-                seated.held -= 1;
-            }
+            let mut state = self.0.lock();
+            state.queue.give_back(party);
             state.next()
         };
         // Outside of the lock: who has gone away meanwhile drops the turn, which comes back here.
-        if let Some((seat, sender)) = next {
-            drop(sender.send(Turn { turns: self.clone(), seat: seat.into() }));
+        if let Some((party, sender)) = next {
+            drop(sender.send(self.turn_of(party)));
         }
+    }
+
+    fn turn_of(&self, party: Party) -> Turn {
+        Turn { turns: self.clone(), party: party.0.into() }
     }
 }
 
 impl State {
-    /// Takes a free turn for the seat whose turn it is.
-    fn next(&mut self) -> Option<(u64, oneshot::Sender<Turn>)> {
-        for seated in self.seats.values_mut() {
-            seated.waiting.retain(|(_, sender)| !sender.is_closed());
-        }
-        self.seats.retain(|_, seated| seated.held > 0 || !seated.waiting.is_empty());
-        let order = |seated: &Seated| Some((seated.held, seated.waiting.front()?.0));
-        let waiting = self.seats.iter_mut().filter(|(_, seated)| !seated.waiting.is_empty());
-        let (seat, seated) = waiting.min_by_key(|(_, seated)| order(seated))?;
-        let (_, sender) = seated.waiting.pop_front()?;
-        seated.held += 1;
-        self.free -= 1;
-        Some((*seat, sender))
+    /// Takes a free turn for the party whose turn it is.
+    fn next(&mut self) -> Option<(Party, oneshot::Sender<Turn>)> {
+        let (party, _) = self.queue.first(oneshot::Sender::is_closed, |_, _| Some(false))?;
+        Some((party, self.queue.next(party)?))
     }
 }
 
 impl Seat {
     /// A turn that is free, or a place in the queue, which is kept from now on.
     pub(crate) fn ask(&self) -> Result<Turn, Asked> {
-        let mut state = self.turns.locked();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        let is_free = state.free > 0;
-        state.free -= usize::from(is_free);
-        let seated = state.seats.entry(self.seat).or_default();
-        if is_free {
-            seated.held += 1;
-            return Ok(Turn { turns: self.turns.clone(), seat: self.seat.into() });
+        let mut state = self.turns.0.lock();
+        if state.queue.held() < state.limit {
+            state.queue.hold(self.party);
+            return Ok(self.turns.turn_of(self.party));
         }
         let (sender, receiver) = oneshot::channel();
-        seated.waiting.push_back((ticket, sender));
+        state.queue.wait(self.party, sender);
         Err(Asked(receiver))
     }
 
@@ -142,20 +118,18 @@ impl Seat {
 
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
-        self.turns.locked().seats.get(&self.seat).map_or(0, |seated| seated.held)
+        self.turns.0.lock().queue.held_by(|party| party == self.party)
     }
 }
 
 impl Turn {
     /// Gives it to another seat of the same turns, which holds it from now on.
     pub(crate) fn pass_to(&self, seat: &Seat) {
-        let mut state = self.turns.locked();
-        // Under the lock, so that the seat that is named here is the one that holds it.
-        let before = self.seat.swap(seat.seat, Ordering::Relaxed);
-        if let Some(seated) = state.seats.get_mut(&before) {
-            seated.held -= 1;
-        }
-        state.seats.entry(seat.seat).or_default().held += 1;
+        let mut state = self.turns.0.lock();
+        // Under the lock, so that the party that is named here is the one that holds it.
+        let before = self.party.swap(seat.party.0, Ordering::Relaxed);
+        state.queue.give_back(Party(before));
+        state.queue.hold(seat.party);
     }
 }
 
@@ -172,7 +146,7 @@ impl Asked {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.give_back(*self.seat.get_mut());
+        self.turns.give_back(Party(*self.party.get_mut()));
     }
 }
 
@@ -278,6 +252,6 @@ mod tests {
         drop(unseen);
         drop(sent);
         assert!(other.ask().is_ok(), "one that was sent to nobody comes back");
-        assert!(turns.locked().seats.len() <= 1, "nothing is remembered of who is gone");
+        assert!(turns.0.lock().queue.is_empty(), "nothing is remembered of who is gone");
     }
 }

@@ -3,8 +3,10 @@
 mod address;
 mod answer;
 mod body;
+mod chunk_fetch;
 mod client;
 mod consent;
+mod downloads;
 mod failure;
 mod head;
 mod hosts_file;
@@ -16,7 +18,6 @@ mod reach;
 mod rules;
 mod standing;
 mod tries;
-mod turns;
 
 use super::refused::Refused;
 use crate::{
@@ -29,24 +30,27 @@ use crate::{
 };
 use address::Guard;
 use body::Received;
+pub(super) use chunk_fetch::ChunkFetch;
 use client::Client;
 pub use client::SetupError;
+pub(super) use downloads::Download;
+use downloads::Downloads;
+use failure::TryError;
 use names::Names;
-use origin::{OriginPermit, Origins};
+use origin::{Origin, OriginPermit, Origins};
 use reach::ReachableOrigins;
 pub(super) use rules::Rules;
 pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
     io,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tries::Tries;
-use turns::Party;
 use url::{Host, Url};
 
 /// Why there is no body.
@@ -71,7 +75,7 @@ pub(super) enum Error {
 
 /// A body that is whole, as far as can be said without its picture.
 #[derive(Debug)]
-pub(super) struct Fetched<'a> {
+pub(super) struct Fetched {
     /// Its bytes.
     pub body: Body,
     /// Of its bytes.
@@ -79,7 +83,7 @@ pub(super) struct Fetched<'a> {
     /// HTTP does not prove that it is whole: the picture's own container has to.
     pub is_end_open: bool,
     /// Held until the body is in the shard's queue: else bodies would pile up before a slow shard.
-    pub download: SemaphorePermit<'a>,
+    pub download: Download,
 }
 
 /// Downloads for the whole process: one client, one set of origins.
@@ -93,61 +97,6 @@ pub(super) struct Fetcher {
     limits: Limits,
     /// Of the descriptors of the process.
     parts: Parts,
-}
-
-/// What the downloads of one chunk share.
-#[derive(Debug)]
-pub(super) struct ChunkFetch {
-    allowance: Allowance,
-    rules: Rules,
-    /// No retry waits beyond it.
-    deadline: Deadline,
-    /// Its share of the look-ups of the process.
-    lookups: Semaphore,
-    /// Its place among those who take turns at connections.
-    connections: Seat,
-    /// Its place among those who take turns at walks through long bodies.
-    walkers: Seat,
-    downloads: Semaphore,
-    /// Who it is in the queues of the origins.
-    party: Party,
-    origins: ReachableOrigins,
-    asked: AtomicBool,
-    answered: AtomicBool,
-    bytes_in: AtomicU64,
-}
-
-impl ChunkFetch {
-    /// True when any origin was asked for any URL.
-    pub(super) fn was_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// True when any URL got any HTTP answer.
-    pub(super) fn was_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Body bytes received.
-    pub(super) fn bytes_in(&self) -> u64 {
-        self.bytes_in.load(Ordering::Relaxed)
-    }
-}
-
-/// How one try failed.
-#[derive(Debug)]
-enum TryError {
-    /// No further try helps.
-    Final(Rejection),
-    /// The header, or all of the bytes, say that the image is not wanted.
-    Unwanted(Refused),
-    /// Another try may help.
-    Transient(Rejection),
-    /// The origin asks for a wait, of its own choice or ours.
-    Throttled(Rejection, Option<Duration>),
-    /// No name server answers anything, which is not the image's fault.
-    NamesAway,
-    Spool(io::Error),
 }
 
 /// One hop's end.
@@ -196,7 +145,7 @@ impl Fetcher {
             lookups: names::share(self.parts.lookups, &self.limits),
             connections: self.client.seat(),
             walkers,
-            downloads: Semaphore::new(self.settings.concurrency),
+            downloads: Downloads::new(self.settings.concurrency),
             party: self.origins.join(),
             origins: ReachableOrigins::default(),
             asked: AtomicBool::new(false),
@@ -215,12 +164,12 @@ impl Fetcher {
     /// # Cancel safety
     ///
     /// Everything it holds is freed when it is dropped.
-    pub(super) async fn fetch<'a>(
+    pub(super) async fn fetch(
         &self,
         text: &str,
-        chunk: &'a ChunkFetch,
+        chunk: &ChunkFetch,
         standing: &Standing,
-    ) -> Result<Fetched<'a>, Error> {
+    ) -> Result<Fetched, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
         let mut tries = Tries::default();
         loop {
@@ -243,13 +192,13 @@ impl Fetcher {
 
     /// A try that counts. One that failed while the process stood still says nothing about the image or
     /// its origin: the answer may have come and not been read, and the other side may have given up on us.
-    async fn whole_try<'a>(
+    async fn whole_try(
         &self,
         url: &Url,
-        chunk: &'a ChunkFetch,
+        chunk: &ChunkFetch,
         tries: &mut Tries,
         standing: &Standing,
-    ) -> Result<Fetched<'a>, TryError> {
+    ) -> Result<Fetched, TryError> {
         loop {
             let mark = WATCH.mark();
             match self.one_try(url.clone(), chunk, tries, standing).await {
@@ -263,13 +212,13 @@ impl Fetcher {
         }
     }
 
-    async fn one_try<'a>(
+    async fn one_try(
         &self,
         mut url: Url,
-        chunk: &'a ChunkFetch,
+        chunk: &ChunkFetch,
         tries: &mut Tries,
         standing: &Standing,
-    ) -> Result<Fetched<'a>, TryError> {
+    ) -> Result<Fetched, TryError> {
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
             // Each hop, before anybody is asked for anything, its name included.
@@ -284,51 +233,78 @@ impl Fetcher {
                 }
                 self.names.look_up(name, &chunk.lookups).await?;
             }
-            let key = origin::key(&url);
-            let origin = self.origins.get(&key);
-            standing.waits(&origin);
-            let (permit, download) = tokio::select! {
-                biased;
-                entered = origin.enter_with(chunk.party, tries.has_failed(), &chunk.downloads) => {
-                    entered.map_err(|reason| TryError::Final(reason.into()))?
-                }
-                () = origin.outlasts(tries.patience_with(&key)) => {
-                    return Err(TryError::Final(Reason::RateLimited.into()));
-                }
-            };
-            if chunk.origins.is_unreachable(&key) {
-                return Err(TryError::Final(Reason::HostUnreachable.into()));
-            }
-            standing.asked();
-            chunk.asked.store(true, Ordering::Relaxed);
-            // Boxed only now, so that a URL that waits costs little.
-            let hop = self.hop(&url, &key, &permit, chunk, tries.has_failed(), &mut remaining);
-            let hop = Box::pin(hop).await;
+            let origin = self.origins.get(&origin::key(&url));
+            let asked = self.ask(&url, &origin, chunk, tries, standing, &mut remaining);
+            let (hop, download) = asked.await?;
             match hop {
-                Ok(Hop::Body(Received { body, sha256, is_end_open })) => {
+                Hop::Body(Received { body, sha256, is_end_open }) => {
                     return Ok(Fetched { body, sha256, is_end_open, download });
                 }
-                Ok(Hop::Redirect(next)) => url = next,
-                Err(why) => {
-                    if matches!(why, TryError::Throttled(..)) {
-                        tries.told_to_wait(key);
-                    }
-                    return Err(why);
-                }
+                Hop::Redirect(next) => url = next,
             }
         }
         Err(TryError::Final(Reason::TooManyRedirects.into()))
     }
 
+    /// Waits for the chunk's turn at an origin and asks it.
+    async fn ask(
+        &self,
+        url: &Url,
+        origin: &Arc<Origin>,
+        chunk: &ChunkFetch,
+        tries: &mut Tries,
+        standing: &Standing,
+        remaining: &mut Duration,
+    ) -> Result<(Hop, Download), TryError> {
+        loop {
+            standing.waits(origin, chunk.party);
+            let (mut permit, download) = tokio::select! {
+                biased;
+                entered = origin.enter(chunk.party, tries.has_failed(), &chunk.downloads) => {
+                    entered.map_err(|reason| TryError::Final(reason.into()))?
+                }
+                () = origin.outlasts(chunk.party, tries.patience_with(&origin.key)) => {
+                    return Err(TryError::Final(Reason::RateLimited.into()));
+                }
+            };
+            if chunk.origins.is_unreachable(&origin.key) {
+                return Err(TryError::Final(Reason::HostUnreachable.into()));
+            }
+            let note_asked = || {
+                standing.asked();
+                chunk.asked.store(true, Ordering::Relaxed);
+            };
+            if !permit.is_trial() {
+                note_asked();
+            }
+            // Boxed only now, so that a URL that waits costs little.
+            let hop = self.hop(url, &mut permit, chunk, note_asked, tries.has_failed(), remaining);
+            match Box::pin(hop).await {
+                // The origin refused others before this URL was asked for, which says nothing about it.
+                Err(TryError::Throttled(..)) if permit.is_refused_trial() => {}
+                Err(why) => {
+                    note_asked();
+                    if matches!(why, TryError::Throttled(..)) {
+                        tries.told_to_wait(origin.key.clone());
+                    }
+                    return Err(why);
+                }
+                Ok(hop) => return Ok((hop, download)),
+            }
+        }
+    }
+
     async fn hop(
         &self,
         url: &Url,
-        origin: &str,
-        permit: &OriginPermit,
+        permit: &mut OriginPermit,
         chunk: &ChunkFetch,
+        note_asked: impl Fn(),
         has_failed: bool,
         remaining: &mut Duration,
     ) -> Result<Hop, TryError> {
+        let origin = Arc::clone(&permit.origin);
+        let origin = origin.key.as_str();
         let (limit, why) = match self.settings.first_byte_timeout {
             limit if limit < *remaining => (limit, Detail::FirstByte),
             _ => (*remaining, Detail::Total),
@@ -376,7 +352,10 @@ impl Fetcher {
         let checked = answer::check_head(&response, &self.settings, chunk.rules.max_bytes);
         match checked {
             Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
-            Ok(_) | Err(_) => permit.answered(),
+            Ok(_) | Err(_) => {
+                note_asked();
+                permit.answered();
+            }
         }
         let next = answer::redirect(url, &response)?;
         if let Some(next) = next {

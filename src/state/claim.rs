@@ -4,6 +4,7 @@ use super::{Database, Error, Lease};
 use crate::{
     chunk::{ChunkId, ChunkMessage, ClaimToken, Fence},
     redact::refusal,
+    stall::{Mark, WATCH},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -173,8 +174,8 @@ impl Database {
         owner: &str,
         invocation: &str,
         token: &ClaimToken,
-    ) -> Result<(Instant, Row), Error> {
-        let sent_at = Instant::now();
+    ) -> Result<((Mark, Instant), Row), Error> {
+        let sent_at = (WATCH.mark(), Instant::now());
         let statement = sqlx::query_as(
             "-- claim
             select answer::text, fence, attempt, message, active_chunks, max_chunks
@@ -198,7 +199,13 @@ impl Database {
         Ok((sent_at, row?))
     }
 
-    fn granted(&self, id: ChunkId, token: &ClaimToken, sent_at: Instant, row: Row) -> Claim {
+    fn granted(
+        &self,
+        id: ChunkId,
+        token: &ClaimToken,
+        sent_at: (Mark, Instant),
+        row: Row,
+    ) -> Claim {
         let fence = Fence(row.fence.unwrap_or_default());
         let message = row.message.unwrap_or_default();
         Claim {

@@ -3,7 +3,7 @@
 use super::{Error, wait::LONGEST_PAUSE};
 use crate::{
     chunk::{ChunkId, ClaimToken, Fence},
-    stall::Deadline,
+    stall::{Deadline, Mark},
 };
 use std::{
     future::Future,
@@ -82,6 +82,8 @@ pub struct Lease {
     pub fence: Fence,
     /// The claim's token: every effect names it.
     pub token: ClaimToken,
+    /// Before it was asked for.
+    pub(super) claimed: Mark,
     trust: Arc<Trust>,
 }
 
@@ -111,14 +113,14 @@ impl Lease {
         id: ChunkId,
         fence: Fence,
         token: ClaimToken,
-        sent_at: Instant,
+        (claimed, sent_at): (Mark, Instant),
         terms: LeaseTerms,
     ) -> Self {
         let term = Term { stop_at: sent_at + terms.trusted(), counts_from: sent_at };
         let (term, _) = watch::channel(term);
         let (lost, hindered) = (CancellationToken::new(), AtomicU64::new(0));
         let trust = Arc::new(Trust { term, lost, hindered, terms });
-        Self { id, fence, token, trust }
+        Self { id, fence, token, claimed, trust }
     }
 
     /// What the keeper needs to renew it.
@@ -278,6 +280,7 @@ impl Renewal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stall::WATCH;
 
     /// I5: whatever the length, a worker is done before another one may start.
     #[test]
@@ -295,7 +298,7 @@ mod tests {
     fn lease(began: Instant) -> Lease {
         let id = ChunkId { job_id: 1, chunk_index: 0 };
         let terms = LeaseTerms::new(Duration::from_secs(60));
-        Lease::granted(id, Fence(1), ClaimToken::new(), began, terms)
+        Lease::granted(id, Fence(1), ClaimToken::new(), (WATCH.mark(), began), terms)
     }
 
     /// I5: trust runs from the sending of the last renewal, whichever answer comes last.

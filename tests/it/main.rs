@@ -120,8 +120,8 @@ mod jobs {
     pub mod control;
     mod documents;
     mod ending;
-    mod fetch;
     mod extend;
+    mod fetch;
     mod touched;
     mod forgets;
     mod gone;
@@ -129,8 +129,8 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
-    mod verify;
     mod urls;
+    mod verify;
 }
 
 /// The health row, and what Azure Monitor adds to it.

@@ -11,7 +11,8 @@ use crate::build::{cargo, release_programs};
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench --quick               every case that fits 15 minutes
-  cargo xtask bench claim                 one case, with all its samples
+  cargo xtask bench claim                 the cases of claims, with all their samples
+  cargo xtask bench fair_slow_host        one case
   cargo xtask bench 2>/dev/null | jq .    one JSON line a case";
 
 /// Measure the cases, each as a ratio of two things in one run.

@@ -93,14 +93,18 @@ impl Session {
                 Err(format!("version {}, this release needs {known}", version.unwrap_or(0))),
                 remedy,
             ),
-            // Who may not use the schema is told that there is none.
-            Err(error) => match self.database.obstacle().await {
-                Ok(Some(_)) => {
-                    (Err("hidden from this login".to_owned()), "mend what rights names below")
+            Err(error) => {
+                if let Some(check) = self.without_login("schema", &error).await {
+                    return check;
                 }
-                Ok(None) => (Err(cause_chain(&error)), remedy),
-                Err(_) => return self.unanswered("schema", &error).await,
-            },
+                // Who may not use the schema is told that there is none.
+                match self.database.obstacle().await {
+                    Ok(Some(_)) => {
+                        (Err("hidden from this login".to_owned()), "mend what rights names below")
+                    }
+                    Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
+                }
+            }
         };
         Check { what: "schema", result, remedy: remedy.into() }
     }
@@ -123,23 +127,28 @@ impl Session {
         Check { what: "rights", result, remedy: remedy.into() }
     }
 
-    /// A question about the work that is not answered although a login worked. The pool has one word for
-    /// every login that does not come about: another one is tried beside it.
+    /// A question that no login could be had for, although one worked before; none: it was asked. The pool
+    /// has one word for every login that does not come about: another one is tried beside it.
+    async fn without_login(&self, what: &'static str, error: &Error) -> Option<Check> {
+        if !error.is_away() {
+            return None;
+        }
+        let (hindrance, remedy) = self.refused_login().await?;
+        Some(Check { what, result: Err(format!("{}: {hindrance}", cause_chain(error))), remedy })
+    }
+
+    /// A question about the work that is not answered although the login works.
     async fn unanswered(&self, what: &'static str, error: &Error) -> Check {
-        let mut problem = cause_chain(error);
-        let mut remedy = match error.hindrance() {
+        if let Some(check) = self.without_login(what, error).await {
+            return check;
+        }
+        let remedy = match error.hindrance() {
             Some(_) => self.remedy_of(error),
             None => "mend what schema or rights names above; if they name nothing, somebody changed the \
                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),
         };
-        if error.is_away()
-            && let Some((hindrance, of_login)) = self.refused_login().await
-        {
-            problem = format!("{problem}: {hindrance}");
-            remedy = of_login;
-        }
-        Check { what, result: Err(problem), remedy }
+        Check { what, result: Err(cause_chain(error)), remedy }
     }
 
     /// Whether the handlers that are there can work, and any is there when there is work.

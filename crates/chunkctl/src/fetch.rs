@@ -36,8 +36,8 @@ const HELP: &str = "Examples:
 The directory becomes the job's folder as it stands in storage: chunks/chunk_00000.tar, ..., and
 load_dataset(\"cats\") loads it. What is there with its length and hash is left alone, so the same
 command goes on after Ctrl-C or a crash, also inside a shard, and brings what is new after a retry.
-Of a job that is not over what is complete comes, and the exit code is 0. Files that the job does not
-have are named and stay. Exit code 1: something is damaged or missing in storage.";
+Of a job that is not over what is complete comes, and the exit code is 0. Files that the job does
+not have are named and stay. Exit code 1: something is damaged or missing in storage.";
 
 /// How often a chunk is looked at again because another version came meanwhile.
 const ROUNDS: usize = 5;

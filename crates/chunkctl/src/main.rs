@@ -66,7 +66,7 @@ enum Action {
     /// Bring the schema up to date and create queues and containers.
     Migrate,
     /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz, or .parquet.
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// Show the fleet and its jobs.
     Status {
         /// Only this job; with --watch, end when it does.
@@ -169,7 +169,7 @@ impl Session {
         self.database.token().await.unwrap_or_default();
         match action {
             Action::Migrate => self.migrate().await,
-            Action::Submit(submit) => self.submit(submit).await,
+            Action::Submit(submit) => self.submit(*submit).await,
             Action::Status { job_id, watch } => self.status(job_id, watch).await,
             Action::Fetch(fetch) => self.fetch(fetch).await,
             Action::Verify(verify) => self.verify(verify).await,

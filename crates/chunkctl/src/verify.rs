@@ -32,9 +32,10 @@ const HELP: &str = "Examples:
   chunkctl verify --job-id 7 --json | jq '.faults[].file'
 
 Checked are each shard's length and hash, its members and its end; one verdict for each URL; each
-image at its place, with its hash; that documents and, in storage, metadata and database say what the
-manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch` brought,
-needs no settings, and asks nobody. Exit code 0: it is whole; 1: a line for each fault, ten of a kind.";
+image at its place, with its hash; that documents and, in storage, metadata and database say what
+the manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch`
+brought, needs no settings, and asks nobody. Exit code 0: it is whole; 1: a line for each fault,
+ten of a kind.";
 
 /// Its options.
 #[derive(Debug, Args)]

@@ -169,7 +169,10 @@ impl<'a> Header<'a> {
         let Some(filters) = self.filters.filter(|_| writer.len() >= self.due) else {
             return Ok(());
         };
-        let Some(mut reader) = writer.reader() else { return Ok(()) };
+        let Some(mut reader) = writer.reader().filter(|_| writer.len() <= HEADER_BYTES) else {
+            self.filters = None;
+            return Ok(());
+        };
         // Twice as many bytes: all looks together cost no more than two at the end.
         self.due = writer.len().saturating_mul(2);
         match filters.judge(&mut reader, self.len) {
@@ -180,6 +183,9 @@ impl<'a> Header<'a> {
         Ok(())
     }
 }
+
+/// A header that comes later is judged with the whole body: a walk through more is for a thread of its own.
+const HEADER_BYTES: u64 = 1024 * 1024;
 
 /// The frames of a body. Time in which we make it wait, or stand still, counts against nothing.
 struct Frames {

@@ -9,6 +9,7 @@ mod idle;
 mod mended;
 mod packed;
 
+use super::origin::key;
 use crate::turns::{Seat, Turn, Turns};
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -164,7 +165,7 @@ impl Client {
         may_reuse: bool,
         look_up: impl AsyncFnOnce(&str) -> Result<Arc<[IpAddr]>, E>,
     ) -> Result<Place, E> {
-        let origin = origin(url);
+        let origin = key(url);
         while may_reuse && let Some(mut connection) = self.idle.take(&origin) {
             connection.turn.pass_to(seat);
             // The end of its last answer may still be under way inside of the library.
@@ -207,7 +208,7 @@ impl Client {
         match connection.sender.send_request(request).await {
             Ok(answer) => {
                 let after = After {
-                    origin: origin(url),
+                    origin: key(url),
                     connection: Some(connection),
                     idle: self.idle.clone(),
                     connections: self.connections.clone(),
@@ -267,12 +268,6 @@ impl Client {
         });
         Ok(Connection { sender, turn })
     }
-}
-
-/// Connections are kept for what a URL says of its server.
-fn origin(url: &Url) -> String {
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{}://{}:{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// The body of an answer. With its end the connection is free for the next request.

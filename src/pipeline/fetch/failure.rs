@@ -1,14 +1,34 @@
 //! What the absence of an answer, or of its end, means for the image: by the types of what failed.
 
-use super::{TryError, client::Response, name_servers::LookupError};
-use crate::chunk::{Detail, Reason, Rejection};
+use super::{client::Response, name_servers::LookupError};
+use crate::{
+    chunk::{Detail, Reason, Rejection},
+    pipeline::refused::Refused,
+};
 use hyper::{body::Body as _, header};
 use nix::errno::Errno;
 use rustls::{CertificateError, InvalidMessage, OtherError};
 use std::{
     error::Error,
     io::{self, ErrorKind},
+    time::Duration,
 };
+
+/// How one try failed.
+#[derive(Debug)]
+pub(super) enum TryError {
+    /// No further try helps.
+    Final(Rejection),
+    /// The header, or all of the bytes, say that the image is not wanted.
+    Unwanted(Refused),
+    /// Another try may help.
+    Transient(Rejection),
+    /// The origin asks for a wait, of its own choice or ours.
+    Throttled(Rejection, Option<Duration>),
+    /// No name server answers anything, which is not the image's fault.
+    NamesAway,
+    Spool(io::Error),
+}
 
 /// What a client says of a failure; the causes below it are looked at.
 type Failure = dyn Error + 'static;

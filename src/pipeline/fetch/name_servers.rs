@@ -1,6 +1,6 @@
 //! Asks the name servers about one name, one server after another, and sorts what they say.
 
-use super::{failure::is_own_limit, hosts_file::HostsFile, origin::locked};
+use super::{failure::is_own_limit, hosts_file::HostsFile};
 use futures_util::{
     StreamExt as _,
     future::{Either, select},
@@ -19,12 +19,13 @@ use hickory_resolver::{
     },
     system_conf::read_system_conf,
 };
+use parking_lot::Mutex;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -169,7 +170,7 @@ impl NameServers {
     /// whose own servers are away.
     fn hear(&self, said: &Said, name: &Name) {
         if said.is_known() {
-            *locked(&self.heard) = Some((Instant::now(), name.clone()));
+            *self.heard.lock() = Some((Instant::now(), name.clone()));
         }
     }
 
@@ -206,7 +207,7 @@ impl NameServers {
     }
 
     fn last_heard(&self) -> Option<(Instant, Name)> {
-        locked(&self.heard).clone()
+        self.heard.lock().clone()
     }
 }
 

@@ -1,33 +1,37 @@
 //! Origins: who may download from each now, and who waits for what.
 
 use super::{
-    pace::{Pace, ProbeNumber},
-    turns::{Party, Turns},
+    downloads::{Download, Downloads},
+    pace::{Pace, Start},
 };
-use crate::{chunk::Reason, stall::WATCH};
+use crate::{
+    chunk::Reason,
+    stall::WATCH,
+    turns::{Party, Queue},
+};
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     future::pending,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, oneshot},
+    sync::oneshot,
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use url::Url;
 
-/// Host and port: what limits and waits hold for.
+/// Scheme, host and port: what limits and waits hold for, and connections are kept for.
 pub(super) fn key(url: &Url) -> String {
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{}:{port}", url.host_str().unwrap_or_default())
+    url.origin().ascii_serialization()
 }
 
-/// Every origin (host and port) that the process downloads from: one back-off for all its chunks.
+/// Every origin that the process downloads from: one back-off for all chunks that it refuses.
 #[derive(Debug)]
 pub(super) struct Origins {
     limit: usize,
@@ -38,13 +42,14 @@ pub(super) struct Origins {
 /// One origin.
 #[derive(Debug)]
 pub(super) struct Origin {
+    pub key: String,
     gate: Mutex<Gate>,
 }
 
 #[derive(Debug)]
 struct Gate {
     pace: Pace,
-    turns: Turns<Waiter>,
+    queue: Queue<Waiter>,
     /// Lets the first in when a wait ends; it ends with the origin.
     alarm: JoinSet<()>,
 }
@@ -52,7 +57,8 @@ struct Gate {
 /// A download that waits for its turn.
 #[derive(Debug)]
 struct Waiter {
-    permit: oneshot::Sender<OriginPermit>,
+    entered: oneshot::Sender<(OriginPermit, Download)>,
+    downloads: Downloads,
     /// It was asked for before, in vain.
     has_failed: bool,
 }
@@ -61,10 +67,6 @@ struct Waiter {
 const REMEMBERED_ORIGINS: usize = 4096;
 /// How soon it is noticed that an origin which answered again has ceased to.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Origins {
     /// Origins of which each gets at most `limit` downloads at once.
@@ -79,30 +81,23 @@ impl Origins {
 
     /// The origin of this [`key`].
     pub(super) fn get(&self, key: &str) -> Arc<Origin> {
-        let mut origins = locked(&self.origins);
+        let mut origins = self.origins.lock();
         if let Some(origin) = origins.get(key) {
             return Arc::clone(origin);
         }
         if origins.len() >= REMEMBERED_ORIGINS {
-            origins.retain(|_, origin| Arc::strong_count(origin) > 1 || origin.back_at().is_some());
+            origins.retain(|_, origin| Arc::strong_count(origin) > 1 || origin.is_remembered());
         }
         let gate =
-            Gate { pace: Pace::new(self.limit), turns: Turns::default(), alarm: JoinSet::new() };
-        let origin = Arc::new(Origin { gate: Mutex::new(gate) });
+            Gate { pace: Pace::new(self.limit), queue: Queue::default(), alarm: JoinSet::new() };
+        let origin = Arc::new(Origin { key: key.to_owned(), gate: Mutex::new(gate) });
         origins.insert(key.to_owned(), Arc::clone(&origin));
         origin
     }
 }
 
 impl Origin {
-    /// Waits for a permit of the origin and one of the chunk's downloads, as long as it takes.
-    ///
-    /// A download that must wait gives its origin permit back first: a chunk whose downloads are all
-    /// at slow origins would otherwise keep a quick origin's permits from every other chunk. When
-    /// both are scarce this could go on for ever, so the second time the permit is kept, unless it is
-    /// the probe: all others wait for the probe's answer, and it may have to wait for minutes. It goes to
-    /// who has a download when it is free. Each round waits for a download, so they follow each other no
-    /// faster than downloads end.
+    /// Waits for the turn of this chunk here, while one of its downloads is free, as long as it takes.
     ///
     /// # Errors
     ///
@@ -110,160 +105,158 @@ impl Origin {
     ///
     /// # Cancel safety
     ///
-    /// A permit that comes too late goes on to the next who waits.
-    pub(super) async fn enter_with<'a>(
+    /// A turn that comes too late goes on to the next who waits.
+    pub(super) async fn enter(
         self: &Arc<Self>,
         party: Party,
         has_failed: bool,
-        downloads: &'a Semaphore,
-    ) -> Result<(OriginPermit, SemaphorePermit<'a>), Reason> {
-        let permit = self.enter(party, has_failed).await?;
-        if let Ok(download) = downloads.try_acquire() {
-            return Ok((permit, download));
-        }
-        drop(permit);
-        loop {
-            let download = acquired(downloads).await?;
-            if let Some(permit) = self.try_enter(party) {
-                return Ok((permit, download));
-            }
-            drop(download);
-            let permit = self.enter(party, has_failed).await?;
-            if let Ok(download) = downloads.try_acquire() {
-                return Ok((permit, download));
-            }
-            if permit.probe.is_none() {
-                return Ok((permit, acquired(downloads).await?));
-            }
-        }
-    }
-
-    /// Waits for the turn of this chunk.
-    async fn enter(
-        self: &Arc<Self>,
-        party: Party,
-        has_failed: bool,
-    ) -> Result<OriginPermit, Reason> {
-        let (permit, turn) = oneshot::channel();
-        locked(&self.gate).turns.wait(party, Waiter { permit, has_failed });
+        downloads: &Downloads,
+    ) -> Result<(OriginPermit, Download), Reason> {
+        let (entered, turn) = oneshot::channel();
+        let waiter = Waiter { entered, downloads: downloads.clone(), has_failed };
+        self.gate.lock().queue.wait(party, waiter);
         self.let_in();
         // Who waits is only left out when it is gone.
         turn.await.map_err(|_| Reason::Deadline)
     }
 
-    /// A permit, if there is one right now.
-    fn try_enter(self: &Arc<Self>, party: Party) -> Option<OriginPermit> {
-        let mut gate = locked(&self.gate);
-        let running = gate.turns.running();
-        gate.pace.admits(running, Instant::now()).then(|| {
-            gate.turns.start(party);
-            OriginPermit {
+    /// Hands free places to those whose turn it is.
+    pub(super) fn let_in(self: &Arc<Self>) {
+        let this = Arc::downgrade(self);
+        loop {
+            let next = self.gate.lock().next(&this);
+            let Some((party, waiter, start, download)) = next else { return };
+            let permit = OriginPermit {
                 origin: Arc::clone(self),
                 party,
-                probe: gate.pace.start(),
+                start,
+                is_open: true,
+                is_refused: false,
                 is_held: true,
-            }
-        })
-    }
-
-    /// Hands free places to those whose turn it is.
-    fn let_in(self: &Arc<Self>) {
-        loop {
-            let next = locked(&self.gate).next();
-            let Some((party, waiter, probe)) = next else { return };
-            let origin = Arc::clone(self);
-            let permit = OriginPermit { origin, party, probe, is_held: true };
-            if let Err(mut permit) = waiter.permit.send(permit) {
+            };
+            if let Err((mut permit, _download)) = waiter.entered.send((permit, download)) {
                 // Gone since it was looked at. Not left to `drop`, which would come back here.
                 permit.is_held = false;
-                locked(&self.gate).end(party, probe);
+                self.gate.lock().end(party, start, true);
             }
         }
     }
 
-    /// When it may be asked again; none: now.
-    pub(super) fn back_at(&self) -> Option<Instant> {
-        locked(&self.gate).pace.quiet_until(Instant::now())
+    /// When this chunk may ask it again; none: now.
+    pub(super) fn back_at(&self, party: Party) -> Option<Instant> {
+        self.gate.lock().pace.back_at(party, Instant::now())
     }
 
-    /// Whether it keeps downloads waiting by its own wish, now or since it last refused one.
-    pub(super) fn is_busy(&self) -> bool {
-        locked(&self.gate).pace.is_slowed(Instant::now())
+    /// Whether it keeps downloads of this chunk waiting by its own wish, now or since it last refused one.
+    pub(super) fn is_busy(&self, party: Party) -> bool {
+        self.gate.lock().pace.is_slowed(party, Instant::now())
+    }
+
+    fn is_remembered(&self) -> bool {
+        self.next_moment().is_some()
+    }
+
+    fn next_moment(&self) -> Option<Instant> {
+        self.gate.lock().pace.next_moment(Instant::now())
     }
 
     /// Waits until `patience`, a moment of the clock that stands still with the process, is over and the
-    /// origin has answered nothing since it last asked for a wait; for ever without a `patience`, or while
-    /// it answers.
-    pub(super) async fn outlasts(&self, patience: Option<Instant>) {
+    /// origin has answered nothing to this chunk since it last asked for a wait; for ever without a
+    /// `patience`, or while it answers.
+    pub(super) async fn outlasts(&self, party: Party, patience: Option<Instant>) {
         let Some(end) = patience else { return pending().await };
         WATCH.sleep_until(end).await;
-        while !locked(&self.gate).pace.is_silent() {
+        while !self.gate.lock().pace.is_silent(party) {
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Lets the first in when the wait ends, however often it is made longer.
+    /// Lets those in who wait for a moment, whenever one comes.
     fn set_alarm(self: &Arc<Self>) {
         let origin = Arc::downgrade(self);
         let mut alarm = JoinSet::new();
         alarm.spawn(async move {
-            while let Some(until) = origin.upgrade().and_then(|origin| origin.back_at()) {
+            while let Some(until) = origin.upgrade().and_then(|origin| origin.next_moment()) {
                 sleep_until(until).await;
-            }
-            if let Some(origin) = origin.upgrade() {
-                origin.let_in();
+                if let Some(origin) = origin.upgrade() {
+                    origin.let_in();
+                }
             }
         });
-        locked(&self.gate).alarm = alarm;
+        self.gate.lock().alarm = alarm;
     }
 }
 
 impl Gate {
-    /// The next whom the origin's pace admits; it runs from now on.
+    /// The next whom the origin's pace admits, and whose chunk has a download; it runs from now on.
     ///
     /// What was refused before is a bad probe: the origin may refuse that alone. The others, who were
     /// never asked for, go first.
-    fn next(&mut self) -> Option<(Party, Waiter, ProbeNumber)> {
-        if !self.pace.admits(self.turns.running(), Instant::now()) {
-            return None;
+    fn next(&mut self, this: &Weak<Origin>) -> Option<(Party, Waiter, Start, Download)> {
+        let Self { pace, queue, .. } = self;
+        let now = Instant::now();
+        let running = queue.held();
+        let bound = queue.held_by(|party| pace.is_bound(party, now));
+        let rank = |party: Party, waiter: &Waiter| {
+            let may_go =
+                pace.admits(party, running, bound, now) && waiter.downloads.is_free_for(this);
+            may_go.then(|| pace.wants_probe(party, now) && waiter.has_failed)
+        };
+        loop {
+            let (party, first) = queue.first(|waiter| waiter.entered.is_closed(), rank)?;
+            // Another origin may have taken it: then it is not free any more.
+            let Some(download) = first.downloads.take() else { continue };
+            let waiter = queue.next(party)?;
+            return Some((party, waiter, pace.start(party, now), download));
         }
-        let wants_probe = self.pace.wants_probe();
-        let is_late = |waiter: &Waiter| wants_probe && waiter.has_failed;
-        let (party, waiter) = self.turns.next(|waiter| waiter.permit.is_closed(), is_late)?;
-        Some((party, waiter, self.pace.start()))
     }
 
-    fn end(&mut self, party: Party, probe: ProbeNumber) {
-        self.turns.end(party);
-        self.pace.end(probe);
+    fn end(&mut self, party: Party, start: Start, is_open: bool) {
+        self.queue.give_back(party);
+        match is_open {
+            true => self.pace.unanswered(start, Instant::now()),
+            false => self.pace.end(start),
+        }
     }
-}
-
-async fn acquired(downloads: &Semaphore) -> Result<SemaphorePermit<'_>, Reason> {
-    // It is never closed.
-    downloads.acquire().await.map_err(|_| Reason::Deadline)
 }
 
 /// One download's permit at an origin.
 #[derive(Debug)]
 pub(super) struct OriginPermit {
-    origin: Arc<Origin>,
+    pub origin: Arc<Origin>,
     party: Party,
-    probe: ProbeNumber,
+    start: Start,
+    /// The origin has not answered yet.
+    is_open: bool,
+    /// It refused the request, and not for its URL alone.
+    is_refused: bool,
     is_held: bool,
 }
 
 impl OriginPermit {
+    /// Whether it is the chunk's first request to an origin that refuses others.
+    pub(super) fn is_trial(&self) -> bool {
+        self.start.is_trial
+    }
+
+    /// Whether it is one, and the origin refused it, too.
+    pub(super) fn is_refused_trial(&self) -> bool {
+        self.start.is_trial && self.is_refused
+    }
+
     /// The origin answered.
-    pub(super) fn answered(&self) {
-        locked(&self.origin.gate).pace.answered(Instant::now());
+    pub(super) fn answered(&mut self) {
+        self.is_open = false;
+        self.origin.gate.lock().pace.answered(self.start, Instant::now());
         self.origin.let_in();
     }
 
-    /// The origin refused a request and asked for a wait.
-    pub(super) fn throttled(&self, asked: Option<Duration>) {
-        let begins = locked(&self.origin.gate).pace.throttled(asked, Instant::now());
-        if begins {
+    /// The origin refused the request and asked for a wait.
+    pub(super) fn throttled(&mut self, asked: Option<Duration>) {
+        self.is_open = false;
+        let now = Instant::now();
+        self.is_refused = self.origin.gate.lock().pace.throttled(self.start, asked, now);
+        if self.is_refused {
             self.origin.set_alarm();
         }
     }
@@ -272,7 +265,7 @@ impl OriginPermit {
 impl Drop for OriginPermit {
     fn drop(&mut self) {
         if self.is_held {
-            locked(&self.origin.gate).end(self.party, self.probe);
+            self.origin.gate.lock().end(self.party, self.start, self.is_open);
             self.origin.let_in();
         }
     }

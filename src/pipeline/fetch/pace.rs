@@ -1,24 +1,55 @@
 //! How fast an origin is asked: how many downloads at once, and when it wants to be left alone.
+//!
+//! What an origin says to the URLs of one chunk is not yet said to another. While it *refuses* (it asked
+//! for a wait, and has answered nobody since whom it had refused):
+//!
+//! - who was refused is *bound*: all bound chunks wait together for as long as the origin says, then one
+//!   download probes, then they share half as many downloads as before, and more again while it answers;
+//! - who was never refused is *free*: it may have as many requests under way as it had answers, and one.
+//!   So one that comes meanwhile begins with a single request of its own, its *trial*, and whom the origin
+//!   answers notices nothing of the others' waits;
+//! - who was refused, and sees only others refused since its own wait ended, tries once as if it were free,
+//!   after eight seconds at least, doubled with each refusal up to 64; one answer makes it free.
+//!
+//! When it answers the bound ones, all are bound: the width that they share is the host's. So a host that
+//! throttles everybody gets one probe for each wait, and one request of each chunk that does not know it.
 
-use std::time::Duration;
+use crate::turns::Party;
+use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// An origin gets fewer downloads at once each time it answers that these are too many, and more
-/// again while it answers all of them. After a wait that it asked for one download probes it; the
-/// others go when that is answered.
+/// What is known of one origin.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// The most downloads at once.
     limit: usize,
-    /// Downloads at once.
+    /// Downloads at once of those that are bound.
     width: usize,
+    /// The same of those that are free, while it refuses: as many as it answered before, and more with each
+    /// answer.
+    free_width: usize,
     /// Answers since the width last changed or a request was refused.
     answered: usize,
-    /// Times in a row that it asked us to wait, with no answer in between.
+    /// Times in a row that it asked us to wait, with no answer to who is bound in between.
     rounds: u32,
     quiet_until: Option<Instant>,
     probe: Probe,
     probes: u64,
+    parties: HashMap<Party, Known>,
+}
+
+/// What it said to one chunk.
+#[derive(Debug)]
+struct Known {
+    /// Answers since it was last refused.
+    answered: usize,
+    /// Requests that wait for their answer.
+    pending: usize,
+    /// Refusals in a row.
+    refusals: u32,
+    /// It was refused: until when it heeds the waits of others without a request of its own.
+    heeds_until: Option<Instant>,
+    seen: Instant,
 }
 
 /// Whether the origin has to answer one download before there are more.
@@ -32,8 +63,15 @@ enum Probe {
     Sent(u64),
 }
 
-/// Which probe a download is; most are none.
-pub(super) type ProbeNumber = Option<u64>;
+/// A download that started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    party: Party,
+    /// The number of the probe that it is; most are none.
+    probe: Option<u64>,
+    /// The first request of a chunk to an origin that refuses others.
+    pub is_trial: bool,
+}
 
 /// So many answers for each download at once, then there may be one more.
 pub(super) const GROW_AFTER: usize = 32;
@@ -43,94 +81,172 @@ const FIRST_QUIET: Duration = Duration::from_millis(500);
 const LONGEST_OWN_QUIET: Duration = Duration::from_secs(8);
 /// A longer wait may be meant for one URL: it is not shared by all of the origin.
 pub(super) const LONGEST_QUIET: Duration = Duration::from_secs(60);
+/// So long at least a chunk that was refused heeds the waits of others; it doubles with each refusal in a row.
+const HEED: Duration = Duration::from_secs(8);
+/// So often.
+const HEED_DOUBLES: u32 = 3;
+/// What was said to a chunk is forgotten so long after its last request.
+const REMEMBERED_FOR: Duration = Duration::from_secs(120);
 
 impl Pace {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
             width: limit,
+            free_width: limit,
             answered: 0,
             rounds: 0,
             quiet_until: None,
             probe: Probe::Needless,
             probes: 0,
+            parties: HashMap::new(),
         }
     }
 
-    /// When it may be asked again; none: now.
-    pub(super) fn quiet_until(&self, now: Instant) -> Option<Instant> {
+    /// Until when those wait that it refused.
+    fn quiet_until(&self, now: Instant) -> Option<Instant> {
         self.quiet_until.filter(|until| *until > now)
     }
 
-    /// Whether it gets fewer downloads than it could, because it asked for that.
-    pub(super) fn is_slowed(&self, now: Instant) -> bool {
-        self.is_silent() || self.quiet_until(now).is_some() || self.width < self.limit
-    }
-
-    /// Whether it has answered nothing since it last asked for a wait.
-    pub(super) fn is_silent(&self) -> bool {
+    /// Whether it asked for a wait, and answered nothing since to whom it had refused.
+    fn refuses(&self) -> bool {
         self.probe != Probe::Needless
     }
 
-    /// Whether the next download is a probe.
-    pub(super) fn wants_probe(&self) -> bool {
-        self.probe == Probe::Wanted
+    fn answers_to(&self, party: Party) -> usize {
+        self.parties.get(&party).map_or(0, |known| known.answered)
     }
 
-    /// Whether one more download may start beside those that run.
-    pub(super) fn admits(&self, running: usize, now: Instant) -> bool {
-        running < self.width
-            && self.quiet_until(now).is_none()
-            && !matches!(self.probe, Probe::Sent(_))
+    /// Whether this chunk shares the pace of those that are refused; else it is free.
+    pub(super) fn is_bound(&self, party: Party, now: Instant) -> bool {
+        let heeds = |until| now < until || self.quiet_until(now).is_none();
+        let heeds_until = self.parties.get(&party).and_then(|known| known.heeds_until);
+        !self.refuses() || heeds_until.is_some_and(heeds)
     }
 
-    /// A download starts; says whether it is a probe.
-    pub(super) fn start(&mut self) -> ProbeNumber {
-        if self.probe != Probe::Wanted {
-            return None;
+    /// When this chunk may ask again; none: now.
+    pub(super) fn back_at(&self, party: Party, now: Instant) -> Option<Instant> {
+        let until = self.quiet_until(now).filter(|_| self.is_bound(party, now))?;
+        let heeds_until = self.parties.get(&party).and_then(|known| known.heeds_until);
+        Some(heeds_until.map_or(until, |heeds| heeds.min(until)))
+    }
+
+    /// Whether anybody waits for a moment: a wait ends, or a chunk ceases to heed those of others.
+    pub(super) fn next_moment(&self, now: Instant) -> Option<Instant> {
+        let heeding = self.parties.values().filter_map(|known| known.heeds_until);
+        heeding.chain(self.quiet_until).filter(|moment| *moment > now).min()
+    }
+
+    /// Whether this chunk gets fewer downloads than it could, because the origin asked for that.
+    pub(super) fn is_slowed(&self, party: Party, now: Instant) -> bool {
+        let is_slowed =
+            self.refuses() || self.quiet_until(now).is_some() || self.width < self.limit;
+        is_slowed && (self.is_bound(party, now) || self.answers_to(party) < self.limit)
+    }
+
+    /// Whether it refuses, and has answered nothing to this chunk since it refused that.
+    pub(super) fn is_silent(&self, party: Party) -> bool {
+        self.refuses() && self.answers_to(party) == 0
+    }
+
+    /// Whether the next download of this chunk is a probe.
+    pub(super) fn wants_probe(&self, party: Party, now: Instant) -> bool {
+        self.probe == Probe::Wanted && self.is_bound(party, now)
+    }
+
+    /// Whether one more download of this chunk may start beside those that run, of which so many are of
+    /// bound chunks.
+    pub(super) fn admits(&self, party: Party, running: usize, bound: usize, now: Instant) -> bool {
+        if running >= self.limit {
+            return false;
         }
-        self.probes += 1;
-        self.probe = Probe::Sent(self.probes);
-        Some(self.probes)
+        if self.is_bound(party, now) {
+            return bound < self.width
+                && self.quiet_until(now).is_none()
+                && !matches!(self.probe, Probe::Sent(_));
+        }
+        let pending = self.parties.get(&party).map_or(0, |known| known.pending);
+        running.saturating_sub(bound) < self.free_width && pending < 1 + self.answers_to(party)
     }
 
-    /// A download ended. The probe that was not answered leaves its place to another.
-    pub(super) fn end(&mut self, probe: ProbeNumber) {
-        if probe.is_some_and(|number| self.probe == Probe::Sent(number)) {
+    /// A download starts.
+    pub(super) fn start(&mut self, party: Party, now: Instant) -> Start {
+        self.of(party, now);
+        let (wants_probe, is_free) = (self.wants_probe(party, now), !self.is_bound(party, now));
+        let known = self.of(party, now);
+        known.pending += 1;
+        let is_trial = is_free && known.answered == 0 && known.heeds_until.is_none();
+        if wants_probe {
+            self.probes += 1;
+            self.probe = Probe::Sent(self.probes);
+        }
+        Start { party, probe: wants_probe.then_some(self.probes), is_trial }
+    }
+
+    /// A download ended that has no answer. A probe leaves its place to another.
+    pub(super) fn unanswered(&mut self, start: Start, now: Instant) {
+        self.has_outcome(start, now);
+        self.end(start);
+    }
+
+    /// A download ended. The probe that was refused leaves its place to another.
+    pub(super) fn end(&mut self, start: Start) {
+        if self.is_probe(start) {
             self.probe = Probe::Wanted;
         }
     }
 
-    /// The origin answered. What was under way when a wait began says nothing about its end.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.rounds = 0;
-        self.answered += 1;
-        if self.quiet_until(now).is_none() {
-            self.probe = Probe::Needless;
+    /// The origin answered. What was under way when a wait began says nothing about its end, and an answer
+    /// to who is free nothing about those that it refuses, but for how much it takes.
+    pub(super) fn answered(&mut self, start: Start, now: Instant) {
+        let is_of_bound = self.is_bound(start.party, now) || self.is_probe(start);
+        let known = self.has_outcome(start, now);
+        known.answered += 1;
+        known.refusals = 0;
+        if is_of_bound {
+            self.rounds = 0;
+            if self.quiet_until(now).is_none() {
+                self.probe = Probe::Needless;
+            }
+        } else {
+            known.heeds_until = None;
+            self.free_width = self.limit.min(self.free_width + 1);
         }
+        self.answered += 1;
         if self.answered >= GROW_AFTER * self.width && self.width < self.limit {
             self.width += 1;
             self.answered = 0;
         }
     }
 
-    /// The origin refused a request and asked for a wait: all downloads wait, then one probes, then
-    /// half as many run. True when a wait begins.
+    /// The origin refused a request and asked for a wait: those that it refused wait, then one probes, then
+    /// half as many run. False when it says nothing about other URLs: a single one among many answers to
+    /// its chunk, and one that asks for longer than [`LONGEST_QUIET`].
     ///
-    /// Three refusals do not count as one more round: of requests that were under way when the wait
-    /// began (they repeat what is known), a single one among many answers (it is about its URL), and
-    /// one that asks for longer than [`LONGEST_QUIET`] (likewise).
-    pub(super) fn throttled(&mut self, asked: Option<Duration>, now: Instant) -> bool {
+    /// Refusals of requests that were under way when the wait began repeat what is known: they do not
+    /// count as one more round.
+    pub(super) fn throttled(
+        &mut self,
+        start: Start,
+        asked: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        let is_free = !self.is_bound(start.party, now);
+        let known = self.has_outcome(start, now);
         if asked > Some(LONGEST_QUIET) {
             return false;
         }
-        let is_lone = self.answered >= self.limit;
-        self.answered = 0;
+        let answered = std::mem::take(&mut known.answered);
+        let is_lone = answered.min(std::mem::take(&mut self.answered)) >= self.limit;
         if is_lone {
             return false;
         }
-        let begins = self.quiet_until(now).is_none();
-        if begins {
+        if is_free {
+            self.free_width = (self.free_width / 2).max(1);
+        } else if !self.refuses() {
+            self.free_width = self.width;
+        }
+        if self.quiet_until(now).is_none() {
             self.rounds += 1;
             self.width = (self.width / 2).max(1);
             self.probe = Probe::Wanted;
@@ -138,73 +254,40 @@ impl Pace {
         let own = FIRST_QUIET * 2_u32.pow(self.rounds.clamp(1, 8) - 1);
         let wait = asked.unwrap_or(own.min(LONGEST_OWN_QUIET));
         self.quiet_until = self.quiet_until.max(Some(now + wait));
-        begins
+        let known = self.of(start.party, now);
+        let heed = HEED * 2_u32.pow(known.refusals.min(HEED_DOUBLES));
+        known.refusals += 1;
+        known.heeds_until = Some(now + wait.max(heed));
+        true
+    }
+
+    fn is_probe(&self, start: Start) -> bool {
+        start.probe.is_some_and(|number| self.probe == Probe::Sent(number))
+    }
+
+    fn has_outcome(&mut self, start: Start, now: Instant) -> &mut Known {
+        let known = self.of(start.party, now);
+        known.pending = known.pending.saturating_sub(1);
+        known
+    }
+
+    /// What is known of a chunk. With a new one those are forgotten that have long gone, and a wait that
+    /// only these were told of.
+    fn of(&mut self, party: Party, now: Instant) -> &mut Known {
+        if !self.parties.contains_key(&party) {
+            let is_recent = |known: &Known| known.pending > 0 || now < known.seen + REMEMBERED_FOR;
+            self.parties.retain(|_, known| is_recent(known));
+            let is_heeded = self.parties.values().any(|known| known.heeds_until.is_some());
+            if !is_heeded && self.quiet_until(now).is_none() {
+                self.probe = Probe::Needless;
+            }
+        }
+        let new = Known { answered: 0, pending: 0, refusals: 0, heeds_until: None, seen: now };
+        let known = self.parties.entry(party).or_insert(new);
+        known.seen = now;
+        known
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// How many downloads start now, each before the one before has ended.
-    fn start_all(pace: &mut Pace, now: Instant) -> Vec<ProbeNumber> {
-        let mut started = Vec::new();
-        while pace.admits(started.len(), now) {
-            started.push(pace.start());
-        }
-        started
-    }
-
-    /// Of an origin that never answers anything else one download at a time is asked, after waits that
-    /// double up to eight seconds when it names none.
-    #[test]
-    fn waits_double_up_to_eight_seconds() {
-        let (mut pace, mut now) = (Pace::new(8), Instant::now());
-        let mut waits = Vec::new();
-        for n in 0..7 {
-            let probes = start_all(&mut pace, now);
-            assert_eq!(probes.len(), if n == 0 { 8 } else { 1 });
-            assert!(pace.throttled(None, now));
-            probes.into_iter().for_each(|probe| pace.end(probe));
-            let until = pace.quiet_until(now).unwrap();
-            waits.push((until - now).as_millis());
-            assert!(!pace.admits(0, until - SECOND / 100) && pace.admits(0, until));
-            now = until;
-        }
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
-    }
-
-    /// A probe that ends without an answer leaves its place to another; one of an earlier wait keeps
-    /// nobody from probing after the next.
-    #[test]
-    fn a_probe_without_an_answer_is_followed_by_another() {
-        let (mut pace, now) = (Pace::new(8), Instant::now());
-        pace.throttled(Some(SECOND), now);
-        let after = now + SECOND;
-        let first = start_all(&mut pace, after);
-        assert_eq!(first, [Some(1)]);
-        pace.end(Some(1));
-        assert_eq!(start_all(&mut pace, after), [Some(2)]);
-        // Another download is refused meanwhile; the probe's answer comes in the new wait.
-        pace.throttled(Some(SECOND), after);
-        pace.answered(after);
-        assert_eq!(start_all(&mut pace, after), []);
-        let later = after + SECOND;
-        assert_eq!(start_all(&mut pace, later), [Some(3)], "the second still receives its body");
-        pace.end(Some(2));
-        assert!(!pace.admits(1, later), "the third waits for its answer");
-        pace.answered(later);
-        assert_eq!(start_all(&mut pace, later), [None, None], "eight, halved twice");
-        assert!(pace.is_slowed(later));
-    }
-
-    /// Case 67: an eternity that one URL asks for silences only that URL.
-    #[test]
-    fn an_eternity_is_about_its_url() {
-        let (mut pace, now) = (Pace::new(8), Instant::now());
-        assert!(!pace.throttled(Some(Duration::from_secs(99_999)), now));
-        assert!(!pace.is_slowed(now));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Which origins a chunk can reach at all: the ones that never answer are given up.
 
-use super::origin::locked;
-use std::{collections::HashMap, sync::Mutex};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 
 /// What one chunk knows of its origins.
 #[derive(Debug, Default)]
@@ -22,21 +22,21 @@ const GIVE_UP_AFTER: u32 = 8;
 
 impl ReachableOrigins {
     pub(super) fn is_unreachable(&self, origin: &str) -> bool {
-        locked(&self.origins).get(origin).is_some_and(|reached| reached.failures >= GIVE_UP_AFTER)
+        self.origins.lock().get(origin).is_some_and(|reached| reached.failures >= GIVE_UP_AFTER)
     }
 
     /// No connection, or no answer in time of an origin that never gave one.
     pub(super) fn failed(&self, origin: &str) {
-        locked(&self.origins).entry(origin.to_owned()).or_default().failures += 1;
+        self.origins.lock().entry(origin.to_owned()).or_default().failures += 1;
     }
 
     /// Whether the origin never answered anything.
     pub(super) fn is_silent(&self, origin: &str) -> bool {
-        !locked(&self.origins).get(origin).is_some_and(|reached| reached.has_answered)
+        !self.origins.lock().get(origin).is_some_and(|reached| reached.has_answered)
     }
 
     pub(super) fn answered(&self, origin: &str) {
-        let mut origins = locked(&self.origins);
+        let mut origins = self.origins.lock();
         let reached = origins.entry(origin.to_owned()).or_default();
         *reached = Reached { failures: 0, has_answered: true };
     }

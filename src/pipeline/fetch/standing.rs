@@ -1,11 +1,12 @@
 //! Where one URL stands: what it ends as when the chunk's time is over before it is.
 
-use super::origin::{Origin, locked};
-use crate::chunk::{Reason, Rejection};
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
+use super::origin::Origin;
+use crate::{
+    chunk::{Reason, Rejection},
+    turns::Party,
 };
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// One URL on its way, as its fetch says it and whoever ends the fetch reads it.
@@ -17,8 +18,8 @@ enum State {
     /// Its turn to be looked at has not come.
     #[default]
     New,
-    /// It was never asked for, and waits for a permit of this origin.
-    Waits(Arc<Origin>),
+    /// It was never asked for, but for a trial, and waits for its turn at this origin.
+    Waits(Arc<Origin>, Party),
     /// It was asked for, which failed so; it waits for its next try.
     Failed(Rejection),
     /// It is being fetched or inspected, or it was asked for and waits for the host of its next hop.
@@ -46,35 +47,36 @@ impl From<NotAsked> for Reason {
 }
 
 impl Standing {
-    /// It waits for a permit. One that was asked for stays what it is, whichever host it waits for now.
-    pub(super) fn waits(&self, origin: &Arc<Origin>) {
-        let mut state = locked(&self.0);
-        if matches!(*state, State::New | State::Waits(_)) {
-            *state = State::Waits(Arc::clone(origin));
+    /// It waits for the turn of its chunk. One that was asked for stays what it is, whichever host it waits
+    /// for now.
+    pub(super) fn waits(&self, origin: &Arc<Origin>, party: Party) {
+        let mut state = self.0.lock();
+        if matches!(*state, State::New | State::Waits(..)) {
+            *state = State::Waits(Arc::clone(origin), party);
         }
     }
 
     /// It is asked for now.
     pub(super) fn asked(&self) {
-        *locked(&self.0) = State::UnderWay;
+        *self.0.lock() = State::UnderWay;
     }
 
     /// The try failed, and another one will come.
     pub(super) fn failed(&self, why: Rejection) {
-        *locked(&self.0) = State::Failed(why);
+        *self.0.lock() = State::Failed(why);
     }
 
     /// It has its verdict.
     pub(in super::super) fn over(&self) {
-        *locked(&self.0) = State::Over;
+        *self.0.lock() = State::Over;
     }
 
     /// Why it is not being asked for; none: it was, or it is over.
     pub(in super::super) fn not_asked(&self) -> Option<NotAsked> {
-        match &*locked(&self.0) {
+        match &*self.0.lock() {
             State::New => Some(NotAsked::NoTurn),
-            State::Waits(origin) if origin.is_busy() => Some(NotAsked::HostBusy),
-            State::Waits(_) => Some(NotAsked::NoTurn),
+            State::Waits(origin, party) if origin.is_busy(*party) => Some(NotAsked::HostBusy),
+            State::Waits(..) => Some(NotAsked::NoTurn),
             State::Failed(_) | State::UnderWay | State::Over => None,
         }
     }
@@ -84,17 +86,19 @@ impl Standing {
         if let Some(why) = self.not_asked() {
             return Reason::from(why).into();
         }
-        match &*locked(&self.0) {
+        match &*self.0.lock() {
             State::Failed(why) => *why,
-            State::New | State::Waits(_) | State::UnderWay | State::Over => Reason::Deadline.into(),
+            State::New | State::Waits(..) | State::UnderWay | State::Over => {
+                Reason::Deadline.into()
+            }
         }
     }
 
     /// How long the origin that it waits for wants to be left alone.
     fn host_is_back_in(&self, now: Instant) -> Wait {
-        match &*locked(&self.0) {
+        match &*self.0.lock() {
             State::Over => Wait::Over,
-            State::Waits(origin) => match origin.back_at() {
+            State::Waits(origin, party) => match origin.back_at(*party) {
                 Some(until) => Wait::For(until.saturating_duration_since(now)),
                 None => Wait::Unknown,
             },
@@ -130,15 +134,21 @@ pub(in super::super) fn all_hosts_busy(standings: &[Standing]) -> Option<Duratio
 
 #[cfg(test)]
 mod tests {
-    use super::{super::origin::Origins, *};
+    use super::{
+        super::{downloads::Downloads, origin::Origins},
+        *,
+    };
     use crate::chunk::Detail;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// An origin that asked to be left alone for so long.
+    /// A chunk.
+    const US: Party = Party(100);
+
+    /// An origin that asked us to leave it alone for so long.
     async fn busy(origins: &Origins, key: &str, wait: Duration) -> Arc<Origin> {
-        let (origin, downloads) = (origins.get(key), tokio::sync::Semaphore::new(1));
-        let (permit, _) = origin.enter_with(origins.join(), false, &downloads).await.unwrap();
+        let (origin, downloads) = (origins.get(key), Downloads::new(1));
+        let (mut permit, _) = origin.enter(US, false, &downloads).await.unwrap();
         permit.throttled(Some(wait));
         drop(permit);
         origin
@@ -153,16 +163,16 @@ mod tests {
         let standing = Standing::default();
         let ends = |standing: &Standing| standing.at_deadline().to_string();
         assert_eq!((standing.not_asked(), &*ends(&standing)), (Some(NotAsked::NoTurn), "deadline"));
-        standing.waits(&free);
+        standing.waits(&free, US);
         assert_eq!((standing.not_asked(), &*ends(&standing)), (Some(NotAsked::NoTurn), "deadline"));
-        standing.waits(&busy);
+        standing.waits(&busy, US);
         assert_eq!(
             (standing.not_asked(), &*ends(&standing)),
             (Some(NotAsked::HostBusy), "host_busy")
         );
         standing.asked();
         assert_eq!((standing.not_asked(), &*ends(&standing)), (None, "deadline"));
-        standing.waits(&busy);
+        standing.waits(&busy, US);
         assert_eq!(
             (standing.not_asked(), &*ends(&standing)),
             (None, "deadline"),
@@ -170,7 +180,7 @@ mod tests {
         );
         let why = Reason::ConnectFailed.because(Detail::Reset);
         standing.failed(why);
-        standing.waits(&busy);
+        standing.waits(&busy, US);
         assert_eq!((standing.not_asked(), standing.at_deadline()), (None, why));
     }
 
@@ -182,10 +192,10 @@ mod tests {
         let long = busy(&origins, "a:80", MINUTE).await;
         let short = busy(&origins, "b:80", MINUTE / 2).await;
         let standings: Vec<_> = (0..3).map(|_| Standing::default()).collect();
-        standings[0].waits(&long);
-        standings[1].waits(&short);
+        standings[0].waits(&long, US);
+        standings[1].waits(&short, US);
         assert_eq!(all_hosts_busy(&standings), None, "the third was not looked at");
-        standings[2].waits(&origins.get("c:80"));
+        standings[2].waits(&origins.get("c:80"), US);
         assert_eq!(all_hosts_busy(&standings), None, "its host is free");
         standings[2].over();
         assert_eq!(all_hosts_busy(&standings), Some(MINUTE / 2));

@@ -111,6 +111,7 @@ async fn an_error_of_storage_is_one_line_without_xml() {
     let rig = Rig::new().await;
     let answer = doctor(&rig, &[], &["--json"]);
     names(&answer, "blob storage", &["404 ContainerNotFound, request id "]);
+    names(&answer, "schema", &["run `chunkctl migrate`"]);
     let key = rig.storage.split("AccountKey=").nth(1).unwrap().split(';').next().unwrap();
     let other = rig.storage.replace(key, "d3Jvbmcga2V5IHdyb25nIGtleSB3cm9uZyBrZXkgd3Jvbmc=");
     let list = rig.list("a.txt", &rig.pictures(1)).display().to_string();

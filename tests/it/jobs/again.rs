@@ -62,8 +62,9 @@ async fn a_chunk_that_stays_failed_is_told_of_whatever_became_of_its_job() {
         }
     }
     control(&rig, &["resume"]);
-    let cancelled = ["1", "2"];
-    cancelled.map(|job_id| control(&rig, &["cancel", "--job-id", job_id]));
+    for job_id in ["1", "2"] {
+        control(&rig, &["cancel", "--job-id", job_id]);
+    }
     rig.execute(
         "update chunk_handler.chunk set state = 'failed', error_code = 'nothing_reachable'
             where job_id > 2",

@@ -96,7 +96,7 @@ fn piped(rig: &Rig, arguments: &[&str], stdin: &str) -> Output {
 const AGAIN: [&str; 8] =
     ["submit", "--job-id", "1", "--extend", "--urls", "-", "--format", "jsonl"];
 
-/// Case 343: what an origin could not answer is asked for again when it can, alone and once, and the
+/// Case 363: what an origin could not answer is asked for again when it can, alone and once, and the
 /// numbers say so. I3 I8
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_work_now_is_asked_for_again() {
@@ -257,7 +257,7 @@ async fn only_new_urls_are_added_when_that_is_asked_for() {
     assert!(refused.stderr.contains("--new-only true, not false"), "{refused:?}");
 }
 
-/// Case 344: a job that takes no more, or of which it is not known where it ends, says so and stays.
+/// Case 364: a job that takes no more, or of which it is not known where it ends, says so and stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_takes_no_more_is_not_extended() {
     let rig = Rig::new().await;

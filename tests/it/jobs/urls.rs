@@ -49,7 +49,7 @@ async fn job(rig: &Rig) -> Handler {
     handler
 }
 
-/// Case 345: a row for each URL, in order, with what the manifest says and what the list said; chunks
+/// Case 365: a row for each URL, in order, with what the manifest says and what the list said; chunks
 /// that are not complete are named.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_url_has_its_row() {
@@ -99,7 +99,7 @@ async fn each_url_has_its_row() {
     assert_eq!(rig.chunkctl(&["urls", "--job-id", "2"]).code, Some(1));
 }
 
-/// Case 341: rows in either form are a list of another job: the items that the first one had, and
+/// Case 361: rows in either form are a list of another job: the items that the first one had, and
 /// nothing of its manifests. In a table nothing begins as a formula does.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_a_list_of_the_same_items() {

@@ -103,7 +103,7 @@ async fn words_names_and_addresses_have_bounds() {
         ("DATASET_CONTAINER", ["a--b", "-ab"], ["0ab", "with-63-characters"]),
         ("USER_AGENT", ["a\u{e9}b", "\u{1f980}"], ["me/1 (+https://example.org)", "x"]),
         ("BLOCKED_HOSTS", ["a//b", "../hosts"], ["hosts.txt", "lists/a b.txt"]),
-        ("BLOCKED_HASHES", ["/hashes", "a\\b"], ["hashes.txt", "lists/2026/hashes"]),
+        ("BLOCKED_HASHES", ["/hashes", "a/./b"], ["hashes.txt", "lists/2026/hashes"]),
         (
             "ALLOWED_ORIGINS",
             ["localhost:80", "127.0.0.1"],
@@ -144,6 +144,8 @@ async fn the_resource_prefix_wins() {
         ("RESPECT_OPT_OUT", "false"),
         ("ALLOWED_ORIGINS", "127.0.0.1:81"),
         ("NAME_SERVERS", "127.0.0.1:53"),
+        ("BLOCKED_HOSTS", "hosts.txt"),
+        ("BLOCKED_HASHES", "hashes.txt"),
     ] {
         pairs.push((format!("PIXCRAWLER_{name}"), "\u{e9}"));
         pairs.push((format!("PIXCRAWLER_RESOURCE_{name}"), value));

@@ -93,7 +93,9 @@ impl Value<'_> {
 
     /// As an integer; the error is that it is something else.
     fn integer(self) -> Result<Option<i64>, ()> {
-        let Some(text) = self.text().filter(|text| !trimmed(text).is_empty()) else { return Ok(None) };
+        let Some(text) = self.text().filter(|text| !trimmed(text).is_empty()) else {
+            return Ok(None);
+        };
         class_of(&text).map(Some).ok_or(())
     }
 

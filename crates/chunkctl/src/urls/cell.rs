@@ -25,7 +25,7 @@ fn is_formula(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Case 340: no cell begins as a formula does, and each text comes back.
+    /// Case 360: no cell begins as a formula does, and each text comes back.
     #[test]
     fn a_cell_is_no_formula_and_comes_back() {
         assert_eq!(defused("=1+1"), "'=1+1");

@@ -181,7 +181,7 @@ mod tests {
         ]
     }
 
-    /// Case 341: what was written goes back in as the items that it was, in every format.
+    /// Case 361: what was written goes back in as the items that it was, in every format.
     #[test]
     fn rows_go_back_in_as_they_are() {
         for (format, name) in [(Format::Jsonl, "a.jsonl"), (Format::Csv, "a.csv")] {
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!((output.left_out, &*output.to), (2, &b"http://a/1\nhttp://a/2\n"[..]));
     }
 
-    /// Case 342: of an item above the limit only the start is known, and it is not asked for as if it were
+    /// Case 362: of an item above the limit only the start is known, and it is not asked for as if it were
     /// a URL.
     #[test]
     fn an_item_that_was_too_large_stays_refused() {

@@ -94,9 +94,13 @@ impl Documents {
     pub(super) fn compare(&self, run: &mut Run<'_>) {
         if let Some(dataset) = &self.dataset {
             run.compare_shards(dataset);
+        }
+        // Sums without a chunk that is missing would only say so again.
+        let dataset = self.dataset.as_ref().filter(|dataset| run.has_all_of(dataset));
+        if let Some(dataset) = dataset {
             run.compare_totals(dataset);
         }
-        if let Some(stats) = &self.stats {
+        if let (Some(_), Some(stats)) = (dataset, &self.stats) {
             run.compare_stats(stats);
         }
         if let (Some(sizes), Some(dataset)) = (&self.sizes, &self.dataset) {
@@ -183,6 +187,15 @@ impl Run<'_> {
                 "it is complete, and dataset.json does not list it",
             );
         }
+    }
+
+    /// Whether each shard that is listed has a manifest.
+    fn has_all_of(&self, dataset: &Dataset) -> bool {
+        let has = |index| self.sums.shards.contains_key(&index);
+        dataset.shards.iter().all(|listed| match Member::of(&listed.file) {
+            Some(Member::Shard(index)) => has(index),
+            _ => true,
+        })
     }
 
     fn compare_totals(&mut self, dataset: &Dataset) {

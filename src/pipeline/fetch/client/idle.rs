@@ -3,11 +3,8 @@
 use super::Connection;
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},
@@ -41,7 +38,7 @@ struct Waiting {
 impl Idle {
     /// The connection to an origin that was used last. It may be closed by now.
     pub(super) fn take(&self, origin: &str) -> Option<Connection> {
-        let waiting = &mut self.locked().waiting;
+        let waiting = &mut self.0.lock().waiting;
         let at = waiting.iter().rposition(|it| it.origin == origin)?;
         waiting.remove(at).map(|it| it.connection)
     }
@@ -52,7 +49,7 @@ impl Idle {
         if Handle::try_current().is_err() || connection.sender.is_closed() {
             return;
         }
-        let mut state = self.locked();
+        let mut state = self.0.lock();
         state.waiting.push_back(Waiting { origin, connection, since: Instant::now() });
         if state.waiting.len() > MOST_IDLE {
             state.waiting.pop_front();
@@ -64,20 +61,20 @@ impl Idle {
 
     /// Closes the one that has been idle for longest.
     pub(super) fn close_oldest(&self) {
-        self.locked().waiting.pop_front();
+        self.0.lock().waiting.pop_front();
     }
 
     /// Runs until none is idle when it looks.
     async fn close_old_ones(self) {
         while let Some(since) = self.oldest() {
             sleep_until(since + LONGEST_IDLE).await;
-            self.locked().waiting.retain(|it| it.since.elapsed() < LONGEST_IDLE);
+            self.0.lock().waiting.retain(|it| it.since.elapsed() < LONGEST_IDLE);
         }
     }
 
     /// Since when the oldest is idle. None: nobody watches from now on.
     fn oldest(&self) -> Option<Instant> {
-        let mut state = self.locked();
+        let mut state = self.0.lock();
         let since = state.waiting.front().map(|it| it.since);
         state.is_watched = since.is_some();
         since
@@ -85,10 +82,6 @@ impl Idle {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.locked().waiting.len()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().waiting.len()
     }
 }

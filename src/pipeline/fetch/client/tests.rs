@@ -176,7 +176,7 @@ async fn a_connection_that_is_never_ready_is_given_up() {
     // Nobody works on it.
     let (sender, _work) = http1::handshake(hyper_util::rt::TokioIo::new(ours)).await.unwrap();
     let turn = Arc::new(seat.turn().await);
-    client.idle.put(origin(&url), Connection { sender, turn });
+    client.idle.put(key(&url), Connection { sender, turn });
     let look_up = async |_: &str| Err::<Arc<[IpAddr]>, ()>(());
     let place = timeout(Duration::from_secs(60), client.place(&url, &seat, true, look_up)).await;
     assert!(matches!(place, Ok(Ok(Place::New(_)))));

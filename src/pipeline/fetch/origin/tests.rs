@@ -14,8 +14,13 @@ async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(SOON, future).await.ok()
 }
 
+/// Enters with a download that is free; it stays free, since nobody asks how many there are.
+async fn enter_as(origin: &Arc<Origin>, party: Party, has_failed: bool) -> OriginPermit {
+    origin.enter(party, has_failed, &Downloads::new(1)).await.unwrap().0
+}
+
 async fn enter(origin: &Arc<Origin>) -> OriginPermit {
-    origin.enter(FIRST, false).await.unwrap()
+    enter_as(origin, FIRST, false).await
 }
 
 /// How many downloads at once an origin gets now.
@@ -36,12 +41,12 @@ fn parties(permits: &[OriginPermit]) -> Vec<Party> {
 #[tokio::test(start_paused = true)]
 async fn a_throttled_host_is_probed_after_its_wait_and_gets_half() {
     let origin = origin(8);
-    let (first, second) = (enter(&origin).await, enter(&origin).await);
+    let (mut first, mut second) = (enter(&origin).await, enter(&origin).await);
     let began = Instant::now();
     first.throttled(Some(Duration::from_secs(3)));
     second.throttled(Some(Duration::from_secs(2)));
     drop((first, second));
-    let probe = enter(&origin).await;
+    let mut probe = enter(&origin).await;
     assert_eq!(began.elapsed().as_secs(), 3);
     assert_eq!(width(&origin).await, 0, "one probes");
     probe.answered();
@@ -55,74 +60,75 @@ async fn a_throttled_host_is_probed_after_its_wait_and_gets_half() {
 #[tokio::test(start_paused = true)]
 async fn one_refusal_among_many_answers_slows_nobody() {
     let origin = origin(8);
-    let permit = enter(&origin).await;
+    let mut permit = enter(&origin).await;
     (0..8).for_each(|_| permit.answered());
     let began = Instant::now();
     permit.throttled(Some(Duration::from_secs(3)));
     drop(permit);
     assert_eq!((width(&origin).await, began.elapsed().as_secs()), (8, 0));
-    let permit = enter(&origin).await;
+    let mut permit = enter(&origin).await;
     (0..7).for_each(|_| permit.answered());
     permit.throttled(Some(Duration::from_secs(3)));
     drop(permit);
-    assert!(origin.try_enter(FIRST).is_none() && origin.is_busy(), "it is left alone");
+    assert_eq!(width(&origin).await, 0, "it is left alone");
+    assert!(origin.is_busy(FIRST));
     enter(&origin).await.answered();
     assert_eq!((width(&origin).await, began.elapsed().as_secs()), (4, 3));
 }
 
-/// A chunk whose downloads are all busy leaves an origin to the others, and gets its turn when it has
-/// a download again, however busy the origin is.
+/// Case 311: a chunk whose downloads are all busy holds no place at an origin, nor the probe, however
+/// often it has waited, and however few places there are; it gets its turn when it has a download again.
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_download_keeps_no_place() {
-    let origin = origin(1);
-    let (busy, free) = (Semaphore::new(0), Semaphore::new(1));
-    let mut waiting = std::pin::pin!(origin.enter_with(FIRST, false, &busy));
-    assert!(soon(&mut waiting).await.is_none());
-    let others = soon(origin.enter_with(SECOND, false, &free)).await.unwrap().unwrap();
-    // The origin is taken now: the download is lost again, and the permit waited for.
-    busy.add_permits(1);
-    assert!(soon(&mut waiting).await.is_none());
-    assert_eq!(busy.available_permits(), 1);
-    let taken = busy.try_acquire().unwrap();
-    drop(others);
-    assert!(soon(&mut waiting).await.is_none());
-    assert!(origin.try_enter(SECOND).is_none(), "the second time it stays");
-    drop(taken);
-    assert!(soon(&mut waiting).await.is_some());
-}
-
-/// A probe goes to who has a download: a chunk whose downloads are all busy keeps the host shut for nobody,
-/// nor do two such chunks hand the probe to each other for ever.
-#[tokio::test(start_paused = true)]
-async fn who_waits_for_a_download_keeps_no_probe() {
+async fn who_waits_for_a_download_holds_no_place() {
     let origin = origin(8);
-    let (busy, also_busy, free) = (Semaphore::new(0), Semaphore::new(0), Semaphore::new(1));
-    let mut waiting = std::pin::pin!(origin.enter_with(FIRST, false, &busy));
-    let mut also_waiting = std::pin::pin!(origin.enter_with(SECOND, false, &also_busy));
-    assert!(soon(&mut waiting).await.is_none() && soon(&mut also_waiting).await.is_none());
     enter(&origin).await.throttled(Some(Duration::from_secs(3)));
-    // Each gets a download in vain, since the host is quiet, and loses it to another host.
-    for (downloads, waiting) in [(&busy, &mut waiting), (&also_busy, &mut also_waiting)] {
-        downloads.add_permits(1);
-        assert!(soon(waiting).await.is_none());
-        downloads.try_acquire().unwrap().forget();
-    }
+    let (busy, also_busy) = (Downloads::new(1), Downloads::new(1));
+    let (one, other) = (busy.take().unwrap(), also_busy.take().unwrap());
+    let mut waiting = Box::pin(origin.enter(FIRST, false, &busy));
+    let mut also_waiting = Box::pin(origin.enter(FIRST, false, &also_busy));
     sleep(Duration::from_secs(4)).await;
     assert!(soon(&mut waiting).await.is_none() && soon(&mut also_waiting).await.is_none());
-    let (probe, _download) =
-        soon(origin.enter_with(Party(3), false, &free)).await.unwrap().unwrap();
+    let mut probe = soon(enter_as(&origin, SECOND, false)).await.unwrap();
     probe.answered();
     drop(probe);
-    busy.add_permits(1);
-    also_busy.add_permits(1);
-    assert!(soon(&mut waiting).await.is_some() && soon(&mut also_waiting).await.is_some());
+    // One place is left, and who holds no download waits for it in vain.
+    origin.gate.lock().pace = Pace::new(1);
+    assert!(soon(&mut waiting).await.is_none());
+    drop(soon(enter_as(&origin, SECOND, false)).await.unwrap());
+    drop((one, other));
+    let (permit, download) = soon(&mut waiting).await.unwrap().unwrap();
+    assert!(soon(&mut also_waiting).await.is_none(), "its download is not used up");
+    assert!(also_busy.take().is_some() && busy.take().is_none());
+    drop((permit, download));
+    assert!(soon(&mut also_waiting).await.is_some());
+}
+
+/// A download that is freed goes to the origin that wanted one first, one at a time, and never to one that
+/// nobody waits at any more.
+#[tokio::test(start_paused = true)]
+async fn a_freed_download_goes_to_who_wanted_it_first() {
+    let origins = Origins::new(1);
+    let downloads = Downloads::new(1);
+    let held = downloads.take().unwrap();
+    let at = ["a:80", "b:80", "c:80"].map(|key| origins.get(key));
+    let mut waiting: Vec<_> =
+        at.iter().map(|origin| Box::pin(origin.enter(FIRST, false, &downloads))).collect();
+    for waiting in &mut waiting {
+        assert!(soon(waiting).await.is_none());
+    }
+    drop(waiting.remove(0));
+    drop(held);
+    let second = soon(&mut waiting[0]).await.unwrap().unwrap();
+    assert!(soon(&mut waiting[1]).await.is_none());
+    drop(second);
+    assert!(soon(&mut waiting[1]).await.is_some());
 }
 
 /// What was under way when the wait began may end well or badly, in any order.
 #[tokio::test(start_paused = true)]
 async fn answers_and_refusals_mix_while_a_host_is_quiet() {
     let origin = origin(8);
-    let (first, second) = (enter(&origin).await, enter(&origin).await);
+    let (mut first, mut second) = (enter(&origin).await, enter(&origin).await);
     first.throttled(None);
     second.answered();
     first.throttled(None);
@@ -151,20 +157,20 @@ async fn who_waits_for_a_busy_host_is_asked_in_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_freed_permit_goes_to_the_chunk_with_the_fewest() {
     let origin = origin(4);
-    let mut long: Vec<_> = (0..50).map(|_| Box::pin(origin.enter(FIRST, false))).collect();
+    let mut long: Vec<_> = (0..50).map(|_| Box::pin(enter_as(&origin, FIRST, false))).collect();
     let mut held = Vec::new();
     for waiting in &mut long {
-        held.extend(soon(waiting).await.map(Result::unwrap));
+        held.extend(soon(waiting).await);
     }
     assert_eq!(parties(&held), [FIRST; 4]);
-    let mut short: Vec<_> = (0..3).map(|_| Box::pin(origin.enter(SECOND, false))).collect();
+    let mut short: Vec<_> = (0..3).map(|_| Box::pin(enter_as(&origin, SECOND, false))).collect();
     for waiting in &mut short {
         assert!(soon(waiting).await.is_none());
     }
     drop(held.drain(..2));
     let mut turns = Vec::new();
     for waiting in &mut short {
-        turns.extend(soon(waiting).await.map(Result::unwrap));
+        turns.extend(soon(waiting).await);
     }
     assert_eq!(parties(&turns), [SECOND; 2], "two each now");
 }
@@ -175,36 +181,44 @@ async fn a_freed_permit_goes_to_the_chunk_with_the_fewest() {
 async fn a_permit_that_comes_too_late_goes_on() {
     let origin = origin(1);
     let held = enter(&origin).await;
-    let mut dropped: Vec<_> = (0..5000).map(|_| Box::pin(origin.enter(FIRST, false))).collect();
+    let mut dropped: Vec<_> =
+        (0..5000).map(|_| Box::pin(enter_as(&origin, FIRST, false))).collect();
     for waiting in &mut dropped {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     }
-    let mut last = Box::pin(origin.enter(SECOND, false));
+    let mut last = Box::pin(enter_as(&origin, SECOND, false));
     assert!(soon(&mut last).await.is_none());
     // The chunk with the longer queue goes; its first waiter was handed the permit, and never polled.
-    let other = Box::pin(origin.enter(SECOND, false));
+    let other = Box::pin(enter_as(&origin, SECOND, false));
     drop(other);
     drop(held);
     drop(dropped);
-    let permit = soon(&mut last).await.unwrap().unwrap();
+    let permit = soon(&mut last).await.unwrap();
     drop(permit);
     assert_eq!(width(&origin).await, 1);
-    let gate = locked(&origin.gate);
-    assert_eq!(gate.turns.running(), 0);
+    assert_eq!(origin.gate.lock().queue.held(), 0);
+}
+
+/// An origin that refused both chunks.
+async fn refuses_both() -> Arc<Origin> {
+    let origin = origin(8);
+    let (mut first, mut second) = (enter(&origin).await, enter_as(&origin, SECOND, false).await);
+    first.throttled(None);
+    second.throttled(None);
+    origin
 }
 
 /// A probe whose chunk goes away leaves its place to the next, who needs no other wake-up; nor do the
 /// others when that is answered.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_dropped_lets_the_next_one_probe() {
-    let origin = origin(8);
-    enter(&origin).await.throttled(None);
+    let origin = refuses_both().await;
     let probe = enter(&origin).await;
-    let mut next = Box::pin(origin.enter(SECOND, false));
+    let mut next = Box::pin(enter_as(&origin, SECOND, false));
     assert!(soon(&mut next).await.is_none());
     drop(probe);
-    let next = soon(next).await.unwrap().unwrap();
-    let mut other = Box::pin(origin.enter(FIRST, false));
+    let mut next = soon(next).await.unwrap();
+    let mut other = Box::pin(enter(&origin));
     assert!(soon(&mut other).await.is_none(), "it is the probe now");
     next.answered();
     assert!(soon(other).await.is_some(), "while the probe receives its body");
@@ -213,15 +227,35 @@ async fn a_probe_that_is_dropped_lets_the_next_one_probe() {
 /// What was refused before does not probe while others wait who were never asked for.
 #[tokio::test(start_paused = true)]
 async fn a_probe_is_one_that_was_never_refused() {
-    let origin = origin(8);
-    enter(&origin).await.throttled(None);
-    let mut refused = Box::pin(origin.enter(FIRST, true));
-    let mut fresh = Box::pin(origin.enter(SECOND, false));
+    let origin = refuses_both().await;
+    let mut refused = Box::pin(enter_as(&origin, FIRST, true));
+    let mut fresh = Box::pin(enter_as(&origin, SECOND, false));
     assert!(soon(&mut refused).await.is_none() && soon(&mut fresh).await.is_none());
     sleep(Duration::from_secs(1)).await;
     assert!(soon(&mut refused).await.is_none(), "it came first");
-    soon(&mut fresh).await.unwrap().unwrap().answered();
+    soon(&mut fresh).await.unwrap().answered();
     assert!(soon(&mut refused).await.is_some());
+}
+
+/// Case 310: a chunk that comes while the origin refuses another makes its trial at once, the next when
+/// that is refused waits, and who was told to wait is let in when its own wait ends.
+#[tokio::test(start_paused = true)]
+async fn a_trial_is_made_at_once_and_ends_with_its_answer() {
+    let origin = origin(8);
+    enter(&origin).await.throttled(Some(Duration::from_secs(50)));
+    let mut trial = soon(enter_as(&origin, SECOND, false)).await.unwrap();
+    let mut next = Box::pin(enter_as(&origin, SECOND, false));
+    assert!(trial.is_trial() && soon(&mut next).await.is_none());
+    trial.throttled(Some(Duration::from_secs(1)));
+    assert!(trial.is_refused_trial());
+    drop(trial);
+    let began = Instant::now();
+    let mut own = next.await;
+    assert!((began.elapsed().as_secs(), own.is_trial()) == (8, false), "{:?}", began.elapsed());
+    let mut others = Box::pin(enter_as(&origin, SECOND, false));
+    assert!(soon(&mut others).await.is_none());
+    own.answered();
+    assert!(soon(others).await.is_some());
 }
 
 /// Who was told to wait does so for its minute, and longer only while the origin answers others.
@@ -230,10 +264,14 @@ async fn patience_ends_with_an_origin_that_answers_nobody() {
     let origin = origin(8);
     let began = Instant::now();
     let minute = Some(began + Duration::from_secs(60));
-    assert!(tokio::time::timeout(Duration::from_secs(600), origin.outlasts(minute)).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(600), origin.outlasts(FIRST, minute))
+            .await
+            .is_err()
+    );
     enter(&origin).await.throttled(None);
-    assert!(soon(origin.outlasts(minute)).await.is_some());
-    assert!(soon(origin.outlasts(None)).await.is_none());
+    assert!(soon(origin.outlasts(FIRST, minute)).await.is_some());
+    assert!(soon(origin.outlasts(FIRST, None)).await.is_none());
     enter(&origin).await.answered();
-    assert!(soon(origin.outlasts(minute)).await.is_none());
+    assert!(soon(origin.outlasts(FIRST, minute)).await.is_none());
 }

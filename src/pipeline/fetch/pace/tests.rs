@@ -1,0 +1,264 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LIMIT: usize = 8;
+
+const ONE: Party = Party(1);
+const OTHER: Party = Party(2);
+
+/// An origin's pace, what runs there, and the time.
+struct Host {
+    pace: Pace,
+    running: Vec<Start>,
+    now: Instant,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self { pace: Pace::new(LIMIT), running: Vec::new(), now: Instant::now() }
+    }
+
+    fn admits(&self, party: Party) -> bool {
+        let bound = self.running.iter().filter(|it| self.pace.is_bound(it.party, self.now));
+        self.pace.admits(party, self.running.len(), bound.count(), self.now)
+    }
+
+    /// Starts as many downloads of a chunk as there may be: each before the one before has ended.
+    fn start_all(&mut self, party: Party) -> Vec<Start> {
+        let mut started = Vec::new();
+        while self.admits(party) {
+            started.push(self.pace.start(party, self.now));
+            self.running.extend(started.last());
+        }
+        started
+    }
+
+    fn start(&mut self, party: Party) -> Start {
+        assert!(self.admits(party), "{party:?}");
+        self.running.push(self.pace.start(party, self.now));
+        *self.running.last().unwrap()
+    }
+
+    fn leave(&mut self, start: Start) {
+        let same = |it: &Start| it.party == start.party && it.probe == start.probe;
+        let at = self.running.iter().position(same).unwrap();
+        self.running.swap_remove(at);
+    }
+
+    fn answer(&mut self, start: Start) {
+        self.pace.answered(start, self.now);
+        self.pace.end(start);
+        self.leave(start);
+    }
+
+    fn refuse(&mut self, start: Start, wait: Option<Duration>) -> bool {
+        let is_of_host = self.pace.throttled(start, wait, self.now);
+        self.pace.end(start);
+        self.leave(start);
+        is_of_host
+    }
+
+    /// Refuses all that a chunk may ask for now; how many requests these were.
+    fn refuse_all(&mut self, party: Party, wait: Duration) -> usize {
+        let started = self.start_all(party);
+        for start in &started {
+            self.refuse(*start, Some(wait));
+        }
+        started.len()
+    }
+
+    /// Answers all that a chunk may ask for now, one round after the other; how many each had.
+    fn answer_rounds(&mut self, party: Party, rounds: usize) -> Vec<usize> {
+        let round = |_| {
+            let started = self.start_all(party);
+            started.iter().for_each(|start| self.answer(*start));
+            started.len()
+        };
+        (0..rounds).map(round).collect()
+    }
+}
+
+/// Of an origin that never answers anything else one download at a time is asked, after waits that
+/// double up to eight seconds when it names none.
+#[test]
+fn waits_double_up_to_eight_seconds() {
+    let mut host = Host::new();
+    let mut waits = Vec::new();
+    for n in 0..7 {
+        let started = host.start_all(ONE);
+        assert_eq!(started.len(), if n == 0 { 8 } else { 1 });
+        started.into_iter().for_each(|start| assert!(host.refuse(start, None)));
+        let until = host.pace.back_at(ONE, host.now).unwrap();
+        waits.push((until - host.now).as_millis());
+        host.now = until - SECOND / 100;
+        assert!(!host.admits(ONE));
+        host.now = until;
+        assert!(host.admits(ONE));
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
+}
+
+/// A probe that ends without an answer leaves its place to another; one of an earlier wait keeps
+/// nobody from probing after the next.
+#[test]
+fn a_probe_without_an_answer_is_followed_by_another() {
+    let mut host = Host::new();
+    let (first, slow) = (host.start(ONE), host.start(ONE));
+    host.refuse(first, Some(SECOND));
+    host.now += SECOND;
+    let probe = host.start(ONE);
+    assert_eq!((probe.probe, host.admits(ONE)), (Some(1), false));
+    host.pace.unanswered(probe, host.now);
+    host.leave(probe);
+    let second = host.start(ONE);
+    assert_eq!((second.probe, host.admits(ONE)), (Some(2), false));
+    // Another download is refused meanwhile; the probe's answer comes in the new wait.
+    host.refuse(slow, Some(SECOND));
+    host.pace.answered(second, host.now);
+    assert!(!host.admits(ONE));
+    host.now += SECOND;
+    let third = host.start(ONE);
+    assert_eq!(third.probe, Some(3), "the second still receives its body");
+    host.pace.end(second);
+    host.leave(second);
+    assert!(!host.admits(ONE), "the third waits for its answer");
+    host.answer(third);
+    assert_eq!(host.start_all(ONE).len(), 2, "eight, halved twice");
+    assert!(host.pace.is_slowed(ONE, host.now));
+}
+
+/// Case 67: an eternity that one URL asks for silences only that URL.
+#[test]
+fn an_eternity_is_about_its_url() {
+    let mut host = Host::new();
+    let start = host.start(ONE);
+    assert!(!host.refuse(start, Some(Duration::from_secs(99_999))));
+    assert!(!host.pace.is_slowed(ONE, host.now));
+}
+
+/// Case 310: a chunk that comes while the host refuses another has one request of its own at once; when
+/// that is answered it goes on, twice as fast with each round, and hears nothing of the other's waits.
+#[test]
+fn whom_a_host_answers_waits_for_nobody_whom_it_refuses() {
+    let mut host = Host::new();
+    let wait = SECOND * 50;
+    assert_eq!(host.refuse_all(ONE, wait), 8);
+    let trial = host.start(OTHER);
+    assert!(trial.is_trial && !host.admits(OTHER), "one at first");
+    assert!(host.pace.is_slowed(OTHER, host.now) && host.pace.back_at(OTHER, host.now).is_none());
+    host.answer(trial);
+    assert_eq!(host.answer_rounds(OTHER, 3), [2, 4, 8]);
+    assert!(!host.pace.is_slowed(OTHER, host.now));
+    for _ in 0..4 {
+        let until = host.pace.back_at(ONE, host.now).unwrap();
+        assert_eq!(until - host.now, wait, "the other's answers do not end it");
+        assert!(host.pace.is_silent(ONE) && !host.pace.is_silent(OTHER));
+        host.now = until;
+        assert_eq!(host.refuse_all(ONE, wait), 1, "one probe");
+        assert_eq!(host.answer_rounds(OTHER, 1), [8]);
+    }
+}
+
+/// Case 310: the same when the refused one comes later.
+#[test]
+fn who_is_answered_goes_on_while_another_is_refused() {
+    let mut host = Host::new();
+    assert_eq!(host.answer_rounds(OTHER, 2), [8, 8]);
+    let started = host.start(ONE);
+    host.refuse(started, Some(SECOND * 50));
+    assert_eq!(host.answer_rounds(OTHER, 2), [8, 8]);
+    let under_way = host.start_all(OTHER);
+    assert_eq!(host.refuse_all(ONE, SECOND * 50), 0);
+    under_way.iter().for_each(|start| host.answer(*start));
+    assert_eq!(host.answer_rounds(OTHER, 1), [8]);
+}
+
+/// A chunk that was refused itself heeds the waits of others for eight seconds; then it tries, and one
+/// answer makes it free.
+#[test]
+fn one_refusal_binds_nobody_to_the_waits_of_others_for_ever() {
+    let mut host = Host::new();
+    let started = host.start(OTHER);
+    host.refuse(started, Some(SECOND));
+    assert_eq!(host.refuse_all(ONE, SECOND * 50), 1, "its trial");
+    let until = host.pace.back_at(OTHER, host.now).unwrap();
+    assert_eq!(until - host.now, HEED);
+    assert_eq!(host.pace.next_moment(host.now), Some(until), "somebody looks then");
+    host.now = until;
+    let own = host.start(OTHER);
+    assert!(!own.is_trial, "it is charged for");
+    host.answer(own);
+    assert_eq!(host.answer_rounds(OTHER, 3), [2, 4, 8]);
+}
+
+/// A host that throttles everybody: while it refuses, each chunk asks once for itself, and again ever more
+/// seldom; one probes for all after each wait. When it answers they share what is left of the width.
+#[test]
+fn a_host_that_throttles_all_gets_one_probe_for_all() {
+    let mut host = Host::new();
+    let parties: Vec<Party> = (0..10).map(Party).collect();
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        let of_each = parties.iter().map(|party| host.refuse_all(*party, SECOND * 10));
+        asked.push(of_each.sum::<usize>());
+        host.now += SECOND * 10;
+    }
+    assert_eq!(asked[0], 8 + 9);
+    assert!(asked.iter().all(|of_wait| *of_wait <= 8 + 9), "{asked:?}");
+    assert_eq!(asked[1..].iter().sum::<usize>(), 19 + 9 * 4, "{asked:?}");
+    let probe = host.start(parties[3]);
+    assert!(!parties.iter().any(|party| host.admits(*party)));
+    host.answer(probe);
+    let at_once: usize = parties.iter().map(|party| host.start_all(*party).len()).sum();
+    assert_eq!(at_once, 1, "halved twenty times");
+}
+
+/// So many chunks come one after the other to a host that takes two requests at once, and stay for two
+/// minutes: how many are answered and refused.
+fn at_narrow_host(chunks: u64) -> (u32, u32) {
+    let mut host = Host::new();
+    let (mut answered, mut refused) = (0, 0);
+    for step in 0..2400_u64 {
+        let n_here = (step / 20 + 1).min(chunks);
+        let mut started = Vec::new();
+        for turn in 0..n_here * 8 {
+            let party = Party((step + turn) % n_here);
+            if host.admits(party) {
+                started.push(host.start(party));
+            }
+        }
+        for (n, start) in started.into_iter().enumerate() {
+            if n < 2 {
+                answered += 1;
+                host.answer(start);
+            } else {
+                refused += 1;
+                host.refuse(start, None);
+            }
+        }
+        host.now += SECOND / 20;
+    }
+    (answered, refused)
+}
+
+/// Ten chunks of a host that takes two requests at once find its width as one does.
+#[test]
+fn ten_chunks_find_the_width_of_their_host() {
+    let counts = [1, 2, 5, 10].map(at_narrow_host);
+    for (answered, refused) in counts {
+        assert!(answered > 1200 && refused * 10 < answered, "{counts:?}");
+    }
+}
+
+/// A wait ends with those that it was said to.
+#[test]
+fn what_was_said_to_a_chunk_is_forgotten_with_it() {
+    let mut host = Host::new();
+    host.refuse_all(ONE, SECOND);
+    host.now += REMEMBERED_FOR;
+    let start = host.start(OTHER);
+    assert_eq!((start.is_trial, host.pace.parties.len()), (false, 1));
+    host.answer(start);
+    assert!(!host.pace.is_silent(ONE));
+    assert_eq!(host.start_all(OTHER).len(), 4, "the width stays");
+}
