@@ -5,8 +5,7 @@
 //! same command goes on from there.
 
 use crate::{
-    Session,
-    list,
+    Session, list,
     progress::Progress,
     remarks::Remarks,
     rows::{Growth, UrlDigest, digest_of, urls_of},

@@ -223,16 +223,7 @@ impl Judged {
         remarks.set_aside = std::mem::take(&mut files.told.set_aside);
         let format = format!("{}{}", files.formats.join("+"), source.names.words());
         let sha256 = files.sha256();
-        Ok(Self {
-            chunks,
-            n,
-            remarks,
-            format,
-            sha256,
-            has_caption_or_class,
-            asked_again,
-            left_out,
-        })
+        Ok(Self { chunks, n, remarks, format, sha256, has_caption_or_class, asked_again, left_out })
     }
 
     /// Reads the list again and hands its chunks out, each exactly as it was judged.
@@ -282,7 +273,7 @@ impl Judged {
     }
 }
 
-/// The digests of a list's URLs: 16 bytes of memory for each.
+/// The digests of a list's URLs, which are in memory.
 ///
 /// # Errors
 ///

@@ -227,16 +227,36 @@ async fn a_job_grows_once_by_each_list() {
 async fn an_extension_is_checked_as_its_job_is() {
     let rig = Rig::new().await;
     let list = rig.list("1.txt", &rig.pictures(1));
-    let fixed = ["submit", "--job-id", "1", "--priority", "8", "--level", "slow", "--urls"];
-    assert_eq!(rig.chunkctl(&[&fixed[..], &[list.to_str().unwrap()]].concat()).code, Some(0));
+    let fixed = ["submit", "--job-id", "1", "--priority", "8", "--urls", list.to_str().unwrap()];
+    let wanted = "--level slow --formats png,jpeg --text caption --class --extension original";
+    let wanted: Vec<&str> = wanted.split(' ').collect();
+    assert_eq!(rig.chunkctl(&[&fixed[..], &wanted].concat()).code, Some(0));
     let more = rig.list("more.txt", &rig.pictures(2));
-    let refused = extend(&rig, &more, &["--level", "fast"]);
-    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for option in [
+        "--level slow",
+        "--mode strict",
+        "--min-size 200",
+        "--max-file-mb 1",
+        "--formats png,jpeg",
+        "--max-pixels 1000",
+        "--max-aspect-ratio 3",
+        "--extension jpg",
+        "--text caption",
+        "--class",
+    ] {
+        let refused = extend(&rig, &more, &option.split(' ').collect::<Vec<_>>());
+        let name = option.split(' ').next().unwrap();
+        assert!(refused.code == Some(2) && refused.stderr.contains(name), "{option}: {refused:?}");
+    }
     extended(&rig, &more, &[]);
-    let asked =
-        "select string_agg(priority || ' ' || (message::jsonb #>> '{validation,level}'), ', ')
-        from chunk_handler.chunk";
-    assert_eq!(rig.value::<String>(asked).await, "8 slow, 8 slow");
+    let alike =
+        "select string_agg(format('%s %s %s', priority, message::jsonb #>> '{validation,level}',
+            message::jsonb #>> '{output,text}'), ', ')
+        from chunk_handler.chunk
+        where (message::jsonb -> 'validation', message::jsonb -> 'output') = (select
+            message::jsonb -> 'validation', message::jsonb -> 'output'
+            from chunk_handler.chunk where chunk_index = 0)";
+    assert_eq!(rig.value::<String>(alike).await, "8 slow caption, 8 slow caption");
 }
 
 /// Rows whose URLs the job has, in whatever chunk, are left out.
@@ -247,13 +267,16 @@ async fn only_new_urls_are_added_when_that_is_asked_for() {
     rig.submit(1, &urls[..3], 2);
     let said = extended(&rig, &rig.list("a.txt", &urls[2..5]), &["--new-only"]);
     assert_eq!((&said["images"], &said["left_out"]), (&json!(2), &json!(1)), "{said}");
-    let said = extended(&rig, &rig.list("b.txt", &urls), &["--new-only"]);
+    // Several files are one list.
+    let rest = rig.list("rest.csv", &["url".to_owned(), urls[5].clone()]);
+    let options = ["--new-only", "--urls", rest.to_str().unwrap()];
+    let said = extended(&rig, &rig.list("b.txt", &urls[..5]), &options);
     assert_eq!((&said["images"], &said["left_out"]), (&json!(1), &json!(5)), "{said}");
     let before = rows(&rig).await;
     let said = extended(&rig, &rig.list("c.txt", &urls[..4]), &["--new-only"]);
     assert_eq!((&said["first_chunk"], &said["left_out"]), (&Value::Null, &json!(4)), "{said}");
     assert_eq!(rows(&rig).await, before);
-    let refused = extend(&rig, &rig.list("b.txt", &urls), &[]);
+    let refused = extend(&rig, &rig.list("b.txt", &urls[..5]), &options[1..]);
     assert!(refused.stderr.contains("--new-only true, not false"), "{refused:?}");
 }
 

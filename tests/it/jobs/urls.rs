@@ -39,7 +39,7 @@ async fn job(rig: &Rig) -> Handler {
         row("/same/1/b?sig=b", "two\nlines"),
         row("/404/1?sig=c", "@cmd"),
         row("/html/1", "'-1"),
-        json!({"url": rig.origin.url("/img/7")}),
+        json!({"url": rig.origin.url("/img/7"), "caption": " =two\ncats", "class": 3}),
     ];
     let list = rig.list("1.jsonl", &rows.map(|row| row.to_string()));
     let list = list.to_str().unwrap();
@@ -73,7 +73,7 @@ async fn each_url_has_its_row() {
     ];
     assert_eq!(all.iter().map(said).collect::<Vec<_>>(), expected);
     for (row, item) in all.iter().zip(items(&rig, 1).await) {
-        for field in ["url", "label", "meta"] {
+        for field in ["url", "label", "caption", "class", "meta"] {
             assert_eq!(row[field], item[field], "{row}");
         }
         let chunk = i32::try_from(row["chunk_index"].as_i64().unwrap()).unwrap();

@@ -82,8 +82,8 @@ pub(crate) struct Submit {
     /// out as the others are. A list that was added before changes nothing.
     #[arg(long, conflicts_with = "Wanted")]
     extend: bool,
-    /// With --extend: leave out URLs that the job has. It takes 16 bytes of memory for each URL of the
-    /// list.
+    /// With --extend: leave out URLs that the job has. Its memory grows with the list, by 100 bytes a
+    /// URL at most.
     #[arg(long, requires = "extend")]
     new_only: bool,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.

@@ -184,8 +184,15 @@ mod tests {
     /// Case 361: what was written goes back in as the items that it was, in every format.
     #[test]
     fn rows_go_back_in_as_they_are() {
-        for (format, name) in [(Format::Jsonl, "a.jsonl"), (Format::Csv, "a.csv")] {
-            let bytes = written(format, &items());
+        let array = |lines: &[u8]| {
+            let lines = std::str::from_utf8(lines).unwrap().trim_end();
+            format!("[{}]", lines.replace('\n', ",")).into_bytes()
+        };
+        for (name, bytes) in [
+            ("a.jsonl", written(Format::Jsonl, &items())),
+            ("a.json", array(&written(Format::Jsonl, &items()))),
+            ("a.csv", written(Format::Csv, &items())),
+        ] {
             let rows = read(name, &bytes);
             for (idx, (row, item)) in rows.iter().zip(items()).enumerate() {
                 let own = UrlKey { chunk_index: 4, idx: u32::try_from(idx).unwrap() };
@@ -233,8 +240,7 @@ mod tests {
             report.detail = item.refused;
             let id = ChunkId { job_id: 7, chunk_index: 4 };
             output.write(Row::new(id, "", report, Some(&item))).unwrap();
-            let items: Vec<Item> =
-                read(name, &output.to).into_iter().map(|row| row.item).collect();
+            let items: Vec<Item> = read(name, &output.to).into_iter().map(|row| row.item).collect();
             assert_eq!(items, [item]);
         }
     }
