@@ -86,7 +86,7 @@ impl Session {
         }
         for _ in 0..ROUNDS {
             if let Some(before) = self.database.extension(job_id, source_sha256).await? {
-                return same_extension(&request, given, before);
+                return same_extension(&read, given, before);
             }
             let (may, next) = self.database.next_index(job_id).await?;
             refuse(job_id, may)?;
@@ -94,6 +94,9 @@ impl Session {
                 true => self.without_had(request.clone()).await?,
                 false => Arc::clone(&read),
             };
+            if job.judged.sha256 != *source_sha256 {
+                return Err(SubmitError::Changed("the list".to_owned()).into());
+            }
             if job.judged.n == 0 {
                 return Ok(nothing(job_id, job.judged.left_out));
             }
@@ -213,23 +216,20 @@ fn of_its_own_list(job_id: i64, known: &RegisteredJob) -> Extended {
 }
 
 /// What was added before, when that is how it is added now.
-fn same_extension(
-    request: &JobRequest,
-    given: Given,
-    before: Extension,
-) -> anyhow::Result<Extended> {
-    let (options, division) = (&before.options, &request.division);
+fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Result<Extended> {
+    let (options, now) = (&before.options, &read.submission);
     let label = |label: &Option<String>| label.clone().unwrap_or_else(|| "none".to_owned());
     let all = [
-        ("--chunk-size", options.chunk_size.to_string(), division.chunk_size.to_string()),
-        ("--priority", options.priority.to_string(), request.priority.to_string()),
-        ("--label", label(&options.label), label(&division.label)),
+        ("a file read as", options.format.clone(), now.format.clone()),
+        ("--chunk-size", options.chunk_size.to_string(), now.chunk_size.to_string()),
+        ("--priority", options.priority.to_string(), now.priority.to_string()),
+        ("--label", label(&options.label), label(&now.label)),
         ("--new-only", options.new_only.to_string(), given.new_only.to_string()),
     ];
     let differ = all.into_iter().filter(|(_, before, now)| before != now);
     let differ: Vec<String> =
         differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect();
-    let job_id = request.job_id;
+    let job_id = read.job_id;
     if !differ.is_empty() {
         bail!(
             "job {job_id} was extended by this list with {}; submit it as before",

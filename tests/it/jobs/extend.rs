@@ -278,6 +278,11 @@ async fn only_new_urls_are_added_when_that_is_asked_for() {
     assert_eq!(rows(&rig).await, before);
     let refused = extend(&rig, &rig.list("b.txt", &urls[..5]), &options[1..]);
     assert!(refused.stderr.contains("--new-only true, not false"), "{refused:?}");
+    // What is read otherwise is another list.
+    let table = rig.list("d.csv", &["link,url".to_owned(), "http://a/1,http://a/2".to_owned()]);
+    extended(&rig, &table, &[]);
+    let refused = extend(&rig, &table, &["--url-column", "link"]);
+    assert!(refused.stderr.contains("csv, not csv with --url-column link"), "{refused:?}");
 }
 
 /// Case 364: a job that takes no more, or of which it is not known where it ends, says so and stays.
