@@ -171,7 +171,7 @@ mod tests {
             of("http://a/5", "nan", meta("[1,null]")),
             Item { retry_of: "00001_00002".parse().ok(), ..of("http://a/6", " @x", None) },
             Item {
-                caption: Some(" =a cat,\nhttp://b/7,\"on\" a mat ".to_owned()),
+                caption: Some(" =a cat,\n7,4,6,http://b/7,\"on\" a mat ".to_owned()),
                 class: Some(-7),
                 ..of("http://a/7", "cat", meta(r#"{"text":"t","class":"c","status":1}"#))
             },
