@@ -64,8 +64,8 @@ async fn a_compressed_table_keeps_its_columns() {
         let n: usize = key.split_once('_').unwrap().1.parse().unwrap();
         let sidecar: Value = serde_json::from_reader(entry).unwrap();
         let meta: Value = serde_json::from_str(sidecar["meta"].as_str().unwrap()).unwrap();
-        assert_eq!(sidecar["label"], "cat");
-        assert_eq!(meta, json!({"id": n.to_string(), "TEXT": format!("so, {n}")}));
+        assert_eq!((&sidecar["label"], &meta), (&json!("cat"), &json!({"id": n.to_string()})));
+        assert_eq!(sidecar["caption"], format!("so, {n}"));
         n_sidecars += 1;
     }
     assert_eq!(n_sidecars, 3);
