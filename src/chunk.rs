@@ -22,7 +22,7 @@ pub use message::{
     OutputExtension, OutputText, Source,
 };
 pub use meta::Meta;
-pub(crate) use report::from_hex;
+pub(crate) use report::sha256_of_hex;
 pub use report::{
     Completion, ItemReport, MANIFEST_SCHEMA, Manifest, NearDuplicate, ShardRef, Totals, Traffic,
     hex,

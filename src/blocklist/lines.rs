@@ -1,5 +1,6 @@
 //! The text of a list: an entry a line, `#` begins a comment.
 
+use crate::chunk::sha256_of_hex;
 use std::net::IpAddr;
 use url::{Host, Url};
 
@@ -160,7 +161,7 @@ impl List for Hashes {
     const MOST: usize = 1_000_000;
 
     fn add(&mut self, line: &str) -> Result<(), &'static str> {
-        self.0.push(sha256(line).ok_or("is no SHA-256: 64 hex digits and nothing else")?);
+        self.0.push(sha256_of_hex(line).ok_or("is no SHA-256: 64 hex digits and nothing else")?);
         Ok(())
     }
 
@@ -173,17 +174,6 @@ impl List for Hashes {
         self.0.dedup();
         self.0.shrink_to_fit();
     }
-}
-
-/// A hash in hex, in its bytes. There may be a million: none of them is allocated.
-fn sha256(line: &str) -> Option<[u8; 32]> {
-    let digit = |c: u8| char::from(c).to_digit(16);
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(line.as_bytes().chunks_exact(2)) {
-        let &[high, low] = pair else { return None };
-        *byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
-    }
-    (line.len() == 64).then_some(hash)
 }
 
 impl Hashes {

@@ -351,7 +351,9 @@ impl Completion {
             shard_fence: manifest.fence,
             shard_claim: manifest.claim.clone(),
             hashes: hashes
-                .filter_map(|item| Some((from_hex(item.sha256.as_ref()?)?, item.key.clone()?)))
+                .filter_map(|item| {
+                    Some((sha256_of_hex(item.sha256.as_ref()?)?.to_vec(), item.key.clone()?))
+                })
                 .collect(),
         }
     }
@@ -366,17 +368,16 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of such a text; none: it is none.
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-    let bytes = digits?
-        .chunks_exact(2)
-        .map(|pair| match pair {
-            [high, low] => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        })
-        .collect::<Option<Vec<u8>>>()?;
-    (bytes.len() == 32).then_some(bytes)
+/// The SHA-256 that a text of 64 hex digits is; none: it is something else. Nothing is allocated, for a
+/// list may have a million.
+pub(crate) fn sha256_of_hex(text: &str) -> Option<[u8; 32]> {
+    let digit = |c: u8| char::from(c).to_digit(16);
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let &[high, low] = pair else { return None };
+        *byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
+    }
+    (text.len() == 64).then_some(hash)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::duplicates;
 use crate::{
-    chunk::{ChunkId, Completion, Manifest, from_hex},
+    chunk::{ChunkId, Completion, Manifest, sha256_of_hex},
     state::{self, Database, Hashes, KeptShard, ReferringChunk},
     storage::{self, Storage},
 };
@@ -95,11 +95,12 @@ async fn bring_back_referred(
     let mut found: HashMap<i32, Vec<(Vec<u8>, String)>> = HashMap::new();
     for item in items {
         let sample = item.duplicate_of.or_else(|| late.remove(item.key.as_deref()?));
-        let Some((sample, sha256)) = sample.zip(item.sha256.and_then(|hex| from_hex(&hex))) else {
+        let Some((sample, sha256)) = sample.zip(item.sha256.and_then(|hex| sha256_of_hex(&hex)))
+        else {
             continue;
         };
         if let Some(index) = chunk_of(&sample).filter(|index| lost.contains(index)) {
-            found.entry(index).or_default().push((sha256, sample));
+            found.entry(index).or_default().push((sha256.to_vec(), sample));
         }
     }
     for (chunk_index, hashes) in found {

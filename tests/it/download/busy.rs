@@ -186,7 +186,7 @@ async fn a_host_that_refuses_for_ever_ends_as_host_busy() {
     assert!(answer.to_string().contains("released (host_busy"), "{answer}");
 }
 
-/// Case 310: a host that refuses every URL of one job, and asks for 50 s each time, but answers those of
+/// I14 Case 310: a host that refuses every URL of one job, and asks for 50 s each time, but answers those of
 /// others: it is asked for them as if there were no such job, whether that came first or later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_refuses_one_job_is_asked_for_the_others() {

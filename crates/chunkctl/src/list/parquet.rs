@@ -81,10 +81,13 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Error
 
 fn broken(error: ParquetError) -> Error {
     let text = error.to_string();
-    match text.contains("encrypt") {
-        true => Error::Parquet("is encrypted, which is not read".to_owned()),
-        false => Error::Parquet(format!("is broken: {}", super::shown(&text))),
-    }
+    Error::Parquet(if text.contains("encrypt") {
+        "is encrypted, which is not read".to_owned()
+    } else if let Some((_, kind)) = text.split_once("Disabled feature at compile time: ") {
+        format!("is packed with {kind}, which is not read; write it with zstd, snappy or gzip")
+    } else {
+        format!("is broken: {}", super::shown(&text))
+    })
 }
 
 fn row_of(objects: &mut Objects<'_>, record: Record) -> Row {

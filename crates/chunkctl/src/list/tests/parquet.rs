@@ -235,6 +235,16 @@ fn every_row_of_parquet_is_an_item() {
     assert_eq!(read[0].label.as_deref(), Some("x"));
 }
 
+/// One column `url` of one row, packed with LZ4, as pyarrow 22 writes it.
+const PACKED_WITH_LZ4: &[u8] =
+    b"PAR1\x15\x04\x15\x1c\x15\x1eL\x15\x02\x15\x00\x12\x00\x00\xe0\x0a\x00\x00\x00http://a/1\x15\
+    \x00\x15\x12\x15\x14,\x15\x02\x15\x10\x15\x06\x15\x06\x1c\x00\x00\x00\x90\x02\x00\x00\x00\
+    \x02\x01\x01\x02\x00\x15\x04\x19,5\x00\x18\x06schema\x15\x02\x00\x15\x0c%\x02\x18\x03url%\
+    \x00L\x1c\x00\x00\x00\x16\x02\x19\x1c\x19\x1c&\x00\x1c\x15\x0c\x195\x00\x06\x10\x19\x18\x03u\
+    rl\x15\x0e\x16\x02\x16p\x16t&B&\x08),\x15\x04\x15\x00\x15\x02\x00\x15\x00\x15\x10\x15\x02\
+    \x00<\x16\x14\x19\x06\x19&\x00\x02\x00\x00\x00\x16p\x16\x02&\x08\x16t\x00( parquet-cpp-arrow\
+    \x20version 26.0.1\x19\x1c\x1c\x00\x00\x00\x90\x00\x00\x00PAR1";
+
 /// Case 343: what is no Parquet, encrypted, cut or without a column of URLs says so.
 #[test]
 fn parquet_that_cannot_be_read_is_refused() {
@@ -257,6 +267,7 @@ fn parquet_that_cannot_be_read_is_refused() {
             "the name says a table with commas or semicolons (.csv), and the content is Parquet",
         ),
         ("a.parquet.gz", &gzip(&file)[..], "is Parquet inside gzip"),
+        ("a.parquet", PACKED_WITH_LZ4, "is packed with lz4, which is not read; write it with"),
     ] {
         let error = refusal(name, bytes);
         assert!(error.contains(words), "{name}: {error}");
