@@ -8,6 +8,7 @@ mod message;
 mod meta;
 mod report;
 pub mod source;
+mod url_key;
 mod validation;
 mod verdict;
 
@@ -27,6 +28,7 @@ pub use report::{
     hex,
 };
 pub(crate) use source::{ListError, ListFormat, OtherContent};
+pub use url_key::{NoUrlKey, UrlKey};
 pub use validation::{Mode, Validation};
 pub use verdict::{Reason, Status};
 

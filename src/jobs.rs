@@ -4,10 +4,14 @@ mod card;
 mod control;
 mod duplicates;
 mod end;
+mod extend;
 mod hashes;
+mod urls;
 mod verify;
 
 pub use control::{Applied, Command, CommandError, again_command};
 pub use end::DOCUMENTS;
 pub(crate) use end::{end_if_over, end_touched_jobs};
+pub use extend::{ExtendError, extend};
+pub use urls::{list_of, manifest_of};
 pub(crate) use verify::withdraw_manifest;

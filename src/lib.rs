@@ -81,6 +81,8 @@
 //! | duty | one item of the upkeep |
 //! | keep, remove | how long rows of what is over stay; what happens to them then |
 //! | poison | a message that the host gave up on |
+//! | extension | further chunks of a job, of another list |
+//! | try, asked again | of a URL: one item of the job for it; the later ones |
 //! | disposition | what the host should do with a message: delete, record, redeliver |
 //! | filter | what a message refuses by the header of a picture |
 //! | blocklist, blocked | what the operator never wants: hosts, and bytes by their hash; what is on it |

@@ -1,6 +1,6 @@
 //! One URL of a chunk, with what belongs to it.
 
-use super::{Detail, Meta};
+use super::{Detail, Meta, UrlKey};
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of an item: of its row as it is written, and of the line that is made of it.
@@ -30,12 +30,23 @@ pub struct Item {
     /// large.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Detail>,
+    /// The first try of this URL in its job, if it is asked for again. Only lists say so.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<UrlKey>,
 }
 
 impl Item {
     /// An item of nothing but a URL.
     pub fn of_url(url: impl Into<String>) -> Self {
-        Self { url: url.into(), label: None, caption: None, class: None, meta: None, refused: None }
+        Self {
+            url: url.into(),
+            label: None,
+            caption: None,
+            class: None,
+            meta: None,
+            refused: None,
+            retry_of: None,
+        }
     }
 
     /// What is kept of an item above [`ITEM_LIMIT`]: enough to find its row.

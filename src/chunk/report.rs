@@ -2,7 +2,7 @@
 
 use super::{
     ChunkId, ClaimToken, Detail, Fence, ImageRange, Meta, Reason, Rejection, SHOWN_BYTES, Status,
-    cut,
+    UrlKey, cut,
 };
 use imagecheck::Format;
 use serde::{
@@ -69,6 +69,9 @@ pub struct ItemReport {
     /// The first kept sample of the chunk that looks like this one, at level slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicate: Option<NearDuplicate>,
+    /// The first try of the URL in its job, if it was asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<UrlKey>,
 }
 
 /// What a word means in this release; none: nothing.
@@ -133,6 +136,7 @@ impl ItemReport {
             length: None,
             violations: Vec::new(),
             near_duplicate: None,
+            retry_of: None,
         }
     }
 }
@@ -184,6 +188,9 @@ pub struct Totals {
     pub temp_peak_bytes: u64,
     /// How often each reason occurred.
     pub errors: BTreeMap<String, u64>,
+    /// URLs that an earlier chunk of the job has, too: they were asked for again.
+    #[serde(default)]
+    pub images_asked_again: u64,
 }
 
 impl Totals {
@@ -207,6 +214,7 @@ impl Totals {
             bytes_out: traffic.bytes_out,
             temp_peak_bytes: traffic.temp_peak_bytes,
             errors,
+            images_asked_again: as_u64(items.iter().filter(|i| i.retry_of.is_some()).count()),
         }
     }
 

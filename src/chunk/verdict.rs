@@ -113,6 +113,41 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether the URL may be answered with its picture at another time: the origin, the way to it, or
+    /// our own time was in the way. The verdict tells a body that was cut from a picture that is.
+    pub fn is_transient(self, status: Status) -> bool {
+        match self {
+            Self::Timeout
+            | Self::ConnectFailed
+            | Self::NameNotResolved
+            | Self::HostUnreachable
+            | Self::BadResponse
+            | Self::RateLimited
+            | Self::HostBusy
+            | Self::Deadline => true,
+            Self::BodyTruncated | Self::Truncated => status == Status::Failed,
+            Self::Http(code) => matches!(code, 408 | 425 | 429 | 500..=599),
+            Self::ExactDuplicate
+            | Self::UrlRefused
+            | Self::TooManyRedirects
+            | Self::BadRedirect
+            | Self::Tls
+            | Self::OptOut
+            | Self::EncodingRefused
+            | Self::Empty
+            | Self::TooLarge
+            | Self::TooSmall
+            | Self::NotImage
+            | Self::UnsupportedFormat
+            | Self::Corrupt
+            | Self::AspectRatio
+            | Self::BlockedHost
+            | Self::BlockedHash => false,
+        }
+    }
+}
+
 /// Every reason but those with a number, with its word.
 const WORDS: [(Reason, &str); 26] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
@@ -186,6 +221,21 @@ impl<'de> Deserialize<'de> for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By the words of manifests, in which a cut body and a cut picture have the same.
+    #[test]
+    fn what_may_pass_is_asked_for_again() {
+        let failed = "timeout connect_failed name_not_resolved host_unreachable bad_response rate_limited \
+            host_busy deadline truncated http_408 http_425 http_429 http_500 http_503 http_599";
+        let transient = |word: &str, status| word.parse::<Reason>().unwrap().is_transient(status);
+        assert!(failed.split_whitespace().all(|word| transient(word, Status::Failed)));
+        let numbered = ["http_404", "http_410", "http_407", "http_600"];
+        let others = WORDS.iter().map(|(_, word)| *word).filter(|word| !failed.contains(word));
+        let lasting: Vec<&str> = others.chain(numbered).collect();
+        assert!(lasting.len() > 14, "{lasting:?}");
+        assert!(!lasting.iter().any(|word| transient(word, Status::Failed)));
+        assert!(!transient("truncated", Status::Invalid));
+    }
 
     /// What is written is read back, and no reason is without a word.
     #[test]

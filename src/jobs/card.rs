@@ -43,7 +43,7 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
 | of their URLs | number |
 | --- | --- |
 | all | {images_total} |
-| kept | {valid} |
+{again}| kept | {valid} |
 | a duplicate of one that is kept | {duplicates} |
 | downloaded and not kept | {invalid} |
 | not downloaded | {failed} |
@@ -60,6 +60,7 @@ manifest beside each shard says of each URL what became of it and why.
         chunks = total("chunks"),
         chunks_completed = total("chunks_completed"),
         images_total = total("images_total"),
+        again = again(total("images_asked_again")),
         duplicates = total("duplicates_removed"),
         invalid = total("images_invalid"),
         failed = total("images_failed"),
@@ -77,6 +78,14 @@ fn members(output: &Value) -> String {
     let has_class = output.get("class").and_then(Value::as_bool) == Some(true);
     let class = has_class.then_some("The `.cls` of each is its class, -1 where there is none.\n");
     text.unwrap_or_default() + class.unwrap_or_default()
+}
+
+/// The row of URLs that were asked for more than once, if there are some.
+fn again(n: i64) -> String {
+    match n {
+        0 => String::new(),
+        n => format!("| of them asked for again, each counted at every try | {n} |\n"),
+    }
 }
 
 /// Name in the job's folder and number of samples of each shard.

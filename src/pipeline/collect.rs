@@ -106,7 +106,7 @@ impl<'a> Collector<'a> {
         let Some(item) = self.items.get(idx) else { return Ok(()) };
         self.n_downloaded += u64::from(downloaded);
         self.is_cut |= is_cut;
-        let report = match result {
+        let mut report = match result {
             Err(refused) => {
                 tracing::debug!(idx, reason = %refused.rejection, "image rejected");
                 ItemReport {
@@ -119,6 +119,7 @@ impl<'a> Collector<'a> {
             }
             Ok(image) => self.collect_image(idx, item, image, known).await?,
         };
+        report.retry_of = item.retry_of;
         if let Some(entry) = self.reports.get_mut(idx) {
             *entry = Some(report);
         }

@@ -49,7 +49,8 @@ pub struct RegisteredJob {
     pub source_sha256: Option<String>,
     /// None also when an earlier release registered it.
     pub submitted: Option<Json<Submission>>,
-    /// The largest number of chunks that it was told to have; none: it was told none.
+    /// The largest number of chunks that it was told to have before it was extended; none: it was told
+    /// none.
     pub total_chunks: Option<i32>,
 }
 
@@ -128,7 +129,9 @@ impl Database {
     pub async fn registered_job(&self, job_id: i64) -> Result<Option<RegisteredJob>, Error> {
         let statement = sqlx::query_as(
             "-- registered_job
-            select source_sha256, submitted, total_chunks from job where job_id = $1",
+            select source_sha256, submitted, coalesce((select min(e.first_chunk) from extension e
+                    where e.job_id = job.job_id), total_chunks) as total_chunks
+            from job where job_id = $1",
         )
         .bind(job_id);
         ask!(self.pool, self.cap, "registered_job", statement.fetch_optional)
@@ -225,7 +228,8 @@ impl Database {
                 select
                     jsonb_build_object('images_total', 0, 'images_downloaded', 0,
                             'images_valid', 0, 'images_invalid', 0, 'images_failed', 0,
-                            'duplicates_removed', 0, 'bytes_in', 0, 'bytes_out', 0)
+                            'duplicates_removed', 0, 'images_asked_again', 0,
+                            'bytes_in', 0, 'bytes_out', 0)
                         || (select coalesce(jsonb_object_agg(key, value), '{}') from t)
                         || jsonb_build_object(
                             'chunks', count(*),
@@ -259,7 +263,8 @@ impl Database {
             with n as (
                 select coalesce(sum((totals ->> 'images_total')::bigint), 0) as total,
                     coalesce(sum((totals ->> 'images_valid')::bigint), 0) as valid,
-                    coalesce(sum((totals ->> 'images_failed')::bigint), 0) as failed
+                    coalesce(sum((totals ->> 'images_failed')::bigint), 0) as failed,
+                    coalesce(sum((totals ->> 'images_asked_again')::bigint), 0) as again
                 from chunk where job_id = $1
             ), t as (
                 select extract(epoch from min(claimed_at)) as started,
@@ -272,6 +277,7 @@ impl Database {
             )
             select jsonb_build_object('count', total, 'successes', valid,
                 'failed_to_download', failed, 'failed_to_resize', total - valid - failed,
+                'images_asked_again', again,
                 'duration', coalesce(ended - started, 0), 'start_time', coalesce(started, 0),
                 'end_time', coalesce(ended, 0),
                 'status_dict', (select coalesce(jsonb_object_agg(key, value), '{}') from e)

@@ -71,6 +71,7 @@ pub struct JobProgress {
     pub updated_at: OffsetDateTime,
     pub missing_chunks: i32,
     pub end_error: Option<String>,
+    pub images_asked_again: i64,
 }
 
 /// A row of view `process`.

@@ -1,7 +1,7 @@
 //! How each kind of fault is done. A fault is counted when it really happened.
 
 use crate::{
-    birth, blobs, environment,
+    birth, blobs, environment, extend,
     jobs::{BIG, CANCELLED, INLINE, big},
     machine::Machine,
     orders,
@@ -81,6 +81,7 @@ pub async fn inject(site: Arc<Site>, step: Step) -> Result<()> {
         Fault::Restore => return restore::restore(&site, dice).await,
         Fault::DeleteRow => rows::delete(&site, dice).await,
         Fault::SubmitTwice => submit::twice(&site, dice).await,
+        Fault::Extend => extend::at_once(&site, dice).await,
         Fault::Commands => return orders::shuffled(&site, dice).await,
         // What a round begins with is not dealt.
         Fault::Pooler | Fault::Clock => {}

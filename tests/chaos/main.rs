@@ -21,6 +21,7 @@ mod blame;
 mod blobs;
 mod check;
 mod environment;
+mod extend;
 mod fault;
 mod jobs;
 mod machine;

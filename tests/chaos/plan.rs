@@ -115,6 +115,8 @@ pub enum Fault {
     LoseBlobs,
     /// Two submissions of one file at once.
     SubmitTwice,
+    /// Lists that are added to a job at once.
+    Extend,
     /// Commands in any order, between the messages of a job.
     Commands,
     /// The schema asks for a newer handler.
@@ -150,7 +152,7 @@ const DECK: [(Fault, usize); 20] = [
 ];
 
 /// What people, platforms and restores do: a deck has some of them, others in each.
-const RARE: [Fault; 15] = [
+const RARE: [Fault; 16] = [
     Fault::Nap,
     Fault::Birth,
     Fault::Descriptors,
@@ -164,6 +166,7 @@ const RARE: [Fault; 15] = [
     Fault::DeleteRow,
     Fault::LoseBlobs,
     Fault::SubmitTwice,
+    Fault::Extend,
     Fault::Commands,
     Fault::NewerSchema,
 ];
@@ -212,6 +215,7 @@ impl Fault {
             Self::DeleteRow => "row_deleted",
             Self::LoseBlobs => "blobs_lost",
             Self::SubmitTwice => "submitted_twice",
+            Self::Extend => "job_extended",
             Self::Commands => "commands_shuffled",
             Self::NewerSchema => "schema_newer",
             Self::Pooler => "pooler_in_front",

@@ -1,7 +1,7 @@
 //! One round: a fleet at work, the faults of its plan, the way back, and the checks.
 
 use crate::{
-    birth, check,
+    birth, check, extend,
     fault::{self, CHUNKS},
     jobs::{BIG, MIXED},
     plan::{Fault, Plan},
@@ -171,6 +171,7 @@ async fn settle(site: &Site) -> Result<Option<String>> {
     if site.forgot() > 0 {
         site.repeat(&recorded(site).await?).await;
     }
+    extend::confirm(site);
     for look in 0.. {
         tokio::time::sleep(LOOK).await;
         let is_paused = "select paused_until is not null from chunk_handler.capacity";

@@ -4,6 +4,7 @@ use crate::{
     blame,
     blobs::HELD,
     environment,
+    extend::Extension,
     jobs::{self, CHUNK_SIZE, Chunks},
     machine::{Machine, Parts, as_role, clock_faker, rig_with_password},
     plan::{Dice, Fault},
@@ -124,6 +125,7 @@ pub struct Site {
     unreadable: Mutex<Vec<(usize, String)>>,
     sent: Mutex<Vec<Sent>>,
     submissions: Mutex<Vec<Submission>>,
+    extensions: Mutex<Vec<Extension>>,
     /// What faults themselves found.
     found: Mutex<Vec<String>>,
     /// How often the database was made to forget something.
@@ -206,6 +208,7 @@ impl Site {
             unreadable: Mutex::default(),
             sent: Mutex::default(),
             submissions: Mutex::default(),
+            extensions: Mutex::default(),
             found: Mutex::default(),
             forgot: AtomicU64::new(0),
             told_in_vain: AtomicI64::new(0),
@@ -371,6 +374,15 @@ impl Site {
     /// A submission that was taken.
     pub fn submitted(&self, submission: Submission) {
         locked(&self.submissions).push(submission);
+    }
+
+    /// A list by which a job grew.
+    pub fn extended(&self, extension: Extension) {
+        locked(&self.extensions).push(extension);
+    }
+
+    pub fn extensions(&self) -> Vec<Extension> {
+        locked(&self.extensions).clone()
     }
 
     pub fn found(&self, violation: String) {

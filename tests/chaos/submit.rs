@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::sleep};
 const FIRST: i64 = 100;
 const URLS: usize = 3 * CHUNK_SIZE;
 /// How long an operator repeats a command that fails.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What was submitted, and with which size of chunks it was taken.
 #[derive(Debug, Clone)]

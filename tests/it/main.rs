@@ -92,6 +92,7 @@ mod fault {
     mod controls;
     mod crash;
     mod ended;
+    mod extended;
     mod network;
     mod outage;
     mod stalled;
@@ -116,9 +117,10 @@ mod fleet {
 /// Jobs that are cancelled, tried again and closed, how they end, and what is kept of them.
 mod jobs {
     mod again;
-    mod control;
+    pub mod control;
     mod documents;
     mod ending;
+    mod extend;
     mod fetch;
     mod touched;
     mod forgets;
@@ -127,6 +129,7 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod urls;
     mod verify;
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 /// What to say of a job of which nothing, or less than half, is valid. None: it is not over, has no
 /// images, or enough of them are valid.
 pub(crate) fn line(job: &JobProgress) -> Option<String> {
-    let JobProgress { job_id, images_total, images_valid, duplicates_removed, .. } = job;
+    let JobProgress { job_id, images_valid, duplicates_removed, .. } = job;
+    let images_total = urls(job);
     if !is_poor(job) {
         return None;
     }
@@ -26,6 +27,7 @@ pub(crate) fn as_json(jobs: &[JobProgress]) -> Vec<Value> {
     let row = |job: &JobProgress| {
         json!({
             "job_id": job.job_id, "images_total": job.images_total,
+            "images_asked_again": job.images_asked_again,
             "images_valid": job.images_valid, "duplicates_removed": job.duplicates_removed,
         })
     };
@@ -33,7 +35,12 @@ pub(crate) fn as_json(jobs: &[JobProgress]) -> Vec<Value> {
 }
 
 fn is_poor(job: &JobProgress) -> bool {
-    is_over(job) && job.images_total > 0 && 2 * job.images_valid < job.images_total
+    is_over(job) && urls(job) > 0 && 2 * job.images_valid < urls(job)
+}
+
+/// Its URLs, each counted once, however often it was asked for.
+fn urls(job: &JobProgress) -> i64 {
+    job.images_total - job.images_asked_again
 }
 
 /// Whether a job has ended, in whatever way.
@@ -64,11 +71,13 @@ mod tests {
                    manifests say why, URL by URL";
         assert_eq!(line_of("cancelled", 4, 9, 3).as_deref(), Some(few));
         assert_eq!(line_of("completed", 5, 10, 0), None);
+        let again =
+            JobProgress { images_total: 12, images_valid: 5, images_asked_again: 3, ..job() };
+        assert_eq!(line(&JobProgress { status: "completed".into(), ..again }), None, "5 of 9 URLs");
         assert_eq!(line_of("running", 0, 9, 0), None);
         assert_eq!(line_of("completed", 0, 0, 0), None);
         let over = JobProgress { status: "failed".into(), images_valid: 1, ..job() };
-        let row =
-            json!({"job_id": 7, "images_total": 500, "images_valid": 1, "duplicates_removed": 20});
+        let row = json!({"job_id": 7, "images_total": 500, "images_asked_again": 0, "images_valid": 1, "duplicates_removed": 20});
         assert_eq!(as_json(&[over, job()]), [row]);
     }
 }

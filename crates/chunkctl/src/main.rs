@@ -4,6 +4,7 @@
 mod blocked;
 mod control;
 mod doctor;
+mod extend;
 mod fetch;
 mod few_valid;
 mod folder;
@@ -16,6 +17,7 @@ mod remarks;
 mod rows;
 mod status;
 mod submit;
+mod urls;
 mod verify;
 
 use anyhow::bail;
@@ -31,6 +33,7 @@ use control::Control;
 use fetch::Fetch;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
+use urls::Urls;
 use verify::Verify;
 
 /// Submits jobs to the chunk handler and looks after them.
@@ -46,6 +49,7 @@ use verify::Verify;
   chunkctl status --job-id 7
   chunkctl fetch --job-id 7 --to cats
   chunkctl verify --from cats
+  chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
   chunkctl doctor"
 )]
@@ -76,6 +80,8 @@ enum Action {
     Fetch(Fetch),
     /// Check that a job's folder is whole, in storage or in a directory.
     Verify(Verify),
+    /// Show what became of each URL of a job, as a list that can be submitted again.
+    Urls(Urls),
     /// Check settings and everything the handler depends on, and say what to do.
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
@@ -167,6 +173,7 @@ impl Session {
             Action::Status { job_id, watch } => self.status(job_id, watch).await,
             Action::Fetch(fetch) => self.fetch(fetch).await,
             Action::Verify(verify) => self.verify(verify).await,
+            Action::Urls(urls) => self.urls(urls).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
         }

@@ -15,7 +15,7 @@ use chunk_handler::{
     storage::SOURCE_LIMIT,
 };
 use sha2::{Digest as _, Sha256};
-use std::ops::ControlFlow;
+use std::{collections::HashSet, ops::ControlFlow, sync::Arc};
 
 /// What the first reading of a list found.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub(crate) struct Judged {
     pub(crate) sha256: String,
     /// Whether an item has what earlier releases left in its meta.
     pub(crate) has_caption_or_class: bool,
+    /// Rows that ask again for a URL of the job.
+    pub(crate) asked_again: usize,
+    /// Further rows, that were left out since the job has their URLs.
+    pub(crate) left_out: usize,
 }
 
 /// How a list is divided.
@@ -41,6 +45,39 @@ pub(crate) struct Division {
     pub(crate) chunk_size: usize,
     /// For rows without a label.
     pub(crate) label: Option<String>,
+    /// The job that grows by the list; none: a new one, which has asked for nothing before.
+    pub(crate) growth: Option<Growth>,
+}
+
+/// A job that grows by a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Growth {
+    /// Its number.
+    pub(crate) job_id: i64,
+    /// URLs that it has, and that are left out.
+    pub(crate) had: Arc<HashSet<UrlDigest>>,
+}
+
+/// A URL, as far as it must be known again.
+pub(crate) type UrlDigest = [u8; 16];
+
+/// The digest of a URL.
+pub(crate) fn digest_of(url: &str) -> UrlDigest {
+    let mut digest = UrlDigest::default();
+    digest.iter_mut().zip(Sha256::digest(url)).for_each(|(to, byte)| *to = byte);
+    digest
+}
+
+impl Division {
+    /// Whether a row becomes an item, which then says what its URL's first try in the job is. The same
+    /// in both readings.
+    fn takes(&self, row: &mut Row) -> bool {
+        let Some(growth) = &self.growth else { return true };
+        let is_had = !growth.had.is_empty() && growth.had.contains(&digest_of(&row.item.url));
+        let first = row.first_try.filter(|first| first.job_id == growth.job_id);
+        row.item.retry_of = first.map(|first| first.key);
+        !is_had
+    }
 }
 
 /// The list of one chunk, as JSON lines.
@@ -60,6 +97,8 @@ struct Divider<'d, F> {
     /// In the first reading.
     remarks: Option<Remarks>,
     has_caption_or_class: bool,
+    asked_again: usize,
+    left_out: usize,
     n: usize,
     /// Whether no more chunks are wanted.
     is_stopped: bool,
@@ -75,20 +114,29 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             n_chunks: 0,
             remarks,
             has_caption_or_class: false,
+            asked_again: 0,
+            left_out: 0,
             n: 0,
             is_stopped: false,
             take,
         }
     }
 
-    fn push(&mut self, Row { mut item, doubt }: Row) -> ControlFlow<()> {
+    fn push(&mut self, mut row: Row) -> ControlFlow<()> {
+        if !self.division.takes(&mut row) {
+            self.left_out += 1;
+            return ControlFlow::Continue(());
+        }
+        let Row { mut item, doubt, .. } = row;
         item.label = item.label.take().or_else(|| self.division.label.clone());
         self.has_caption_or_class |= item.caption.is_some() || item.class.is_some();
         let mut line = line_of(&item);
         if line.len() > ITEM_LIMIT {
-            item = Item::too_large(&item.url, item.label.as_deref());
+            let retry_of = item.retry_of;
+            item = Item { retry_of, ..Item::too_large(&item.url, item.label.as_deref()) };
             line = line_of(&item);
         }
+        self.asked_again += usize::from(item.retry_of.is_some());
         if let Some(remarks) = &mut self.remarks {
             let place = Place { chunk_index: self.n_chunks, idx: self.chunk.n };
             remarks.unusable.add(place, &item);
@@ -149,31 +197,33 @@ impl Judged {
         });
         let mut files = Files::default();
         for file in &source.files {
-            let (rows, without_url) = (divider.n, divider.without_url());
+            let (rows, without_url) = (divider.rows(), divider.without_url());
             let read = files.read(source, file, progress, &mut |row| divider.push(row));
             let (format, first) = read.map_err(|error| source.in_file(file, error))?;
             if divider.is_stopped {
                 break;
             }
-            let rows = divider.n - rows;
+            let rows = divider.rows() - rows;
             if rows > 0 && divider.without_url() - without_url == rows {
                 return Err(source.in_file(file, List::without_url(format, &first)).into());
             }
         }
         divider.finish();
         let (n, has_caption_or_class) = (divider.n, divider.has_caption_or_class);
+        let (asked_again, left_out) = (divider.asked_again, divider.left_out);
         let mut remarks = divider.remarks.take().unwrap_or_default();
         drop(divider);
         if let Some(refused) = refused {
             return Err(refused);
         }
-        if n == 0 {
+        if n + left_out == 0 {
             return Err(list::Error::Empty.into());
         }
         remarks.nameless = std::mem::take(&mut files.told.nameless);
         remarks.set_aside = std::mem::take(&mut files.told.set_aside);
         let format = format!("{}{}", files.formats.join("+"), source.names.words());
-        Ok(Self { chunks, n, remarks, format, sha256: files.sha256(), has_caption_or_class })
+        let sha256 = files.sha256();
+        Ok(Self { chunks, n, remarks, format, sha256, has_caption_or_class, asked_again, left_out })
     }
 
     /// Reads the list again and hands its chunks out, each exactly as it was judged.
@@ -223,7 +273,33 @@ impl Judged {
     }
 }
 
+/// The digests of a list's URLs, which are in memory.
+///
+/// # Errors
+///
+/// [`SubmitError::List`] when a file is broken.
+pub(crate) fn urls_of(
+    source: &Source,
+    progress: &Progress,
+) -> Result<HashSet<UrlDigest>, SubmitError> {
+    let mut urls = HashSet::new();
+    let mut files = Files::default();
+    for file in &source.files {
+        let read = files.read(source, file, progress, &mut |row| {
+            urls.insert(digest_of(&row.item.url));
+            ControlFlow::Continue(())
+        });
+        read.map_err(|error| source.in_file(file, error))?;
+    }
+    Ok(urls)
+}
+
 impl<F> Divider<'_, F> {
+    /// Those that were read.
+    fn rows(&self) -> usize {
+        self.n + self.left_out
+    }
+
     fn without_url(&self) -> usize {
         self.remarks.as_ref().map_or(0, |remarks| remarks.unusable.without_url)
     }

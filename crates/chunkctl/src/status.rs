@@ -221,9 +221,13 @@ fn degraded_line(process: &LiveProcess) -> String {
 }
 
 fn job_line(job: &JobProgress) -> String {
+    let again = match job.images_asked_again {
+        0 => String::new(),
+        n => format!(" ({n} of them asked for again)"),
+    };
     format!(
         "job {}: {} {:.0}%, chunks {} pending {} running {} completed {} failed of {}, \
-         images {} of which {} valid, {} duplicates removed, {} late duplicates",
+         images {}{again} of which {} valid, {} duplicates removed, {} late duplicates",
         job.job_id,
         job.status,
         job.progress,
@@ -336,6 +340,7 @@ pub(super) mod tests {
             updated_at: datetime!(2026-11-26 11:00 UTC),
             missing_chunks: 0,
             end_error: None,
+            images_asked_again: 0,
         }
     }
 

@@ -2,38 +2,31 @@
 
 mod command;
 mod wanted;
+mod write;
 
 pub(crate) use command::Submit;
+pub(crate) use write::write_sources;
 
 use crate::{
     list::{self, Source as Files},
     progress::Progress,
     remarks::Remarks,
-    rows::{ChunkRows, Division, Judged},
+    rows::{Division, Judged},
 };
 use chunk_handler::{
-    chunk::{
-        BlobSource, ChunkId, ChunkMessage, ImageRange, MessageError, Output, Source, Validation,
-        hex, job_folder,
-    },
+    chunk::{MessageError, Output, Validation, hex, job_folder},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
     storage::Storage,
     wake::top_up,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::{ops::ControlFlow, sync::Arc};
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::spawn_blocking,
-};
+use std::sync::Arc;
 
 /// A job to be submitted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct JobRequest {
     /// Its number.
     pub(crate) job_id: i64,
@@ -78,7 +71,7 @@ pub(crate) enum SubmitError {
     #[error(transparent)]
     Option(#[from] MessageError),
     /// The file has more URLs than a job can have.
-    #[error("the file has more than {0} chunks; raise --chunk-size")]
+    #[error("the job would have more than {0} chunks; raise --chunk-size")]
     TooManyChunks(usize),
     /// A file was another one when it was read again, to be written.
     #[error("{0} changed while it was read, and the job is not submitted; submit it again")]
@@ -95,7 +88,10 @@ pub(crate) enum SubmitError {
         n: usize,
     },
     /// The job is known with another file, or is made of messages.
-    #[error("job {0} is known with another source; choose another number, or submit the same file")]
+    #[error(
+        "job {0} is known with another source; choose another number, submit the same file, or add this \
+         one to the job with --extend"
+    )]
     OtherFile(i64),
     /// The job is known with the same file and other options.
     #[error("job {0} was submitted with {1}; choose another number, or submit it as before")]
@@ -114,11 +110,14 @@ impl From<state::Error> for SubmitError {
 /// A job whose list was read and judged: nothing of it is written yet, and no row is kept.
 #[derive(Debug)]
 pub(crate) struct ReadJob {
-    job_id: i64,
+    /// Its number.
+    pub(crate) job_id: i64,
     files: Files,
     division: Division,
-    submission: Submission,
-    judged: Judged,
+    /// How it is submitted.
+    pub(crate) submission: Submission,
+    /// What was found of its rows.
+    pub(crate) judged: Judged,
 }
 
 impl ReadJob {
@@ -149,11 +148,6 @@ impl ReadJob {
     }
 }
 
-/// Lists that are written at once.
-const WRITES_AT_ONCE: usize = 8;
-/// The most of their bytes, in KiB: a list alone may have half of it.
-const KIB_AT_ONCE: u32 = 64 * 1024;
-
 /// Submits a job. The same again, also at the same time, changes nothing.
 ///
 /// # Errors
@@ -165,14 +159,12 @@ pub(crate) async fn submit(
     job: ReadJob,
 ) -> Result<SubmittedJob, SubmitError> {
     let (job_id, submission) = (job.job_id, job.submission.clone());
-    let judged = Arc::new(job.judged);
-    let (source_sha256, remarks) = (judged.sha256.clone(), judged.remarks.clone());
+    let (source_sha256, remarks) = (job.judged.sha256.clone(), job.judged.remarks.clone());
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
-        let folder = lists_folder(job_id, &judged, &submission);
-        let again = Again { judged, files: job.files, division: job.division };
-        let messages = write_sources(storage, job_id, &submission, again, &folder).await?;
+        let folder = lists_folder(job_id, &job.judged, &submission);
+        let messages = write_sources(storage, &Arc::new(job), &folder).await?;
         let source_sha256 = source_sha256.clone();
         let job = NewJob { job_id, source_sha256, submission: submission.clone(), messages };
         is_new = database.submit(&job).await?;
@@ -250,80 +242,6 @@ fn lists_folder(job_id: i64, judged: &Judged, submission: &Submission) -> String
     let shape = serde_json::json!([reading, judged.sha256, format, chunk_size, label]).to_string();
     let digest = hex(&Sha256::digest(shape));
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
-}
-
-/// A list that is read again, to be written.
-struct Again {
-    judged: Arc<Judged>,
-    files: Files,
-    division: Division,
-}
-
-/// A chunk's list, and its part of the memory.
-type Held = (ChunkRows, OwnedSemaphorePermit);
-
-impl Again {
-    /// Reads the list and sends its chunks, as memory becomes free, until nobody takes them.
-    fn send(self, to: &mpsc::Sender<Held>) -> Result<(), SubmitError> {
-        let memory = Arc::new(Semaphore::new(usize::try_from(KIB_AT_ONCE).unwrap_or(usize::MAX)));
-        let runtime = Handle::current();
-        let progress = Progress::of_lists("writing the lists of chunks", self.judged.chunks.len());
-        let mut send = |chunk: ChunkRows| {
-            let kib = u32::try_from(chunk.lines.len() / 1024 + 1).unwrap_or(KIB_AT_ONCE);
-            let held = Arc::clone(&memory).acquire_many_owned(kib.min(KIB_AT_ONCE));
-            // It is never closed.
-            let Ok(held) = runtime.block_on(held) else { return ControlFlow::Break(()) };
-            progress.add(1);
-            match to.blocking_send((chunk, held)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        };
-        // How far it is shows what is written: the reader is hardly ahead of it.
-        let unseen = Progress::hidden();
-        let read = self.judged.read_again(&self.files, &self.division, &unseen, &mut send);
-        progress.end();
-        read
-    }
-}
-
-/// Writes one list for each chunk, as it is read, and makes its message.
-async fn write_sources(
-    storage: &Storage,
-    job_id: i64,
-    submission: &Submission,
-    again: Again,
-    folder: &str,
-) -> Result<Vec<ChunkMessage>, SubmitError> {
-    let one = async |(index, (part, held)): (usize, Held)| -> Result<ChunkMessage, SubmitError> {
-        let blob = format!("{folder}/{index:05}.jsonl");
-        let n = part.n;
-        storage.create_source(&blob, part.lines).await.map_err(Error::from)?;
-        drop(held);
-        let chunk_index = i32::try_from(index).unwrap_or(i32::MAX);
-        let mut message = ChunkMessage::new(ChunkId { job_id, chunk_index });
-        let start = u64::try_from(index * submission.chunk_size).unwrap_or(u64::MAX);
-        let len = u64::try_from(n).unwrap_or(u64::MAX);
-        message.total_chunks = i32::try_from(submission.chunks).ok();
-        message.priority = submission.priority;
-        message.source = Some(Source::Blob(BlobSource { blob }));
-        message.image_range = Some(ImageRange { start, end: start + len - 1 });
-        message.validation = submission.validation.clone();
-        message.output = submission.output.clone();
-        Ok(message)
-    };
-    let (sender, receiver) = mpsc::channel(1);
-    let reading = spawn_blocking(move || again.send(&sender));
-    let chunks = stream::unfold(receiver, async |mut receiver| {
-        let chunk = receiver.recv().await?;
-        Some((chunk, receiver))
-    });
-    let written =
-        chunks.enumerate().map(one).buffered(WRITES_AT_ONCE).try_collect::<Vec<_>>().await;
-    // A write that failed ends the reading, too, and is what counts.
-    let read = reading.await.map_err(|_| SubmitError::Changed("the list".to_owned()))?;
-    let messages = written?;
-    read.map(|()| messages)
 }
 
 #[cfg(test)]

@@ -24,12 +24,11 @@ fn the_documented_message_parses() {
 fn a_message_survives_its_own_json() {
     let mut message = ChunkMessage::new(ChunkId { job_id: 1, chunk_index: 2 });
     message.source = Some(Source::Inline(vec![Item {
-        refused: None,
-        url: "http://a/\u{0}".into(),
         label: Some("x".into()),
         caption: Some("two\nlines 𝄞".into()),
         class: Some(i64::MIN),
         meta: Some(serde_json::from_str(r#"{"k": [1, null], "n": 1e999, "n": -0.0}"#).unwrap()),
+        ..Item::of_url("http://a/\u{0}")
     }]));
     let json = serde_json::to_string(&message).unwrap();
     assert!(!json.contains('\0'), "Postgres text refuses NUL");

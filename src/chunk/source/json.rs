@@ -119,7 +119,11 @@ fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
     let written = value(class).map(as_written).filter(|class| !trimmed(class).is_empty());
     item.class = written.as_deref().and_then(class_of);
     let class = class.filter(|_| item.class.is_some() || written.is_none());
-    let is_other = |name: &str| ![url, label, caption, class, meta].contains(&Some(name));
+    item.retry_of = value(Some("retry_of")).and_then(|key| text_of(key).ok()?.parse().ok());
+    let is_other = |name: &str| {
+        ![url, label, caption, class, meta].contains(&Some(name))
+            && (name != "retry_of" || item.retry_of.is_none())
+    };
     let others = all.iter().filter(|(name, _)| is_other(name));
     let others = others.map(|(name, value)| (name.clone(), Meta::of_raw(value))).collect();
     item.meta = Meta::with_others(value(meta).map(Meta::of_raw), others);

@@ -86,7 +86,8 @@ async fn a_job_of_which_little_is_valid_says_so() {
     }
     assert!(rig.chunkctl(&["status"]).stdout.contains(line));
     let few: Value = rig.chunkctl(&["--json", "status"]).json()["few_valid"].take();
-    let row = json!({"job_id": 1, "images_total": 3, "images_valid": 1, "duplicates_removed": 0});
+    let row = json!({"job_id": 1, "images_total": 3, "images_asked_again": 0, "images_valid": 1,
+        "duplicates_removed": 0});
     assert_eq!(few, json!([row]));
 }
 

@@ -26,7 +26,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("state", &["redact", "chunk", "settings", "stall", "identity"]),
     ("storage", &["redact", "settings", "stall", "identity"]),
     // The lists are blobs that settings name.
-    ("blocklist", &["redact", "settings", "storage"]),
+    ("blocklist", &["redact", "chunk", "settings", "storage"]),
     // What an endpoint says is shown in one line. Metrics count totals, the budget and the health row; an event says what a claim answered.
     ("telemetry", &["redact", "chunk", "settings", "spool", "identity", "state"]),
     // Everything that acts stands above the process.

@@ -137,7 +137,9 @@ pub(super) fn csv_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> R
             none => none.insert(Head::new((kept.line(), raw, delimiter), record.iter(), names)?),
         };
         let is_quoted_well = !raw.contains('"') || is_well_quoted(raw, delimiter);
-        if raw.contains(['\n', '\r']) && (!is_quoted_well || swallows_rows(head, raw, &record)) {
+        // A table of our own is quoted as it must be, whatever lines its captions have.
+        let swallows = || !head.is_told && swallows_rows(head, raw, &record);
+        if raw.contains(['\n', '\r']) && (!is_quoted_well || swallows()) {
             return Err(kept.broken(STRAY_QUOTE.to_owned()));
         }
         if !is_head {

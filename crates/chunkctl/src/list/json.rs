@@ -6,8 +6,9 @@ use super::{
     row::{RowBuilder, Value},
     text::{MOST_OF_A_ROW, Place, Text, push_most},
 };
+use crate::urls::told;
 use chunk_handler::chunk::{
-    Detail, ITEM_LIMIT, Item,
+    Detail, ITEM_LIMIT, Item, UrlKey,
     source::{is_blank, members, mended, trimmed},
 };
 use serde_json::value::RawValue;
@@ -19,11 +20,13 @@ pub(super) struct Objects<'n> {
     names: &'n Names,
     keys: Vec<String>,
     meanings: Vec<Option<Field>>,
+    /// Whether they have the keys of rows that `chunkctl urls` wrote.
+    are_told: bool,
 }
 
 impl<'n> Objects<'n> {
     pub(super) fn new(names: &'n Names) -> Self {
-        Self { names, keys: Vec::new(), meanings: Vec::new() }
+        Self { names, keys: Vec::new(), meanings: Vec::new(), are_told: false }
     }
 
     /// The row of an object's members. Of a key that is there twice the last counts.
@@ -32,10 +35,16 @@ impl<'n> Objects<'n> {
             self.keys = all.iter().map(|(key, _)| key.clone()).collect();
             let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
             self.meanings = self.names.meanings(&keys);
+            self.are_told = told::is_table(&keys);
         }
         let mut row = RowBuilder::new();
+        row.fields = if self.are_told { told::of_members(all) } else { None };
         for ((key, value), field) in all.iter().zip(&self.meanings) {
             let value = value.as_ref();
+            let is_beside = row.fields.is_some() && told::is_field(key);
+            if field.is_none() && (is_beside || is_retry(key, value)) {
+                continue;
+            }
             if key == "refused" && value.get() == "\"item_too_large\"" {
                 // What stands in place of such a row in a chunk's list.
                 row.item.refused = Some(Detail::ItemTooLarge);
@@ -49,6 +58,9 @@ impl<'n> Objects<'n> {
     /// The row of a JSON value, also of one that has no URL, or is too large to be one.
     fn row_of(&mut self, text: &str) -> Result<Row, serde_json::Error> {
         if text.len() > ITEM_LIMIT {
+            if let Some(row) = self.told_row(text) {
+                return Ok(row);
+            }
             let start = text.split_at(text.floor_char_boundary(ITEM_LIMIT)).0;
             let mut all = Vec::new();
             // It ends too early: what came before counts.
@@ -74,6 +86,23 @@ impl<'n> Objects<'n> {
         })?;
         Ok(row.unwrap_or_else(|| Item::of_url(text).into()))
     }
+
+    /// A row above the limit whose item may be below it: `chunkctl urls` wrote more beside it.
+    fn told_row(&mut self, text: &str) -> Option<Row> {
+        if !told::may_be(text) {
+            return None;
+        }
+        let mut all = Vec::new();
+        members(text, |key, value| all.push((key, ByRef(value)))).ok()?;
+        let row = self.row(&all);
+        (row.has_url && row.fields.is_some()).then(|| row.finish(text.len()))
+    }
+}
+
+/// Whether a member is what the list of a chunk says of a URL that was asked for again. It counts in
+/// its chunk only.
+fn is_retry(key: &str, value: &RawValue) -> bool {
+    key == "retry_of" && serde_json::from_str::<UrlKey>(value.get()).is_ok()
 }
 
 /// A value inside its text.

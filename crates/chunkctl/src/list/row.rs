@@ -1,6 +1,7 @@
 //! A row of a list: its item, what makes it doubtful, and how it is put together from its values.
 
 use super::names::Field;
+use crate::urls::told::{self, FirstTry};
 use chunk_handler::chunk::{
     ITEM_LIMIT, Item, Meta,
     source::{class_of, is_blank, is_web_url, read_meta, trimmed},
@@ -15,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) item: Item,
     /// Why it may not be what was meant.
     pub(crate) doubt: Option<Doubt>,
+    /// Of its URL, when `chunkctl urls` wrote it.
+    pub(crate) first_try: Option<FirstTry>,
 }
 
 /// Why a row may not be what was meant, although it can be read.
@@ -53,13 +56,13 @@ impl Row {
         let is_part = |c| is_blank(c) || c == '"';
         let has_more = line.contains(is_part) || line.ends_with([',', ';']);
         let has_more = has_more && is_web_url(line);
-        Self { item: Item::of_url(line), doubt: has_more.then_some(Doubt::MoreThanUrl) }
+        Self { doubt: has_more.then_some(Doubt::MoreThanUrl), ..Item::of_url(line).into() }
     }
 }
 
 impl From<Item> for Row {
     fn from(item: Item) -> Self {
-        Self { item, doubt: None }
+        Self { item, doubt: None, first_try: None }
     }
 }
 
@@ -68,6 +71,8 @@ impl From<Item> for Row {
 pub(super) enum Value<'v> {
     /// A cell of a table: a text, or nothing.
     Cell(&'v str),
+    /// A cell of a table that `chunkctl urls` wrote: nothing only when it is empty.
+    Own(&'v str),
     /// JSON, in which null is nothing.
     Json(&'v RawValue),
 }
@@ -78,6 +83,7 @@ impl Value<'_> {
         match self {
             // Blanks around a caption are its own, as they are in JSON.
             Self::Cell(cell) => (!is_missing(cell)).then(|| cell.to_owned()),
+            Self::Own(cell) => (!cell.is_empty()).then(|| cell.to_owned()),
             Self::Json(json) if json.get() == "null" => None,
             Self::Json(json) => {
                 Some(serde_json::from_str(json.get()).unwrap_or_else(|_| json.get().to_owned()))
@@ -96,7 +102,7 @@ impl Value<'_> {
     /// As what is called meta: JSON in a cell is JSON.
     fn meta(self) -> Option<Meta> {
         let meta = match self {
-            Self::Cell(_) => {
+            Self::Cell(_) | Self::Own(_) => {
                 let value =
                     |text: String| read_meta(&text).unwrap_or_else(|_| Meta::of_text(&text));
                 self.text().map(value)
@@ -109,7 +115,7 @@ impl Value<'_> {
     /// As a member of the meta.
     fn member(self) -> Meta {
         match self {
-            Self::Cell(cell) => Meta::of_text(cell),
+            Self::Cell(cell) | Self::Own(cell) => Meta::of_text(cell),
             Self::Json(json) => Meta::of_raw(json),
         }
     }
@@ -130,13 +136,15 @@ pub(super) struct RowBuilder {
     meta: Option<Meta>,
     others: Vec<(String, Meta)>,
     doubt: Option<Doubt>,
+    /// What `chunkctl urls` says beside the item, when it wrote the row.
+    pub(super) fields: Option<told::Fields>,
 }
 
 impl RowBuilder {
     /// A row of nothing.
     pub(super) fn new() -> Self {
         let item = Item::of_url("");
-        Self { item, has_url: false, meta: None, others: Vec::new(), doubt: None }
+        Self { item, has_url: false, meta: None, others: Vec::new(), doubt: None, fields: None }
     }
 
     /// Adds a value.
@@ -145,11 +153,11 @@ impl RowBuilder {
             Some(Field::Url) => {
                 // As lines and cells have it: somebody's URLs end in a line end.
                 self.item.url = match value {
-                    Value::Cell(cell) => trimmed(cell).to_owned(),
+                    Value::Cell(cell) | Value::Own(cell) => trimmed(cell).to_owned(),
                     Value::Json(_) => trimmed(&value.text().unwrap_or_default()).to_owned(),
                 };
                 self.has_url = match value {
-                    Value::Cell(_) => true,
+                    Value::Cell(_) | Value::Own(_) => true,
                     Value::Json(json) => json.get().starts_with('"'),
                 };
             }
@@ -170,12 +178,15 @@ impl RowBuilder {
     /// The row, of so many bytes as it is written.
     pub(super) fn finish(self, len: usize) -> Row {
         let mut item = self.item;
-        if len > ITEM_LIMIT {
+        // What is said beside an item does not count.
+        if len > ITEM_LIMIT && self.fields.is_none() {
             item = Item::too_large(&item.url, item.label.as_deref());
         } else {
             item.meta = Meta::with_others(self.meta, self.others);
         }
-        Row { item, doubt: self.doubt }
+        let fields = self.fields.unwrap_or_default();
+        item.refused = item.refused.or(fields.refused());
+        Row { item, doubt: self.doubt, first_try: fields.first_try() }
     }
 }
 

@@ -6,10 +6,11 @@ use std::{
     fs::{self, File},
     io::{self, Seek as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// All of a list: its files in order, and what is said of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// In order.
     pub(crate) files: Vec<Listed>,
@@ -20,18 +21,18 @@ pub(crate) struct Source {
 }
 
 /// A file of a list, which is read twice.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listed {
     /// As it was given; `-` is stdin.
     pub(crate) name: String,
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Place {
     Path(PathBuf),
     /// A copy of what can be read only once.
-    Copy(File),
+    Copy(Arc<File>),
 }
 
 impl Source {
@@ -116,7 +117,7 @@ impl Listed {
         let file = copied().with_context(|| {
             format!("copying {name}, which is read twice, into {}", temp_root.display())
         })?;
-        Ok(Self { name, place: Place::Copy(file) })
+        Ok(Self { name, place: Place::Copy(Arc::new(file)) })
     }
 }
 

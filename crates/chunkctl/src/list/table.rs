@@ -6,6 +6,7 @@ use super::{
     row::{Doubt, RowBuilder, Value},
     shown,
 };
+use crate::urls::{restored, told};
 use chunk_handler::chunk::source::{is_blank, is_web_url, trimmed};
 
 /// What a column holds.
@@ -15,6 +16,8 @@ enum Column {
     Named(Option<Field>, String),
     /// A number that somebody's export put before each row; how many cells were left out.
     Nameless(usize),
+    /// What `chunkctl urls` says of a URL beside the item; the name.
+    Beside(String),
 }
 
 /// A table's first line.
@@ -23,6 +26,8 @@ pub(super) struct Head {
     columns: Vec<Column>,
     set_aside: Vec<SetAside>,
     pub(super) delimiter: char,
+    /// Whether `chunkctl urls` wrote the table.
+    pub(super) is_told: bool,
 }
 
 impl Head {
@@ -61,12 +66,16 @@ impl Head {
                 how_to_name(&names)
             )));
         }
-        let column = |(name, field): (&&str, Option<Field>)| match name.is_empty() {
-            true => Column::Nameless(0),
-            false => Column::Named(field, (*name).to_owned()),
+        let is_told = told::is_table(&names);
+        let column = |(name, field): (&&str, Option<Field>)| match *name {
+            "" => Column::Nameless(0),
+            name if is_told && field.is_none() && told::is_field(name) => {
+                Column::Beside(name.to_owned())
+            }
+            name => Column::Named(field, name.to_owned()),
         };
         let columns = names.iter().zip(meanings).map(column).collect();
-        Ok(Self { columns, set_aside: options.set_aside(&names), delimiter })
+        Ok(Self { columns, set_aside: options.set_aside(&names), delimiter, is_told })
     }
 
     /// Of a table without one: its columns are told.
@@ -88,20 +97,23 @@ impl Head {
     /// number.
     pub(super) fn row<'c>(&mut self, raw: &str, cells: impl Iterator<Item = &'c str>) -> Row {
         let mut row = RowBuilder::new();
+        let mut fields = told::Fields::default();
         let mut n = 0;
         for (at, cell) in cells.enumerate() {
             n = at + 1;
+            let value = if self.is_told { Value::Own(restored(cell)) } else { Value::Cell(cell) };
             match self.columns.get_mut(at) {
-                Some(Column::Named(field, name)) => row.put(*field, name, Value::Cell(cell)),
-                None if !trimmed(cell).is_empty() => {
-                    row.put(None, &format!("column {n}"), Value::Cell(cell));
-                }
+                Some(Column::Beside(name)) => fields.take(name, cell),
+                Some(Column::Named(None, _)) if self.is_told && cell.is_empty() => {}
+                Some(Column::Named(field, name)) => row.put(*field, name, value),
+                None if !trimmed(cell).is_empty() => row.put(None, &format!("column {n}"), value),
                 Some(Column::Nameless(left_out)) => {
                     *left_out += usize::from(!trimmed(cell).is_empty());
                 }
                 None => {}
             }
         }
+        row.fields = self.is_told.then_some(fields);
         let head = self.columns.len();
         let mut row = row.finish(raw.len());
         if n != head {
@@ -114,7 +126,7 @@ impl Head {
     pub(super) fn told(self) -> Told {
         let of = |(column, kind): (usize, &Column)| match kind {
             Column::Nameless(cells) if *cells > 0 => Some(Nameless { column, cells: *cells }),
-            Column::Nameless(_) | Column::Named(..) => None,
+            Column::Nameless(_) | Column::Named(..) | Column::Beside(_) => None,
         };
         let nameless = (1..).zip(&self.columns).filter_map(of).collect();
         Told { nameless, set_aside: self.set_aside }

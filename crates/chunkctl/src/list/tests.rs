@@ -26,7 +26,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
 }
 
 /// The rows of a file.
-pub(super) fn rows_of(
+pub(crate) fn rows_of(
     name: &str,
     file: File,
     told: Option<Format>,

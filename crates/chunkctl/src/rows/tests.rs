@@ -17,7 +17,7 @@ pub(crate) fn source(folder: &Path, files: &[(&str, &str)]) -> Source {
 }
 
 fn division(chunk_size: usize, label: Option<&str>) -> Division {
-    Division { chunk_size, label: label.map(str::to_owned) }
+    Division { chunk_size, label: label.map(str::to_owned), growth: None }
 }
 
 pub(crate) fn judged(files: &[(&str, &str)], chunk_size: usize) -> Result<Judged, SubmitError> {
@@ -52,7 +52,7 @@ fn a_job_has_at_most_as_many_chunks_as_there_are_indices() {
     let table = |n: usize| format!("url\n{}", "http://a\n".repeat(n));
     assert!(judged(&[("a.csv", &table(100_000))], 1).is_ok());
     let error = judged(&[("a.csv", &table(100_001))], 1).unwrap_err().to_string();
-    assert_eq!(error, "the file has more than 100000 chunks; raise --chunk-size");
+    assert_eq!(error, "the job would have more than 100000 chunks; raise --chunk-size");
     assert_eq!(judged(&[("a.csv", &table(100_001))], 2).unwrap().chunks.len(), 50_001);
 }
 
@@ -156,4 +156,60 @@ fn a_file_that_changes_between_the_readings_is_refused() {
         assert!(error.contains("changed while it was read"), "{after:?}: {error}");
         assert_eq!(n, n_chunks, "{after:?}");
     }
+}
+
+/// A row of job 7 as `chunkctl urls` writes it.
+fn told(job_id: i64, url: &str, label: &str) -> String {
+    serde_json::json!({"job_id": job_id, "chunk_index": 0, "idx": 2, "url": url, "label": label})
+        .to_string()
+}
+
+/// Of a job that grows both readings take the same rows; what it has is left out, and only its own rows
+/// name a first try, whatever becomes of their items.
+#[test]
+fn rows_of_a_job_that_grows_are_taken_alike_in_both_readings() {
+    let large = "x".repeat(ITEM_LIMIT);
+    let rows = [
+        told(7, "http://a/1", "cat"),
+        told(7, "http://a/2", &large),
+        told(8, "http://a/3", "cat"),
+        told(7, "http://a/4", "cat"),
+        r#"{"url":"http://a/5","retry_of":"00000_00001"}"#.to_owned(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let had = ["http://a/1", "http://a/5\n"].map(digest_of).into();
+    let growth = Some(Growth { job_id: 7, had: Arc::new(had) });
+    let division = Division { growth, ..division(2, None) };
+    let files = [("a.jsonl", &*rows.join("\n")), ("b.txt", "http://a/1\nno URL\n")];
+    let source = source(folder.path(), &files);
+    let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
+    assert_eq!((judged.n, judged.left_out, judged.asked_again), (5, 2, 2));
+    let chunks = chunks(&source, &division, &judged).unwrap().concat();
+    let expected = [
+        r#"{"url":"http://a/2","label":"LARGE","refused":"item_too_large","retry_of":"00000_00002"}"#,
+        r#"{"url":"http://a/3","label":"cat"}"#,
+        r#"{"url":"http://a/4","label":"cat","retry_of":"00000_00002"}"#,
+        r#"{"url":"http://a/5"}"#,
+        r#"{"url":"no URL"}"#,
+    ];
+    let shown = chunks.lines().next().unwrap().matches('x').count();
+    assert!(shown > 900, "{shown}");
+    let chunks = chunks.replace(&format!("{}...", "x".repeat(shown)), "LARGE");
+    assert_eq!(chunks.lines().collect::<Vec<_>>(), expected);
+    // A new job has asked for nothing before.
+    let division = Division { growth: None, ..division };
+    let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
+    assert_eq!((judged.n, judged.left_out, judged.asked_again), (7, 0, 0));
+}
+
+/// A list of which a job has every URL adds nothing, and that is no fault of the list.
+#[test]
+fn a_list_of_nothing_new_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path(), &[("a.txt", "http://a/1\nhttp://a/2\n")]);
+    let had = urls_of(&source, &Progress::hidden()).unwrap();
+    let growth = Some(Growth { job_id: 7, had: Arc::new(had) });
+    let division = Division { growth, ..division(2, None) };
+    let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
+    assert_eq!((judged.n, judged.left_out, judged.chunks.len()), (0, 2, 0));
 }

@@ -3,6 +3,7 @@
 use super::{JobRequest, ReadJob, wanted::Wanted};
 use crate::{
     Session,
+    extend::Given,
     list::{Chosen, Field, Format, Listed, Names, Source},
     rows::Division,
 };
@@ -20,6 +21,7 @@ const HELP: &str = "Examples:
   chunkctl submit --job-id 7 --urls cats.txt --watch
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
   chunkctl submit --job-id 8 --urls birds.csv --formats jpeg,png --min-size 200 --max-aspect-ratio 3
+  chunkctl submit --job-id 7 --extend --new-only --urls more.txt
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
   chunkctl submit --job-id 10 --urls laion400m/ --chunk-size 10000
   chunkctl submit --job-id 11 --urls cc3m.tsv --columns caption,url
@@ -41,6 +43,8 @@ URL, above 64 KiB, or that may not be what was meant, are counted when the list 
 Of a folder all files are read, in the order of their names: hidden ones (. or _ before the name) are
 passed over, and one of another suffix is refused. It is read twice, in little memory.";
 
+/// Of a job of which nobody says another one.
+const DEFAULT_PRIORITY: i16 = 5;
 /// How long a submit waits for the schema, which is up to date but for the first one.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(20);
 const MIGRATION_STUCK: &str = "the schema was not brought up to date within 20 s, and nothing was \
@@ -63,17 +67,25 @@ pub(crate) struct Submit {
     format: Option<Format>,
     #[command(flatten)]
     columns: ColumnOptions,
-    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`.
+    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`, with --extend that of the job.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chunk_size: Option<u32>,
-    /// 0 to 10, highest first.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i16).range(0..=10))]
-    priority: i16,
+    /// 0 to 10, highest first; default: 5, with --extend that of the job.
+    #[arg(long, value_parser = clap::value_parser!(i16).range(0..=10))]
+    priority: Option<i16>,
     /// Label of URLs that have none of their own.
     #[arg(long)]
     label: Option<String>,
     #[command(flatten)]
     wanted: Wanted,
+    /// Add the list to a job that is known, as chunks after its last one; they are checked and written
+    /// out as the others are. A list that was added before changes nothing.
+    #[arg(long, conflicts_with = "Wanted")]
+    extend: bool,
+    /// With --extend: leave out URLs that the job has. Its memory grows with the list, by 100 bytes a
+    /// URL at most.
+    #[arg(long, requires = "extend")]
+    new_only: bool,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
     #[arg(long)]
     watch: bool,
@@ -117,8 +129,38 @@ impl From<ColumnOptions> for Names {
     }
 }
 
+/// What is said of a list that was taken.
+struct Taken {
+    json: serde_json::Value,
+    line: String,
+    warnings: Vec<String>,
+    /// Why no message could be sent for it here.
+    unsent: Option<String>,
+}
+
 impl Session {
     pub(crate) async fn submit(&self, submit: Submit) -> anyhow::Result<ExitCode> {
+        let (job_id, watch) = (submit.job_id, submit.watch);
+        let taken = self.take_list(submit).await?;
+        if !(self.json && watch) {
+            self.say(&taken.json, &taken.line);
+        }
+        for warning in taken.warnings {
+            eprintln!("warning: {warning}");
+        }
+        if let Some(cause) = &taken.unsent {
+            eprintln!(
+                "warning: no message was sent: {cause}\n  the job is registered, and a handler that \
+                 may send starts it; `chunkctl doctor` says what is missing"
+            );
+        }
+        if watch {
+            return self.status(Some(job_id), true).await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn take_list(&self, submit: Submit) -> anyhow::Result<Taken> {
         let files = self.files(&submit.urls, submit.format, submit.columns.into())?;
         let default_size = self.settings.limits.chunk_size_images;
         let request = JobRequest {
@@ -127,39 +169,45 @@ impl Session {
             division: Division {
                 chunk_size: usize::try_from(submit.chunk_size.unwrap_or(default_size))?,
                 label: submit.label,
+                growth: None,
             },
-            priority: submit.priority,
+            priority: submit.priority.unwrap_or(DEFAULT_PRIORITY),
             validation: submit.wanted.validation(),
             output: submit.wanted.output(),
         };
+        if submit.extend {
+            self.prepare().await?;
+            let chunk_size = submit.chunk_size.map(usize::try_from).transpose()?;
+            let given = Given { chunk_size, priority: submit.priority, new_only: submit.new_only };
+            let job = Box::pin(self.extend(request, given)).await?;
+            return Ok(Taken {
+                json: serde_json::to_value(&job)?,
+                line: job.line(),
+                warnings: job.remarks.warnings(job.images),
+                unsent: job.unsent,
+            });
+        }
         let job = ReadJob::new(request)?;
-        // Idempotent, and a first submit may come before the first handler.
+        self.prepare().await?;
+        let job = super::submit(&self.database, &self.storage, job).await?;
+        let state = if job.is_new { "submitted" } else { "was submitted before" };
+        Ok(Taken {
+            json: serde_json::to_value(&job)?,
+            line: format!(
+                "job {} {state}: {} images in {} chunks",
+                job.job_id, job.images, job.chunks
+            ),
+            warnings: job.remarks.warnings(job.images),
+            unsent: job.unsent,
+        })
+    }
+
+    /// Makes what a list is written to. Idempotent, and a first submit may come before the first handler.
+    async fn prepare(&self) -> anyhow::Result<()> {
         let migrate = timeout(MIGRATION_PATIENCE, self.prepare_schema());
         migrate.await.context(MIGRATION_STUCK)??;
         self.refuse_another_place().await?;
-        self.storage.create_containers_and_queues().await?;
-        let job = super::submit(&self.database, &self.storage, job).await?;
-        let state = if job.is_new { "submitted" } else { "was submitted before" };
-        if !(self.json && submit.watch) {
-            let line = format!(
-                "job {} {state}: {} images in {} chunks",
-                job.job_id, job.images, job.chunks
-            );
-            self.say(&serde_json::to_value(&job)?, &line);
-        }
-        for warning in job.remarks.warnings(job.images) {
-            eprintln!("warning: {warning}");
-        }
-        if let Some(cause) = &job.unsent {
-            eprintln!(
-                "warning: no message was sent: {cause}\n  the job is registered, and a handler that \
-                 may send starts it; `chunkctl doctor` says what is missing"
-            );
-        }
-        if submit.watch {
-            return self.status(Some(job.job_id), true).await;
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok(self.storage.create_containers_and_queues().await?)
     }
 
     /// The files of a list, with what is passed over told.

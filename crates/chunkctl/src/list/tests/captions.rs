@@ -15,7 +15,7 @@ fn tables_have_captions_and_classes() {
     let rows = read("a.csv", table);
     let said: Vec<_> = rows
         .iter()
-        .map(|Row { item, doubt }| (item.caption.as_deref(), item.class, meta(item), *doubt))
+        .map(|Row { item, doubt, .. }| (item.caption.as_deref(), item.class, meta(item), *doubt))
         .collect();
     let odd = |text: &str| Some(json!({"Class": text}));
     assert_eq!(

@@ -1,0 +1,274 @@
+//! `chunkctl urls`: what became of each URL of a job, as a list that can be submitted again.
+//!
+//! A URL that was asked for again is shown once, with its last try. One chunk is held at a time, and a
+//! pair of keys for each URL that was asked for again.
+
+mod cell;
+mod row;
+pub(crate) mod told;
+
+pub(crate) use cell::restored;
+
+use crate::Session;
+use anyhow::{Context as _, bail};
+use chunk_handler::{
+    chunk::{Item, ItemReport, Reason, Status, UrlKey},
+    jobs::{list_of, manifest_of},
+    state::JobChunk,
+};
+use clap::{Args, ValueEnum};
+use row::{Output, Row};
+use std::{
+    collections::HashMap,
+    io::{self, BufWriter},
+    process::ExitCode,
+};
+
+/// What stands behind the options.
+const HELP: &str = "Examples:
+  chunkctl urls --job-id 7 --status failed,invalid --format csv > bad.csv
+  chunkctl urls --job-id 7 --reason http_403,opt_out
+  chunkctl urls --job-id 7 --transient | chunkctl submit --job-id 7 --extend --urls - --format jsonl
+
+A row has the fields of the manifest, and url, label, caption, class and meta as the list had them: all
+of them go back in as they are. Chunks that are not complete have no manifest yet, and are named on
+stderr. In CSV a text that a spreadsheet would run as a formula begins with a ', which a submit takes
+away.";
+
+/// Its options.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Urls {
+    /// The job.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    job_id: i64,
+    /// Only these verdicts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    status: Vec<Verdict>,
+    /// Only these reasons, by the words of the manifests.
+    #[arg(long, value_delimiter = ',')]
+    reason: Vec<Reason>,
+    /// Only what may work at another time: timeouts, connections, 429, 5xx and their like.
+    #[arg(long)]
+    transient: bool,
+    /// Only this chunk.
+    #[arg(long)]
+    chunk_index: Option<i32>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Verdict {
+    Valid,
+    Duplicate,
+    Invalid,
+    Failed,
+}
+
+impl Verdict {
+    fn is(self, status: Status) -> bool {
+        match self {
+            Self::Valid => status == Status::Valid,
+            Self::Duplicate => status == Status::Duplicate,
+            Self::Invalid => status == Status::Invalid,
+            Self::Failed => status == Status::Failed,
+        }
+    }
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// An object a line.
+    Jsonl,
+    /// A table with commas, whose first line names the columns.
+    Csv,
+    /// A URL a line, and nothing else.
+    Txt,
+}
+
+impl Urls {
+    fn wants(&self, report: &ItemReport) -> bool {
+        let is_reason = |reason: Reason| {
+            // By word: two reasons share one, and the verdict tells them apart.
+            let word = reason.to_string();
+            self.reason.iter().any(|wanted| wanted.to_string() == word)
+        };
+        let is_transient = |reason: Reason| reason.is_transient(report.status);
+        (self.status.is_empty() || self.status.iter().any(|verdict| verdict.is(report.status)))
+            && (self.reason.is_empty() || report.reason.is_some_and(is_reason))
+            && (!self.transient || report.reason.is_some_and(is_transient))
+    }
+}
+
+impl Session {
+    pub(crate) async fn urls(&self, urls: Urls) -> anyhow::Result<ExitCode> {
+        let mut output = Output::new(urls.format, BufWriter::new(io::stdout().lock()));
+        match self.write_urls(&urls, &mut output).await {
+            // A reader that has seen enough (`| head`) is no failure.
+            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            done => done.map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    async fn write_urls(
+        &self,
+        urls: &Urls,
+        output: &mut Output<impl io::Write>,
+    ) -> anyhow::Result<()> {
+        let job_id = urls.job_id;
+        if self.database.registered_job(job_id).await?.is_none() {
+            bail!("job {job_id} is unknown; `chunkctl status` shows those that are known");
+        }
+        let mut said = Said::default();
+        let last_tries = self.last_tries(job_id).await?;
+        let mut index = urls.chunk_index.map_or(-1, |index| index.saturating_sub(1));
+        output.begin()?;
+        while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
+            index = chunk.id.chunk_index;
+            if urls.chunk_index.is_some_and(|only| only != index) {
+                break;
+            }
+            self.write_chunk(urls, &chunk, &last_tries, output, &mut said).await?;
+            if urls.chunk_index.is_some() {
+                break;
+            }
+        }
+        output.end()?;
+        if let Some(only) = urls.chunk_index.filter(|only| *only != index) {
+            bail!("job {job_id} has no chunk {only}");
+        }
+        said.lines(job_id, output.left_out).iter().for_each(|line| eprintln!("{line}"));
+        Ok(())
+    }
+
+    async fn write_chunk(
+        &self,
+        urls: &Urls,
+        chunk: &JobChunk,
+        last_tries: &HashMap<UrlKey, UrlKey>,
+        output: &mut Output<impl io::Write>,
+        said: &mut Said,
+    ) -> anyhow::Result<()> {
+        let Some(manifest) = manifest_of(&self.storage, chunk).await? else {
+            said.incomplete.push(chunk.id.chunk_index);
+            return Ok(());
+        };
+        let shard = manifest.shard.blob;
+        let wanted =
+            |report: &ItemReport| urls.wants(report) && is_last_try(chunk, report, last_tries);
+        let mut reports = manifest.items;
+        reports.retain(wanted);
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let items = list_of(&self.storage, chunk).await?;
+        if items.is_none() {
+            said.without_list.push(chunk.id.chunk_index);
+        }
+        for report in reports {
+            let item: Option<&Item> = items.as_ref().and_then(|items| items.get(report.idx));
+            output.write(Row::new(chunk.id, &shard, report, item))?;
+        }
+        Ok(())
+    }
+
+    /// The last try of each URL that was asked for again, by its first.
+    async fn last_tries(&self, job_id: i64) -> anyhow::Result<HashMap<UrlKey, UrlKey>> {
+        let mut last_tries = HashMap::new();
+        for (first, last) in self.database.chunks_that_ask_again(job_id).await? {
+            let mut index = first - 1;
+            while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
+                index = chunk.id.chunk_index;
+                if index > last {
+                    break;
+                }
+                let tries = self.tries_of(&chunk).await?;
+                let tries = tries.into_iter().zip(0..);
+                let own = |idx| key(&chunk, idx);
+                last_tries.extend(tries.filter_map(|(first, idx)| Some((first?, own(idx)?))));
+            }
+        }
+        Ok(last_tries)
+    }
+
+    /// Of each URL of a chunk its first try, if that was in an earlier chunk.
+    async fn tries_of(&self, chunk: &JobChunk) -> anyhow::Result<Vec<Option<UrlKey>>> {
+        if let Some(items) = list_of(&self.storage, chunk).await? {
+            return Ok(items.into_iter().map(|item| item.retry_of).collect());
+        }
+        let manifest = manifest_of(&self.storage, chunk).await?;
+        let manifest = manifest.with_context(|| {
+            format!(
+                "chunk {} asks again for URLs, and its list is gone: which is not known",
+                chunk.id
+            )
+        })?;
+        Ok(manifest.items.into_iter().map(|item| item.retry_of).collect())
+    }
+}
+
+/// The key of a URL of a chunk; none: it has no such place.
+fn key(chunk: &JobChunk, idx: usize) -> Option<UrlKey> {
+    let chunk_index = u32::try_from(chunk.id.chunk_index).ok()?;
+    Some(UrlKey { chunk_index, idx: u32::try_from(idx).ok()? })
+}
+
+fn is_last_try(
+    chunk: &JobChunk,
+    report: &ItemReport,
+    last_tries: &HashMap<UrlKey, UrlKey>,
+) -> bool {
+    let Some(own) = key(chunk, report.idx) else { return true };
+    last_tries.get(&report.retry_of.unwrap_or(own)).is_none_or(|last| *last == own)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_one = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(is_one)
+}
+
+/// What is to be said beside the rows.
+#[derive(Debug, Default)]
+struct Said {
+    incomplete: Vec<i32>,
+    without_list: Vec<i32>,
+}
+
+impl Said {
+    fn lines(&self, job_id: i64, left_out: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.incomplete.is_empty() {
+            lines.push(format!(
+                "warning: {} of job {job_id} have no manifest yet: their URLs are not here; `chunkctl \
+                 status --job-id {job_id}` says why",
+                chunks(&self.incomplete)
+            ));
+        }
+        if !self.without_list.is_empty() {
+            lines.push(format!(
+                "warning: the lists of {} of job {job_id} are gone: their URLs and labels are as the \
+                 manifests show them, and their meta is not here",
+                chunks(&self.without_list)
+            ));
+        }
+        if left_out > 0 {
+            lines.push(format!(
+                "warning: {left_out} URLs have line ends or are none, and are no lines of text; --format \
+                 jsonl has them"
+            ));
+        }
+        lines
+    }
+}
+
+/// Chunks that are named.
+const NAMED: usize = 10;
+
+fn chunks(indexes: &[i32]) -> String {
+    let named: Vec<String> = indexes.iter().take(NAMED).map(i32::to_string).collect();
+    let more = if indexes.len() > NAMED { ", ..." } else { "" };
+    format!("{} chunks ({}{more})", indexes.len(), named.join(", "))
+}

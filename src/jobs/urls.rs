@@ -1,0 +1,48 @@
+//! What a job was asked for and what became of it, chunk by chunk.
+
+use crate::{
+    chunk::{BlobSource, Item, ListFormat, Manifest, Source},
+    process::Error,
+    state::JobChunk,
+    storage::{self, SOURCE_LIMIT, Storage},
+};
+
+/// The list of a chunk, as it was given; none: its list is not there any more, or cannot be read.
+///
+/// # Errors
+///
+/// When storage is away or refuses.
+pub async fn list_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<Vec<Item>>, Error> {
+    let Ok(message) = &chunk.message else { return Ok(None) };
+    match &message.source {
+        Some(Source::Inline(items)) => Ok(Some(items.clone())),
+        // Boxed: the SDK's futures are large.
+        Some(Source::Blob(BlobSource { blob })) => {
+            match Box::pin(storage.read_source(blob)).await {
+                Ok(pieces) => Ok(ListFormat::of(blob).read(pieces, SOURCE_LIMIT).ok()),
+                Err(storage::Error::Missing { .. } | storage::Error::TooLarge { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
+        None => Ok(None),
+    }
+}
+
+/// The manifest of a chunk; none: it is not complete, or storage has lost it.
+///
+/// # Errors
+///
+/// When storage is away or refuses; [`storage::Error::Refused`] also for a manifest that this release
+/// cannot read.
+pub async fn manifest_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<Manifest>, Error> {
+    if !chunk.is_complete {
+        return Ok(None);
+    }
+    let name = chunk.id.manifest_blob();
+    let Some((_, bytes)) = Box::pin(storage.read_dataset(&name)).await? else { return Ok(None) };
+    let manifest = serde_json::from_slice(&bytes).map_err(|error| storage::Error::Refused {
+        doing: "read manifest",
+        cause: format!("{name} is not one of this release: {error}"),
+    })?;
+    Ok(Some(manifest))
+}
