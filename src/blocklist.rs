@@ -9,14 +9,12 @@ mod lines;
 use crate::{
     redact::cause_chain,
     settings::{BlockedSettings, Settings},
-    storage::{Error, Storage},
+    storage::{ListRead, Storage},
 };
 use azure_core::http::Etag;
 use lines::{Hashes, Hosts, Lines, List};
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use parking_lot::RwLock;
+use std::{fmt, sync::Arc};
 use tokio::{sync::Mutex, task::spawn_blocking};
 use url::Url;
 
@@ -43,6 +41,11 @@ impl Blocklist {
     /// Whether bytes with this SHA-256 are on the list.
     pub(crate) fn has_hash(&self, sha256: &[u8]) -> bool {
         self.hashes.has(sha256)
+    }
+
+    /// Whether both lists are of the same reading.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.hosts, &other.hosts) && Arc::ptr_eq(&self.hashes, &other.hashes)
     }
 }
 
@@ -83,7 +86,7 @@ impl Blocklists {
 
     /// What was last read without a fault; none: nothing yet, and nothing may be fetched.
     pub(crate) fn current(&self) -> Option<Arc<Blocklist>> {
-        self.good.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.good.read().clone()
     }
 
     /// Reads what has changed. Answers what the lists have, for people.
@@ -96,40 +99,52 @@ impl Blocklists {
         let Seen { hosts, hashes } = &mut *seen;
         let hosts = look_at(storage, self.names.hosts.as_deref(), hosts).await?;
         let hashes = look_at(storage, self.names.hashes.as_deref(), hashes).await?;
-        let (is_new, read) = (hosts.1 || hashes.1, Blocklist { hosts: hosts.0, hashes: hashes.0 });
+        let before = self.current();
+        let old = before.as_deref().cloned().unwrap_or_default();
+        // A list that nobody names stays the empty one.
+        let read = Blocklist {
+            hosts: hosts.unwrap_or_else(|| Arc::clone(&old.hosts)),
+            hashes: hashes.unwrap_or_else(|| Arc::clone(&old.hashes)),
+        };
         let found = format!("{read:?}");
-        if is_new || self.current().is_none() {
-            *self.good.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(read));
+        // Not when it was read: the other list may have been out of reach then.
+        if before.is_none() || !read.is_same(&old) {
+            *self.good.write() = Some(Arc::new(read));
             tracing::info!(found, "blocklists read");
         }
         Ok(found)
     }
 }
 
-/// The list of a blob, read again when it is another version, and whether it is one.
+/// The list of a blob, read again when it is another version; none when no blob is named.
 async fn look_at<T: List>(
     storage: &Storage,
     name: Option<&str>,
     seen: &mut Option<Version<T>>,
-) -> Result<(Arc<T>, bool), String> {
-    let Some(name) = name else { return Ok((Arc::default(), false)) };
+) -> Result<Option<Arc<T>>, String> {
+    let Some(name) = name else { return Ok(None) };
     let mut lines = Lines::default();
-    let before = seen.as_ref().map(|version| version.etag.clone());
+    let before = seen.as_ref().map(|version| &version.etag);
     // One line of each entry, with room for blanks and comments.
     let read = storage.read_list(name, before, T::LIMIT_BYTES, |piece| lines.take(piece));
-    let etag = read.await.map_err(|error| match error {
-        Error::TooLarge { .. } => format!("{name} has more than {} MB", T::LIMIT_BYTES >> 20),
-        other => format!("{name}: {}", cause_chain(&other)),
-    })?;
-    let is_new = etag.is_some();
-    if let Some(etag) = etag {
-        // A million hashes are sorted: not on one of the threads that serve all chunks.
-        let list = spawn_blocking(|| lines.end()).await.map_err(|error| error.to_string())?;
-        *seen = Some(Version { etag, list: list.map(Arc::new) });
+    match read.await.map_err(|error| format!("{name}: {}", cause_chain(&error)))? {
+        ListRead::Unchanged => {}
+        ListRead::Whole(etag) => {
+            // A million hashes are sorted: not on one of the threads that serve all chunks.
+            let list = spawn_blocking(|| lines.end()).await.map_err(|error| error.to_string())?;
+            let list = list.map(Arc::new).map_err(|why| format!("{name}, {why}"));
+            *seen = Some(Version { etag, list });
+        }
+        ListRead::TooLarge(etag) => {
+            let list = Err(format!("{name} has more than {} MB", T::LIMIT_BYTES >> 20));
+            *seen = Some(Version { etag, list });
+        }
     }
     match seen.as_ref().map(|version| version.list.clone()) {
-        Some(Ok(list)) => Ok((list, is_new)),
-        Some(Err(why)) => Err(format!("{name}, {why}")),
+        Some(list) => list.map(Some),
         None => Err(format!("{name}: storage says that it is unchanged, and it was never read")),
     }
 }
+
+#[cfg(test)]
+mod tests;

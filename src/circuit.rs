@@ -4,10 +4,10 @@
 //! never a chunk's fault. The first answer that concerns all chunks opens a circuit, and a cheap probe
 //! closes it (I13). What keeps one chunk only from its blob opens none.
 
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
@@ -110,7 +110,7 @@ impl Circuits {
         self.open.send_modify(|open| {
             open.insert(part, cause.to_owned());
         });
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         said.retain(|_, at| at.elapsed() < SAY_AGAIN);
         // The id of a request makes a cause no other one.
         let kind = cause.split(", request id ").next().unwrap_or_default().to_owned();
@@ -190,7 +190,7 @@ mod tests {
         circuits.open(Part::Database, "refused again");
         circuits.explain(Part::Database, "no right, request id 1");
         circuits.explain(Part::Database, "no right, request id 2");
-        assert_eq!(circuits.said.lock().unwrap().len(), 3, "the same is said once");
+        assert_eq!(circuits.said.lock().len(), 3, "the same is said once");
         circuits.explain(Part::Database, "no right");
         circuits.any_open().await;
         let text = circuits.degraded().unwrap();

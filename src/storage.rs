@@ -1,6 +1,8 @@
 //! Blob and queue clients: credentials, deadlines, and errors without secrets.
 
 mod blob;
+#[cfg(test)]
+pub(crate) mod fake;
 mod list;
 mod queue;
 mod range;
@@ -8,6 +10,7 @@ mod signature;
 
 pub(crate) use blob::DOCUMENT_LIMIT;
 pub use blob::{BlobHead, Condition, ListedBlob, SOURCE_LIMIT};
+pub(crate) use list::ListRead;
 pub(crate) use queue::BATCH;
 pub use queue::QueueMessage;
 pub use range::RangeReader;

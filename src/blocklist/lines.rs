@@ -4,7 +4,7 @@ use crate::chunk::sha256_of_hex;
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// The longest line, in bytes.
+/// The longest line, in bytes, without its end.
 const LINE_LIMIT: usize = 4096;
 
 /// Entries of one kind.
@@ -28,14 +28,22 @@ pub(super) trait List: Default + Send + Sync + 'static {
 }
 
 /// A list that arrives in pieces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines<T> {
     list: T,
     /// The start of the next line.
     rest: Vec<u8>,
+    /// Nothing came yet but blanks.
+    is_blank: bool,
     /// Of lines that have ended.
     n: usize,
     fault: Option<String>,
+}
+
+impl<T: List> Default for Lines<T> {
+    fn default() -> Self {
+        Self { list: T::default(), rest: Vec::new(), is_blank: true, n: 0, fault: None }
+    }
 }
 
 impl<T: List> Lines<T> {
@@ -45,12 +53,16 @@ impl<T: List> Lines<T> {
             if self.fault.is_some() {
                 return;
             }
-            self.rest.extend_from_slice(part);
-            if part.ends_with(b"\n") {
-                self.line();
-            } else if self.rest.len() > LINE_LIMIT {
+            let text = part.strip_suffix(b"\n");
+            // However the network cut it.
+            if self.rest.len() + text.unwrap_or(part).len() > LINE_LIMIT {
                 self.fault =
                     Some(format!("line {}: is longer than {LINE_LIMIT} bytes", self.n + 1));
+                return;
+            }
+            self.rest.extend_from_slice(text.unwrap_or(part));
+            if text.is_some() {
+                self.line();
             }
         }
     }
@@ -64,23 +76,29 @@ impl<T: List> Lines<T> {
         }
     }
 
-    fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    fn add(&mut self, line: &[u8]) -> Result<(), String> {
         let line = str::from_utf8(line).map_err(|_| "is not UTF-8")?;
-        let line = line.trim_start_matches('\u{feff}').split('#').next().unwrap_or_default().trim();
+        let line = line.trim_start_matches('\u{feff}').trim();
+        self.is_blank &= line.is_empty();
+        let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             return Ok(());
         }
         if self.list.len() >= T::MOST {
-            return Err("is one entry more than there may be");
+            let most = T::MOST;
+            return Err(format!(
+                "is one entry more than the {most} that there may be, repeated ones included"
+            ));
         }
-        self.list.add(line)
+        Ok(self.list.add(line)?)
     }
 
     /// The whole list.
     ///
     /// # Errors
     ///
-    /// The first line that is none, by its number.
+    /// The first line that is none, by its number; that there is none, not even a comment: what wrote it may
+    /// have failed.
     pub(super) fn end(mut self) -> Result<T, String> {
         if !self.rest.is_empty() && self.fault.is_none() {
             self.line();
@@ -88,9 +106,23 @@ impl<T: List> Lines<T> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
+        if self.is_blank {
+            return Err(
+                "which is empty: a list that is to block nothing has a line with a comment".into(),
+            );
+        }
         self.list.sort();
         Ok(self.list)
     }
+}
+
+/// The longest name that can be looked up (RFC 1035, section 2.3.4), and the longest part of it, in bytes.
+const NAME_LIMIT: usize = 253;
+const LABEL_LIMIT: usize = 63;
+
+/// An address in one form: an IPv4 address is that also where it is written as one of IPv6.
+fn address(ip: IpAddr) -> String {
+    ip.to_canonical().to_string()
 }
 
 /// Hosts, in the form in which URLs have them, sorted.
@@ -103,17 +135,17 @@ impl List for Hosts {
 
     fn add(&mut self, line: &str) -> Result<(), &'static str> {
         let host = match (line.parse::<IpAddr>(), Host::parse(line)) {
-            (Ok(ip), _) => ip.to_string(),
+            (Ok(ip), _) => address(ip),
             (Err(_), Ok(Host::Domain(name))) => name.trim_end_matches('.').to_owned(),
-            (Err(_), Ok(Host::Ipv4(ip))) => ip.to_string(),
-            (Err(_), Ok(Host::Ipv6(ip))) => ip.to_string(),
+            (Err(_), Ok(Host::Ipv4(ip))) => address(ip.into()),
+            (Err(_), Ok(Host::Ipv6(ip))) => address(ip.into()),
             (Err(_), Err(_)) => String::new(),
         };
         let is_label = |label: &str| {
             let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':');
-            !label.is_empty() && label.chars().all(is_letter)
+            (1..=LABEL_LIMIT).contains(&label.len()) && label.chars().all(is_letter)
         };
-        if !host.split('.').all(is_label) {
+        if host.len() > NAME_LIMIT || !host.split('.').all(is_label) {
             return Err("is no host: a name or an address, without scheme, port, path or *");
         }
         self.0.push(host.into());
@@ -144,8 +176,8 @@ impl Hosts {
                 }
                 true
             }
-            Some(Host::Ipv4(ip)) => is_listed(&ip.to_string()),
-            Some(Host::Ipv6(ip)) => is_listed(&ip.to_string()),
+            Some(Host::Ipv4(ip)) => is_listed(&address(ip.into())),
+            Some(Host::Ipv6(ip)) => is_listed(&address(ip.into())),
             None => false,
         }
     }
@@ -200,7 +232,8 @@ mod tests {
     /// Case 325: a host blocks itself and what is below it, in whatever form either is written; and no other.
     #[test]
     fn a_host_blocks_what_is_below_it() {
-        let list = "\u{feff}# ours\r\nExample.COM\r\n\n b\u{fc}cher.example. # of books\n192.0.2.7\n2001:db8::1\n0x5db8d822";
+        let list = "\u{feff}# ours\r\nExample.COM\r\n\n b\u{fc}cher.example. # of books\n192.0.2.7\n\
+                    2001:db8::1\n0x5db8d822\n::ffff:192.0.2.8\n[::ffff:192.0.2.9]";
         let list = hosts(list);
         for (url, is_blocked) in [
             ("http://example.com/x", true),
@@ -215,6 +248,10 @@ mod tests {
             ("http://192.0.2.7/", true),
             ("http://3221225991/", true),
             ("http://192.0.2.71/", false),
+            ("http://192.0.2.8/", true),
+            ("http://192.0.2.9/", true),
+            ("http://[::ffff:192.0.2.7]/", true),
+            ("http://[::ffff:192.0.2.8]/", true),
             ("http://[2001:db8:0::1]/", true),
             ("http://[2001:db8::2]/", false),
             ("http://93.184.216.34/", true),
@@ -237,6 +274,8 @@ mod tests {
             "0.0.0.0 example.com",
             "exa\u{1}mple.com",
             "||example.com^",
+            &format!("exa{}.example", "a".repeat(61)),
+            &"exa.".repeat(64),
         ] {
             let why = read::<Hosts>(format!("# one\nok.example\n{bad}\n").as_bytes()).unwrap_err();
             assert!(why.starts_with("line 3: ") && !why.contains("exa"), "{bad}: {why}");
@@ -256,6 +295,28 @@ mod tests {
         let long = format!("a\n#{}", "x".repeat(2 * LINE_LIMIT));
         assert!(read::<Hosts>(long.as_bytes()).unwrap_err().starts_with("line 2: is longer"));
         assert_eq!(read::<Hosts>(b"# nothing\n\n").map(|list| list.len()), Ok(0));
+        for empty in ["", "\n \r\n", "\u{feff}"] {
+            let why = read::<Hosts>(empty.as_bytes()).unwrap_err();
+            assert!(why.starts_with("which is empty"), "{why}");
+        }
+    }
+
+    /// Case 328: a long line is refused, and one that is just not too long is taken, however it comes in.
+    #[test]
+    fn how_a_list_is_cut_decides_nothing() {
+        for (len, is_long) in [(LINE_LIMIT, false), (LINE_LIMIT + 1, true), (3 * LINE_LIMIT, true)]
+        {
+            let comment = "x".repeat(len - 1);
+            for text in [format!("a\n#{comment}\nb\n"), format!("a\n#{comment}")] {
+                for size in [1, 1000, LINE_LIMIT, LINE_LIMIT + 3, 1 << 20] {
+                    let mut lines = Lines::<Hosts>::default();
+                    text.as_bytes().chunks(size).for_each(|piece| lines.take(piece));
+                    let is_refused =
+                        lines.end().is_err_and(|why| why.starts_with("line 2: is longer"));
+                    assert_eq!(is_refused, is_long, "{len} in pieces of {size}");
+                }
+            }
+        }
     }
 
     /// Case 326: a million hashes are 32 MB, and each is found; one more is refused.
@@ -278,8 +339,13 @@ mod tests {
         assert!((0..1_000_000).step_by(997).all(|n| list.has(&hash(n))));
         assert!((1_000_000..1_001_000).all(|n| !list.has(&hash(n))));
         assert!(!list.has(b"") && !Hashes::default().has(&hash(0)));
-        let mut lines = Lines { list, rest: Vec::new(), n: 1_000_000, fault: None };
+        let mut lines = Lines { list, n: 1_000_000, ..Lines::default() };
         lines.take(b"00\n");
-        assert!(lines.end().unwrap_err().starts_with("line 1000001: is one entry more"));
+        assert!(
+            lines
+                .end()
+                .unwrap_err()
+                .starts_with("line 1000001: is one entry more than the 1000000 ")
+        );
     }
 }

@@ -272,11 +272,15 @@ pub(crate) async fn put_manifest(
         let Some((etag, there)) = storage.read_dataset(name).await? else {
             return Err(failure.into());
         };
+        let newer = Condition::Unchanged(etag);
+        // The same version: nothing was written, also where an adopted manifest has these very bytes.
+        if newer == condition {
+            return Err(failure.into());
+        }
         if there == bytes {
             return Ok(());
         }
-        let newer = Condition::Unchanged(etag);
-        if newer == condition || matches!(failure, Error::Away { .. }) {
+        if matches!(failure, Error::Away { .. }) {
             return Err(failure.into());
         }
         writer.confirm().await?;
@@ -287,6 +291,7 @@ pub(crate) async fn put_manifest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{chunk::Fence, state::LeaseTerms, storage::fake};
 
     fn head(metadata: &[(&str, &str)]) -> BlobHead {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -308,6 +313,32 @@ mod tests {
         // Somebody else's blob, or one without a word of who wrote it.
         assert!(!is_ours(&[]));
         assert!(!is_ours(&[("fence", "5"), ("sha256", "aa")]));
+    }
+
+    /// I2 I16: a manifest is written anew when another version of it is there, and not when these bytes were
+    /// there before: whoever saw that version may remove it.
+    #[tokio::test]
+    async fn a_manifest_that_is_adopted_is_written_anew_or_not_at_all() {
+        let terms = LeaseTerms::new(Duration::from_secs(60));
+        let database = Database::open("postgres://nobody@127.0.0.1:1/none", terms).unwrap();
+        let id = ChunkId { job_id: 1, chunk_index: 0 };
+        let token = ClaimToken::new();
+        let sent = (WATCH.mark(), Instant::now());
+        let lease = Lease::granted(id, Fence(2), token.clone(), sent, terms);
+        let writer = Writer { lease: &lease, database: &database };
+        for (etag, is_written) in [("old", false), ("new", true)] {
+            // No answer to a write.
+            let (_, storage) = fake::serve(move |head| {
+                let answer = format!(
+                    "HTTP/1.1 206 Partial Content\r\nETag: \"{etag}\"\r\nContent-Range: bytes 0-1/2\r\n\
+                     Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+                );
+                head.starts_with("GET").then_some(answer)
+            });
+            let seen = Some(Condition::Unchanged("\"old\"".into()));
+            let put = put_manifest(&storage, "m", "{}".into(), &token, seen, writer).await;
+            assert_eq!(put.is_ok(), is_written, "{etag}: {put:?}");
+        }
     }
 
     /// The service refuses ids of different widths, and two claims must not share one.

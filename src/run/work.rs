@@ -28,15 +28,15 @@ use tracing::Instrument as _;
 /// What stood in the dataset container when the chunk was claimed.
 struct Seen {
     shard: Option<BlobHead>,
-    manifest: Option<SeenManifest>,
+    manifest: Option<Condition>,
     manifest_blocked: Option<&'static str>,
 }
 
-struct SeenManifest {
+/// The manifest that stood there. It may be long: it goes before the images are fetched.
+struct Left {
     condition: Condition,
     bytes: Bytes,
-    /// None: it cannot be read.
-    manifest: Option<Manifest>,
+    manifest: Manifest,
 }
 
 impl Runner {
@@ -51,13 +51,13 @@ impl Runner {
         let started = Instant::now();
         let message = claim.message.as_ref().map_err(|why| Fault::Unreadable(why.clone()))?;
         let (items, source_sha256) = self.load_source(message).await?;
-        let seen = self.seen(message).await?;
-        if let Some((manifest, there)) = adoptable(&seen, &source_sha256)
-            && self.may_adopt(&claim.lease, &manifest.claim).await?
+        let (seen, left) = self.seen(message).await?;
+        if let Some(left) = left.filter(|left| is_adoptable(&seen, &left.manifest, &source_sha256))
+            && self.may_adopt(&claim.lease, &left.manifest.claim).await?
         {
-            tracing::info!(shard_fence = %manifest.fence, "adopting the shard of an earlier claim");
-            self.adopt(claim, there, &manifest.claim).await?;
-            return Ok(manifest.clone());
+            let shard_fence = left.manifest.fence;
+            tracing::info!(%shard_fence, "adopting the shard of an earlier claim");
+            return self.adopt(claim, left).await;
         }
         seen.refuse_blocked(message.id())?;
         let work = Work {
@@ -139,9 +139,8 @@ impl Runner {
         let span = tracing::info_span!("commit", otel.kind = "client", rpc.system = "blob");
         commit.instrument(span).await?;
         let name = id.manifest_blob();
-        let condition = seen.manifest.map(|seen| seen.condition);
         let bytes = manifest.to_json(DOCUMENT_LIMIT).into();
-        upload::put_manifest(storage, &name, bytes, &lease.token, condition, writer).await?;
+        upload::put_manifest(storage, &name, bytes, &lease.token, seen.manifest, writer).await?;
         // I16: what the row will name is what is there.
         let there = storage.head_dataset(&id.shard_blob()).await?;
         if there.is_some_and(|head| staged.is_written_by(&lease.token, &head)) {
@@ -196,34 +195,33 @@ impl Runner {
     /// Writes an adopted manifest anew: whoever saw it before and removes it, since its claim was
     /// cancelled, must not remove the one that the row will name. It keeps its bytes: another release may
     /// have written in it what this one does not know.
-    async fn adopt(
-        &self,
-        claim: &Claim,
-        seen: &SeenManifest,
-        of: &ClaimToken,
-    ) -> Result<(), Fault> {
+    async fn adopt(&self, claim: &Claim, left: Left) -> Result<Manifest, Fault> {
         let (database, storage) = (&self.process.database, &self.process.storage);
         let writer = Writer { lease: &claim.lease, database };
         let name = claim.lease.id.manifest_blob();
-        let (bytes, condition) = (seen.bytes.clone(), Some(seen.condition.clone()));
-        Ok(upload::put_manifest(storage, &name, bytes, of, condition, writer).await?)
+        let Left { condition, bytes, manifest } = left;
+        let of = &manifest.claim;
+        upload::put_manifest(storage, &name, bytes, of, Some(condition), writer).await?;
+        Ok(manifest)
     }
 
-    async fn seen(&self, message: &ChunkMessage) -> Result<Seen, Fault> {
+    /// What is there, and the manifest if it can be read.
+    async fn seen(&self, message: &ChunkMessage) -> Result<(Seen, Option<Left>), Fault> {
         let (id, storage) = (message.id(), &self.process.storage);
         let shard = storage.head_dataset(&id.shard_blob()).await?;
         let head = storage.head_dataset(&id.manifest_blob()).await?;
         let manifest_blocked = head.as_ref().and_then(|head| head.blocked);
-        let manifest = match head {
+        let there = match head {
             Some(_) => storage.read_dataset(&id.manifest_blob()).await?,
             None => None,
         };
-        let manifest = manifest.map(|(etag, bytes)| SeenManifest {
-            condition: Condition::Unchanged(etag),
-            manifest: serde_json::from_slice(&bytes).ok(),
-            bytes: bytes.into(),
-        });
-        Ok(Seen { shard, manifest, manifest_blocked })
+        let Some((etag, bytes)) = there else {
+            return Ok((Seen { shard, manifest: None, manifest_blocked }, None));
+        };
+        let condition = Condition::Unchanged(etag);
+        let seen = Seen { shard, manifest: Some(condition.clone()), manifest_blocked };
+        let manifest = serde_json::from_slice(&bytes).ok();
+        Ok((seen, manifest.map(|manifest| Left { condition, bytes: bytes.into(), manifest })))
     }
 }
 
@@ -266,15 +264,11 @@ impl Seen {
     }
 }
 
-/// A manifest that an earlier claim of the same work left, with its own shard in place: the crash
+/// Whether an earlier claim of the same work left this manifest, with its own shard in place: the crash
 /// came between manifest and row.
-fn adoptable<'a>(seen: &'a Seen, source_sha256: &str) -> Option<(&'a Manifest, &'a SeenManifest)> {
-    let there = seen.manifest.as_ref()?;
-    let manifest = there.manifest.as_ref()?;
-    let (claim, sha256) = upload::written_by(seen.shard.as_ref()?)?;
-    let same = manifest.schema == MANIFEST_SCHEMA
+fn is_adoptable(seen: &Seen, manifest: &Manifest, source_sha256: &str) -> bool {
+    let written_by = seen.shard.as_ref().and_then(upload::written_by);
+    manifest.schema == MANIFEST_SCHEMA
         && manifest.source_sha256 == source_sha256
-        && manifest.claim.as_str() == claim
-        && manifest.shard.sha256 == sha256;
-    same.then_some((manifest, there))
+        && written_by == Some((manifest.claim.as_str(), manifest.shard.sha256.as_str()))
 }

@@ -2,12 +2,8 @@
 
 use super::{Database, Lease, lease::Renewal};
 use crate::{chunk::ClaimToken, redact::cause_chain, stall::WATCH};
-use std::{
-    collections::HashMap,
-    future::Future,
-    pin::pin,
-    sync::{Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, future::Future, pin::pin};
 use tokio::{sync::Notify, time::sleep};
 
 /// The leases of this process, renewed together in one statement.
@@ -39,7 +35,7 @@ impl Keeper {
     }
 
     fn with_leases<T>(&self, act: impl FnOnce(&mut HashMap<ClaimToken, Renewal>) -> T) -> T {
-        act(&mut self.leases.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.leases.lock())
     }
 
     /// Renews a lease from now on. One that was claimed across a standstill may have run out meanwhile by

@@ -109,7 +109,7 @@ struct Term {
 const HINDRANCE: Duration = Duration::from_secs(10);
 
 impl Lease {
-    pub(super) fn granted(
+    pub(crate) fn granted(
         id: ChunkId,
         fence: Fence,
         token: ClaimToken,

@@ -10,14 +10,14 @@ use crate::{
     chunk::{Detail, Reason, Rejection},
     pipeline::filters::Filters,
     settings::DownloadSettings,
-    spool::{Body, BodyWriter},
+    spool::{Body, BodyReader, BodyWriter},
     stall::{Alarm, WATCH},
     turns::Seat,
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use imagecheck::{Level, Refusal, inspect};
+use imagecheck::{Level, Refusal, identify, inspect};
 use std::{io::Cursor, sync::atomic::Ordering, time::Duration};
 
 /// A body that is whole, as far as can be said without its picture.
@@ -87,12 +87,46 @@ pub(super) async fn receive(
         start.end()?;
     }
     let received = concluded(writer, end, &chunk.walkers).await?;
-    if !chunk.rules.blocked.has_hash(&received.sha256) {
-        return Ok(received);
+    match chunk.rules.blocked.has_hash(&received.sha256) {
+        true => Err(blocked(received.body, &chunk.rules, &chunk.walkers).await),
+        false => Ok(received),
     }
-    // The bytes go with it, from memory or disk.
-    let file_size = Some(received.body.len());
-    Err(TryError::Unwanted(Refused { file_size, ..Reason::BlockedHash.into() }))
+}
+
+/// The verdict of a whole body that is blocked, which goes with it, from memory or disk. A header that is not
+/// wanted is said first, as when there was memory to look at it on the way.
+async fn blocked(body: Body, rules: &Rules, walkers: &Seat) -> TryError {
+    let file_size = Some(body.len());
+    let filters = rules.filters.clone();
+    let of_header = move |reader: &mut BodyReader<'_>, len| {
+        if let Some(Ok(Some(refused))) = filters.map(|filters| filters.judge(reader, len)) {
+            return refused;
+        }
+        let format = identify(reader, len).ok();
+        let size = inspect(reader, len, Level::Fast).map(|info| (info.width, info.height));
+        let (width, height) = size.ok().unzip();
+        Refused { format, width, height, ..Reason::BlockedHash.into() }
+    };
+    match examined(body, walkers, of_header).await {
+        Ok((_, refused)) => TryError::Unwanted(Refused { file_size, ..refused }),
+        Err(failure) => failure,
+    }
+}
+
+/// Examines a body, a long one when it is its chunk's turn.
+async fn examined<T: Send + 'static>(
+    body: Body,
+    walkers: &Seat,
+    examine: impl FnOnce(&mut BodyReader<'_>, u64) -> T + Send + 'static,
+) -> Result<(Body, T), TryError> {
+    let turn = if body.takes_long() { Some(walkers.turn().await) } else { None };
+    let is_on_thread = turn.is_some();
+    // The thread owns the turn: a walk goes on, and counts, although its chunk is dropped.
+    let walk = body.examine(is_on_thread, move |reader, len| {
+        let _turn = turn;
+        examine(reader, len)
+    });
+    walk.await.map_err(TryError::Spool)
 }
 
 /// What the end says about the body.
@@ -108,14 +142,8 @@ async fn concluded(writer: BodyWriter, end: End, walkers: &Seat) -> Result<Recei
     let End::Early(failure) = end else {
         return Ok(Received { body, sha256, is_end_open: matches!(end, End::Open) });
     };
-    let turn = if body.takes_long() { Some(walkers.turn().await) } else { None };
-    let is_on_thread = turn.is_some();
-    // The thread owns the turn: a walk goes on, and counts, although its chunk is dropped.
-    let walk = body.examine(is_on_thread, move |reader, len| {
-        let _turn = turn;
-        inspect(reader, len, Level::Medium)
-    });
-    let (body, walked) = walk.await.map_err(TryError::Spool)?;
+    let walk = |reader: &mut BodyReader<'_>, len| inspect(reader, len, Level::Medium);
+    let (body, walked) = examined(body, walkers, walk).await?;
     walked.map(|_| Received { body, sha256, is_end_open: true }).map_err(|_| failure)
 }
 
@@ -169,15 +197,15 @@ impl<'a> Header<'a> {
         let Some(filters) = self.filters.filter(|_| writer.len() >= self.due) else {
             return Ok(());
         };
-        let Some(mut reader) = writer.reader().filter(|_| writer.len() <= HEADER_BYTES) else {
+        let Some(mut reader) = writer.reader() else {
             self.filters = None;
             return Ok(());
         };
         // Twice as many bytes: all looks together cost no more than two at the end.
-        self.due = writer.len().saturating_mul(2);
+        self.due = writer.len().saturating_mul(2).min(HEADER_BYTES);
         match filters.judge(&mut reader, self.len) {
             Ok(Some(refused)) => return Err(TryError::Unwanted(refused)),
-            Err(Refusal::Truncated) => {}
+            Err(Refusal::Truncated) if writer.len() < HEADER_BYTES => {}
             Ok(None) | Err(_) => self.filters = None,
         }
         Ok(())
@@ -271,46 +299,4 @@ impl Rate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        settings::{Limits, MIB},
-        spool::{Budget, TempDir},
-        turns::Turns,
-    };
-    use std::pin::pin;
-    use tokio::time::timeout;
-
-    /// A long body that broke off is walked through when it is its chunk's turn, and a short one at once.
-    #[tokio::test]
-    async fn a_long_body_that_broke_off_waits_for_its_turn() {
-        let root = tempfile::tempdir().unwrap();
-        let limits = Limits {
-            max_concurrent_chunks: 1,
-            temp_storage_mb: 100,
-            chunk_size_images: 10,
-            estimated_image_bytes: MIB,
-            max_image_bytes: 10 * MIB,
-            max_buffer_bytes: 16 * MIB,
-        };
-        let budget = Budget::new(&limits, TempDir::create(root.path()).unwrap());
-        let allowance = budget.admit(Duration::ZERO).await.unwrap();
-        let walkers = Turns::new(1).seat();
-        let ended = async |len: usize| {
-            let mut writer = BodyWriter::new(&allowance, None);
-            writer.push(vec![0; len].into()).await.unwrap();
-            let early = End::Early(TryError::Transient(Reason::Timeout.because(Detail::Total)));
-            concluded(writer, early, &walkers).await.map(|_| ())
-        };
-        let held = walkers.turn().await;
-        assert!(matches!(ended(1000).await, Err(TryError::Transient(_))));
-        let mut long = pin!(ended(2_000_000));
-        assert!(
-            timeout(Duration::from_millis(200), &mut long).await.is_err(),
-            "all turns are taken"
-        );
-        drop(held);
-        assert!(matches!(long.await, Err(TryError::Transient(_))));
-        assert_eq!(walkers.held(), 0);
-    }
-}
+mod tests;

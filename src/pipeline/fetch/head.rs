@@ -250,7 +250,7 @@ impl Fields {
     /// Whether the body may be packed. Beside a length without chunks the coding means nothing, as for browsers
     /// and curl: the length is that of the bytes that come.
     fn is_packed(&self) -> bool {
-        let names = [&b"gzip"[..], b"x-gzip"];
+        let names = [&b"gzip"[..], b"x-gzip", b"deflate"];
         let is_named =
             self.codings().any(|coding| names.iter().any(|name| coding.eq_ignore_ascii_case(name)));
         is_named && (self.is_chunked() || self.of("content-length").next().is_none())

@@ -26,6 +26,9 @@ const SOURCES: &str = "chunk-sources";
 const NAMED: [(&str, &str); 2] =
     [("PIXCRAWLER_BLOCKED_HOSTS", "lists/hosts.txt"), ("PIXCRAWLER_BLOCKED_HASHES", "hashes.txt")];
 
+/// A list of hashes that blocks none.
+const NOTHING: &str = "# nothing\n";
+
 /// A server on another address of loopback, which answers 404 and counts whoever comes. It ends with the
 /// test program.
 struct Elsewhere {
@@ -94,12 +97,12 @@ async fn a_blocked_host_is_asked_for_nothing_on_any_hop() {
         let asked = (1..=5).map(|n| rig.origin.requests(&format!("/to/{n}")));
         asked.sum::<u64>()
     };
-    write_lists(&rig, "# nobody\n", "").await;
+    write_lists(&rig, "# nobody\n", NOTHING).await;
     let free = handler(&rig, &[elsewhere.address], &[]).await;
     assert_eq!(verdicts(&rig, &free, 1, &urls).await, ["failed http_404"; 6]);
     assert_eq!((elsewhere.n(), redirects().await), (6, 15));
     free.kill9();
-    write_lists(&rig, "127.0.0.2 # elsewhere\n", "").await;
+    write_lists(&rig, "127.0.0.2 # elsewhere\n", NOTHING).await;
     let handler = handler(&rig, &[elsewhere.address], &[]).await;
     assert_eq!(verdicts(&rig, &handler, 2, &urls).await, ["failed blocked_host"; 6]);
     assert_eq!((elsewhere.n(), redirects().await), (6, 30), "only on the way to it");
@@ -135,7 +138,7 @@ async fn blocked_bytes_are_kept_nowhere() {
     }
     assert_eq!(bodies[0], picture(5).bytes);
     assert!(bodies[1].len() > 17 << 20);
-    write_lists(&rig, "", &list).await;
+    write_lists(&rig, "# nobody\n", &list).await;
     let limits = [
         ("PIXCRAWLER_MAX_BUFFER_MB", "16"),
         ("PIXCRAWLER_MAX_IMAGE_SIZE_MB", "100"),
@@ -152,7 +155,10 @@ async fn blocked_bytes_are_kept_nowhere() {
     assert_eq!(manifest["images_downloaded"], 7);
     assert!(manifest["temp_peak_bytes"].as_u64().unwrap() > 17 << 20, "one was on disk");
     assert_eq!(manifest["items"][1]["file_size"], bodies[1].len());
-    assert!(manifest["items"][1]["sha256"].is_null());
+    for item in &manifest["items"].as_array().unwrap()[..4] {
+        assert!(item["sha256"].is_null() && item["format"].is_string(), "{item}");
+        assert!(item["width"].is_u64() && item["file_size"].is_u64(), "{item}");
+    }
     let mut blobs = Vec::new();
     for name in rig.blobs.list(DATASETS, "").await.unwrap() {
         blobs.push(rig.blobs.read(DATASETS, &name).await.unwrap());
@@ -171,7 +177,7 @@ async fn blocked_bytes_are_kept_nowhere() {
 const DEGRADED: &str =
     "select coalesce(bool_or(degraded is not null), false) from chunk_handler.process";
 
-/// Case 327 I13: a list that is named and missing holds every chunk; nothing is fetched or charged, and the
+/// Case 327 I13: a list that is named, and missing or empty, holds every chunk; nothing is fetched or charged, and the
 /// handler goes on by itself when the list comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_list_holds_every_chunk() {
@@ -188,6 +194,12 @@ async fn a_missing_list_holds_every_chunk() {
     let doctor = rig.chunkctl_with(&NAMED, &["doctor"]);
     assert!(doctor.stdout.contains("FAILED  blocklists: lists/hosts.txt: "), "{}", doctor.stdout);
     write_lists(&rig, "example.com\n", "").await;
+    rig.until(
+        "select bool_or(degraded like 'blocklists: hashes.txt, which is empty%')
+        from chunk_handler.process",
+    )
+    .await;
+    write_lists(&rig, "example.com\n", NOTHING).await;
     rig.until("select not bool_or(degraded is not null) from chunk_handler.process").await;
     let row = "select status || attempt::text from chunk_handler.chunk_status";
     assert_eq!(rig.value::<String>(row).await, "pending0");
@@ -218,12 +230,12 @@ async fn a_change_that_cannot_be_read_starts_no_chunk() {
         let headers = format!("Location: {target}\r\nContent-Length: 0\r\n");
         Act::Send(support::raw::head(302, &headers, b""))
     });
-    write_lists(&rig, "127.0.0.2\n", "").await;
+    write_lists(&rig, "127.0.0.2\n", NOTHING).await;
     let handler = handler(&rig, &[elsewhere.address, raw.address], &[]).await;
     let urls = [raw.url("/1.jpg")];
     let (running, ()) = tokio::join!(verdicts(&rig, &handler, 1, &urls), async {
         support::rig::wait_for("it is asked", async || raw.requests("/1.jpg") > 0).await;
-        write_lists(&rig, "127.0.0.2\nhttp://example.com\n", "").await;
+        write_lists(&rig, "127.0.0.2\nhttp://example.com\n", NOTHING).await;
         rig.until(
             "select bool_or(degraded like 'blocklists: lists/hosts.txt, line 2: %')
             from chunk_handler.process",
@@ -236,7 +248,7 @@ async fn a_change_that_cannot_be_read_starts_no_chunk() {
     let (_, answer) = handler.deliver("held", &inline(2, 0, &rig.pictures(1))).await;
     assert!(answer["Logs"][0].as_str().unwrap().contains("cannot work now"), "{answer}");
     assert_eq!(rig.origin.total(), 0);
-    write_lists(&rig, "# nobody\n", "").await;
+    write_lists(&rig, "# nobody\n", NOTHING).await;
     rig.until("select not bool_or(degraded is not null) from chunk_handler.process").await;
     assert_eq!(verdicts(&rig, &handler, 3, &[blocked]).await, ["failed http_404"]);
     let lines = handler.lines().join("\n");

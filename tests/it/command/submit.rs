@@ -156,10 +156,13 @@ async fn the_checks_of_a_message_are_options() {
     )
     .await;
     assert_eq!(submit(&rig, &list, &["--level", "fast"]).json()["is_new"], false);
-    let bad: [(&[&str], i32); 6] = [
-        (&["--max-aspect-ratio", "0.9"], 1),
-        (&["--max-aspect-ratio", "NaN"], 1),
-        (&["--max-file-mb", "0"], 1),
+    let bad: [(&[&str], i32); 9] = [
+        (&["--max-aspect-ratio", "0.9"], 2),
+        (&["--max-aspect-ratio", "NaN"], 2),
+        (&["--max-aspect-ratio", "inf"], 2),
+        (&["--max-file-mb", "0"], 2),
+        (&["--max-file-mb", "0.0004"], 1),
+        (&["--min-size", "200", "--max-pixels", "39999"], 1),
         (&["--formats", "avif"], 2),
         (&["--min-size", "200x"], 2),
         (&["--max-pixels", "0"], 2),
@@ -167,6 +170,7 @@ async fn the_checks_of_a_message_are_options() {
     for (option, code) in bad {
         let refused = submit(&rig, &list, option);
         assert_eq!(refused.code, Some(code), "{option:?} {}", refused.stderr);
+        assert!(code == 1 || refused.stderr.contains(option[0]), "{option:?} {}", refused.stderr);
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Wanted {
     #[arg(long, value_name = "WxH", value_parser = size)]
     min_size: Option<(u32, u32)>,
     /// The largest file in MB; counts when it is smaller than `PIXCRAWLER_MAX_IMAGE_SIZE_MB`.
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = above_zero)]
     max_file_mb: Option<f64>,
     /// The only formats that are kept, as jpeg,png,webp.
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
     /// The longest side, in parts of the shorter one: 3 keeps 300x100 and leaves 301x100 out.
-    #[arg(long)]
+    #[arg(long, value_parser = ratio)]
     max_aspect_ratio: Option<f64>,
     /// What the image members of shards are called: all .jpg, or by their formats.
     #[arg(long, value_enum, default_value_t = MemberExtension::Jpg)]
@@ -152,6 +152,19 @@ fn size(text: &str) -> Result<(u32, u32), String> {
         (Ok(width), Ok(height)) => Ok((width, height)),
         _ => Err("give pixels, as 200x100, or 200 for both sides".to_owned()),
     }
+}
+
+/// Megabytes; what else they must be the check of all messages says.
+fn above_zero(text: &str) -> Result<f64, String> {
+    let mb: Option<f64> = text.parse().ok().filter(|mb| *mb > 0.0 && *mb <= 100_000.0);
+    mb.ok_or_else(|| "give megabytes, above 0 and at most 100000".to_owned())
+}
+
+/// The longer side in parts of the shorter one.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: Option<f64> = text.parse().ok();
+    let ratio = ratio.filter(|ratio| ratio.is_finite() && *ratio >= 1.0);
+    ratio.ok_or_else(|| "give a number of 1 or more".to_owned())
 }
 
 /// An option with its value, as people write it.

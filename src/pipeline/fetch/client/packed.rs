@@ -1,18 +1,22 @@
-//! Bodies that are compressed on their way, as curl takes them: `Transfer-Encoding: gzip, chunked`.
+//! Bodies that are compressed on their way, as curl takes them: `Transfer-Encoding: gzip, chunked`, or `deflate`.
 //! Nobody asks for it, and some servers do it; others say it of a plain body.
 
-use flate2::write::MultiGzDecoder;
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use std::io::{self, Write as _};
 
 /// The first byte of gzip (RFC 1952, section 2.3.1); no picture begins with it.
 const MAGIC: u8 = 0x1F;
+/// The first byte of what is called deflate there: zlib (RFC 9112, section 7.2) with the window that all
+/// use; neither does one begin with it.
+const ZLIB: u8 = 0x78;
 
 /// Unpacks a body, if it is packed.
 #[derive(Debug)]
 pub(super) enum Unpacker {
     Start,
     Plain,
-    Packed(Box<MultiGzDecoder<Vec<u8>>>),
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Zlib(Box<ZlibDecoder<Vec<u8>>>),
 }
 
 impl Unpacker {
@@ -23,17 +27,23 @@ impl Unpacker {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` or `InvalidData`: it began as gzip, and is none.
+    /// `InvalidInput` or `InvalidData`: it began as gzip or zlib, and is none.
     pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         if let (Self::Start, Some(first)) = (&self, bytes.first()) {
             *self = match *first {
-                MAGIC => Self::Packed(Box::new(MultiGzDecoder::new(Vec::new()))),
+                MAGIC => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
+                ZLIB => Self::Zlib(Box::new(ZlibDecoder::new(Vec::new()))),
                 _ => Self::Plain,
             };
         }
         match self {
             Self::Start | Self::Plain => Ok(bytes.to_vec()),
-            Self::Packed(decoder) => {
+            Self::Gzip(decoder) => {
+                decoder.write_all(bytes)?;
+                decoder.flush()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+            Self::Zlib(decoder) => {
                 decoder.write_all(bytes)?;
                 decoder.flush()?;
                 Ok(std::mem::take(decoder.get_mut()))
@@ -45,11 +55,15 @@ impl Unpacker {
     ///
     /// # Errors
     ///
-    /// The same, and when the end of the gzip is missing.
+    /// The same, and when its end is missing.
     pub(super) fn finish(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Start | Self::Plain => Ok(Vec::new()),
-            Self::Packed(decoder) => {
+            Self::Gzip(decoder) => {
+                decoder.try_finish()?;
+                Ok(std::mem::take(decoder.get_mut()))
+            }
+            Self::Zlib(decoder) => {
                 decoder.try_finish()?;
                 Ok(std::mem::take(decoder.get_mut()))
             }
@@ -60,7 +74,10 @@ impl Unpacker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::{Compression, write::GzEncoder};
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
 
     fn packed(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -90,6 +107,13 @@ mod tests {
             assert_eq!(unpacked(&body, size).unwrap(), body, "{size}");
         }
         assert_eq!(unpacked(b"", 1).unwrap(), b"");
+        for level in [Compression::none(), Compression::fast(), Compression::best()] {
+            let mut encoder = ZlibEncoder::new(Vec::new(), level);
+            encoder.write_all(&body).unwrap();
+            let zlib = encoder.finish().unwrap();
+            assert_eq!(unpacked(&zlib, 7).unwrap(), body);
+            assert!(unpacked(&zlib[..zlib.len() - 1], 7).is_err());
+        }
     }
 
     /// Case 219: what breaks off or is no gzip is an error; one piece gives a bounded number of bytes.

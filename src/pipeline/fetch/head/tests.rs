@@ -191,3 +191,14 @@ fn fuzz_heads() {
         }
     });
 }
+
+/// Case 219: the codings that a body may have on its way.
+#[test]
+fn what_may_be_packed_is_known() {
+    for (coding, may_be) in [("gzip", true), ("x-gzip", true), ("Deflate", true), ("br", false)] {
+        let mut reader = HeadReader::default();
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        reader.push(head.as_bytes()).unwrap();
+        assert_eq!(reader.is_packed(), may_be, "{coding}");
+    }
+}
