@@ -90,6 +90,7 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             line = line_of(&item);
         }
         if let Some(remarks) = &mut self.remarks {
+            remarks.filled.add(&item);
             let place = Place { chunk_index: self.n_chunks, idx: self.chunk.n };
             remarks.unusable.add(place, &item);
             if let Some(doubt) = doubt {
