@@ -7,13 +7,15 @@
 mod class;
 mod content;
 mod json;
+mod names;
 mod reader;
 mod text;
 
 pub use class::class_of;
-pub use content::{Content, URL_NAMES, delimiter_of};
-pub use json::{meant, members, mended, read_meta};
+pub use content::{Content, delimiter_of};
+pub use json::{members, mended, read_meta};
 pub(crate) use json::{pieces, read_row, strict_json, too_large};
+pub use names::{Field, meant};
 pub use text::{is_blank, lines, trimmed};
 
 use super::{Item, MAX_ITEMS};

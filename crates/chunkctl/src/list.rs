@@ -48,6 +48,9 @@ pub(crate) enum Error {
         /// How the list is read.
         what: &'static str,
     },
+    /// Two options that name one column or key.
+    #[error("{0} and {1} name one column or key, and it can mean one thing")]
+    OneColumn(&'static str, &'static str),
     /// Of several files one.
     #[error("{name}: {error}")]
     InFile {
@@ -89,10 +92,11 @@ pub(crate) enum Error {
     Empty,
     /// Rows, and none that could be downloaded.
     #[error(
-        "no row of the file has an http(s) URL; its first line is `{first}`, and expected is {expected}"
+        "no row of the file has an http(s) URL; {}expected is {expected}",
+        if first.is_empty() { String::new() } else { format!("its first line is `{first}`, and ") }
     )]
     NoUrl {
-        /// As it may be shown.
+        /// As it may be shown; empty: it has no lines.
         first: String,
         /// How the file was read.
         expected: &'static str,
@@ -139,7 +143,7 @@ impl<'n> List<'n> {
     /// # Errors
     ///
     /// [`Error::Read`], [`Error::Packed`], [`Error::Encoding`], [`Error::OtherContent`],
-    /// [`Error::NotRead`], [`Error::NoColumns`] or [`Error::Unknown`].
+    /// [`Error::NotRead`], [`Error::NoColumns`], [`Error::OneColumn`] or [`Error::Unknown`].
     pub(crate) fn open(
         name: &str,
         file: File,
@@ -273,6 +277,9 @@ fn format_of(
 /// Whether options that name columns mean something.
 fn may_have(format: Format, names: &Names) -> Result<(), Error> {
     let what = format.words();
+    if let Some((one, other)) = names.twice(&[]) {
+        return Err(Error::OneColumn(one.option, other.option));
+    }
     if let Some(chosen) = names.chosen.first()
         && format == Format::Text
     {

@@ -1,9 +1,10 @@
 //! How far a long step is: a bar where somebody looks at a terminal, else a line now and then.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use std::{
     io::IsTerminal as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -54,7 +55,7 @@ impl Progress {
     pub(crate) fn add(&self, n: u64) {
         self.bar.inc(n);
         let Some(said) = &self.said else { return };
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = said.lock();
         if said.elapsed() >= PERIOD {
             *said = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());

@@ -2,7 +2,7 @@
 //! that may not be what was meant, and what is left out (I15).
 
 use crate::list::{Doubt, Nameless, SetAside, shown};
-use chunk_handler::chunk::{Item, source::is_web_url};
+use chunk_handler::chunk::{Item, Output, OutputText, source::is_web_url};
 use serde::Serialize;
 
 /// Rows of a kind that are shown.
@@ -21,6 +21,29 @@ pub(crate) struct Remarks {
     /// Columns that mean the same as a better one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) set_aside: Vec<SetAside>,
+    /// What the shards are to hold and no row has: `caption`, `label`, `class`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_in_list: Vec<&'static str>,
+    /// What some row has.
+    #[serde(skip)]
+    pub(crate) filled: Filled,
+}
+
+/// What some row of a list has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Filled {
+    caption: bool,
+    label: bool,
+    class: bool,
+}
+
+impl Filled {
+    /// Adds what a row has.
+    pub(crate) fn add(&mut self, item: &Item) {
+        self.caption |= item.caption.is_some();
+        self.label |= item.label.is_some();
+        self.class |= item.class.is_some();
+    }
 }
 
 /// Where a row is in the job, as in manifests.
@@ -112,6 +135,17 @@ impl Doubtful {
 }
 
 impl Remarks {
+    /// Keeps what shards are to hold beside their images, and no row has.
+    pub(crate) fn look_for(&mut self, output: &Output) {
+        let Filled { caption, label, class } = self.filled;
+        let text = output.text.filter(|text| match text {
+            OutputText::Caption => !caption,
+            OutputText::Label => !label,
+        });
+        let class = (output.class && !class).then_some("class");
+        self.not_in_list = text.map(OutputText::word).into_iter().chain(class).collect();
+    }
+
     /// What people should know before the job runs.
     pub(crate) fn warnings(&self, of_rows: usize) -> Vec<String> {
         let nameless = self.nameless.iter().map(|Nameless { column, cells }| {
@@ -125,7 +159,19 @@ impl Remarks {
             format!("column `{column}` means the same as `{same_as}`, and is kept in the meta")
         });
         let rows = [self.unusable.warning(of_rows), self.doubtful.warning(of_rows)];
-        rows.into_iter().flatten().chain(nameless).chain(set_aside).collect()
+        let not_in_list = self.not_in_list.iter().map(|name| match *name {
+            "class" => {
+                "no row has a class, and each .cls of the shards is -1 (--class); a column or key of \
+                 another name is named with --class-column"
+                    .to_owned()
+            }
+            name => format!(
+                "no row has a {name}, and each .txt of the shards is empty (--text {name}); a column or \
+                 key of another name is named with --{name}-column"
+            ),
+        });
+        let columns = nameless.chain(set_aside).chain(not_in_list);
+        rows.into_iter().flatten().chain(columns).collect()
     }
 }
 
@@ -149,6 +195,7 @@ fn with_rows(mut text: String, first: &[ShownRow], rows: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::rows::tests::judged;
 
     fn warnings(name: &str, text: &str, chunk_size: usize) -> Vec<String> {
@@ -206,6 +253,31 @@ mod tests {
                 ],
                 "{name}"
             );
+        }
+    }
+
+    /// A shard is asked for what no row has: said before the job runs.
+    #[test]
+    fn what_no_row_has_is_said_when_shards_are_to_hold_it() {
+        let said = |table: &str, text, class| {
+            let judged = judged(&[("a.csv", table)], 9).unwrap();
+            let mut remarks = judged.remarks;
+            remarks.look_for(&Output { text, class, ..Output::default() });
+            (remarks.warnings(judged.n), remarks.not_in_list)
+        };
+        let (caption, label) = (Some(OutputText::Caption), Some(OutputText::Label));
+        let bare = "url,title,class\nhttp://a,x,\nhttp://b,y,cat\n";
+        let (warnings, not_in_list) = said(bare, caption, true);
+        assert_eq!(not_in_list, ["caption", "class"]);
+        assert!(
+            warnings[1].starts_with("no row has a caption, and each .txt of the shards is empty")
+        );
+        assert!(warnings[2].starts_with("no row has a class, and each .cls of the shards is -1"));
+        assert_eq!(said(bare, label, false).1, ["label"]);
+        assert!(said(bare, None, false).1.is_empty());
+        let all = "url,text,label,class\nhttp://a,x,,\nhttp://b,,y,3\n";
+        for text in [caption, label] {
+            assert_eq!(said(all, text, true), (Vec::new(), Vec::new()));
         }
     }
 

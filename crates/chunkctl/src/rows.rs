@@ -138,6 +138,7 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
         }
         self.asked_again += usize::from(item.retry_of.is_some());
         if let Some(remarks) = &mut self.remarks {
+            remarks.filled.add(&item);
             let place = Place { chunk_index: self.n_chunks, idx: self.chunk.n };
             remarks.unusable.add(place, &item);
             if let Some(doubt) = doubt {

@@ -133,7 +133,8 @@ impl ReadJob {
         let progress = Progress::of_bytes("reading the list", files.len());
         let judged = Judged::read(&files, &division, &progress);
         progress.end();
-        let judged = judged?;
+        let mut judged = judged?;
+        judged.remarks.look_for(&output);
         let submission = Submission {
             chunks: judged.chunks.len(),
             images: judged.n,

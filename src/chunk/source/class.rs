@@ -7,16 +7,15 @@ const EXACT: i64 = 1 << 53;
 
 /// The class that a cell or value is: the digits of an integer of 64 bits; none: it is none.
 ///
-/// `.0` may be behind them, which pandas writes where another row has no class. Nothing is rounded, nor
-/// was it before, and `007` may be somebody's code.
+/// `.0` may be behind them, which pandas writes where another row has no class; `1.000` may be a thousand.
+/// Nothing is rounded, nor was it before, and `007` may be somebody's code.
 pub fn class_of(text: &str) -> Option<i64> {
     let text = trimmed(text);
-    let (whole, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let whole = text.strip_suffix(".0").unwrap_or(text);
     let digits = whole.strip_prefix('-').unwrap_or(whole);
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let is_code = digits.len() > 1 && digits.starts_with('0');
-    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
-    let class: i64 = whole.parse().ok().filter(|_| is_number && !is_code && is_whole)?;
+    let class: i64 = whole.parse().ok().filter(|_| is_number && !is_code)?;
     let is_exact = whole.len() == text.len() || (-EXACT..=EXACT).contains(&class);
     is_exact.then_some(class)
 }
@@ -32,7 +31,6 @@ mod tests {
             ("3", 3),
             (" -1 ", -1),
             ("3.0", 3),
-            ("7.000", 7),
             ("0", 0),
             ("9223372036854775807", i64::MAX),
             ("-9223372036854775808", i64::MIN),
@@ -50,6 +48,9 @@ mod tests {
             "3.",
             "3.5",
             "3.01",
+            "3.00",
+            "1.000",
+            "1.000.0",
             "1e3",
             "007",
             "-01",

@@ -1,6 +1,7 @@
 //! What the content of a list certainly is, whatever its name says.
 
 use super::{
+    Field,
     json::{members, mended},
     lines, trimmed,
 };
@@ -15,7 +16,7 @@ pub enum Content {
     JsonLines,
     /// A JSON array.
     JsonArray,
-    /// The first line names a column of [`URL_NAMES`] between commas.
+    /// The first line names a column of URLs, as [`Field::Url`], between commas.
     Csv,
     /// The same between semicolons.
     Semicolons,
@@ -26,9 +27,6 @@ pub enum Content {
     /// No list; with a word for it.
     Foreign(&'static str),
 }
-
-/// What a column or key of URLs is called, in any case.
-pub const URL_NAMES: [&str; 3] = ["url", "image_url", "uri"];
 
 /// What files of other kinds begin with.
 const MAGIC: [(&[u8], &str); 20] = [
@@ -112,7 +110,7 @@ fn is_of_columns(object: &str) -> Result<bool, serde_json::Error> {
 }
 
 fn is_url_name(name: &str) -> bool {
-    URL_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    Field::Url.names().iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Of a table's first line.
@@ -123,17 +121,21 @@ fn of_head(line: &str) -> Option<Content> {
     }
     let has_url = |delimiter: char| line.split(delimiter).any(is_url);
     match (has_url('\t'), has_url(','), has_url(';'), delimiter_of(line)) {
-        (true, _, _, _) => Some(Content::Tsv),
+        (true, _, _, _) | (_, _, _, Some('\t')) => Some(Content::Tsv),
         (_, true, _, _) | (_, _, _, Some(',')) => Some(Content::Csv),
         (_, _, true, _) | (_, _, _, Some(_)) => Some(Content::Semicolons),
         _ => None,
     }
 }
 
-/// The delimiter that the line `sep=;` before a table's head names, as Excel writes and reads it.
+/// The delimiter that the line `sep=;` before a table's head names, as Excel writes and reads it. A tab
+/// is a blank: nothing is left of it.
 pub fn delimiter_of(line: &str) -> Option<char> {
     let line = trimmed(trimmed(line).trim_matches('"'));
     let delimiter = line.strip_prefix("sep=").or_else(|| line.strip_prefix("SEP="))?;
+    if delimiter.is_empty() {
+        return Some('\t');
+    }
     [',', ';'].into_iter().find(|known| delimiter.chars().eq([*known]))
 }
 
@@ -177,6 +179,8 @@ mod tests {
             ("a;url", Content::Semicolons),
             ("sep=;\nurl;x", Content::Semicolons),
             ("\"sep=,\"\nid", Content::Csv),
+            ("sep=\t\nid", Content::Tsv),
+            ("\"sep=\t\"\nid", Content::Tsv),
             ("\"Url\"\n", Content::Column),
         ] {
             assert_eq!(content(text), Some(expected), "{text}");

@@ -1,15 +1,15 @@
 //! JSON as it is written by those who do not keep to its rules, and the item that a value means.
 
-use super::{class_of, trimmed};
+use super::{Field, class_of, trimmed};
 use crate::chunk::{Detail, Item, Meta, meta::has_half_pair};
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
 use std::fmt;
 
-/// The item of a row: a text is a URL; of an object `url` is; none: it has no URL.
+/// The item of a row: a text is a URL; of an object the key is that is called so; none: it has no URL.
 ///
-/// `label`, `caption` and `meta` may be anything, `class` is what [`class_of`] takes; other keys, and a
-/// class that is none, go into the meta. Numbers, and all of the meta, stay as they are written.
+/// Keys are those of [`Field`]. `label`, `caption` and `meta` may be anything, `class` is what
+/// [`class_of`] takes; other keys, and a class that is none, go into the meta. Numbers, and all of the meta, stay as they are written.
 ///
 /// What cannot be read strictly is read once more with `NaN`, `Infinity` and `None` as null, half of a
 /// surrogate pair as U+FFFD, and control characters in texts.
@@ -98,13 +98,13 @@ impl<'t, F: FnMut(String, &'t RawValue)> Visitor<'t> for Members<F> {
 
 /// The item of an object's members; none: it has no URL. Of a key that is there twice the last counts.
 fn item_of(all: &[(String, &RawValue)]) -> Option<Item> {
-    let key = |name| meant(all.iter().map(|(key, _)| key.as_str()), name);
+    let key = |field: Field| field.of(all.iter().map(|(key, _)| key.as_str()));
     let value = |key: Option<&str>| {
         let found = all.iter().rev().find(|(name, _)| Some(name.as_str()) == key);
         found.map(|(_, value)| *value).filter(|value| value.get() != "null")
     };
-    let (url, label, meta) = (key("url"), key("label"), key("meta"));
-    let (caption, class) = (key("caption"), key("class"));
+    let (url, label, meta) = (key(Field::Url), key(Field::Label), key(Field::Meta));
+    let (caption, class) = (key(Field::Caption), key(Field::Class));
     let mut item = Item::of_url(text_of(value(url)?).ok()?);
     let as_written = |value: &RawValue| text_of(value).unwrap_or_else(|_| value.get().to_owned());
     item.label = value(label).map(as_written);
@@ -135,12 +135,6 @@ fn text_of(value: &RawValue) -> Result<String, Error> {
         true => serde_json::from_str(value.get()),
         false => Err(Error::custom("no text")),
     }
-}
-
-/// Which of some keys or columns is meant by a name, in any case: the one in small letters; without
-/// it, the last in the order of characters. The others keep their names.
-pub fn meant<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
-    names.filter(|given| given.eq_ignore_ascii_case(name)).max()
 }
 
 /// JSON by the rules, of the same lines, as far as [`read_row`] mends it.
@@ -295,8 +289,8 @@ mod tests {
             Some((url.to_owned(), label.map(str::to_owned), meta))
         };
         assert_eq!(
-            item(json!({"URL": "http://a", "Label": "x", "META": {"k": 1}, "TEXT": "t"})),
-            own("http://a", Some("x"), json!({"TEXT": "t", "k": 1}))
+            item(json!({"URL": "http://a", "Label": "x", "META": {"k": 1}, "TITLE": "t"})),
+            own("http://a", Some("x"), json!({"TITLE": "t", "k": 1}))
         );
         assert_eq!(
             item(json!({"URL": "http://b", "url": "http://a", "Url": 1})),
@@ -307,7 +301,11 @@ mod tests {
             own("http://a", None, json!({"URL": "http://b"}))
         );
         assert_eq!(item(json!("http://a")), own("http://a", None, Value::Null));
-        assert_eq!(item(json!({"uri": "http://a"})), None);
+        assert_eq!(
+            item(json!({"Uri": "http://b", "image_url": "http://a"})),
+            own("http://a", None, json!({"Uri": "http://b"}))
+        );
+        assert_eq!(item(json!({"link": "http://a"})), None);
         assert_eq!(item(json!({"url": null})), None);
     }
 
@@ -338,6 +336,8 @@ mod tests {
         );
         assert_eq!(two.caption.as_deref(), Some(" two\nlines 𝄞\0 "));
         assert_eq!((two.class, two.meta.unwrap().get()), (Some(3), r#"{"k":1}"#));
+        let laion = item(r#"{"url":"http://a","TEXT":"two words"}"#);
+        assert_eq!((laion.caption.as_deref(), laion.meta), (Some("two words"), None));
         assert_eq!(
             item(r#"{"url":"http://a","caption":["a", "b"]}"#).caption.unwrap(),
             r#"["a", "b"]"#

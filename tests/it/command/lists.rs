@@ -99,6 +99,11 @@ async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
     assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
     let meta = format!("{{\"url\":\"http://a\",\"meta\":[{}0]}}", "{\"\":0},".repeat(4 << 20));
     let keys = format!("{{\"url\":\"http://a\",{}\"n\":NaN}}", "\"\":0,".repeat(4 << 20));
+    // A line of many cells took a hundred times its size.
+    let cells = |between: &str| {
+        let many = format!("x{between}").repeat(7 << 20);
+        format!("url{between}label\nhttp://a{between}{many}\nhttp://b{between}y\n")
+    };
     let environment = rig.environment();
     let mut variables: Vec<_> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -108,6 +113,8 @@ async fn a_list_of_millions_of_empty_items_is_read_in_little_memory() {
         ("2", "b.json", format!("[{meta},{{\"url\":\"http://b\"}}]")),
         ("3", "c.jsonl", format!("{keys}\n{{\"url\":\"http://b\"}}\n")),
         ("4", "d.json", format!("[{keys},{{\"url\":\"http://b\"}}]")),
+        ("5", "e.csv", cells(",")),
+        ("6", "f.tsv", cells("\t")),
     ] {
         std::fs::write(rig.temp.path().join(name), list).unwrap();
         let command = "ulimit -v 1200000; exec \"$0\" --json submit --job-id \"$1\" --urls \"$2\"";
@@ -159,9 +166,10 @@ async fn a_folder_and_several_files_are_one_job() {
         submit(&rig, &folder, &["--urls", last, "--chunk-size", "2", "--url-column", "link"]);
     let words = "a file read as csv with --url-column link --caption-column title, not csv with";
     assert!(other.stderr.contains(words), "{}", other.stderr);
-    let options = ["--json", "submit", "--job-id", "1", "--urls", last, "--chunk-size", "2"];
+    // Behind one option, as a shell expands them.
+    let options = ["--json", "submit", "--job-id", "1", "--chunk-size", "2"];
     let folder = folder.to_str().unwrap();
-    let other = rig.chunkctl(&[&options[..], &["--urls", folder], &names[..]].concat());
+    let other = rig.chunkctl(&[&options[..], &["--urls", last, folder], &names[..]].concat());
     assert!(other.stderr.contains("known with another source"), "{}", other.stderr);
 }
 

@@ -104,7 +104,7 @@ pub(super) fn csv_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> R
     let place = text.begin();
     let kept = Kept { text, bytes: Vec::new(), offset: 0, record: 0, given: 0, place, error: None };
     let mut reader = csv::ReaderBuilder::new()
-        .delimiter(if delimiter == ';' { b';' } else { b',' })
+        .delimiter(u8::try_from(delimiter).unwrap_or(b','))
         .flexible(true)
         .has_headers(false)
         .from_reader(kept);

@@ -2,13 +2,14 @@
 
 use super::{
     Error, Names, Row, Take,
-    names::Field,
+    names::{Chosen, Field},
     row::{RowBuilder, Value},
+    shown,
     text::{MOST_OF_A_ROW, Place, Text, push_most},
 };
 use crate::urls::told;
 use chunk_handler::chunk::{
-    Detail, ITEM_LIMIT, Item, UrlKey,
+    ITEM_LIMIT, Item, UrlKey,
     source::{is_blank, members, mended, trimmed},
 };
 use serde_json::value::RawValue;
@@ -22,11 +23,25 @@ pub(super) struct Objects<'n> {
     meanings: Vec<Option<Field>>,
     /// Whether they have the keys of rows that `chunkctl urls` wrote.
     are_told: bool,
+    /// Options whose keys no row had yet.
+    unseen: Vec<&'n Chosen>,
+    /// The line and keys of the first row.
+    first: Option<(usize, Vec<String>)>,
 }
+
+/// Keys that are shown.
+const SHOWN_KEYS: usize = 30;
 
 impl<'n> Objects<'n> {
     pub(super) fn new(names: &'n Names) -> Self {
-        Self { names, keys: Vec::new(), meanings: Vec::new(), are_told: false }
+        Self {
+            names,
+            keys: Vec::new(),
+            meanings: Vec::new(),
+            unseen: names.chosen.iter().collect(),
+            first: None,
+            are_told: false,
+        }
     }
 
     /// The row of an object's members. Of a key that is there twice the last counts.
@@ -36,6 +51,7 @@ impl<'n> Objects<'n> {
             let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
             self.meanings = self.names.meanings(&keys);
             self.are_told = told::is_table(&keys);
+            self.unseen.retain(|chosen| chosen.of(&keys).is_none());
         }
         let mut row = RowBuilder::new();
         row.fields = if self.are_told { told::of_members(all) } else { None };
@@ -45,14 +61,34 @@ impl<'n> Objects<'n> {
             if field.is_none() && (is_beside || is_retry(key, value)) {
                 continue;
             }
-            if key == "refused" && value.get() == "\"item_too_large\"" {
-                // What stands in place of such a row in a chunk's list.
-                row.item.refused = Some(Detail::ItemTooLarge);
-                continue;
-            }
             row.put(*field, key, Value::Json(value));
         }
         row
+    }
+
+    /// Keeps what is to be said of a row that begins in a line, if it is the first.
+    fn pass(&mut self, line: usize) {
+        let keys = || self.keys.iter().take(SHOWN_KEYS).cloned().collect();
+        self.first.get_or_insert_with(|| (line, keys()));
+    }
+
+    /// All rows were read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] when an option names a key that none of them had, as for tables.
+    fn finish(&self) -> Result<(), Error> {
+        let (Some(chosen), Some((line, keys))) = (self.unseen.first(), &self.first) else {
+            return Ok(());
+        };
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{}`", shown(key))).collect();
+        let problem = format!(
+            "no row has a key `{}`, which {} names; the keys of the first are {}",
+            shown(&chosen.name),
+            chosen.option,
+            if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+        );
+        Err(Error::Broken { line: *line, problem })
     }
 
     /// The row of a JSON value, also of one that has no URL, or is too large to be one.
@@ -63,8 +99,9 @@ impl<'n> Objects<'n> {
             }
             let start = text.split_at(text.floor_char_boundary(ITEM_LIMIT)).0;
             let mut all = Vec::new();
-            // It ends too early: what came before counts.
+            // It ends too early: what came before counts, and what comes behind it is not known.
             members(start, |key, value| all.push((key, ByRef(value)))).unwrap_or_default();
+            self.unseen.clear();
             let row = self.row(&all);
             return Ok(match row.has_url {
                 true => row.finish(text.len()),
@@ -118,15 +155,19 @@ impl AsRef<RawValue> for ByRef<'_> {
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] for a line that is no JSON: where the next row begins cannot be told.
+/// [`Error::Broken`] for a line that is no JSON: where the next row begins cannot be told; or when an
+/// option names a key that no row has.
 pub(super) fn line_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> Result<(), Error> {
     let mut objects = Objects::new(names);
+    let mut is_over = false;
     text.lines(|line, row| {
         let row = trimmed(row);
         if row.is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
-        let row = objects.row_of(row).map_err(|error| Error::Broken {
+        let read = objects.row_of(row);
+        objects.pass(line);
+        let row = read.map_err(|error| Error::Broken {
             line,
             problem: format!(
                 "no JSON, and each line is to hold an object, as `jq -c` writes it: {} (column {})",
@@ -134,8 +175,11 @@ pub(super) fn line_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> 
                 error.column()
             ),
         })?;
-        Ok(take(row))
-    })
+        let flow = take(row);
+        is_over = flow.is_break();
+        Ok(flow)
+    })?;
+    if is_over { Ok(()) } else { objects.finish() }
 }
 
 /// An error without the place that it names.
@@ -173,7 +217,7 @@ struct Array<'n> {
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] when it is none, or is not closed.
+/// [`Error::Broken`] when it is none, or is not closed, or as for lines.
 pub(super) fn array_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> Result<(), Error> {
     let mut array = Array {
         objects: Objects::new(names),
@@ -191,7 +235,11 @@ pub(super) fn array_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) ->
             return Ok(());
         }
     }
-    if array.at == At::End { Ok(()) } else { Err(array.broken("EOF while parsing a list", 0)) }
+    if array.at == At::End {
+        array.objects.finish()
+    } else {
+        Err(array.broken("EOF while parsing a list", 0))
+    }
 }
 
 impl Array<'_> {
@@ -294,6 +342,7 @@ impl Array<'_> {
         }
         self.n += 1;
         let row = self.row_of(text)?;
+        self.objects.pass(self.begin.line);
         let flow = take(row);
         self.value = value;
         self.value.clear();

@@ -1,31 +1,8 @@
 //! What columns and keys mean, by their names or by an option.
 
-use chunk_handler::chunk::source::{URL_NAMES, meant};
+pub(crate) use chunk_handler::chunk::source::Field;
+use chunk_handler::chunk::source::meant;
 use serde::Serialize;
-
-/// What a column or key of a list says of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Field {
-    /// Where it is.
-    Url,
-    /// What it shows, as a text.
-    Caption,
-    /// Its label.
-    Label,
-    /// Its class, an integer.
-    Class,
-    /// Anything.
-    Meta,
-}
-
-/// The names of each, in any case. Of several that are there the first is meant.
-const NAMES: [(Field, &[&str]); 5] = [
-    (Field::Url, &URL_NAMES),
-    (Field::Caption, &["caption", "text"]),
-    (Field::Label, &["label"]),
-    (Field::Class, &["class"]),
-    (Field::Meta, &["meta"]),
-];
 
 /// What people say of the names in a list.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +24,13 @@ pub(crate) struct Chosen {
     pub(crate) option: &'static str,
 }
 
+impl Chosen {
+    /// The one of some names that it names.
+    pub(super) fn of<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        found(names, &self.name)
+    }
+}
+
 /// A column that means the same as a better one, and is kept in the meta.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct SetAside {
@@ -65,8 +49,8 @@ impl Names {
                 *meaning = Some(field);
             }
         };
-        for (field, known) in NAMES {
-            if let Some(name) = self.name_of(field, known, names) {
+        for field in Field::ALL {
+            if let Some(name) = self.name_of(field, names) {
                 give(name, field);
             }
         }
@@ -74,13 +58,12 @@ impl Names {
     }
 
     /// The one of some names that is a field's.
-    fn name_of<'n>(&self, field: Field, known: &[&str], names: &[&'n str]) -> Option<&'n str> {
+    fn name_of<'n>(&self, field: Field, names: &[&'n str]) -> Option<&'n str> {
         if let Some(chosen) = self.chosen.iter().find(|chosen| chosen.field == field) {
             return found(names, &chosen.name);
         }
         let is_taken = |name: &str| self.chosen.iter().any(|c| found(names, &c.name) == Some(name));
-        let free = || names.iter().copied().filter(|name| !is_taken(name));
-        known.iter().find_map(|known| meant(free(), known))
+        field.of(names.iter().copied().filter(|name| !is_taken(name)))
     }
 
     /// The first option whose column is not there.
@@ -88,14 +71,28 @@ impl Names {
         self.chosen.iter().find(|chosen| found(names, &chosen.name).is_none())
     }
 
+    /// Two options that name the same one, with its name.
+    pub(super) fn twice(&self, names: &[&str]) -> Option<(&Chosen, &Chosen)> {
+        let is_same = |one: &str, other: &str| {
+            one == other || found(names, one).is_some_and(|name| Some(name) == found(names, other))
+        };
+        let mut pairs = self
+            .chosen
+            .iter()
+            .enumerate()
+            .flat_map(|(at, one)| self.chosen.iter().take(at).map(move |before| (before, one)));
+        pairs.find(|(one, other)| is_same(&one.name, &other.name))
+    }
+
     /// The columns that mean what another one already means. Where an option chose, that was meant.
     pub(super) fn set_aside(&self, names: &[&str]) -> Vec<SetAside> {
         let mut all = Vec::new();
         let meanings = self.meanings(names);
-        for (field, known) in NAMES {
+        for field in Field::ALL {
             let at = meanings.iter().position(|meaning| *meaning == Some(field));
             let Some(same_as) = at.and_then(|at| names.get(at)) else { continue };
-            let is_same = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+            let is_same =
+                |name: &str| field.names().iter().any(|known| known.eq_ignore_ascii_case(name));
             let others = names
                 .iter()
                 .zip(&meanings)

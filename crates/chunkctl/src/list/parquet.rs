@@ -1,22 +1,28 @@
 //! Rows of Parquet: row groups one after another, pages one after another. Memory does not grow with
 //! the file.
 
-use super::{Error, Names, Row, Take, Told, json::Objects, table::missing};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+mod value;
+
+use super::{
+    Error, Names, Row, Take, Told, json::Objects, names::Field as Meaning, table::missing,
+};
 use parquet::{
+    basic::ConvertedType,
     errors::ParquetError,
     file::{
         reader::{ChunkReader, FileReader as _},
         serialized_reader::SerializedFileReader,
     },
     record::{Field, Row as Record},
+    schema::types::Type,
 };
 use serde_json::value::RawValue;
 use std::{
     cell::Cell,
     panic::{self, AssertUnwindSafe},
-    sync::Once,
+    sync::{Arc, Once},
 };
+use value::{children, json_of};
 
 thread_local! {
     /// Whether what panics is the library, over a file that is broken in a way that it did not foresee.
@@ -27,7 +33,7 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// [`Error::Parquet`] for one that is broken, encrypted or has no column of URLs.
+/// [`Error::Parquet`] for one that is broken, encrypted or has no column of URLs, or two of one name.
 pub(super) fn parquet_rows(
     file: impl ChunkReader + 'static,
     names: &Names,
@@ -44,23 +50,13 @@ pub(super) fn parquet_rows(
     });
     let reader = guarded(|| SerializedFileReader::new(file))?;
     let schema = reader.metadata().file_metadata().schema();
-    let columns: Vec<&str> = schema.get_fields().iter().map(|column| column.name()).collect();
-    if let Some(problem) = missing(names, &columns) {
-        return Err(Error::Parquet(format!("is not read: {problem}")));
-    }
-    if !names.meanings(&columns).contains(&Some(super::names::Field::Url)) {
-        let all: Vec<String> =
-            columns.iter().map(|name| format!("`{}`", super::shown(name))).collect();
-        return Err(Error::Parquet(format!(
-            "has no column url, image_url or uri; its columns are {}: say --url-column",
-            all.join(", ")
-        )));
-    }
-    let told = Told { nameless: Vec::new(), set_aside: names.set_aside(&columns) };
+    let columns = Columns::new(schema.get_fields(), names).map_err(Error::Parquet)?;
+    let all: Vec<&str> = schema.get_fields().iter().map(|column| column.name()).collect();
+    let told = Told { nameless: Vec::new(), set_aside: names.set_aside(&all) };
     let mut objects = Objects::new(names);
     let mut records = guarded(|| reader.get_row_iter(None))?;
     while let Some(record) = guarded(|| records.next().transpose())? {
-        let row = row_of(&mut objects, record);
+        let row = row_of(&mut objects, &columns, record)?;
         if take(row).is_break() {
             break;
         }
@@ -90,72 +86,110 @@ fn broken(error: ParquetError) -> Error {
     })
 }
 
-fn row_of(objects: &mut Objects<'_>, record: Record) -> Row {
-    let columns = record.into_columns();
-    let all: Vec<(String, Box<RawValue>)> =
-        columns.into_iter().map(|(name, value)| (name, raw(json_of(&value)))).collect();
-    let len = all.iter().map(|(name, value)| name.len() + value.get().len()).sum();
+/// Values with the names of their columns.
+type Members = Vec<(String, Box<RawValue>)>;
+
+/// The row of a record. A caption or label that is no text is in the meta as bytes.
+fn row_of(objects: &mut Objects<'_>, columns: &Columns<'_>, record: Record) -> Result<Row, Error> {
+    let (all, no_texts) = guarded(|| Ok(columns.members(record)))?;
+    let len = all.iter().chain(&no_texts).map(|(name, value)| name.len() + value.get().len()).sum();
+    let mut row = objects.row(&all);
+    for (name, bytes) in &no_texts {
+        row.put_no_text(name, bytes);
+    }
     // Without a URL it is a row all the same.
-    objects.row(&all).finish(len)
+    Ok(row.finish(len))
+}
+
+/// The columns of a file, and what they mean.
+struct Columns<'s> {
+    types: &'s [Arc<Type>],
+    meanings: Vec<Option<Meaning>>,
+}
+
+impl<'s> Columns<'s> {
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    fn new(types: &'s [Arc<Type>], names: &Names) -> Result<Self, String> {
+        let columns: Vec<&str> = types.iter().map(|column| column.name()).collect();
+        let shown = |names: Vec<&str>| {
+            let all = names.into_iter().map(|name| format!("`{}`", super::shown(name)));
+            all.collect::<Vec<String>>().join(", ")
+        };
+        let twice = columns
+            .iter()
+            .enumerate()
+            .find(|(at, name)| columns.iter().take(*at).any(|before| before == *name));
+        if let Some((_, name)) = twice {
+            let name = super::shown(name);
+            return Err(format!(
+                "is not read: two columns are called `{name}`; rename one of them"
+            ));
+        }
+        if let Some(problem) = missing(names, &columns) {
+            return Err(format!("is not read: {problem}"));
+        }
+        if let Some(column) = types.iter().find(|kind| has_interval(kind)) {
+            let name = super::shown(column.name());
+            return Err(format!("is not read: column `{name}` has intervals; leave it out"));
+        }
+        let meanings = names.meanings(&columns);
+        let url = meanings.iter().position(|meaning| *meaning == Some(Meaning::Url));
+        let of_struct = |kind: &Type| {
+            let inner = children(kind).iter().map(|inner| inner.name()).collect();
+            format!(
+                "column `{}` is no text, but holds {}: write what is the URL as a column of its own",
+                super::shown(kind.name()),
+                shown(inner)
+            )
+        };
+        match url.and_then(|at| types.get(at)) {
+            Some(kind) if kind.is_group() => Err(format!("is not read: {}", of_struct(kind))),
+            Some(_) => Ok(Self { types, meanings }),
+            None => {
+                let has_url = |kind: &&Arc<Type>| {
+                    let inner = children(kind).iter().map(|inner| inner.name());
+                    Meaning::Url.of(inner).is_some()
+                };
+                let advice = match types.iter().find(has_url) {
+                    Some(kind) => of_struct(kind),
+                    None => "say --url-column".to_owned(),
+                };
+                Err(format!(
+                    "has no column url, image_url or uri; its columns are {}: {advice}",
+                    shown(columns)
+                ))
+            }
+        }
+    }
+
+    /// The values of a record as JSON, and those that should be texts and are none.
+    fn members(&self, record: Record) -> (Members, Members) {
+        let (mut all, mut no_texts) = (Members::new(), Members::new());
+        let columns = self.types.iter().zip(&self.meanings);
+        for ((name, value), (kind, meaning)) in record.into_columns().into_iter().zip(columns) {
+            let json = raw(json_of(&value, Some(kind)));
+            let is_text = matches!(meaning, Some(Meaning::Caption | Meaning::Label));
+            // Bytes that are no text are an object.
+            let is_no_text = matches!(value, Field::Bytes(_)) && json.get().starts_with('{');
+            if is_text && is_no_text {
+                no_texts.push((name.clone(), json));
+                all.push((name, RawValue::NULL.to_owned()));
+            } else {
+                all.push((name, json));
+            }
+        }
+        (all, no_texts)
+    }
+}
+
+/// Whether there are values which the library cannot read.
+fn has_interval(kind: &Type) -> bool {
+    kind.get_basic_info().converted_type() == ConvertedType::INTERVAL
+        || children(kind).iter().any(|inner| has_interval(inner))
 }
 
 fn raw(json: String) -> Box<RawValue> {
     RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned())
-}
-
-/// A value as JSON: numbers as they are, what is no number as null, dates and decimals as texts, bytes
-/// as a text or else as `{"base64": ...}`, and what is nested as arrays and objects.
-fn json_of(value: &Field) -> String {
-    match value {
-        Field::Null => "null".to_owned(),
-        Field::Bool(value) => value.to_string(),
-        Field::Byte(n) => n.to_string(),
-        Field::Short(n) => n.to_string(),
-        Field::Int(n) => n.to_string(),
-        Field::Long(n) => n.to_string(),
-        Field::UByte(n) => n.to_string(),
-        Field::UShort(n) => n.to_string(),
-        Field::UInt(n) => n.to_string(),
-        Field::ULong(n) => n.to_string(),
-        Field::Float16(n) => number(f64::from(*n), &n.to_string()),
-        Field::Float(n) => serde_json::to_string(n).unwrap_or_default(),
-        Field::Double(n) => serde_json::to_string(n).unwrap_or_default(),
-        Field::Str(text) => text_of(text),
-        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
-            Ok(text) => text_of(text),
-            Err(_) => format!("{{\"base64\":\"{}\"}}", BASE64_STANDARD.encode(bytes.data())),
-        },
-        Field::Decimal(_)
-        | Field::Date(_)
-        | Field::TimeMillis(_)
-        | Field::TimeMicros(_)
-        | Field::TimestampMillis(_)
-        | Field::TimestampMicros(_) => text_of(&value.to_string()),
-        Field::Group(row) => {
-            object(row.get_column_iter().map(|(name, value)| (text_of(name), value)))
-        }
-        Field::ListInternal(list) => {
-            let all: Vec<String> = list.elements().iter().map(json_of).collect();
-            format!("[{}]", all.join(","))
-        }
-        Field::MapInternal(map) => object(map.entries().iter().map(|(key, value)| {
-            let key = json_of(key);
-            (if key.starts_with('"') { key } else { text_of(&key) }, value)
-        })),
-    }
-}
-
-/// A number as it is written, or null for what is none.
-fn number(n: f64, written: &str) -> String {
-    if n.is_finite() { written.to_owned() } else { "null".to_owned() }
-}
-
-fn text_of(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-fn object<'v>(members: impl Iterator<Item = (String, &'v Field)>) -> String {
-    let all: Vec<String> =
-        members.map(|(name, value)| format!("{name}:{}", json_of(value))).collect();
-    format!("{{{}}}", all.join(","))
 }

@@ -36,6 +36,8 @@ pub(crate) enum Doubt {
     MoreThanUrl,
     /// A class that is no integer, which is kept in the meta.
     Class,
+    /// A caption or label of bytes that are no text, which are kept in the meta.
+    NoText,
 }
 
 /// A column without a name, whose cells are left out.
@@ -175,6 +177,13 @@ impl RowBuilder {
         }
     }
 
+    /// Adds a caption or label that is none, for it is bytes and no text.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "only Parquet has bytes"))]
+    pub(super) fn put_no_text(&mut self, name: &str, bytes: &RawValue) {
+        self.doubt = Some(Doubt::NoText);
+        self.others.push((name.to_owned(), Meta::of_raw(bytes)));
+    }
+
     /// The row, of so many bytes as it is written.
     pub(super) fn finish(self, len: usize) -> Row {
         let mut item = self.item;
@@ -197,6 +206,9 @@ impl std::fmt::Display for Doubt {
             Self::Cells { n, head } => write!(f, "{n} cells, and {head} in the first line"),
             Self::Quote => f.write_str("a quote inside a quoted cell is not doubled"),
             Self::MoreThanUrl => f.write_str("more than a URL, and all of it is taken as one"),
+            Self::NoText => {
+                f.write_str("its caption or label is bytes and no text, and is kept in the meta")
+            }
             Self::Class => f.write_str("its class is no integer, and is kept in the meta"),
         }
     }

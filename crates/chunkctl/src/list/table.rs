@@ -7,7 +7,10 @@ use super::{
     shown,
 };
 use crate::urls::{restored, told};
-use chunk_handler::chunk::source::{is_blank, is_web_url, trimmed};
+use chunk_handler::chunk::{
+    ITEM_LIMIT,
+    source::{is_blank, is_web_url, trimmed},
+};
 
 /// What a column holds.
 #[derive(Debug)]
@@ -42,8 +45,13 @@ impl Head {
         cells: impl Iterator<Item = &'c str>,
         options: &Names,
     ) -> Result<Self, Error> {
-        let names: Vec<&str> = cells.map(trimmed).collect();
         let broken = |problem| Error::Broken { line, problem };
+        if text.len() > ITEM_LIMIT {
+            // Each row would be above the limit, for its meta has the names.
+            let len = text.len();
+            return Err(broken(format!("the first line has {len} bytes, and may have 64 KiB")));
+        }
+        let names: Vec<&str> = cells.map(trimmed).collect();
         let mut named: Vec<&str> = names.iter().copied().filter(|name| !name.is_empty()).collect();
         named.sort_unstable();
         if let Some(name) = named.windows(2).find(|pair| pair.first() == pair.last()) {
@@ -94,19 +102,23 @@ impl Head {
     }
 
     /// The row of some cells, which may be fewer than the head's, or more: those are kept by their
-    /// number.
-    pub(super) fn row<'c>(&mut self, raw: &str, cells: impl Iterator<Item = &'c str>) -> Row {
+    /// number. Of a row above the limit nothing is kept but what the head names.
+    pub(super) fn row(&mut self, raw: &str, cells: impl Iterator<Item = impl AsRef<str>>) -> Row {
         let mut row = RowBuilder::new();
         let mut fields = told::Fields::default();
         let mut n = 0;
+        let is_whole = raw.len() <= ITEM_LIMIT;
         for (at, cell) in cells.enumerate() {
             n = at + 1;
+            let cell = cell.as_ref();
             let value = if self.is_told { Value::Own(restored(cell)) } else { Value::Cell(cell) };
             match self.columns.get_mut(at) {
                 Some(Column::Beside(name)) => fields.take(name, cell),
                 Some(Column::Named(None, _)) if self.is_told && cell.is_empty() => {}
                 Some(Column::Named(field, name)) => row.put(*field, name, value),
-                None if !trimmed(cell).is_empty() => row.put(None, &format!("column {n}"), value),
+                None if is_whole && !trimmed(cell).is_empty() => {
+                    row.put(None, &format!("column {n}"), value);
+                }
                 Some(Column::Nameless(left_out)) => {
                     *left_out += usize::from(!trimmed(cell).is_empty());
                 }
@@ -148,8 +160,12 @@ impl Head {
     }
 }
 
-/// What is wrong when an option names a column that is not there.
+/// What is wrong when an option names a column that is not there, or two options name one.
 pub(super) fn missing(options: &Names, names: &[&str]) -> Option<String> {
+    if let Some((one, other)) = options.twice(names) {
+        let (one, other, name) = (one.option, other.option, shown(&one.name));
+        return Some(format!("{one} and {other} name one column, `{name}`"));
+    }
     let chosen = options.missing(names)?;
     let columns: Vec<String> = names.iter().map(|name| format!("`{}`", shown(name))).collect();
     Some(format!(

@@ -288,6 +288,11 @@ fn a_table_may_have_semicolons_and_say_so() {
     }
     let commas = items("a.csv", "sep=,\nurl,label\nhttp://a,x;y");
     assert_eq!(pairs(&commas), [("http://a", Some("x;y"))]);
+    let tabs = "sep=\t\r\nurl\tlabel\r\nhttp://a\tx;y\r\n";
+    for table in [tabs.to_owned(), tabs.replace("sep=\t", "\"sep=\t\"")] {
+        assert_eq!(pairs(&items("a.tsv", &table)), [("http://a", Some("x;y"))]);
+        assert!(refusal("a.csv", &table).contains("a table with tabs (TSV); name it .tsv"));
+    }
     assert!(refusal("a.tsv", "url;label\nhttp://a;x").contains("name it .csv"));
     assert!(refusal("a.txt", "url;label\nhttp://a;x").contains("semicolons (CSV); name it .csv"));
     let stray = refusal("a.csv", "url;label\nhttp://a;\"x\nhttp://b;y\n");
@@ -314,7 +319,11 @@ fn a_broken_archive_is_refused_and_a_long_one_is_read() {
     let padded = [whole.clone(), vec![0; 100_000]].concat();
     assert_eq!(items("a.txt.gz", padded).len(), 1000);
     let behind = [whole.clone(), vec![0, 0, 7]].concat();
-    assert!(refusal("a.txt.gz", behind).contains("cannot be unpacked"));
+    assert!(
+        refusal("a.txt.gz", behind).contains("bytes behind the gzip data are neither gzip nor")
+    );
+    let text = [whole.clone(), b"http://a\n".to_vec()].concat();
+    assert!(refusal("a.txt.gz", text).contains("bytes behind the gzip data are neither gzip nor"));
     let twice = [whole.clone(), vec![0; 9], whole.clone()].concat();
     assert_eq!(items("a.txt.gz", twice).len(), 2000);
     assert!(refusal("a.txt", gzip(&whole)).contains("gzip inside gzip"));
@@ -323,6 +332,16 @@ fn a_broken_archive_is_refused_and_a_long_one_is_read() {
     assert!(refusal("a.csv.gz", &blank).contains("no URL"));
     let late = [blank, gzip(b"url\nhttp://a\nftp:/\0")].concat();
     assert_eq!(items("a.csv.gz", late).len(), 2);
+}
+
+/// A head of which no row could be below the limit is refused before its names are kept.
+#[test]
+fn a_head_above_the_limit_is_refused() {
+    for (name, between) in [("a.csv", ","), ("a.tsv", "\t")] {
+        let head = format!("url{between}{}", format!("x{between}").repeat(40_000));
+        let error = refusal(name, format!("{head}\nhttp://a\n"));
+        assert!(error.contains("the first line has 80004 bytes, and may have 64 KiB"), "{error}");
+    }
 }
 
 /// Case 269: what is wrong with a first line, and what to do.

@@ -1,7 +1,10 @@
 //! Rows of a TSV: a line each, whatever quotes it has.
 
 use super::{Error, Names, Take, Told, table::Head, text::Text};
-use chunk_handler::chunk::source::is_blank;
+use chunk_handler::chunk::{
+    ITEM_LIMIT,
+    source::{delimiter_of, is_blank},
+};
 use std::{borrow::Cow, ops::ControlFlow};
 
 /// The rows of a TSV.
@@ -16,11 +19,15 @@ pub(super) fn tsv_rows(text: &mut Text, names: &Names, take: &mut Take<'_>) -> R
         if line.chars().all(|c| c != '\t' && is_blank(c)) {
             return Ok(ControlFlow::Continue(()));
         }
-        let cells: Vec<Cow<'_, str>> = line.split('\t').map(unquoted).collect();
-        let cells = cells.iter().map(Cow::as_ref);
+        let cells = line.split('\t').map(unquoted);
         match &mut head {
             Some(head) => Ok(take(head.row(line, cells))),
+            // As Excel writes it.
+            None if delimiter_of(line) == Some('\t') => Ok(ControlFlow::Continue(())),
             None => {
+                // A line above the limit is refused.
+                let cells: Vec<Cow<'_, str>> = cells.take(ITEM_LIMIT).collect();
+                let cells = cells.iter().map(Cow::as_ref);
                 head = Some(Head::new((number, line, '\t'), cells, names)?);
                 Ok(ControlFlow::Continue(()))
             }

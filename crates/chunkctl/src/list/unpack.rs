@@ -10,6 +10,8 @@ use std::{
 
 /// What every compressed file begins with, and no list does.
 pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
+const BEHIND: &str = "the bytes behind the gzip data are neither gzip nor zeros: something was appended \
+    to the file, or it is damaged";
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;
 
@@ -90,6 +92,9 @@ impl Unpacked {
                 return Ok(());
             }
             if zeros < n {
+                if file.fill_buf()?.first() != GZIP.first() {
+                    return Err(io::Error::other(BEHIND));
+                }
                 *self = Self::Member(GzDecoder::new(file));
                 return Ok(());
             }

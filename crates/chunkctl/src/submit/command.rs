@@ -60,7 +60,7 @@ pub(crate) struct Submit {
     job_id: i64,
     /// The list of URLs, read by its suffix as said below, or a folder of lists; - reads stdin. Several,
     /// in the order given, are one list.
-    #[arg(long, required = true)]
+    #[arg(long, required = true, num_args = 1..)]
     urls: Vec<PathBuf>,
     /// What the list is, whatever its name and content say.
     #[arg(long, value_enum)]

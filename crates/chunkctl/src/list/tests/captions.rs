@@ -7,8 +7,7 @@ use serde_json::json;
 /// stay in the meta.
 #[test]
 fn tables_have_captions_and_classes() {
-    let table =
-        "Class,url,CAPTION\n3,u/1,\"two\nlines, 𝄞 \"\n2.0,u/2,\n,u/3,NaN\ncat,u/4,x\n007,u/5,y\n";
+    let table = "Class,url,CAPTION\n3,u/1,\"two\nlines, 𝄞 \"\n2.0,u/2,\n,u/3,NaN\ncat,u/4,x\n007,u/5,y\n1.000,u/6,z\n";
     let read = |name: &str, text: &str| {
         rows_of(name, file_of(text.as_bytes()), None, &Names::default()).unwrap()
     };
@@ -26,6 +25,7 @@ fn tables_have_captions_and_classes() {
             (None, None, None, None),
             (Some("x"), None, odd("cat"), Some(Doubt::Class)),
             (Some("y"), None, odd("007"), Some(Doubt::Class)),
+            (Some("z"), None, odd("1.000"), Some(Doubt::Class)),
         ]
     );
     let lines = "{\"url\":\"u/1\",\"class\":\"cat\"}\n{\"url\":\"u/2\",\"class\":4}\n";

@@ -103,3 +103,14 @@ fn an_array_is_divided_where_its_values_are() {
     let broken = format!("[\"http://a\",\n{{\"url\":\"http://b\",\"t\":\"{long}\",}}]");
     assert!(refusal("a.json", broken).starts_with("line 2: no JSON array"), "a long value too");
 }
+
+/// What marks a row in the list of a chunk is a key as any other in somebody's own.
+#[test]
+fn a_key_called_refused_is_kept_and_drops_nothing() {
+    let row = r#"{"url":"http://a","caption":"x","refused":"item_too_large"}"#;
+    for (name, text) in [("a.jsonl", row.to_owned()), ("a.json", format!("[{row}]"))] {
+        let item = items(name, text).remove(0);
+        assert_eq!((item.refused, item.caption.as_deref()), (None, Some("x")), "{name}");
+        assert_eq!(item.meta.unwrap().get(), r#"{"refused":"item_too_large"}"#, "{name}");
+    }
+}

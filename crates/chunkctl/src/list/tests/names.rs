@@ -167,3 +167,39 @@ fn a_class_is_an_integer_or_stays_in_the_meta() {
         assert_eq!(meta(&rows[5].item), Some(json!({"class": "cat"})), "{name}");
     }
 }
+
+/// Case 345: as a table says it, a key that no row has, with the keys that the first has; one row is enough.
+#[test]
+fn a_key_that_no_row_has_is_refused() {
+    let rows = ["{\"url\":\"http://a\",\"title\":\"x\"}", "{\"url\":\"http://b\",\"k\":1}"];
+    for (name, text) in [
+        ("a.jsonl", format!("\n{}", rows.join("\n"))),
+        ("a.json", format!("\n[{}]", rows.join(",\n"))),
+    ] {
+        let error = with(name, &text, &[("--caption-column", "titel")]).unwrap_err();
+        let words = "line 2: no row has a key `titel`, which --caption-column names; the keys of the \
+                     first are `url`, `title`";
+        assert_eq!(error, words, "{name}");
+        assert_eq!(with(name, &text, &[("--label-column", "K")]).unwrap().len(), 2, "{name}");
+    }
+    let error = with("a.jsonl", "\"http://a\"", &[("--url-column", "link")]).unwrap_err();
+    assert!(error.ends_with("the keys of the first are none"), "{error}");
+    // What stands behind the limit is not known.
+    let long = format!("{{\"url\":\"http://a\",\"k\":\"{}\",\"t\":1}}", "x".repeat(70_000));
+    assert_eq!(with("a.jsonl", &long, &[("--caption-column", "t")]).unwrap().len(), 1);
+}
+
+/// Case 345: two options that name one column cannot both be meant.
+#[test]
+fn two_options_name_two_columns() {
+    let options = [("--url-column", "url"), ("--caption-column", "url")];
+    for (name, text) in [("a.csv", "url,x\nhttp://a,y"), ("a.jsonl", "{\"url\":\"http://a\"}")] {
+        let error = with(name, text, &options).unwrap_err();
+        assert!(error.contains("--url-column and --caption-column name one column"), "{error}");
+    }
+    let options = [("--url-column", "url"), ("--caption-column", "URL")];
+    let error = with("a.csv", "url,x\nhttp://a,y", &options).unwrap_err();
+    assert!(error.contains("--url-column and --caption-column name one column"), "{error}");
+    let two = with("a.csv", "url,URL\nhttp://a,y", &options).unwrap().remove(0);
+    assert_eq!((two.url.as_str(), two.caption.as_deref()), ("http://a", Some("y")));
+}

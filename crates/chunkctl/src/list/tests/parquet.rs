@@ -1,10 +1,15 @@
 //! Parquet, as its own library writes it.
 #![cfg(feature = "parquet")]
 
+mod kinds;
+
 use super::*;
 use ::parquet::{
     basic::{Compression, Encoding, ZstdLevel},
-    data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
+    data_type::{
+        ByteArray, ByteArrayType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, Int32Type,
+        Int64Type,
+    },
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
 };
@@ -16,6 +21,7 @@ enum Column<'c> {
     Int(&'c [Option<i32>]),
     Long(&'c [Option<i64>]),
     Double(&'c [Option<f64>]),
+    Fixed(&'c [Option<&'c [u8]>]),
 }
 
 /// The values that are there, and the level at which each row has one, or none.
@@ -35,6 +41,12 @@ fn write(schema: &str, properties: WriterProperties, groups: &[&[Column<'_>]]) -
                 Column::Text(values) => {
                     let (values, levels) = flat(values, |value| ByteArray::from(value.to_vec()));
                     let typed = column.typed::<ByteArrayType>();
+                    typed.write_batch(&values, Some(&levels), None).unwrap();
+                }
+                Column::Fixed(values) => {
+                    let (values, levels) =
+                        flat(values, |value| FixedLenByteArray::from(value.to_vec()));
+                    let typed = column.typed::<FixedLenByteArrayType>();
                     typed.write_batch(&values, Some(&levels), None).unwrap();
                 }
                 Column::Int(values) => {
