@@ -87,7 +87,7 @@ impl State {
     /// Takes a free turn for the party whose turn it is.
     fn next(&mut self) -> Option<(Party, oneshot::Sender<Turn>)> {
         let (party, _) = self.queue.first(oneshot::Sender::is_closed, |_, _| Some(false))?;
-        Some((party, self.queue.next(party)?))
+        Some((party, self.queue.next(party, 0)?))
     }
 }
 

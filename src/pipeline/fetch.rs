@@ -260,7 +260,7 @@ impl Fetcher {
             standing.waits(origin, chunk.party);
             let (mut permit, download) = tokio::select! {
                 biased;
-                entered = origin.enter(chunk.party, tries.has_failed(), &chunk.downloads) => {
+                entered = origin.enter(chunk.party, tries.failed(), &chunk.downloads) => {
                     entered.map_err(|reason| TryError::Final(reason.into()))?
                 }
                 () = origin.outlasts(chunk.party, tries.patience_with(&origin.key)) => {
@@ -278,7 +278,8 @@ impl Fetcher {
                 note_asked();
             }
             // Boxed only now, so that a URL that waits costs little.
-            let hop = self.hop(url, &mut permit, chunk, note_asked, tries.has_failed(), remaining);
+            let has_failed = tries.failed() > 0;
+            let hop = self.hop(url, &mut permit, chunk, note_asked, has_failed, remaining);
             match Box::pin(hop).await {
                 // The origin refused others before this URL was asked for, which says nothing about it.
                 Err(TryError::Throttled(..)) if permit.is_refused_trial() => {}

@@ -9,7 +9,8 @@ pub(crate) struct Party(pub u64);
 /// What is held of one thing and who waits for it, by chunk.
 ///
 /// What is freed goes to the chunk that holds the fewest, and among these to who waits longest: a long
-/// queue gets no more than a short one. Inside a chunk it is first come, first served.
+/// queue gets no more than a short one. Inside a chunk it is first come, first served, unless its host is
+/// to be asked once only.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
     parties: HashMap<Party, Share<W>>,
@@ -75,9 +76,15 @@ impl<W> Queue<W> {
         turns.min_by_key(|(turn, ..)| *turn).map(|(_, party, waiter)| (party, waiter))
     }
 
-    /// Takes the first of a chunk, who holds one from now on.
-    pub(crate) fn next(&mut self, party: Party) -> Option<W> {
-        let (_, waiter) = self.of(party).waiting.pop_front()?;
+    /// Who waits of a chunk, in the order of their coming; some may be gone.
+    pub(crate) fn waiting(&self, party: Party) -> impl Iterator<Item = &W> {
+        let share = self.parties.get(&party).into_iter();
+        share.flat_map(|share| share.waiting.iter().map(|(_, waiter)| waiter))
+    }
+
+    /// Takes the one `at` this place of a chunk's, 0 is the first, who holds one from now on.
+    pub(crate) fn next(&mut self, party: Party, at: usize) -> Option<W> {
+        let (_, waiter) = self.of(party).waiting.remove(at)?;
         self.hold(party);
         Some(waiter)
     }
@@ -120,7 +127,7 @@ mod tests {
     fn next(queue: &mut Queue<u32>) -> Option<(Party, u32)> {
         let rank = |_: Party, waiter: &u32| Some(*waiter == LATE);
         let (party, _) = queue.first(|waiter| *waiter == 0, rank)?;
-        Some((party, queue.next(party)?))
+        Some((party, queue.next(party, 0)?))
     }
 
     /// A long queue that holds every place gets no freed one while a shorter one waits with fewer; with

@@ -59,8 +59,8 @@ struct Gate {
 struct Waiter {
     entered: oneshot::Sender<(OriginPermit, Download)>,
     downloads: Downloads,
-    /// It was asked for before, in vain.
-    has_failed: bool,
+    /// So often it was asked for before, in vain.
+    failed: u32,
 }
 
 /// Above this many origins the idle ones are forgotten.
@@ -109,11 +109,11 @@ impl Origin {
     pub(super) async fn enter(
         self: &Arc<Self>,
         party: Party,
-        has_failed: bool,
+        failed: u32,
         downloads: &Downloads,
     ) -> Result<(OriginPermit, Download), Reason> {
         let (entered, turn) = oneshot::channel();
-        let waiter = Waiter { entered, downloads: downloads.clone(), has_failed };
+        let waiter = Waiter { entered, downloads: downloads.clone(), failed };
         self.gate.lock().queue.wait(party, waiter);
         self.let_in();
         // Who waits is only left out when it is gone.
@@ -161,12 +161,12 @@ impl Origin {
     }
 
     /// Waits until `patience`, a moment of the clock that stands still with the process, is over and the
-    /// origin has answered nothing to this chunk since it last asked for a wait; for ever without a
-    /// `patience`, or while it answers.
+    /// origin, which refuses, has answered nothing to this chunk for as long as an image waits; for ever
+    /// without a `patience`, or while it answers.
     pub(super) async fn outlasts(&self, party: Party, patience: Option<Instant>) {
         let Some(end) = patience else { return pending().await };
         WATCH.sleep_until(end).await;
-        while !self.gate.lock().pace.is_silent(party) {
+        while !self.gate.lock().pace.is_silent(party, WATCH.awake()) {
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -200,13 +200,14 @@ impl Gate {
         let rank = |party: Party, waiter: &Waiter| {
             let may_go =
                 pace.admits(party, running, bound, now) && waiter.downloads.is_free_for(this);
-            may_go.then(|| pace.wants_probe(party, now) && waiter.has_failed)
+            may_go.then(|| pace.wants_probe(party, now) && waiter.failed > 0)
         };
         loop {
             let (party, first) = queue.first(|waiter| waiter.entered.is_closed(), rank)?;
             // Another origin may have taken it: then it is not free any more.
             let Some(download) = first.downloads.take() else { continue };
-            let waiter = queue.next(party)?;
+            let at = if pace.asks_once(party, now) { spokesman(queue.waiting(party)) } else { 0 };
+            let waiter = queue.next(party, at)?;
             return Some((party, waiter, pace.start(party, now), download));
         }
     }
@@ -218,6 +219,17 @@ impl Gate {
             false => self.pace.end(start),
         }
     }
+}
+
+/// Which of a chunk's waiters asks for all: any that was never asked for, since those in front may be the
+/// ones that the origin refuses; else the one that has the fewest tries left, since a probe is more likely to be
+/// answered than what comes after it.
+fn spokesman<'a>(waiting: impl Iterator<Item = &'a Waiter>) -> usize {
+    let open = waiting.enumerate().filter(|(_, waiter)| !waiter.entered.is_closed());
+    let open: Vec<_> = open.map(|(at, waiter)| (at, waiter.failed)).collect();
+    let fresh: Vec<_> = open.iter().filter(|(_, failed)| *failed == 0).collect();
+    let most = || open.iter().rev().max_by_key(|(_, failed)| *failed);
+    fastrand::choice(fresh).or_else(most).map_or(0, |(at, _)| *at)
 }
 
 /// One download's permit at an origin.
@@ -247,7 +259,7 @@ impl OriginPermit {
     /// The origin answered.
     pub(super) fn answered(&mut self) {
         self.is_open = false;
-        self.origin.gate.lock().pace.answered(self.start, Instant::now());
+        self.origin.gate.lock().pace.answered(self.start, Instant::now(), WATCH.awake());
         self.origin.let_in();
     }
 

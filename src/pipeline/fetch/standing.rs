@@ -148,7 +148,7 @@ mod tests {
     /// An origin that asked us to leave it alone for so long.
     async fn busy(origins: &Origins, key: &str, wait: Duration) -> Arc<Origin> {
         let (origin, downloads) = (origins.get(key), Downloads::new(1));
-        let (mut permit, _) = origin.enter(US, false, &downloads).await.unwrap();
+        let (mut permit, _) = origin.enter(US, 0, &downloads).await.unwrap();
         permit.throttled(Some(wait));
         drop(permit);
         origin

@@ -13,8 +13,13 @@ pub(super) struct Tries {
     interrupted: u32,
     /// The keys of the origins that told it to wait.
     told_by: Vec<String>,
-    /// It was told to wait, and will not do so any longer; by the clock that stands still with the process.
+    /// It was told to wait, and does so no longer for an origin that answers nothing; by the clock that stands
+    /// still with the process.
     patience_ends: Option<Instant>,
+    /// All pauses since it was first told to wait.
+    paused: Duration,
+    /// The last one: when it began, by the same clock, and how long it was to be.
+    pause: Option<(Instant, Duration)>,
 }
 
 /// Tries for each URL, the first included.
@@ -25,8 +30,8 @@ const MAX_INTERRUPTED: u32 = 8;
 /// The first wait after an answer that names none; it doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// All that an image waits for since it was first told to. What its origin told others before it was
-/// asked for at all does not count.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// asked for at all does not count, nor its turns at an origin that answers its chunk.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Tries {
     /// The origin of this key asked for a wait.
@@ -51,6 +56,9 @@ impl Tries {
         left: Duration,
     ) -> Result<Duration, Error> {
         self.failed += 1;
+        if let Some((began, pause)) = self.pause.take() {
+            self.paused += pause.min(awake.saturating_duration_since(began));
+        }
         if self.failed >= MAX_TRIES {
             return Err(Error::Rejected(why));
         }
@@ -59,9 +67,11 @@ impl Tries {
         }
         let pause = asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(self.failed - 1));
         let why = if asked.is_some() { Reason::RateLimited.into() } else { why };
-        let patience = self.patience_ends.map(|ends| ends.saturating_duration_since(awake));
-        if patience.is_some_and(|patience| pause > patience) {
-            return Err(Error::Rejected(why));
+        if self.patience_ends.is_some() {
+            if pause > PATIENCE.saturating_sub(self.paused) {
+                return Err(Error::Rejected(why));
+            }
+            self.pause = Some((awake, pause));
         }
         if pause > left { Err(Error::Cut(why)) } else { Ok(pause) }
     }
@@ -72,9 +82,9 @@ impl Tries {
         self.interrupted <= MAX_INTERRUPTED
     }
 
-    /// Whether the image was asked for, and refused or not answered.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed > 0
+    /// How often the image was asked for, and refused or not answered.
+    pub(super) fn failed(&self) -> u32 {
+        self.failed
     }
 
     /// Until when the image waits for the origin of this key, by the clock that stands still with the

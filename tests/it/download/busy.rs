@@ -218,6 +218,25 @@ async fn a_host_that_refuses_one_job_is_asked_for_the_others() {
     assert!(each.iter().all(|n| *n < 12), "{each:?}");
 }
 
+/// Case 317: URLs that the host refuses stand in front of a chunk's good ones: when the chunk's time is over, good
+/// ones were asked for, though the refused ones alone would have used it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_refuses_in_front_starves_nothing_behind() {
+    let rig = Rig::new().await;
+    let raw = Raw::start(|path, _| match path.starts_with("/refused") {
+        true => Act::Send(answer(429, "", b"")),
+        false => good(path),
+    });
+    let settings =
+        [("PIXCRAWLER_HOST_BUSY_ROUNDS", "0"), ("PIXCRAWLER_CHUNK_DEADLINE_SECONDS", "15")];
+    let handler = handler(&rig, &[&raw], &settings).await;
+    let mut wanted = urls(&raw, "refused", 30);
+    wanted.extend(urls(&raw, "good", 100));
+    let verdicts = verdicts(&rig, &handler, 1, &wanted).await;
+    let valid = verdicts.iter().filter(|verdict| *verdict == "valid").count();
+    assert!(valid >= 3, "{valid}: {verdicts:?}");
+}
+
 /// Case 236: a chunk that holds all connections to a slow host gives each that is freed to the chunks that
 /// have none there: theirs are done long before its own.
 #[tokio::test(flavor = "multi_thread")]

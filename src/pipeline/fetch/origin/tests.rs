@@ -1,4 +1,7 @@
-use super::super::pace::{GROW_AFTER, LONGEST_QUIET};
+use super::super::{
+    pace::{GROW_AFTER, LONGEST_QUIET},
+    tries::Tries,
+};
 use super::*;
 use std::future::Future;
 
@@ -15,12 +18,12 @@ async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// Enters with a download that is free; it stays free, since nobody asks how many there are.
-async fn enter_as(origin: &Arc<Origin>, party: Party, has_failed: bool) -> OriginPermit {
-    origin.enter(party, has_failed, &Downloads::new(1)).await.unwrap().0
+async fn enter_as(origin: &Arc<Origin>, party: Party, failed: u32) -> OriginPermit {
+    origin.enter(party, failed, &Downloads::new(1)).await.unwrap().0
 }
 
 async fn enter(origin: &Arc<Origin>) -> OriginPermit {
-    enter_as(origin, FIRST, false).await
+    enter_as(origin, FIRST, 0).await
 }
 
 /// How many downloads at once an origin gets now.
@@ -84,17 +87,17 @@ async fn who_waits_for_a_download_holds_no_place() {
     enter(&origin).await.throttled(Some(Duration::from_secs(3)));
     let (busy, also_busy) = (Downloads::new(1), Downloads::new(1));
     let (one, other) = (busy.take().unwrap(), also_busy.take().unwrap());
-    let mut waiting = Box::pin(origin.enter(FIRST, false, &busy));
-    let mut also_waiting = Box::pin(origin.enter(FIRST, false, &also_busy));
+    let mut waiting = Box::pin(origin.enter(FIRST, 0, &busy));
+    let mut also_waiting = Box::pin(origin.enter(FIRST, 0, &also_busy));
     sleep(Duration::from_secs(4)).await;
     assert!(soon(&mut waiting).await.is_none() && soon(&mut also_waiting).await.is_none());
-    let mut probe = soon(enter_as(&origin, SECOND, false)).await.unwrap();
+    let mut probe = soon(enter_as(&origin, SECOND, 0)).await.unwrap();
     probe.answered();
     drop(probe);
     // One place is left, and who holds no download waits for it in vain.
     origin.gate.lock().pace = Pace::new(1);
     assert!(soon(&mut waiting).await.is_none());
-    drop(soon(enter_as(&origin, SECOND, false)).await.unwrap());
+    drop(soon(enter_as(&origin, SECOND, 0)).await.unwrap());
     drop((one, other));
     let (permit, download) = soon(&mut waiting).await.unwrap().unwrap();
     assert!(soon(&mut also_waiting).await.is_none(), "its download is not used up");
@@ -112,7 +115,7 @@ async fn a_freed_download_goes_to_who_wanted_it_first() {
     let held = downloads.take().unwrap();
     let at = ["a:80", "b:80", "c:80"].map(|key| origins.get(key));
     let mut waiting: Vec<_> =
-        at.iter().map(|origin| Box::pin(origin.enter(FIRST, false, &downloads))).collect();
+        at.iter().map(|origin| Box::pin(origin.enter(FIRST, 0, &downloads))).collect();
     for waiting in &mut waiting {
         assert!(soon(waiting).await.is_none());
     }
@@ -157,13 +160,13 @@ async fn who_waits_for_a_busy_host_is_asked_in_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_freed_permit_goes_to_the_chunk_with_the_fewest() {
     let origin = origin(4);
-    let mut long: Vec<_> = (0..50).map(|_| Box::pin(enter_as(&origin, FIRST, false))).collect();
+    let mut long: Vec<_> = (0..50).map(|_| Box::pin(enter_as(&origin, FIRST, 0))).collect();
     let mut held = Vec::new();
     for waiting in &mut long {
         held.extend(soon(waiting).await);
     }
     assert_eq!(parties(&held), [FIRST; 4]);
-    let mut short: Vec<_> = (0..3).map(|_| Box::pin(enter_as(&origin, SECOND, false))).collect();
+    let mut short: Vec<_> = (0..3).map(|_| Box::pin(enter_as(&origin, SECOND, 0))).collect();
     for waiting in &mut short {
         assert!(soon(waiting).await.is_none());
     }
@@ -181,15 +184,14 @@ async fn a_freed_permit_goes_to_the_chunk_with_the_fewest() {
 async fn a_permit_that_comes_too_late_goes_on() {
     let origin = origin(1);
     let held = enter(&origin).await;
-    let mut dropped: Vec<_> =
-        (0..5000).map(|_| Box::pin(enter_as(&origin, FIRST, false))).collect();
+    let mut dropped: Vec<_> = (0..5000).map(|_| Box::pin(enter_as(&origin, FIRST, 0))).collect();
     for waiting in &mut dropped {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
     }
-    let mut last = Box::pin(enter_as(&origin, SECOND, false));
+    let mut last = Box::pin(enter_as(&origin, SECOND, 0));
     assert!(soon(&mut last).await.is_none());
     // The chunk with the longer queue goes; its first waiter was handed the permit, and never polled.
-    let other = Box::pin(enter_as(&origin, SECOND, false));
+    let other = Box::pin(enter_as(&origin, SECOND, 0));
     drop(other);
     drop(held);
     drop(dropped);
@@ -202,7 +204,7 @@ async fn a_permit_that_comes_too_late_goes_on() {
 /// An origin that refused both chunks.
 async fn refuses_both() -> Arc<Origin> {
     let origin = origin(8);
-    let (mut first, mut second) = (enter(&origin).await, enter_as(&origin, SECOND, false).await);
+    let (mut first, mut second) = (enter(&origin).await, enter_as(&origin, SECOND, 0).await);
     first.throttled(None);
     second.throttled(None);
     origin
@@ -214,7 +216,7 @@ async fn refuses_both() -> Arc<Origin> {
 async fn a_probe_that_is_dropped_lets_the_next_one_probe() {
     let origin = refuses_both().await;
     let probe = enter(&origin).await;
-    let mut next = Box::pin(enter_as(&origin, SECOND, false));
+    let mut next = Box::pin(enter_as(&origin, SECOND, 0));
     assert!(soon(&mut next).await.is_none());
     drop(probe);
     let mut next = soon(next).await.unwrap();
@@ -228,8 +230,8 @@ async fn a_probe_that_is_dropped_lets_the_next_one_probe() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_is_one_that_was_never_refused() {
     let origin = refuses_both().await;
-    let mut refused = Box::pin(enter_as(&origin, FIRST, true));
-    let mut fresh = Box::pin(enter_as(&origin, SECOND, false));
+    let mut refused = Box::pin(enter_as(&origin, FIRST, 1));
+    let mut fresh = Box::pin(enter_as(&origin, SECOND, 0));
     assert!(soon(&mut refused).await.is_none() && soon(&mut fresh).await.is_none());
     sleep(Duration::from_secs(1)).await;
     assert!(soon(&mut refused).await.is_none(), "it came first");
@@ -243,8 +245,8 @@ async fn a_probe_is_one_that_was_never_refused() {
 async fn a_trial_is_made_at_once_and_ends_with_its_answer() {
     let origin = origin(8);
     enter(&origin).await.throttled(Some(Duration::from_secs(50)));
-    let mut trial = soon(enter_as(&origin, SECOND, false)).await.unwrap();
-    let mut next = Box::pin(enter_as(&origin, SECOND, false));
+    let mut trial = soon(enter_as(&origin, SECOND, 0)).await.unwrap();
+    let mut next = Box::pin(enter_as(&origin, SECOND, 0));
     assert!(trial.is_trial() && soon(&mut next).await.is_none());
     trial.throttled(Some(Duration::from_secs(1)));
     assert!(trial.is_refused_trial());
@@ -252,7 +254,7 @@ async fn a_trial_is_made_at_once_and_ends_with_its_answer() {
     let began = Instant::now();
     let mut own = next.await;
     assert!((began.elapsed().as_secs(), own.is_trial()) == (8, false), "{:?}", began.elapsed());
-    let mut others = Box::pin(enter_as(&origin, SECOND, false));
+    let mut others = Box::pin(enter_as(&origin, SECOND, 0));
     assert!(soon(&mut others).await.is_none());
     own.answered();
     assert!(soon(others).await.is_some());
@@ -274,4 +276,81 @@ async fn patience_ends_with_an_origin_that_answers_nobody() {
     assert!(soon(origin.outlasts(FIRST, None)).await.is_none());
     enter(&origin).await.answered();
     assert!(soon(origin.outlasts(FIRST, minute)).await.is_none());
+}
+
+/// Asks an origin for some images at once, as a chunk does; each answer is a wait that it asks for, or none.
+/// How many of them ended without a picture.
+async fn lost(
+    origin: &Arc<Origin>,
+    images: usize,
+    answer: impl AsyncFn(usize) -> Option<Duration>,
+) -> usize {
+    let (downloads, answer) = (Downloads::new(8), &answer);
+    let image = |n: usize| {
+        let downloads = downloads.clone();
+        async move {
+            let mut tries = Tries::default();
+            loop {
+                let patience = tries.patience_with(&origin.key);
+                let (mut permit, download) = tokio::select! {
+                    biased;
+                    entered = origin.enter(FIRST, tries.failed(), &downloads) => entered.unwrap(),
+                    () = origin.outlasts(FIRST, patience) => return 1,
+                };
+                let Some(asked) = answer(n).await else {
+                    permit.answered();
+                    return 0;
+                };
+                permit.throttled(Some(asked));
+                drop((permit, download));
+                tries.told_to_wait(origin.key.clone());
+                let hour = Duration::from_secs(3600);
+                let why = Reason::Http(429).into();
+                match tries.next(why, Some(asked), WATCH.awake(), hour) {
+                    Ok(pause) => sleep(pause).await,
+                    Err(_) => return 1,
+                }
+            }
+        }
+    };
+    futures_util::future::join_all((0..images).map(image)).await.into_iter().sum()
+}
+
+/// Case 312: of a host that answers all the time, and refuses what is more than five a second, nothing is
+/// lost, however long it takes.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_answers_so_many_a_second_costs_no_picture() {
+    let (origin, began) = (origin(8), Instant::now());
+    let bucket = Mutex::new((2.0, began));
+    let answer = async |_| {
+        sleep(Duration::from_millis(5)).await;
+        let (tokens, at) = &mut *bucket.lock();
+        *tokens = f64::min(2.0, *tokens + 5.0 * at.elapsed().as_secs_f64());
+        *at = Instant::now();
+        let is_answered = *tokens >= 1.0;
+        *tokens -= if is_answered { 1.0 } else { 0.0 };
+        (!is_answered).then_some(Duration::from_secs(1))
+    };
+    assert_eq!(lost(&origin, 400, answer).await, 0);
+    assert!(began.elapsed() > Duration::from_secs(120), "{:?}", began.elapsed());
+}
+
+/// Case 317: URLs that the host refuses, in front of a chunk's others: these are asked for all the same.
+#[tokio::test(start_paused = true)]
+async fn refused_urls_in_front_do_not_starve_the_others() {
+    let (origin, began) = (origin(8), Instant::now());
+    let answered = Mutex::new(Vec::new());
+    let answer = async |n: usize| {
+        if n < 30 {
+            return Some(Duration::from_secs(8));
+        }
+        answered.lock().push(began.elapsed());
+        None
+    };
+    assert_eq!(lost(&origin, 130, answer).await, 30);
+    let answered = answered.into_inner();
+    assert_eq!(answered.len(), 100);
+    // One of six probes at the least is for one of the hundred.
+    assert!(answered.first().unwrap().as_secs() <= 48, "{answered:?}");
+    println!("all after {:?}", answered.last());
 }

@@ -40,13 +40,15 @@ impl Host {
     }
 
     fn leave(&mut self, start: Start) {
-        let same = |it: &Start| it.party == start.party && it.probe == start.probe;
+        let same = |it: &Start| {
+            it.party == start.party && (it.probe, it.trial) == (start.probe, start.trial)
+        };
         let at = self.running.iter().position(same).unwrap();
         self.running.swap_remove(at);
     }
 
     fn answer(&mut self, start: Start) {
-        self.pace.answered(start, self.now);
+        self.pace.answered(start, self.now, self.now);
         self.pace.end(start);
         self.leave(start);
     }
@@ -114,7 +116,7 @@ fn a_probe_without_an_answer_is_followed_by_another() {
     assert_eq!((second.probe, host.admits(ONE)), (Some(2), false));
     // Another download is refused meanwhile; the probe's answer comes in the new wait.
     host.refuse(slow, Some(SECOND));
-    host.pace.answered(second, host.now);
+    host.pace.answered(second, host.now, host.now);
     assert!(!host.admits(ONE));
     host.now += SECOND;
     let third = host.start(ONE);
@@ -127,10 +129,11 @@ fn a_probe_without_an_answer_is_followed_by_another() {
     assert!(host.pace.is_slowed(ONE, host.now));
 }
 
-/// Case 67: an eternity that one URL asks for silences only that URL.
+/// Case 67: an eternity that one URL among many asks for silences only that URL.
 #[test]
 fn an_eternity_is_about_its_url() {
     let mut host = Host::new();
+    assert_eq!(host.answer_rounds(ONE, 1), [8]);
     let start = host.start(ONE);
     assert!(!host.refuse(start, Some(Duration::from_secs(99_999))));
     assert!(!host.pace.is_slowed(ONE, host.now));
@@ -152,7 +155,7 @@ fn whom_a_host_answers_waits_for_nobody_whom_it_refuses() {
     for _ in 0..4 {
         let until = host.pace.back_at(ONE, host.now).unwrap();
         assert_eq!(until - host.now, wait, "the other's answers do not end it");
-        assert!(host.pace.is_silent(ONE) && !host.pace.is_silent(OTHER));
+        assert!(host.pace.is_silent(ONE, host.now) && !host.pace.is_silent(OTHER, host.now));
         host.now = until;
         assert_eq!(host.refuse_all(ONE, wait), 1, "one probe");
         assert_eq!(host.answer_rounds(OTHER, 1), [8]);
@@ -178,11 +181,12 @@ fn who_is_answered_goes_on_while_another_is_refused() {
 #[test]
 fn one_refusal_binds_nobody_to_the_waits_of_others_for_ever() {
     let mut host = Host::new();
-    let started = host.start(OTHER);
+    let (started, of_one) = (host.start(OTHER), host.start(ONE));
     host.refuse(started, Some(SECOND));
-    assert_eq!(host.refuse_all(ONE, SECOND * 50), 1, "its trial");
+    host.refuse(of_one, Some(SECOND * 50));
     let until = host.pace.back_at(OTHER, host.now).unwrap();
     assert_eq!(until - host.now, HEED);
+    host.now += SECOND;
     assert_eq!(host.pace.next_moment(host.now), Some(until), "somebody looks then");
     host.now = until;
     let own = host.start(OTHER);
@@ -191,8 +195,8 @@ fn one_refusal_binds_nobody_to_the_waits_of_others_for_ever() {
     assert_eq!(host.answer_rounds(OTHER, 3), [2, 4, 8]);
 }
 
-/// A host that throttles everybody: while it refuses, each chunk asks once for itself, and again ever more
-/// seldom; one probes for all after each wait. When it answers they share what is left of the width.
+/// A host that throttles everybody: while it refuses, one probes for all after each wait, and one chunk
+/// tries for itself. When it answers they share what is left of the width.
 #[test]
 fn a_host_that_throttles_all_gets_one_probe_for_all() {
     let mut host = Host::new();
@@ -203,11 +207,12 @@ fn a_host_that_throttles_all_gets_one_probe_for_all() {
         asked.push(of_each.sum::<usize>());
         host.now += SECOND * 10;
     }
-    assert_eq!(asked[0], 8 + 9);
-    assert!(asked.iter().all(|of_wait| *of_wait <= 8 + 9), "{asked:?}");
-    assert_eq!(asked[1..].iter().sum::<usize>(), 19 + 9 * 4, "{asked:?}");
-    let probe = host.start(parties[3]);
-    assert!(!parties.iter().any(|party| host.admits(*party)));
+    assert_eq!(asked[0], 8 + 1);
+    assert!(asked[1..].iter().all(|of_wait| (1..=2).contains(of_wait)), "{asked:?}");
+    let probe = host.start(parties[0]);
+    assert!(probe.probe.is_some());
+    let mut bound = parties.iter().filter(|party| host.pace.is_bound(**party, host.now));
+    assert!(!bound.any(|party| host.admits(*party)));
     host.answer(probe);
     let at_once: usize = parties.iter().map(|party| host.start_all(*party).len()).sum();
     assert_eq!(at_once, 1, "halved twenty times");
@@ -259,6 +264,105 @@ fn what_was_said_to_a_chunk_is_forgotten_with_it() {
     let start = host.start(OTHER);
     assert_eq!((start.is_trial, host.pace.parties.len()), (false, 1));
     host.answer(start);
-    assert!(!host.pace.is_silent(ONE));
+    assert!(!host.pace.is_silent(ONE, host.now));
     assert_eq!(host.start_all(OTHER).len(), 4, "the width stays");
+}
+
+/// Case 312: an image waits on while the host answers its chunk, whatever it refuses in between; for a
+/// minute after the last answer.
+#[test]
+fn a_host_is_silent_a_minute_after_its_last_answer() {
+    let mut host = Host::new();
+    let started = host.start(ONE);
+    host.answer(started);
+    host.refuse_all(ONE, SECOND);
+    assert!(!host.pace.is_silent(ONE, host.now), "it answered just now");
+    assert!(!host.pace.is_silent(ONE, host.now + PATIENCE - SECOND));
+    assert!(host.pace.is_silent(ONE, host.now + PATIENCE));
+    assert!(host.pace.is_silent(OTHER, host.now), "nobody else");
+}
+
+/// Case 313: a host that asks each URL for longer than a minute is left alone as one that names no wait.
+#[test]
+fn an_eternity_for_each_url_is_a_refusal_without_a_word() {
+    let mut host = Host::new();
+    let eternity = SECOND * 3600;
+    assert_eq!(host.refuse_all(ONE, eternity), 8);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let until = host.pace.back_at(ONE, host.now).unwrap();
+        waits.push((until - host.now).as_millis());
+        host.now = until;
+        assert_eq!(host.refuse_all(ONE, eternity), 1);
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000]);
+}
+
+/// Case 314: all refusals of one burst are one round, also when they ask for no wait at all.
+#[test]
+fn a_burst_that_is_to_come_back_at_once_is_one_round() {
+    let mut host = Host::new();
+    assert_eq!(host.refuse_all(ONE, Duration::ZERO), 8);
+    assert_eq!((host.pace.rounds, host.pace.width), (1, LIMIT / 2));
+    assert_eq!(host.pace.back_at(ONE, host.now), Some(host.now + FIRST_QUIET));
+}
+
+/// Case 315: a trial that is refused is said to its chunk: who waits, waits no longer for it.
+#[test]
+fn a_refused_trial_prolongs_no_wait_of_others() {
+    let mut host = Host::new();
+    host.refuse_all(ONE, SECOND * 10);
+    let before = (host.pace.rounds, host.pace.width, host.pace.quiet_until);
+    assert_eq!(host.refuse_all(OTHER, SECOND * 55), 1);
+    assert_eq!(before, (host.pace.rounds, host.pace.width, host.pace.quiet_until));
+    let told = host.pace.told_until(OTHER, host.now).unwrap();
+    assert_eq!(told - host.now, SECOND * 55);
+    // The same while the probe is under way.
+    host.now += SECOND * 10;
+    let probe = host.start(ONE);
+    assert_eq!(host.refuse_all(Party(3), SECOND * 55), 1);
+    host.answer(probe);
+    assert_eq!(host.start_all(ONE).len(), 4);
+}
+
+/// Case 316: each claim of a chunk is a party of its own: three hundred have one trial at once, and after
+/// refused ones one in eight seconds.
+#[test]
+fn many_chunks_share_the_trials_of_their_host() {
+    let mut host = Host::new();
+    host.refuse_all(ONE, SECOND * 55);
+    let parties: Vec<Party> = (10..310).map(Party).collect();
+    let trial = host.start(parties[0]);
+    assert!(!parties.iter().any(|party| host.admits(*party)), "one at once");
+    host.refuse(trial, Some(SECOND * 55));
+    let began = host.now;
+    let mut at = Vec::new();
+    while host.now < began + SECOND * 40 {
+        if parties.iter().map(|party| host.refuse_all(*party, SECOND * 55)).sum::<usize>() > 0 {
+            at.push((host.now - began).as_millis());
+            let next = host.pace.back_at(OTHER, host.now);
+            assert_eq!(host.pace.next_moment(host.now), next, "somebody looks then");
+        }
+        host.now += FIRST_QUIET / 5;
+    }
+    assert_eq!(at, [500, 1500, 3500, 7500, 15_500, 23_500, 31_500, 39_500]);
+    host.now += LONGEST_OWN_QUIET;
+    let trial = host.start(OTHER);
+    host.answer(trial);
+    assert!(
+        host.admits(OTHER) && host.admits(Party(1000)),
+        "one that is answered ends their waits"
+    );
+}
+
+/// A trial that ends without an answer leaves its place to another.
+#[test]
+fn a_trial_without_an_answer_is_followed_by_another() {
+    let mut host = Host::new();
+    host.refuse_all(ONE, SECOND * 55);
+    let trial = host.start(OTHER);
+    assert!(!host.admits(Party(3)));
+    host.pace.unanswered(trial, host.now);
+    host.leave(trial);
+    assert!(host.admits(Party(3)));
 }
