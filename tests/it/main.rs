@@ -119,6 +119,7 @@ mod jobs {
     mod control;
     mod documents;
     mod ending;
+    mod brought;
     mod fetch;
     mod touched;
     mod forgets;
