@@ -197,6 +197,13 @@ impl<'a> Run<'a> {
                 sums.of("images_valid"),
                 HumanBytes(sums.of("bytes_out"))
             );
+            if let (Place::Storage { job_id, .. }, true) =
+                (&self.place, self.faults.has(Kind::Missing))
+            {
+                out(format_args!(
+                    "note: `chunkctl control retry --job-id {job_id}` makes again what storage lost of it"
+                ));
+            }
             match n {
                 0 if !self.is_all => out(format_args!("what {job} has is whole: {what}")),
                 0 => out(format_args!("{job} is whole: {what}")),

@@ -64,7 +64,9 @@ pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<Path
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
             if let Some(member) = Member::of(&name) {
                 members.push(member);
-            } else if part::is_part(&name, |target| Member::of(target).is_some()) {
+            } else if part::is_part(&name, |of| {
+                Member::of(of.trim_end_matches(transfer::NEWER)).is_some()
+            }) {
                 parts.push(entry.path());
             }
         }

@@ -64,6 +64,11 @@ impl Faults {
         self.by_kind.values().map(|(n, _)| n).sum()
     }
 
+    /// Whether there is one of this kind.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.by_kind.contains_key(&kind)
+    }
+
     /// Those that are kept.
     pub(super) fn kept(&self) -> Vec<&Fault> {
         self.by_kind.values().flat_map(|(_, kept)| kept).collect()

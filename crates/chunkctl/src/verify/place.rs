@@ -106,6 +106,7 @@ impl Folder {
         if matches!(newer, Some(Member::Document(_))) {
             self.newer.push(name);
         } else if name == LOCK
+            || name.strip_suffix(NEWER) == Some(mark::NAME)
             || part::is_part(&name, |of| Member::of(of.trim_end_matches(NEWER)).is_some())
         {
             self.begun.push(name);
