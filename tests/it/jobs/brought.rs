@@ -1,12 +1,12 @@
 //! `chunkctl fetch`: directories with files of others, and storage that lost some of the job.
 
 use super::{
-    control::ENDED,
+    control::{ENDED, say},
     fetch::{assert_same, fetch, fetch_with, files, job, small, stored, target},
 };
 use serde_json::json;
 use std::{fs, path::Path};
-use support::rig::{DATASETS, Rig};
+use support::rig::{DATASETS, Rig, wake_up};
 
 /// What no fetch of this job brought is not written over, whatever it is; a directory knows its job.
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ fn files_at(directory: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_storage_lost_is_named_and_can_be_made_again() {
     let rig = Rig::new().await;
-    let _handler = job(&rig, 2, 2, small).await;
+    let handler = job(&rig, 2, 2, small).await;
     fetch(&rig);
     let whole = files(&target(&rig));
     let names = ["chunks/chunk_00001.tar", "README.md", "dataset.json"];
@@ -60,6 +60,7 @@ async fn what_storage_lost_is_named_and_can_be_made_again() {
     assert_same(&files(&target(&rig)), &whole);
     let retried = rig.chunkctl(&["control", "retry", "--job-id", "1"]);
     assert!(retried.stdout.contains("is made again"), "{retried:?}");
+    assert!(say(&handler, &wake_up(1, 1)).await.contains("completed, 2 of 2"));
     rig.until(ENDED).await;
     fetch(&rig);
     assert_same(&files(&target(&rig)), &stored(&rig).await);
