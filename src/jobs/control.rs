@@ -165,6 +165,10 @@ impl Command {
                     (Some(0), Some(chunk_index)) => {
                         Applied::NotFailed { id: ChunkId { job_id, chunk_index } }
                     }
+                    (Some(0), None) if database.end_anew(job_id).await? => {
+                        end_if_over(database, storage, job_id).await.unwrap_or_default();
+                        Applied::EndsAnew { job_id }
+                    }
                     (Some(chunks), _) => {
                         top_up(database, storage).await.unwrap_or_default();
                         let failed = failed_chunks(database, job_id).await;
@@ -247,6 +251,8 @@ pub enum Applied {
     Closed { job_id: i64 },
     /// So many failed chunks run again, and so many stay failed.
     Retried { job_id: i64, chunks: i32, failed: i32 },
+    /// No chunk of it failed. What storage lost of it is made again, documents or chunks.
+    EndsAnew { job_id: i64 },
     /// The chunk runs again, and with it those whose manifests are gone; so many stay failed.
     RunsAgain { id: ChunkId, others: Vec<i32>, failed: i32 },
     /// The chunk is unknown or did not fail; nothing was done.
@@ -274,6 +280,10 @@ impl fmt::Display for Applied {
                 write!(f, "{chunks} failed chunks of job {job_id} run again")?;
                 stay_failed(f, *job_id, *failed)
             }
+            Self::EndsAnew { job_id } => write!(
+                f,
+                "no chunk of job {job_id} has failed; what storage lost of it, chunks or documents, is made again"
+            ),
             Self::RunsAgain { id, others, failed } => {
                 write!(f, "chunk {id} runs again")?;
                 if !others.is_empty() {

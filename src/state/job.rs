@@ -164,6 +164,33 @@ impl Database {
         patiently("retry", statement.fetch_one(&mut connection)).await
     }
 
+    /// Whether a job has ended, and so has its documents; none when there is no such job.
+    pub async fn has_ended(&self, job_id: i64) -> Result<Option<bool>, Error> {
+        let statement = sqlx::query_scalar(
+            "-- has_ended
+            select ended_at is not null from job where job_id = $1",
+        )
+        .bind(job_id);
+        ask!(self.pool, self.cap, "has_ended", statement.fetch_optional)
+    }
+
+    /// Has a job that ended end once more, with what it has: its documents are written where they are
+    /// missing. False: it has not ended, or there is no such job.
+    pub(crate) async fn end_anew(&self, job_id: i64) -> Result<bool, Error> {
+        let statement = sqlx::query(
+            "-- end_anew
+            with open as (
+                update job set ended_at = null, ended_as = null, generation = generation + 1,
+                    updated_at = clock_timestamp()
+                where job_id = $1 and ended_at is not null returning job_id
+            )
+            insert into job_touched (job_id) select job_id from open",
+        )
+        .bind(job_id);
+        let done = ask!(self.pool, self.cap, "end_anew", statement.execute)?;
+        Ok(done.rows_affected() == 1)
+    }
+
     /// The job, when it is over but for its documents.
     pub(crate) async fn over_job(&self, job_id: i64) -> Result<Option<OverJob>, Error> {
         let statement = sqlx::query_as(

@@ -120,6 +120,7 @@ mod jobs {
     pub mod control;
     mod documents;
     mod ending;
+    mod brought;
     mod extend;
     mod fetch;
     mod touched;

@@ -34,7 +34,7 @@ pub(crate) enum Control {
         #[arg(long)]
         job_id: i64,
     },
-    /// Run failed chunks of a job again.
+    /// Run failed chunks of a job again; if none failed, make again what storage lost of it.
     Retry {
         /// The job.
         #[arg(long)]

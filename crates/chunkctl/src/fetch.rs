@@ -1,31 +1,29 @@
 //! `chunkctl fetch`: a job's folder, brought to a directory.
 
 mod digest;
-mod part;
-mod place;
-mod transfer;
+mod lost;
+pub(crate) mod mark;
+pub(crate) mod part;
+pub(crate) mod place;
+mod plan;
+mod summary;
+pub(crate) mod transfer;
 
 use crate::{
-    Session, few_valid,
-    folder::{Interrupted, Listing, Member, Pair},
+    Session,
+    folder::{Interrupted, Listing},
+    known,
     progress::Progress,
 };
 use anyhow::{Context as _, bail};
-use chunk_handler::{jobs::DOCUMENTS, spool, state::JobProgress, storage::ListedBlob};
+use chunk_handler::{spool, state::JobProgress};
 use clap::Args;
-use digest::Told;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use indicatif::HumanBytes;
-use serde::{Deserialize, Serialize};
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fs::{self, File},
-    io::BufReader,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
-use transfer::{Counts, Failed, Transfer};
+use mark::Mark;
+use plan::Plan;
+use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
+use summary::Summary;
+use transfer::{Counts, Transfer};
 
 /// What stands behind the options.
 const HELP: &str = "Examples:
@@ -36,13 +34,15 @@ const HELP: &str = "Examples:
 The directory becomes the job's folder as it stands in storage: chunks/chunk_00000.tar, ..., and
 load_dataset(\"cats\") loads it. What is there with its length and hash is left alone, so the same
 command goes on after Ctrl-C or a crash, also inside a shard, and brings what is new after a retry.
-Of a job that is not over what is complete comes, and the exit code is 0. Files that the job does
-not have are named and stay. Exit code 1: something is damaged or missing in storage.";
+Of a job that is not over what is complete comes, without documents, and the exit code is 0. A
+directory with such files that no fetch of this job brought is refused (.fetch.json says whose it
+is). A document that you changed stays, and a newer one comes beside it: README.md.new. Files that
+the job does not have are named and stay. Exit code 1: something is damaged or lost in storage.";
 
 /// How often a chunk is looked at again because another version came meanwhile.
 const ROUNDS: usize = 5;
 /// The exit code of a program that was interrupted.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTED: i32 = 130;
 /// Names that are shown of a kind.
 const SHOWN: usize = 5;
 
@@ -61,31 +61,6 @@ pub(crate) struct Fetch {
     parallel: u16,
 }
 
-/// What a fetch did, as programs read it.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    job_id: i64,
-    directory: PathBuf,
-    /// As in the view; none: the database does not know the job any more.
-    status: Option<String>,
-    is_over: bool,
-    /// Chunks that are here whole.
-    chunks: usize,
-    /// Bytes of the folder.
-    bytes: u64,
-    files_fetched: u64,
-    files_kept: u64,
-    bytes_fetched: u64,
-    /// Files that could not be brought, with the reason.
-    failed: Vec<String>,
-    /// Chunks that are being written right now.
-    unfinished: Vec<i32>,
-    /// Files here that the job does not have.
-    leftovers: Vec<String>,
-    /// Names in storage that are none of a job's folder.
-    strangers: Vec<String>,
-}
-
 impl Session {
     pub(crate) async fn fetch(&self, fetch: Fetch) -> anyhow::Result<ExitCode> {
         let directory = fetch.to.clone();
@@ -94,7 +69,8 @@ impl Session {
             done = Box::pin(self.bring(fetch)) => done,
             _ = tokio::signal::ctrl_c() => {
                 eprintln!("interrupted: the same command goes on; so far is in {}", directory.display());
-                Ok(ExitCode::from(INTERRUPTED))
+                // At once: a file that is being hashed would be waited for.
+                std::process::exit(INTERRUPTED)
             }
         }
     }
@@ -102,24 +78,21 @@ impl Session {
     async fn bring(&self, fetch: Fetch) -> anyhow::Result<ExitCode> {
         let Fetch { job_id, to: directory, parallel } = fetch;
         self.refuse_another_place().await?;
-        let job = self.database.job_progress(Some(job_id)).await?.pop();
+        let before = self.known_job(job_id).await?;
         let listing = Listing::read(&self.storage, job_id, "").await?;
-        if job.is_none() && listing.is_empty() {
+        if before.is_none() && listing.is_empty() {
             bail!("job {job_id} is unknown and has nothing in storage; see `chunkctl status`");
         }
-        fs::create_dir_all(directory.join("chunks"))
+        let storage = self.settings.place();
+        let own = Mark { job_id, storage, documents: BTreeMap::default() };
+        let mark = place::refuse_another_job(&directory, &own)?;
+        fs::create_dir_all(&directory)
             .with_context(|| format!("creating {}", directory.display()))?;
         let _lock = place::lock(&directory)?;
-        let (there, parts) = place::members(&directory)?;
-        place::refuse_another_job(&directory, &there, job_id)?;
-        let plan = Plan::new(listing);
-        plan.remove_other_parts(&directory, &parts)?;
-        let lacking = place::lacking(&directory, plan.files());
-        place::refuse_without_room(&directory, lacking, spool::free_bytes(&directory))?;
-        let total = plan.files().map(|(_, blob)| blob.bytes).sum();
+        let plan = Plan::new(listing, known::is_over(before.as_ref()));
         let progress = match self.json {
             true => Progress::hidden(),
-            false => Progress::of_bytes("fetching", total),
+            false => Progress::of_bytes("fetching", plan.files().map(|(_, blob)| blob.bytes).sum()),
         };
         let transfer = Transfer {
             storage: &self.storage,
@@ -127,253 +100,95 @@ impl Session {
             progress: &progress,
             counts: Counts::default(),
             done: RefCell::default(),
+            mark: RefCell::new(mark.clone().unwrap_or(own)),
+            changed: RefCell::default(),
         };
-        let mut summary = Summary {
-            job_id,
-            is_over: job.as_ref().is_none_or(few_valid::is_over),
-            status: job.as_ref().map(|job| job.status.clone()),
-            leftovers: plan.leftovers(&there),
-            strangers: plan.others.clone(),
-            ..Summary::default()
-        };
-        let brought = bring_all(plan, &transfer, usize::from(parallel), &mut summary).await;
+        let parallel = usize::from(parallel);
+        prepare(&plan, &transfer, mark.is_some(), parallel).await?;
+        let mut summary = Summary { job_id, ..Summary::default() };
+        let brought = self.bring_all(plan, &transfer, parallel, &mut summary).await;
         progress.end();
-        brought.with_context(|| {
+        let job = brought.with_context(|| {
             format!("not all of job {job_id} came; the same command goes on from here")
         })?;
-        if summary.is_over {
-            summary.note_missing(&directory)?;
-        }
         summary.files_fetched = transfer.counts.files_fetched.get();
         summary.files_kept = transfer.counts.files_kept.get();
         summary.bytes_fetched = transfer.counts.bytes_fetched.get();
+        summary.changed = transfer.changed_documents();
         summary.directory = directory;
         self.say(&serde_json::to_value(&summary)?, &summary.line());
         summary.warnings(job.as_ref()).iter().for_each(|line| eprintln!("{line}"));
         Ok(ExitCode::from(u8::from(!summary.failed.is_empty())))
     }
-}
 
-/// What is to be here.
-struct Plan {
-    pairs: Vec<Pair>,
-    /// In the order in which they are written.
-    documents: Vec<(&'static str, ListedBlob)>,
-    others: Vec<String>,
-}
-
-/// What became of a chunk.
-enum Brought {
-    Here(u64),
-    Unfinished(i32),
-    Failed(String),
-}
-
-impl Plan {
-    fn new(mut listing: Listing) -> Self {
-        let pairs = listing.pairs().collect();
-        let document = |name: &&'static str| Some((*name, listing.documents.remove(*name)?));
-        let documents = DOCUMENTS.iter().filter_map(document).collect();
-        Self { pairs, documents, others: listing.others }
-    }
-
-    fn files(&self) -> impl Iterator<Item = (Member, &ListedBlob)> {
-        let of_pairs = self.pairs.iter().flat_map(|pair| {
-            let Pair { index, shard, manifest } = pair;
-            [(Member::Shard(*index), shard), (Member::Manifest(*index), manifest)]
-        });
-        of_pairs.chain(self.documents.iter().map(|(name, blob)| (Member::Document(name), blob)))
-    }
-
-    /// Takes away what earlier fetches began of versions that are not there any more.
-    fn remove_other_parts(&self, directory: &Path, parts: &[PathBuf]) -> anyhow::Result<()> {
-        let path =
-            |(member, blob)| part::path(&transfer::place(directory, member), &Told::of(blob));
-        let wanted: BTreeSet<PathBuf> = self.files().map(path).collect();
-        for part in parts.iter().filter(|part| !wanted.contains(*part)) {
-            fs::remove_file(part).with_context(|| format!("removing {}", part.display()))?;
-        }
-        Ok(())
-    }
-
-    /// What is there and is not of the job.
-    fn leftovers(&self, there: &[Member]) -> Vec<String> {
-        let wanted: BTreeSet<Member> = self.files().map(|(member, _)| member).collect();
-        let others = there.iter().filter(|member| !wanted.contains(member));
-        others.map(|member| member.name()).collect()
-    }
-
-    /// Brings the chunks, then the documents; [`Interrupted::Changed`] when one of these was written anew.
-    async fn bring(
+    /// Brings everything. A job that ran on or ended meanwhile has other documents, and perhaps shards: what
+    /// it has now comes then. What storage seems to have lost is looked for twice, since it may just be
+    /// being written.
+    async fn bring_all(
         &self,
+        mut plan: Plan,
         transfer: &Transfer<'_>,
         parallel: usize,
         summary: &mut Summary,
-    ) -> Result<(), Interrupted> {
-        (summary.chunks, summary.bytes) = (0, 0);
-        (summary.unfinished, summary.failed) = (Vec::new(), Vec::new());
-        let pairs =
-            stream::iter(&self.pairs).map(|pair| bring_pair(transfer, summary.job_id, pair));
-        let brought: Vec<Brought> = pairs.buffer_unordered(parallel).try_collect().await?;
-        for chunk in brought {
-            match chunk {
-                Brought::Here(bytes) => {
-                    summary.chunks += 1;
-                    summary.bytes += bytes;
+    ) -> anyhow::Result<Option<JobProgress>> {
+        let (job_id, mut has_lost) = (summary.job_id, false);
+        for round in 1..=ROUNDS {
+            let is_last = round == ROUNDS;
+            match plan.bring(transfer, parallel, summary).await {
+                Ok(()) => {
+                    let job = self.known_job(job_id).await?;
+                    let is_over = known::is_over(job.as_ref());
+                    let rows = match &job {
+                        Some(_) if is_over => {
+                            lost::rows(self.database.dataset_rows(job_id).await?.shards.0)?
+                        }
+                        _ => Vec::new(),
+                    };
+                    let lost = lost::find(&plan, transfer, job.is_some().then_some(&rows[..]));
+                    let is_settled = is_over == plan.is_over && (lost.is_empty() || has_lost);
+                    has_lost = !lost.is_empty();
+                    if is_settled || is_last {
+                        let (there, _) = place::members(transfer.directory)?;
+                        summary.failed.extend(lost);
+                        summary.leftovers = plan.leftovers(&there, &rows);
+                        summary.strangers = plan.others;
+                        summary.is_over = plan.is_over;
+                        let job = job.map(|(job, _)| job);
+                        summary.status = job.as_ref().map(|job| job.status.clone());
+                        summary.total_chunks = job.as_ref().map(|job| job.total_chunks);
+                        return Ok(job);
+                    }
                 }
-                Brought::Unfinished(index) => summary.unfinished.push(index),
-                Brought::Failed(why) => summary.failed.push(why),
+                Err(Interrupted::Changed) if !is_last => {}
+                Err(error) => return Err(error.into()),
             }
+            let is_over = known::is_over(self.known_job(job_id).await?.as_ref());
+            plan = Plan::new(Listing::read(transfer.storage, job_id, "").await?, is_over);
         }
-        // After the shards that they name; the last one says that the others are there.
-        for (name, blob) in &self.documents {
-            match transfer.bring(Member::Document(name), blob).await {
-                Ok(()) => summary.bytes += blob.bytes,
-                Err(Failed::Interrupted(error)) => return Err(error),
-                Err(error @ Failed::Damaged) => summary.failed.push(format!("{name}: {error}")),
-            }
-        }
-        Ok(())
+        Err(Interrupted::Changed.into())
     }
 }
 
-/// Brings everything. A job that ran on and ended meanwhile has other documents, and perhaps shards: what
-/// it has now comes then.
-async fn bring_all(
-    mut plan: Plan,
+/// Looks at what is there, and begins only where nothing of others is written over and there is room.
+async fn prepare(
+    plan: &Plan,
     transfer: &Transfer<'_>,
+    is_marked: bool,
     parallel: usize,
-    summary: &mut Summary,
-) -> Result<(), Interrupted> {
-    let mut rounds = 1;
-    loop {
-        match plan.bring(transfer, parallel, summary).await {
-            Err(Interrupted::Changed) if rounds < ROUNDS => rounds += 1,
-            done => return done,
-        }
-        plan = Plan::new(Listing::read(transfer.storage, summary.job_id, "").await?);
-    }
-}
-
-/// Brings shard and manifest of a chunk, of one claim.
-async fn bring_pair(
-    transfer: &Transfer<'_>,
-    job_id: i64,
-    pair: &Pair,
-) -> Result<Brought, Interrupted> {
-    let (index, mut pair) = (pair.index, pair.clone());
-    for _ in 0..ROUNDS {
-        let both = [(Member::Shard(index), &pair.shard), (Member::Manifest(index), &pair.manifest)];
-        match bring_both(transfer, both).await {
-            Ok(()) => return Ok(Brought::Here(pair.shard.bytes + pair.manifest.bytes)),
-            Err((_, Failed::Interrupted(Interrupted::Changed))) => {}
-            Err((_, Failed::Interrupted(error))) => return Err(error),
-            Err((member, error @ Failed::Damaged)) => {
-                return Ok(Brought::Failed(format!("{}: {error}", member.name())));
-            }
-        }
-        // It ran again meanwhile: what it has now comes instead.
-        let shard = Member::Shard(index).name();
-        let prefix = shard.trim_end_matches("tar");
-        let Some(now) = Listing::read(transfer.storage, job_id, prefix).await?.pair(index) else {
-            break;
-        };
-        pair = now;
-    }
-    Ok(Brought::Unfinished(index))
-}
-
-async fn bring_both(
-    transfer: &Transfer<'_>,
-    both: [(Member, &ListedBlob); 2],
-) -> Result<(), (Member, Failed)> {
-    for (member, blob) in both {
-        transfer.bring(member, blob).await.map_err(|error| (member, error))?;
-    }
-    Ok(())
-}
-
-impl Summary {
-    /// Looks whether everything came that `dataset.json` lists.
-    fn note_missing(&mut self, directory: &Path) -> anyhow::Result<()> {
-        #[derive(Deserialize)]
-        struct Dataset {
-            shards: Vec<Shard>,
-        }
-        #[derive(Deserialize)]
-        struct Shard {
-            file: String,
-            bytes: u64,
-        }
-        let Ok(file) = File::open(directory.join("dataset.json")) else {
-            self.failed.push("dataset.json: it is not in storage, although the job is over".into());
-            return Ok(());
-        };
-        let dataset: Dataset = serde_json::from_reader(BufReader::new(file))
-            .context("reading dataset.json, which came as it is")?;
-        for shard in dataset.shards {
-            let is_here = Member::of(&shard.file).is_some_and(|member| {
-                transfer::has_length(&transfer::place(directory, member), shard.bytes)
-            });
-            if !is_here {
-                self.failed.push(format!(
-                    "{}: dataset.json lists it with {} bytes, and storage has no such shard with its \
-                     manifest",
-                    shard.file, shard.bytes
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&self) -> String {
-        format!(
-            "job {}: {} chunks, {}, in {}; {} files came ({}), {} were there",
-            self.job_id,
-            self.chunks,
-            HumanBytes(self.bytes),
-            self.directory.display(),
-            self.files_fetched,
-            HumanBytes(self.bytes_fetched),
-            self.files_kept
-        )
-    }
-
-    /// What a person should know besides.
-    fn warnings(&self, job: Option<&JobProgress>) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Some(job) = job.filter(|_| !self.is_over) {
-            lines.push(format!(
-                "note: the job is {}, and {} of {} chunks are here; the same command brings the rest when \
-                 it is over",
-                job.status, self.chunks, job.total_chunks
-            ));
-        }
-        if !self.leftovers.is_empty() {
-            lines.push(format!(
-                "warning: these files are none of what the job has now, and stay: {}",
-                shown(&self.leftovers)
-            ));
-        }
-        if !self.strangers.is_empty() {
-            lines.push(format!(
-                "warning: storage has blobs in the job's folder that are none of it, which did not come: {}",
-                shown(&self.strangers)
-            ));
-        }
-        lines.extend(self.failed.iter().take(SHOWN).map(|why| format!("error: {why}")));
-        if self.failed.len() > SHOWN {
-            lines.push(format!("error: ... and {} more", self.failed.len() - SHOWN));
-        }
-        if !self.failed.is_empty() {
-            lines.push(format!(
-                "`chunkctl verify --job-id {0}` says what is wrong in storage; `chunkctl control retry --job-id {0} \
-                 --chunk-index I --again` makes a chunk again",
-                self.job_id
-            ));
-        }
-        lines
-    }
+) -> anyhow::Result<()> {
+    let directory = transfer.directory;
+    let looks = stream::iter(plan.files()).map(|(member, blob)| transfer.look(member, blob));
+    looks.buffer_unordered(parallel).try_collect::<()>().await?;
+    let is_right = |member| transfer.done.borrow().contains_key(&member);
+    let (there, parts) = place::members(directory)?;
+    place::refuse_strangers(directory, is_marked, &there, is_right)?;
+    let chunks = directory.join("chunks");
+    fs::create_dir_all(&chunks).with_context(|| format!("creating {}", chunks.display()))?;
+    // Before any file: one that is there without it is somebody else's.
+    transfer.mark.borrow().write(directory)?;
+    plan.remove_other_parts(directory, &parts)?;
+    let lacking = place::lacking(directory, plan.files(), is_right);
+    place::refuse_without_room(directory, lacking, spool::free_bytes(directory))
 }
 
 /// The first names of a list. Those of others may hold anything.

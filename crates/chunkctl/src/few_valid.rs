@@ -48,6 +48,17 @@ pub(crate) fn is_over(job: &JobProgress) -> bool {
     matches!(job.status.as_str(), "completed" | "failed" | "cancelled")
 }
 
+/// What to say of a job that is over and has chunks that did not complete; none: all did.
+pub(crate) fn partial(job: &JobProgress) -> Option<String> {
+    let JobProgress { status, completed_chunks, total_chunks, .. } = job;
+    let why = match status.as_str() {
+        "completed" => "the others failed".to_owned(),
+        status => format!("the job is {status}"),
+    };
+    (is_over(job) && (completed_chunks < total_chunks || status != "completed"))
+        .then(|| format!("{completed_chunks} of {total_chunks} chunks are complete: {why}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +72,22 @@ mod tests {
             duplicates_removed: duplicates,
             ..job()
         })
+    }
+
+    /// Who has a part of a job knows it, whatever ended it.
+    #[test]
+    fn a_job_that_ended_in_part_says_so() {
+        let of = |status: &str, completed_chunks, total_chunks| {
+            let status = status.into();
+            partial(&JobProgress { status, completed_chunks, total_chunks, ..job() })
+        };
+        let said = of("cancelled", 1, 3);
+        assert_eq!(said.as_deref(), Some("1 of 3 chunks are complete: the job is cancelled"));
+        let said = of("completed", 2, 3);
+        assert_eq!(said.as_deref(), Some("2 of 3 chunks are complete: the others failed"));
+        assert!(of("failed", 0, 1).is_some());
+        assert_eq!(of("completed", 3, 3), None);
+        assert_eq!(of("running", 1, 3), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod few_valid;
 mod folder;
 mod host_busy;
 mod kept;
+mod known;
 mod list;
 mod memory;
 mod progress;

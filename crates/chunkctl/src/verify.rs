@@ -4,14 +4,16 @@
 //! database at the end, against the sums of the manifests.
 
 mod archive;
+mod card;
 mod chunks;
 mod documents;
 mod faults;
 mod manifest;
 mod place;
 mod shard;
+mod sidecar;
 
-use crate::{Session, few_valid, out, progress::Progress};
+use crate::{Session, few_valid, folder::Member, known, out, progress::Progress};
 use anyhow::bail;
 use chunk_handler::state::DatasetRows;
 use clap::Args;
@@ -21,6 +23,7 @@ use indicatif::HumanBytes;
 use place::{Folder, Place};
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -32,8 +35,8 @@ const HELP: &str = "Examples:
   chunkctl verify --job-id 7 --json | jq '.faults[].file'
 
 Checked are each shard's length and hash, its members and its end; one verdict for each URL; each
-image at its place, with its hash; that documents and, in storage, metadata and database say what
-the manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch`
+image at its place, with its hash, and the json beside it; that documents, the head of the card and,
+in storage, metadata and database say what the manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch`
 brought, needs no settings, and asks nobody. Exit code 0: it is whole; 1: a line for each fault,
 ten of a kind.";
 
@@ -57,6 +60,10 @@ struct Run<'a> {
     job_id: Option<i64>,
     /// Whether everything is to be there.
     is_over: bool,
+    /// Chunks that are being written while they are read.
+    left_out: BTreeSet<i32>,
+    /// Whether it has all chunks of the job.
+    is_all: bool,
     sums: chunks::Sums,
     faults: Faults,
     notes: Vec<String>,
@@ -66,7 +73,7 @@ impl Session {
     pub(crate) async fn verify(&self, verify: Verify) -> anyhow::Result<ExitCode> {
         let Some(job_id) = verify.job_id else { bail!("give --job-id or --from") };
         self.refuse_another_place().await?;
-        let job = self.database.job_progress(Some(job_id)).await?.pop();
+        let job = self.known_job(job_id).await?;
         // Rows first: blobs are written before the row that names them.
         let rows = match &job {
             Some(_) => Some(self.database.dataset_rows(job_id).await?),
@@ -78,12 +85,16 @@ impl Session {
             bail!("job {job_id} is unknown and has nothing in storage; see `chunkctl status`");
         }
         let mut run = Run::new(place, Some(job_id));
-        run.is_over = job.as_ref().is_none_or(few_valid::is_over);
+        run.is_over = known::is_over(job.as_ref());
         match &job {
-            Some(job) if !run.is_over => {
+            Some((job, _)) if !run.is_over => {
                 run.notes.push(format!("the job is {}: what is complete was verified", job.status));
             }
-            Some(_) => {}
+            Some((job, _)) => {
+                let partial = few_valid::partial(job);
+                run.is_all = partial.is_none();
+                run.notes.extend(partial);
+            }
             None => run.notes.push("the database does not know the job (any more)".to_owned()),
         }
         run.verify(folder, rows, self.json).await?;
@@ -100,10 +111,11 @@ pub(crate) async fn directory(path: &Path, json: bool) -> anyhow::Result<ExitCod
         bail!("{} has nothing of a job", path.display());
     }
     let mut run = Run::new(place, None);
-    run.is_over = folder.members.contains_key(&documents::DATASET);
+    // A fetch leaves all documents out of a job that is not over.
+    run.is_over = folder.members.keys().any(|member| matches!(member, Member::Document(_)));
     if !run.is_over {
         run.notes.push(
-            "there is no dataset.json: the job was not over when it was fetched, and nothing says which \
+            "there are no documents: the job was not over when it was fetched, and nothing says which \
              shards it has"
                 .to_owned(),
         );
@@ -115,7 +127,8 @@ pub(crate) async fn directory(path: &Path, json: bool) -> anyhow::Result<ExitCod
 impl<'a> Run<'a> {
     fn new(place: Place<'a>, job_id: Option<i64>) -> Self {
         let (sums, faults, notes) = (chunks::Sums::default(), Faults::default(), Vec::new());
-        Self { place, job_id, is_over: true, sums, faults, notes }
+        let left_out = BTreeSet::new();
+        Self { place, job_id, is_over: true, left_out, is_all: true, sums, faults, notes }
     }
 
     async fn verify(
@@ -133,17 +146,35 @@ impl<'a> Run<'a> {
         for name in &folder.others {
             self.faults.note(Kind::Stray, name, "nobody names it");
         }
+        for name in &folder.begun {
+            self.faults.note(Kind::Stray, name, "a fetch did not end: the same command goes on");
+        }
+        for name in &folder.newer {
+            self.notes.push(format!("{name} is newer than the one that was changed here"));
+        }
         let documents = match self.is_over {
             true => Documents::read(self, &folder).await?,
             false => Documents::default(),
         };
         progress.end();
         documents.compare(self);
+        self.note_partial(&documents);
         self.judge_shards_alone(&shards_alone, documents.dataset.as_ref());
         if let Some(rows) = rows {
             documents.compare_rows(self, rows);
         }
         Ok(())
+    }
+
+    /// A directory says itself whether chunks of its job are missing.
+    fn note_partial(&mut self, documents: &Documents) {
+        let chunks = documents.chunks().filter(|(chunks, completed)| completed < chunks);
+        if let (Place::Directory(_), Some((chunks, completed))) = (&self.place, chunks) {
+            self.is_all = false;
+            self.notes.push(format!(
+                "{completed} of {chunks} chunks are complete: the others failed or were cancelled"
+            ));
+        }
     }
 
     /// What is found, as people or programs read it.
@@ -166,7 +197,15 @@ impl<'a> Run<'a> {
                 sums.of("images_valid"),
                 HumanBytes(sums.of("bytes_out"))
             );
+            if let (Place::Storage { job_id, .. }, true) =
+                (&self.place, self.faults.has(Kind::Missing))
+            {
+                out(format_args!(
+                    "note: `chunkctl control retry --job-id {job_id}` makes again what storage lost of it"
+                ));
+            }
             match n {
+                0 if !self.is_all => out(format_args!("what {job} has is whole: {what}")),
                 0 => out(format_args!("{job} is whole: {what}")),
                 n => out(format_args!("{job} has {n} faults: {what}")),
             }

@@ -79,7 +79,7 @@ impl Meter {
 }
 
 /// A job of so many chunks with so many pictures of 8 MB, or small ones, that has ended.
-async fn job(rig: &Rig, chunks: u64, pictures: u64, path: impl Fn(u64) -> String) -> Handler {
+pub async fn job(rig: &Rig, chunks: u64, pictures: u64, path: impl Fn(u64) -> String) -> Handler {
     let handler = rig.handler().await;
     for chunk in 0..chunks {
         let numbers = chunk * pictures..(chunk + 1) * pictures;
@@ -91,7 +91,7 @@ async fn job(rig: &Rig, chunks: u64, pictures: u64, path: impl Fn(u64) -> String
     handler
 }
 
-fn small(n: u64) -> String {
+pub fn small(n: u64) -> String {
     format!("/img/{n}")
 }
 
@@ -99,29 +99,29 @@ fn large(n: u64) -> String {
     format!("/big/{n}?mb=8")
 }
 
-fn target(rig: &Rig) -> PathBuf {
+pub fn target(rig: &Rig) -> PathBuf {
     rig.temp.path().join("fetched")
 }
 
-fn fetch_with(rig: &Rig, storage: &str, more: &[&str]) -> Output {
+pub fn fetch_with(rig: &Rig, storage: &str, more: &[&str]) -> Output {
     let to = target(rig).display().to_string();
     let arguments = [&["fetch", "--job-id", "1", "--to", &to, "--json"], more].concat();
     rig.chunkctl_with(&[("ChunkStorage", storage)], &arguments)
 }
 
 /// Fetches as it should be.
-fn fetch(rig: &Rig) -> Value {
+pub fn fetch(rig: &Rig) -> Value {
     let output = fetch_with(rig, &rig.storage, &[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     output.json()
 }
 
-/// The files below a directory by their names.
+/// The files below a directory by their names, without the mark of a fetch.
 pub fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for below in ["", "chunks/"] {
         for entry in fs::read_dir(directory.join(below)).unwrap().flatten() {
-            if entry.path().is_file() {
+            if entry.path().is_file() && entry.file_name() != ".fetch.json" {
                 let name = format!("{below}{}", entry.file_name().to_str().unwrap());
                 files.insert(name, fs::read(entry.path()).unwrap());
             }
@@ -131,7 +131,7 @@ pub fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// What storage has of the job, by names in its folder.
-async fn stored(rig: &Rig) -> BTreeMap<String, Vec<u8>> {
+pub async fn stored(rig: &Rig) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for name in rig.blobs.list(DATASETS, "job_1/").await.unwrap() {
         let bytes = rig.blobs.read(DATASETS, &name).await.unwrap().to_vec();
@@ -141,7 +141,7 @@ async fn stored(rig: &Rig) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Two folders are the same; what differs is said by name, not by bytes.
-fn assert_same(here: &BTreeMap<String, Vec<u8>>, there: &BTreeMap<String, Vec<u8>>) {
+pub fn assert_same(here: &BTreeMap<String, Vec<u8>>, there: &BTreeMap<String, Vec<u8>>) {
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(here), names(there));
     let differ: Vec<_> = here.keys().filter(|name| here[*name] != there[*name]).collect();
@@ -186,7 +186,7 @@ async fn a_fetch_that_is_killed_goes_on_where_it_was() {
 }
 
 /// What is right is left alone; what is not, is missing or is of an earlier version is brought. Files of
-/// others stay as they are.
+/// others stay as they are, and so does a card that somebody completed.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_not_right_comes() {
     let rig = Rig::new().await;
@@ -206,19 +206,34 @@ async fn only_what_is_not_right_comes() {
     };
     damage("chunks/chunk_00000.tar", &|bytes| bytes[700] ^= 1);
     damage("chunks/chunk_00001.manifest.json", &|bytes| bytes[9] ^= 1);
-    damage("README.md", &|bytes| bytes.truncate(10));
+    damage("README.md", &|bytes| bytes.extend_from_slice(b"Licence: mine"));
     fs::remove_file(directory.join("stats.json")).unwrap();
     let part = directory.join("chunks/chunk_00001.tar.0123456789abcdef.part");
     fs::write(&part, "of another version").unwrap();
     fs::write(directory.join("notes.txt"), "mine").unwrap();
     fs::write(directory.join("chunks/chunk_00007.tar"), "left").unwrap();
     let mended = fetch(&rig);
-    assert_eq!((&mended["files_fetched"], &mended["files_kept"]), (&4.into(), &4.into()));
+    assert_eq!((&mended["files_fetched"], &mended["files_kept"]), (&3.into(), &5.into()));
+    assert!(mended["changed"][0].as_str().unwrap().starts_with("README.md was changed here"));
     assert_eq!(mended["leftovers"], serde_json::json!(["chunks/chunk_00007.tar"]));
     let mut here = files(&directory);
     assert_eq!(here.remove("notes.txt").unwrap(), b"mine");
     assert_eq!(here.remove("chunks/chunk_00007.tar").unwrap(), b"left");
+    let card = here.insert("README.md".to_owned(), expected["README.md"].clone()).unwrap();
+    assert!(card.ends_with(b"Licence: mine"));
     assert_same(&here, &expected);
+
+    // A newer card comes beside it; where it is nobody's, a newer document replaces the older one.
+    for name in ["README.md", "stats.json"] {
+        let newer = [&expected[name][..], b" "].concat();
+        rig.blobs.put(DATASETS, &format!("job_1/{name}"), newer).await.unwrap();
+    }
+    let newer = stored(&rig).await;
+    assert_eq!(fetch(&rig)["changed"].as_array().unwrap().len(), 1);
+    let mut here = files(&directory);
+    assert!(here["README.md"].ends_with(b"Licence: mine"));
+    assert_eq!(here.remove("README.md.new").unwrap(), newer["README.md"]);
+    assert_eq!(here["stats.json"], newer["stats.json"]);
 }
 
 /// Blobs that are none of a job's folder do not come, whatever they are called.
@@ -331,7 +346,8 @@ async fn what_is_damaged_in_storage_is_named() {
     assert_eq!(output.code, Some(1), "{output:?}");
     let failed = output.json()["failed"].to_string();
     assert!(failed.contains("chunk_00001.tar: its bytes in storage are not those"), "{failed}");
-    assert!(failed.contains("chunk_00002.tar: dataset.json lists it"), "{failed}");
+    assert!(failed.contains("chunk_00002.manifest.json: storage lost it\""), "{failed}");
+    assert_eq!(output.json()["failed"].as_array().unwrap().len(), 2, "{failed}");
     let here = files(&target(&rig));
     assert!(here.contains_key("chunks/chunk_00000.tar") && here.contains_key("dataset.json"));
     assert!(!here.keys().any(|name| name.contains("chunk_00001.tar")), "{:?}", here.keys());

@@ -208,6 +208,11 @@ async fn other_samples_are_found() {
     job.finds("member", SHARD, "is there twice");
     put([without_end(&whole), &renamed(first), &end].concat()).await;
     job.finds("member", SHARD, "sample \"00000_09999\" is none of its manifest");
+    let mut other = whole.clone();
+    let format = other.windows(6).position(|bytes| bytes == b"\"jpeg\"").unwrap();
+    other[format + 4] = b'x';
+    put(other).await;
+    job.finds("member", SHARD, "has another format than its manifest");
     put(whole[heads[2]..].to_vec()).await;
     job.finds("member", SHARD, "of its manifest is not in it");
     put([&whole[..heads[1]], &whole[heads[2]..]].concat()).await;
@@ -253,12 +258,17 @@ async fn other_documents_and_strays_are_found() {
     job.finds("document", "stats.json", "its failed_to_resize is 0");
     edit("chunks/sizes.json", &|sizes| sizes["chunk_00000.tar"] = 0.into()).await;
     job.finds("document", "chunks/sizes.json", "not those of dataset.json");
+    job.put("README.md", Some(b"# Without a head")).await;
+    job.finds("document", "README.md", "its head lacks");
     job.put("README.md", None).await;
     job.finds("missing", "README.md", "it is not there");
     for name in ["notes.txt", "chunks/chunk_00000.tar.bak"] {
         job.put(name, Some(b"x")).await;
         job.finds("stray", name, "nobody names it");
     }
+    // The other documents say that there was one.
+    job.put("dataset.json", None).await;
+    job.finds("missing", "dataset.json", "it is not there");
 }
 
 /// In storage: metadata and rows that say something else. What a cancelled chunk left is no fault.
@@ -277,6 +287,14 @@ async fn other_metadata_and_rows_are_found() {
     job.rig.blobs.put(DATASETS, "job_1/chunks/chunk_00000.tar", shard).await.unwrap();
     found(&job.in_place().json(), "metadata", SHARD, "its metadata say sha256 none");
     assert_eq!(job.on_disk().code, Some(0));
+    // While a chunk runs again its new shard stands beside the old manifest and the old row.
+    let reopen = "update chunk_handler.job set total_chunks = 3, ended_at = null, ended_as = null";
+    job.rig.execute(reopen).await;
+    let blob = format!("job_1/{SHARD}");
+    job.rig.blobs.create_with(DATASETS, &blob, &[("claim", "another")]).await.unwrap();
+    let running = job.in_place();
+    assert_eq!(running.code, Some(0), "{running:?}");
+    assert!(running.stdout.contains("1 chunks are being written"), "{running:?}");
 }
 
 /// Usage: one place, and help with examples.

@@ -3,7 +3,7 @@
 use chunk_handler::{chunk::hex, storage::ListedBlob};
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
-use std::{fs::File, io, io::Read as _};
+use std::{fs::File, io, io::Read as _, path::Path};
 
 /// How a blob's bytes are known without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,4 +92,11 @@ impl Hasher {
             Self::Md5(hasher) => hex(&hasher.finalize()),
         }
     }
+}
+
+/// The SHA-256 of a file in hex.
+pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
+    let mut hasher = Hasher::Sha256(Sha256::new());
+    hasher.read(&mut File::open(path)?)?;
+    Ok(hasher.hex())
 }

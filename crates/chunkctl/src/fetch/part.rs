@@ -28,7 +28,7 @@ pub(super) fn path(target: &Path, told: &Told) -> PathBuf {
 }
 
 /// Whether a file's name is that of a part of one of our files.
-pub(super) fn is_part(name: &str, is_ours: impl Fn(&str) -> bool) -> bool {
+pub(crate) fn is_part(name: &str, is_ours: impl Fn(&str) -> bool) -> bool {
     let parts = name.strip_suffix(SUFFIX).and_then(|rest| rest.rsplit_once('.'));
     parts.is_some_and(|(target, tag)| {
         tag.len() == 16 && tag.chars().all(|c| c.is_ascii_hexdigit()) && is_ours(target)

@@ -1,20 +1,19 @@
 //! The directory that a job is fetched to: one fetch at a time, of one job, with room for it.
 
-use super::{digest::Told, part, transfer};
+use super::{digest::Told, mark::Mark, part, transfer};
 use crate::folder::Member;
 use anyhow::{Context as _, bail};
 use chunk_handler::storage::ListedBlob;
 use indicatif::HumanBytes;
-use serde::Deserialize;
 use std::{
     fs::{self, File, TryLockError},
-    io::BufReader,
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 /// The file whose lock a fetch holds; it goes at the end.
-const LOCK: &str = ".fetch.lock";
+pub(crate) const LOCK: &str = ".fetch.lock";
 
 /// The right to write into a directory.
 #[derive(Debug)]
@@ -56,13 +55,18 @@ pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<Path
     let (mut members, mut parts) = (Vec::new(), Vec::new());
     for folder in ["", "chunks/"] {
         let path = directory.join(folder);
-        let entries = fs::read_dir(&path).with_context(|| format!("reading {}", path.display()))?;
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| format!("reading {}", path.display()))?,
+        };
         for entry in entries {
             let entry = entry.with_context(|| format!("reading {}", path.display()))?;
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
             if let Some(member) = Member::of(&name) {
                 members.push(member);
-            } else if part::is_part(&name, |target| Member::of(target).is_some()) {
+            } else if part::is_part(&name, |of| {
+                Member::of(of.trim_end_matches(transfer::NEWER)).is_some()
+            }) {
                 parts.push(entry.path());
             }
         }
@@ -71,39 +75,55 @@ pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<Path
     Ok((members, parts))
 }
 
-/// Refuses a directory with another job: its files have the same names.
-pub(super) fn refuse_another_job(
-    directory: &Path,
-    members: &[Member],
-    job_id: i64,
-) -> anyhow::Result<()> {
-    #[derive(Deserialize)]
-    struct OfJob {
-        job_id: i64,
-    }
-    let manifest = members.iter().find(|member| matches!(member, Member::Manifest(_)));
-    let Some(file) = manifest.and_then(|m| File::open(transfer::place(directory, *m)).ok()) else {
-        return Ok(());
-    };
-    // One that cannot be read says nothing, and is fetched again.
-    match serde_json::from_reader::<_, OfJob>(BufReader::new(file)) {
-        Ok(there) if there.job_id != job_id => bail!(
-            "{} has job {}; give another directory, or empty it",
+/// Refuses a directory that another job was fetched to: its files have the same names.
+pub(super) fn refuse_another_job(directory: &Path, own: &Mark) -> anyhow::Result<Option<Mark>> {
+    match Mark::read(directory) {
+        Some(there) if (there.job_id, &there.storage) != (own.job_id, &own.storage) => bail!(
+            "{} has job {} of {}; give another directory",
             directory.display(),
-            there.job_id
+            there.job_id,
+            there.storage
         ),
-        Ok(_) | Err(_) => Ok(()),
+        mark => Ok(mark),
     }
 }
 
-/// Bytes of these files that are not there yet, by their lengths.
+/// Refuses to write over what no fetch of this job brought: members that are not `right`, in a directory
+/// without a mark; in any, what is no file at all.
+pub(super) fn refuse_strangers(
+    directory: &Path,
+    is_marked: bool,
+    members: &[Member],
+    is_right: impl Fn(Member) -> bool,
+) -> anyhow::Result<()> {
+    let no_file = |member: &&Member| {
+        fs::metadata(transfer::place(directory, **member)).is_ok_and(|there| !there.is_file())
+    };
+    if let Some(member) = members.iter().find(no_file) {
+        bail!("{} is no file; move it away", transfer::place(directory, *member).display());
+    }
+    let others: Vec<String> =
+        members.iter().filter(|m| !is_marked && !is_right(**m)).map(|m| m.name()).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} has files that this job does not have so, and that no fetch of it brought: {}; give another \
+         directory, or move them away",
+        directory.display(),
+        super::shown(&others)
+    )
+}
+
+/// Bytes of these files that are still to come; one that is replaced takes room until it is.
 pub(super) fn lacking<'a>(
     directory: &Path,
     files: impl Iterator<Item = (Member, &'a ListedBlob)>,
+    is_right: impl Fn(Member) -> bool,
 ) -> u64 {
     let lacks = |(member, blob): (Member, &ListedBlob)| {
         let target = transfer::place(directory, member);
-        if transfer::has_length(&target, blob.bytes) {
+        if is_right(member) {
             return 0;
         }
         let part = fs::metadata(part::path(&target, &Told::of(blob)));
@@ -158,18 +178,42 @@ mod tests {
     #[test]
     fn a_directory_of_another_job_is_refused() {
         let directory = tempfile::tempdir().unwrap();
+        let of = |job_id, storage: &str| Mark {
+            job_id,
+            storage: storage.into(),
+            documents: std::collections::BTreeMap::default(),
+        };
+        assert!(refuse_another_job(directory.path(), &of(7, "a")).unwrap().is_none());
+        of(8, "a").write(directory.path()).unwrap();
+        assert!(refuse_another_job(directory.path(), &of(8, "a")).unwrap().is_some());
+        for other in [of(7, "a"), of(8, "b")] {
+            let refusal = refuse_another_job(directory.path(), &other).unwrap_err().to_string();
+            assert!(refusal.contains("has job 8 of a"), "{refusal}");
+        }
+    }
+
+    /// What is there of others is named; what is right, or none of ours, is in nobody's way.
+    #[test]
+    fn files_of_others_are_not_written_over() {
+        let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("chunks")).unwrap();
-        let manifest = directory.path().join("chunks/chunk_00003.manifest.json");
-        fs::write(&manifest, r#"{"schema":"x","job_id":8,"items":[]}"#).unwrap();
+        for name in ["README.md", "notes.txt", "chunks/chunk_00003.tar"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
         fs::write(directory.path().join("chunks/chunk_00003.tar.0123456789abcdef.part"), "")
             .unwrap();
-        fs::write(directory.path().join("chunks/notes.txt"), "").unwrap();
-        let (members, parts) = members(directory.path()).unwrap();
-        assert_eq!((members.len(), parts.len()), (1, 1));
-        assert!(refuse_another_job(directory.path(), &members, 8).is_ok());
-        let refusal = refuse_another_job(directory.path(), &members, 7).unwrap_err().to_string();
-        assert!(refusal.contains("has job 8"), "{refusal}");
-        fs::write(&manifest, "{").unwrap();
-        assert!(refuse_another_job(directory.path(), &members, 7).is_ok());
+        let (found, parts) = members(directory.path()).unwrap();
+        assert_eq!((found.len(), parts.len()), (2, 1));
+        let refuse = |is_marked, right: &[Member]| {
+            refuse_strangers(directory.path(), is_marked, &found, |member| right.contains(&member))
+        };
+        let refusal = refuse(false, &[Member::Shard(3)]).unwrap_err().to_string();
+        assert!(refusal.contains("brought: README.md; give another"), "{refusal}");
+        refuse(false, &found).unwrap();
+        refuse(true, &[]).unwrap();
+        fs::remove_file(directory.path().join("README.md")).unwrap();
+        fs::create_dir(directory.path().join("README.md")).unwrap();
+        let refusal = refuse(true, &[]).unwrap_err().to_string();
+        assert!(refusal.contains("README.md is no file"), "{refusal}");
     }
 }

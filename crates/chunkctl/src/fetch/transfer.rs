@@ -1,6 +1,10 @@
 //! One file: left alone when it is right, else brought, going on where an earlier fetch ended.
 
-use super::{digest::Told, part::Part};
+use super::{
+    digest::{Told, sha256_of},
+    mark::Mark,
+    part::Part,
+};
 use crate::{
     folder::{Interrupted, Member, read_blob},
     progress::Progress,
@@ -22,7 +26,13 @@ pub(super) struct Transfer<'a> {
     pub(super) counts: Counts,
     /// What is right by now, by its tag: it is not hashed again.
     pub(super) done: RefCell<BTreeMap<Member, String>>,
+    pub(super) mark: RefCell<Mark>,
+    /// Documents that were changed here since they came, each with whether a newer one stands beside it.
+    pub(super) changed: RefCell<BTreeMap<&'static str, bool>>,
 }
+
+/// What the name of a newer document ends with that stands beside a changed one.
+pub(crate) const NEWER: &str = ".new";
 
 /// What came and what was there.
 #[derive(Debug, Default)]
@@ -60,19 +70,81 @@ pub(super) fn place(directory: &Path, member: Member) -> PathBuf {
 
 /// Whether a file of this length is there.
 pub(super) fn has_length(path: &Path, bytes: u64) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == bytes)
+    fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == bytes)
 }
 
 impl Transfer<'_> {
+    /// Looks whether a file is here as it should be: then it does not come.
+    pub(super) async fn look(&self, member: Member, blob: &ListedBlob) -> io::Result<()> {
+        let (target, told) = (place(self.directory, member), Told::of(blob));
+        if is_there(&target, &told, blob.bytes).await.map_err(|error| named(&target, &error))? {
+            if let Member::Document(name) = member {
+                self.mark.borrow_mut().note(name, &target)?;
+            }
+            self.progress.skip(blob.bytes);
+            add(&self.counts.files_kept, 1);
+            self.done.borrow_mut().insert(member, told.tag());
+        }
+        Ok(())
+    }
+
     /// Brings a file, if it is not there already.
     pub(super) async fn bring(&self, member: Member, blob: &ListedBlob) -> Result<(), Failed> {
         let (target, told) = (place(self.directory, member), Told::of(blob));
         if self.done.borrow().get(&member) == Some(&told.tag()) {
             return Ok(());
         }
-        self.bring_told(&target, &told, blob).await?;
+        let brought = match member {
+            Member::Document(name) => self.bring_document(name, &target, &told, blob).await,
+            Member::Shard(_) | Member::Manifest(_) => self.bring_told(&target, &told, blob).await,
+        };
+        brought.map_err(|failed| match failed {
+            Failed::Interrupted(Interrupted::File(error)) => named(&target, &error).into(),
+            failed => failed,
+        })?;
         self.done.borrow_mut().insert(member, told.tag());
         Ok(())
+    }
+
+    /// What is said of documents that stay as somebody changed them.
+    pub(super) fn changed_documents(&self) -> Vec<String> {
+        let say = |(name, is_newer): (&&str, &bool)| match is_newer {
+            true => format!(
+                "{name} was changed here, and stays; what the job has now is in {name}{NEWER}"
+            ),
+            false => format!(
+                "{name} was changed here, and stays; without it the same command brings it as it was"
+            ),
+        };
+        self.changed.borrow().iter().map(say).collect()
+    }
+
+    /// Brings a document. One that somebody changed here stays: a card with its licence must not be lost.
+    async fn bring_document(
+        &self,
+        name: &'static str,
+        target: &Path,
+        told: &Told,
+        blob: &ListedBlob,
+    ) -> Result<(), Failed> {
+        let mut place = target.to_owned();
+        if target.exists() && !is_there(target, told, blob.bytes).await? {
+            let came = self.mark.borrow().documents.get(name).cloned();
+            if came != Some(sha256_of(target)?) {
+                let is_newer = came.is_none_or(|came| *told != Told::Sha256(came));
+                self.changed.borrow_mut().insert(name, is_newer);
+                if !is_newer {
+                    self.progress.skip(blob.bytes);
+                    add(&self.counts.files_kept, 1);
+                    return Ok(());
+                }
+                place.as_mut_os_string().push(NEWER);
+            }
+        }
+        self.bring_told(&place, told, blob).await?;
+        let mut mark = self.mark.borrow_mut();
+        mark.note(name, &place)?;
+        Ok(mark.replace(self.directory)?)
     }
 
     async fn bring_told(
@@ -117,6 +189,11 @@ impl Transfer<'_> {
         }
         Err(Failed::Damaged)
     }
+}
+
+/// An error with the file that it is of.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Whether a file is there with its length and bytes.

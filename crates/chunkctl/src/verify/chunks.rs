@@ -81,12 +81,12 @@ impl Run<'_> {
             Member::Document(_) => None,
         };
         let indexes: BTreeSet<i32> = folder.members.keys().filter_map(index).collect();
-        let (mut shards_alone, mut unfinished) = (Vec::new(), 0);
+        let mut shards_alone = Vec::new();
         for index in indexes {
             let found = |member| folder.members.get(&member);
             match (found(Member::Shard(index)), found(Member::Manifest(index))) {
                 (Some(shard), Some(manifest)) if !self.is_over && differ(shard, manifest) => {
-                    unfinished += 1;
+                    self.left_out.insert(index);
                 }
                 (Some(shard), Some(manifest)) => {
                     self.verify_chunk(index, shard, manifest, progress).await?;
@@ -99,6 +99,7 @@ impl Run<'_> {
                 (None, None) => {}
             }
         }
+        let unfinished = self.left_out.len();
         if unfinished > 0 {
             self.notes.push(format!("{unfinished} chunks are being written, and were left out"));
         }
@@ -170,6 +171,9 @@ impl Run<'_> {
             Err(Interrupted::Storage(error)) => Err(error.into()),
             Err(Interrupted::Changed) if !self.is_over => {
                 self.notes.push(format!("{name} was written again meanwhile, and was left out"));
+                if let Some(Member::Shard(index) | Member::Manifest(index)) = Member::of(name) {
+                    self.left_out.insert(index);
+                }
                 Ok(None)
             }
             Err(error @ (Interrupted::Changed | Interrupted::File(_))) => {

@@ -1,6 +1,6 @@
 //! The documents of a job, against the sums of its manifests and the rows of the database.
 
-use super::{Run, chunks::SUMS, faults::Kind, manifest::as_u64, place::Folder};
+use super::{Run, card, chunks::SUMS, faults::Kind, manifest::as_u64, place::Folder};
 use crate::folder::Member;
 use chunk_handler::{
     chunk::{hex, job_folder},
@@ -14,9 +14,6 @@ use serde::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The document that says that the others are there.
-pub(super) const DATASET: Member = Member::Document("dataset.json");
 
 /// Shards that `dataset.json` lists.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -59,6 +56,7 @@ pub(super) struct Documents {
     pub(super) dataset: Option<Dataset>,
     stats: Option<Stats>,
     sizes: Option<BTreeMap<String, u64>>,
+    card: Option<String>,
 }
 
 impl Documents {
@@ -83,8 +81,7 @@ impl Documents {
                 "dataset.json" => documents.dataset = run.parse(name, &bytes),
                 "stats.json" => documents.stats = run.parse(name, &bytes),
                 "chunks/sizes.json" => documents.sizes = run.parse(name, &bytes),
-                // For people.
-                _ => {}
+                _ => documents.card = Some(String::from_utf8_lossy(&bytes).into_owned()),
             }
         }
         Ok(documents)
@@ -95,6 +92,7 @@ impl Documents {
         if let Some(dataset) = &self.dataset {
             run.compare_shards(dataset);
         }
+        self.compare_card(run);
         // Sums without a chunk that is missing would only say so again.
         let dataset = self.dataset.as_ref().filter(|dataset| run.has_all_of(dataset));
         if let Some(dataset) = dataset {
@@ -114,6 +112,23 @@ impl Documents {
         }
     }
 
+    /// How many chunks the job has by `dataset.json`, and how many of them completed.
+    pub(super) fn chunks(&self) -> Option<(u64, u64)> {
+        let totals = &self.dataset.as_ref()?.totals;
+        Some((*totals.get("chunks")?, *totals.get("chunks_completed")?))
+    }
+
+    fn compare_card(&self, run: &mut Run<'_>) {
+        let (Some(card), Some(dataset)) = (&self.card, &self.dataset) else { return };
+        let with_samples: Vec<&str> =
+            dataset.shards.iter().filter(|s| s.samples > 0).map(|s| s.file.as_str()).collect();
+        let are_complete = self.chunks().is_some_and(|(chunks, completed)| chunks == completed);
+        let are_all = are_complete && with_samples.len() == dataset.shards.len();
+        if let Some(what) = card::fault(card, &with_samples, are_all) {
+            run.faults.note(Kind::Document, "README.md", what);
+        }
+    }
+
     /// Compares storage and `dataset.json` with the database.
     pub(super) fn compare_rows(&self, run: &mut Run<'_>, rows: DatasetRows) {
         let rows = json!({"totals": rows.totals.0, "shards": rows.shards.0,
@@ -127,6 +142,11 @@ impl Documents {
         };
         for row in &rows.shards {
             let Some(Member::Shard(index)) = Member::of(&row.file) else { continue };
+            // While the job runs a chunk may have more than its row says, and never less.
+            let is_ahead = run.left_out.contains(&index) || run.sums.shards.contains_key(&index);
+            if !run.is_over && is_ahead {
+                continue;
+            }
             let is =
                 run.sums.shards.get(&index).map(|is| (is.bytes, is.sha256.as_str(), is.samples));
             if is != Some((row.bytes, row.sha256.as_str(), row.samples)) {

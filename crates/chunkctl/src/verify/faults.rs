@@ -64,6 +64,11 @@ impl Faults {
         self.by_kind.values().map(|(n, _)| n).sum()
     }
 
+    /// Whether there is one of this kind.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.by_kind.contains_key(&kind)
+    }
+
     /// Those that are kept.
     pub(super) fn kept(&self) -> Vec<&Fault> {
         self.by_kind.values().flat_map(|(_, kept)| kept).collect()
@@ -79,9 +84,9 @@ impl Faults {
         let mut lines = Vec::new();
         for (n, kept) in self.by_kind.values() {
             let shown = kept.iter().take(SHOWN);
-            lines.extend(shown.map(|fault| {
-                format!("{}: {}", fault.file.escape_debug(), fault.what.escape_debug())
-            }));
+            lines.extend(
+                shown.map(|fault| format!("{}: {}", plain(&fault.file), plain(&fault.what))),
+            );
             let rest = n.saturating_sub(u64::try_from(SHOWN).unwrap_or(0));
             if rest > 0 {
                 lines.push(format!("... and {rest} more like the last one"));
@@ -89,6 +94,18 @@ impl Faults {
         }
         lines
     }
+}
+
+/// A text without what a terminal would obey. Quotes stay as they are: names in it have theirs already.
+fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -102,11 +119,11 @@ mod tests {
         for n in 0..5000 {
             faults.note(Kind::Image, "chunks/chunk_00000.tar", format!("item {n}"));
         }
-        faults.note(Kind::Stray, "a\u{1b}[2Jb", "nobody names it");
+        faults.note(Kind::Stray, "a\u{1b}[2Jb", "it's no \"tar\" \\u{7}");
         let lines = faults.lines();
         assert_eq!((lines.len(), faults.count(), faults.kept().len()), (12, 5001, 1001));
         assert_eq!(lines[10], "... and 4990 more like the last one");
-        assert_eq!(lines[11], "a\\u{1b}[2Jb: nobody names it");
+        assert_eq!(lines[11], "a\\u{1b}[2Jb: it's no \"tar\" \\u{7}");
         assert_eq!(serde_json::to_string(&faults.counts()).unwrap(), r#"{"image":5000,"stray":1}"#);
     }
 }

@@ -5,7 +5,7 @@ use chunk_handler::chunk::{ChunkId, MANIFEST_SCHEMA, ShardRef};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What a manifest says, without URLs and labels.
+/// What a manifest says, without what only people read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Manifest {
     schema: String,
@@ -30,10 +30,18 @@ pub(super) struct Manifest {
 #[derive(Debug, Deserialize)]
 pub(super) struct Item {
     idx: u64,
+    #[serde(default)]
+    pub(super) url: String,
+    pub(super) label: Option<String>,
+    pub(super) caption: Option<String>,
+    pub(super) class: Option<i64>,
     status: String,
     reason: Option<String>,
     key: Option<String>,
     pub(super) format: Option<String>,
+    pub(super) width: Option<u32>,
+    pub(super) height: Option<u32>,
+    pub(super) file_size: Option<u64>,
     pub(super) sha256: Option<String>,
     pub(super) offset: Option<u64>,
     pub(super) length: Option<u64>,

@@ -1,6 +1,9 @@
 //! Where a job's folder is: in storage, or in a directory.
 
-use crate::folder::{Interrupted, Listing, Member, read_blob};
+use crate::{
+    fetch::{mark, part, place::LOCK, transfer::NEWER},
+    folder::{Interrupted, Listing, Member, read_blob},
+};
 use anyhow::Context as _;
 use chunk_handler::storage::{ListedBlob, Storage};
 use std::{
@@ -27,6 +30,10 @@ pub(super) struct Folder {
     pub(super) members: BTreeMap<Member, Found>,
     /// Names that are none of the folder.
     pub(super) others: Vec<String>,
+    /// What a fetch that did not end left in a directory.
+    pub(super) begun: Vec<String>,
+    /// Documents that are newer than those that somebody changed.
+    pub(super) newer: Vec<String>,
 }
 
 /// Where it is.
@@ -89,6 +96,26 @@ fn of_listing(listing: Listing) -> Folder {
     folder
 }
 
+impl Folder {
+    /// Notes a file of a directory that is none of the job's.
+    fn note_other(&mut self, name: String) {
+        if name == mark::NAME {
+            return;
+        }
+        let newer = name.strip_suffix(NEWER).and_then(Member::of);
+        if matches!(newer, Some(Member::Document(_))) {
+            self.newer.push(name);
+        } else if name == LOCK
+            || name.strip_suffix(NEWER) == Some(mark::NAME)
+            || part::is_part(&name, |of| Member::of(of.trim_end_matches(NEWER)).is_some())
+        {
+            self.begun.push(name);
+        } else {
+            self.others.push(name);
+        }
+    }
+}
+
 fn of_directory(root: &Path) -> anyhow::Result<Folder> {
     let mut folder = Folder::default();
     for below in ["", "chunks/"] {
@@ -106,6 +133,7 @@ fn of_directory(root: &Path) -> anyhow::Result<Folder> {
                     folder.members.insert(member, Found { bytes: data.len(), blob: None });
                 }
                 (None, Some(data)) if name == "chunks" && data.is_dir() => {}
+                (None, Some(data)) if data.is_file() => folder.note_other(name),
                 _ => folder.others.push(name),
             }
         }

@@ -4,6 +4,7 @@ use super::{
     archive::{Archive, Event},
     faults::{Faults, Kind},
     manifest::{Item, Manifest, as_u64},
+    sidecar,
 };
 use chunk_handler::chunk::hex;
 use sha2::{Digest as _, Sha256};
@@ -31,6 +32,7 @@ struct Samples<'a> {
     /// What the first sample has beside its image; each has the same, or loaders disagree about columns.
     beside: Option<BTreeSet<String>>,
     image: Option<Sha256>,
+    sidecar: Option<Vec<u8>>,
 }
 
 /// The sample whose members come now.
@@ -51,6 +53,7 @@ impl<'a> Shard<'a> {
             sample: None,
             beside: None,
             image: None,
+            sidecar: None,
         };
         Self { archive: Archive::new(), sha256: Sha256::new(), bytes: 0, samples }
     }
@@ -64,6 +67,10 @@ impl<'a> Shard<'a> {
             Event::Bytes(bytes) => {
                 if let Some(image) = &mut self.samples.image {
                     image.update(bytes);
+                }
+                let sidecar = self.samples.sidecar.as_mut();
+                if let Some(sidecar) = sidecar.filter(|s| s.len() < sidecar::MOST_BYTES) {
+                    sidecar.extend_from_slice(bytes);
                 }
             }
             Event::End => self.samples.end_member(),
@@ -120,6 +127,7 @@ impl Samples<'_> {
             self.note(Kind::Member, format!("member {name:?} is there twice"));
         }
         if BESIDE.contains(&extension) {
+            self.sidecar = (extension == "json").then(Vec::new);
             return;
         }
         let Some(item) = item else { return };
@@ -147,6 +155,13 @@ impl Samples<'_> {
     }
 
     fn end_member(&mut self) {
+        if let (Some(bytes), Some(sample)) = (self.sidecar.take(), &self.sample) {
+            let fault = sample.item.and_then(|item| sidecar::fault(&bytes, item));
+            if let Some(what) = fault.map(|what| format!("the json of {} {what}", sample.key)) {
+                self.note(Kind::Member, what);
+            }
+            return;
+        }
         let (Some(image), Some(sample)) = (self.image.take(), &self.sample) else { return };
         let sha256 = hex(&image.finalize());
         let said = sample.item.and_then(|item| item.sha256.as_deref());
