@@ -1,8 +1,6 @@
 //! Blob and queue clients: credentials, deadlines, and errors without secrets.
 
 mod blob;
-#[cfg(test)]
-pub(crate) mod fake;
 mod list;
 mod queue;
 mod range;
@@ -317,3 +315,6 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
