@@ -200,6 +200,7 @@ impl ChunkMessage {
         let message = Self::from_json(&json)?;
         message.check_length(json.len())?;
         message.check_index()?;
+        message.validation.check_new()?;
         Ok(message)
     }
 

@@ -69,12 +69,23 @@ impl Validation {
             ("validation.max_pixels", "must be 1 or more")
         } else if !self.max_aspect_ratio.is_none_or(is_ratio) {
             ("validation.max_aspect_ratio", "must be a number of 1 or more")
-        } else if let Some(nothing_fits) = self.keeps_nothing() {
-            nothing_fits
         } else {
             return Ok(());
         };
         Err(MessageError::Value { field, problem: problem.to_owned() })
+    }
+
+    /// The same of checks that somebody asks for now. What is registered stays as it is, whichever release
+    /// took it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`]; also when no picture could fulfil them.
+    pub fn check_new(&self) -> Result<(), MessageError> {
+        self.check()?;
+        self.keeps_nothing().map_or(Ok(()), |(field, problem)| {
+            Err(MessageError::Value { field, problem: problem.to_owned() })
+        })
     }
 
     /// What no picture can fulfil: the field, and why. Where violations are only recorded all can.
@@ -137,7 +148,7 @@ mod tests {
     /// Case 323: checks that no picture can pass are refused, and named.
     #[test]
     fn checks_that_keep_nothing_are_refused() {
-        let check = |json: &str| serde_json::from_str::<Validation>(json).unwrap().check();
+        let check = |json: &str| serde_json::from_str::<Validation>(json).unwrap().check_new();
         for (json, said) in [
             (r#"{"min_width":12001}"#, "min_width must be at most 12000"),
             (r#"{"min_height":12001}"#, "min_height must be at most 12000"),

@@ -180,7 +180,11 @@ impl Database {
         let statement = sqlx::query(
             "-- end_anew
             with open as (
-                update job set ended_at = null, ended_as = null, generation = generation + 1,
+                update job j set ended_at = null, ended_as = null, generation = generation + 1,
+                    -- Nothing of it was cancelled that is not there, and it may go on.
+                    cancelled_at = case when (select count(*) from chunk c
+                        where c.job_id = j.job_id and c.chunk_index < j.total_chunks)
+                        >= j.total_chunks then null else cancelled_at end,
                     updated_at = clock_timestamp()
                 where job_id = $1 and ended_at is not null returning job_id
             )

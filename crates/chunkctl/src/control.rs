@@ -75,7 +75,10 @@ impl Session {
             bail!("no such job; `chunkctl status` lists the jobs");
         }
         if matches!(applied, Applied::NotReopened { .. }) {
-            bail!("nothing was changed; put the blob back, or submit the list under a new number");
+            bail!(
+                "nothing was changed; put the blob back, run its chunk again (--chunk-index N --again), or \
+                 submit the list under a new number"
+            );
         }
         if matches!(applied, Applied::NotOver { .. } | Applied::NotFailed { .. }) {
             bail!("nothing was changed; `chunkctl status` shows what is known");

@@ -73,6 +73,7 @@ impl Session {
         if let Some(submitted) = &known.submitted {
             request.division.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);
             request.priority = given.priority.unwrap_or(submitted.priority);
+            request.output = submitted.output.clone();
         }
         request.division.growth = Some(Growth { job_id, had: Arc::default() });
         let read = match ReadJob::new(request.clone()) {
@@ -82,7 +83,7 @@ impl Session {
         };
         let source_sha256 = &read.judged.sha256;
         if known.source_sha256.as_ref() == Some(source_sha256) {
-            return Ok(of_its_own_list(job_id, &known));
+            return of_its_own_list(&read, &known);
         }
         for _ in 0..ROUNDS {
             if let Some(before) = self.database.extension(job_id, source_sha256).await? {
@@ -208,11 +209,22 @@ fn folder(job_id: i64, chunks: &[[u8; 32]]) -> String {
     format!("{}/{}", job_folder(job_id), digest.get(..16).unwrap_or(&digest))
 }
 
-/// The list by which the job was submitted adds nothing to it.
-fn of_its_own_list(job_id: i64, known: &RegisteredJob) -> Extended {
-    let before = known.submitted.as_ref().map(|submitted| (submitted.chunks, submitted.images));
-    let (chunks, images) = before.unwrap_or_default();
-    Extended { job_id, first_chunk: Some(0), chunks, images, ..Extended::default() }
+/// The list by which the job was submitted adds nothing to it, if it is read as it was.
+fn of_its_own_list(read: &ReadJob, known: &RegisteredJob) -> anyhow::Result<Extended> {
+    let (job_id, now) = (read.job_id, &read.submission);
+    let Some(before) = known.submitted.as_ref() else {
+        return Ok(Extended { job_id, first_chunk: Some(0), ..Extended::default() });
+    };
+    if before.format != now.format {
+        bail!(
+            "job {job_id} was submitted with this list, read as {}, not {}; what is to be added must be \
+             another file",
+            before.format,
+            now.format
+        );
+    }
+    let (chunks, images) = (before.chunks, before.images);
+    Ok(Extended { job_id, first_chunk: Some(0), chunks, images, ..Extended::default() })
 }
 
 /// What was added before, when that is how it is added now.
@@ -226,7 +238,13 @@ fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Re
         ("--label", label(&options.label), label(&now.label)),
         ("--new-only", options.new_only.to_string(), given.new_only.to_string()),
     ];
-    let differ = all.into_iter().filter(|(_, before, now)| before != now);
+    // What is not said is the job's, or else a setting, which may be another one by now.
+    let is_said = |option: &str| match option {
+        "--chunk-size" => given.chunk_size.is_some(),
+        "--priority" => given.priority.is_some(),
+        _ => true,
+    };
+    let differ = all.into_iter().filter(|(option, before, now)| is_said(option) && before != now);
     let differ: Vec<String> =
         differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect();
     let job_id = read.job_id;

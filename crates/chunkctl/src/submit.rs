@@ -129,7 +129,7 @@ impl ReadJob {
     /// [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
         let JobRequest { job_id, files, division, priority, validation, output } = request;
-        validation.check()?;
+        validation.check_new()?;
         let progress = Progress::of_bytes("reading the list", files.len());
         let judged = Judged::read(&files, &division, &progress);
         progress.end();

@@ -119,6 +119,7 @@ impl Session {
         output: &mut Output<impl io::Write>,
     ) -> anyhow::Result<()> {
         let job_id = urls.job_id;
+        self.refuse_another_place().await?;
         if self.database.registered_job(job_id).await?.is_none() {
             bail!("job {job_id} is unknown; `chunkctl status` shows those that are known");
         }
@@ -222,7 +223,9 @@ fn is_last_try(
     last_tries: &HashMap<UrlKey, UrlKey>,
 ) -> bool {
     let Some(own) = key(chunk, report.idx) else { return true };
-    last_tries.get(&report.retry_of.unwrap_or(own)).is_none_or(|last| *last == own)
+    // Of several tries that were asked for twice one may be valid and the last its duplicate.
+    report.status == Status::Valid
+        || last_tries.get(&report.retry_of.unwrap_or(own)).is_none_or(|last| *last == own)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

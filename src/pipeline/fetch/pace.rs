@@ -303,11 +303,13 @@ impl Pace {
         let is_free = !self.is_bound(start.party, now);
         let asked = asked.filter(|asked| *asked <= LONGEST_QUIET);
         let known = self.has_outcome(start, now);
-        let answered = std::mem::take(&mut known.answered);
+        let answered = known.answered;
+        // That the host's are taken keeps the next from being lone, too.
         let is_lone = answered.min(std::mem::take(&mut self.answered)) >= self.limit;
         if is_lone {
             return false;
         }
+        self.of(start.party, now).answered = 0;
         let wait = match start.trial {
             Some(_) if self.refuses() => self.trial_refused(asked, now),
             Some(_) | None => self.quiets(is_free, asked, now),

@@ -71,6 +71,10 @@ begin
         cross join lateral (select (m.message ->> 'chunk_index')::integer as at) i;
     insert into extension (job_id, source_sha256, first_chunk, chunks, images, images_asked_again, options)
         values (p_job, p_sha256, first_chunk, n, p_images, p_again, p_options);
+    if p_again > 0 then
+        -- An earlier release would write retry_of into the meta of samples.
+        update fleet set min_handler = greatest(min_handler, 10);
+    end if;
     update job set total_chunks = first_chunk + n, ended_at = null, ended_as = null, end_error = null,
             generation = generation + 1, updated_at = clock_timestamp()
         where job_id = p_job;

@@ -58,6 +58,8 @@ impl<'a> Row<'a> {
             report.label.clone_from(&item.label);
             report.caption.clone_from(&item.caption);
             report.class = item.class;
+            // A handler of an earlier release wrote none.
+            report.retry_of = report.retry_of.or(item.retry_of);
             report.meta.clone_from(&item.meta);
         }
         Self { id, report, shard }

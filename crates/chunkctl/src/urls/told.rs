@@ -62,7 +62,9 @@ impl Fields {
     /// What the row is about; none: a field is no number.
     pub(crate) fn first_try(self) -> Option<FirstTry> {
         let own = UrlKey { chunk_index: self.chunk_index?, idx: self.idx? };
-        Some(FirstTry { job_id: self.job_id?, key: self.retry_of.unwrap_or(own) })
+        let key = self.retry_of.unwrap_or(own);
+        let is_place = key.chunk_index < 100_000 && key.idx < 100_000;
+        Some(FirstTry { job_id: self.job_id?, key }).filter(|_| is_place)
     }
 
     /// Why the item is refused whatever its URL is: only the start of it is known.
