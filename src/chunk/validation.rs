@@ -144,6 +144,7 @@ impl Validation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::ChunkMessage;
 
     /// Case 323: checks that no picture can pass are refused, and named.
     #[test]
@@ -169,5 +170,13 @@ mod tests {
         ] {
             assert!(check(json).is_ok(), "{json}");
         }
+    }
+
+    /// A chunk that an earlier release registered with such checks has its verdicts, as it would have had.
+    #[test]
+    fn checks_that_keep_nothing_stay_what_they_were_when_they_are_registered() {
+        let text = r#"{"version":1,"job_id":7,"chunk_index":0,"validation":{"min_width":12001}}"#;
+        assert!(ChunkMessage::parse(text).is_err());
+        assert!(ChunkMessage::from_json(text).is_ok());
     }
 }

@@ -366,3 +366,17 @@ fn a_trial_without_an_answer_is_followed_by_another() {
     host.leave(trial);
     assert!(host.admits(Party(3)));
 }
+
+/// A single refusal among the answers of a chunk is about its URL: the chunk goes on as before, also while
+/// the host refuses others.
+#[test]
+fn a_lone_refusal_leaves_a_served_chunk_free() {
+    let mut host = Host::new();
+    host.refuse_all(OTHER, 50 * SECOND);
+    host.answer_rounds(ONE, 6);
+    let under_way = host.start_all(ONE);
+    assert!(under_way.len() > 2, "{under_way:?}");
+    assert!(!host.refuse(under_way[0], Some(SECOND)));
+    assert!(!host.pace.asks_once(ONE, host.now), "no trial of its own");
+    assert_eq!(host.start_all(ONE).len(), 1, "one for the one that ended");
+}
