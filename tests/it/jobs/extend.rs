@@ -248,7 +248,11 @@ async fn an_extension_is_checked_as_its_job_is() {
         let name = option.split(' ').next().unwrap();
         assert!(refused.code == Some(2) && refused.stderr.contains(name), "{option}: {refused:?}");
     }
-    extended(&rig, &more, &[]);
+    let otherwise = extend(&rig, &list, &["--format", "csv", "--columns", "url"]);
+    let words = "with this list, read as text, not csv with --columns url";
+    assert!(otherwise.code == Some(1) && otherwise.stderr.contains(words), "{otherwise:?}");
+    let said = extended(&rig, &more, &[]);
+    assert_eq!(said["not_in_list"], json!(["caption", "class"]), "what the job's shards hold");
     let alike =
         "select string_agg(format('%s %s %s', priority, message::jsonb #>> '{validation,level}',
             message::jsonb #>> '{output,text}'), ', ')
@@ -283,6 +287,25 @@ async fn only_new_urls_are_added_when_that_is_asked_for() {
     extended(&rig, &table, &[]);
     let refused = extend(&rig, &table, &["--url-column", "link"]);
     assert!(refused.stderr.contains("csv, not csv with --url-column link"), "{refused:?}");
+}
+
+/// A job that was cancelled when nothing of it was left to cancel goes on when it is retried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_cancelled_too_late_can_grow_again() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.submit(1, &rig.pictures(1), 1);
+    runs(&rig, &handler, 0..1).await;
+    let cancel =
+        "update chunk_handler.job set cancelled_at = clock_timestamp(), ended_as = 'cancelled'";
+    rig.execute(cancel).await;
+    let more = rig.list("more.txt", &rig.pictures(2)[1..]);
+    assert!(extend(&rig, &more, &[]).stderr.contains("chunkctl control retry --job-id 1"));
+    control(&rig, &["retry", "--job-id", "1"]);
+    assert_eq!(extended(&rig, &more, &[])["first_chunk"], 1);
+    runs(&rig, &handler, 1..2).await;
+    let end = "select ended_as from chunk_handler.job";
+    assert_eq!(rig.value::<String>(end).await, "completed");
 }
 
 /// Case 364: a job that takes no more, or of which it is not known where it ends, says so and stays.
