@@ -83,6 +83,7 @@ async fn stats_json_has_the_keys_of_img2dataset() {
     assert_eq!(
         stats,
         json!({"count": 7, "successes": 3, "failed_to_download": 2, "failed_to_resize": 2,
+            "images_asked_again": 0,
             "status_dict": errors}),
         "the three add up to the count, as img2dataset's do"
     );
