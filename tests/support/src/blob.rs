@@ -30,7 +30,8 @@ impl Blobs {
             found.with_context(|| format!("the connection string has no {name}"))
         };
         let signature = signature(field("AccountName")?, field("AccountKey")?)?;
-        let client = Client::builder().no_proxy().build()?;
+        // Azurite closes idle connections after seconds, sometimes just as a request begins.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
         Ok(Self {
             endpoint: field("BlobEndpoint")?.trim_end_matches('/').to_owned(),
             signature,
