@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io;
 
 /// The columns of a table, in order. A field that a row lacks is an empty cell.
-const COLUMNS: [&str; 25] = [
+pub(super) const COLUMNS: [&str; 25] = [
     "job_id",
     "chunk_index",
     "idx",

@@ -1,31 +1,14 @@
 //! A row that `chunkctl urls` wrote, in a list that is submitted: which URL of which job it is about.
 //! What the manifest said of it is no part of the item.
 
+use super::row::COLUMNS;
 use chunk_handler::chunk::{Detail, UrlKey};
 use serde_json::value::RawValue;
 
 /// The fields by which such a row is known, all three, spelled so.
 const MARKS: [&str; 3] = ["job_id", "chunk_index", "idx"];
-/// What the manifest says of a URL.
-const VERDICT: [&str; 17] = [
-    "status",
-    "reason",
-    "detail",
-    "key",
-    "format",
-    "width",
-    "height",
-    "file_size",
-    "sha256",
-    "phash",
-    "duplicate_of",
-    "shard",
-    "offset",
-    "length",
-    "violations",
-    "near_duplicate",
-    "retry_of",
-];
+/// The columns that are an item's own.
+const OF_ITEM: [&str; 5] = ["url", "label", "caption", "class", "meta"];
 
 /// The first try of the URL that a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +63,7 @@ pub(crate) fn is_table(names: &[&str]) -> bool {
 
 /// Whether a field of such a row is no part of its item.
 pub(crate) fn is_field(name: &str) -> bool {
-    MARKS.contains(&name) || VERDICT.contains(&name)
+    COLUMNS.contains(&name) && !OF_ITEM.contains(&name)
 }
 
 /// What an object of these members says beside its item; none: it is no such row.
