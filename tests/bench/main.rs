@@ -33,6 +33,7 @@ mod lists;
 mod many;
 mod measure;
 mod names;
+mod options;
 mod origin;
 mod part;
 mod photo;
@@ -62,6 +63,7 @@ enum Group {
     Binary,
     Http,
     Https,
+    Options,
     Bound,
     Rude,
     Names,
@@ -88,6 +90,7 @@ impl Group {
             Self::Binary => process::binary(),
             Self::Http => throughput::run(bench, photo::Scheme::Http).await,
             Self::Https => throughput::run(bench, photo::Scheme::Https).await,
+            Self::Options => options::run(bench).await,
             Self::Bound => slow::bound(bench).await,
             Self::Rude => slow::rude(bench).await,
             Self::Names => names::run(bench),
@@ -126,6 +129,9 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Http, Goal::new("wall", "ours / F", 1.25)),
     (Group::Https, Goal::new("cpu_https", "ours / F", 1.5)),
     (Group::Https, Goal::new("wall_https", "ours / F", 1.25)),
+    // With captions as members, a filter of formats and a hundred thousand blocked hashes, beside without.
+    (Group::Options, Goal::new("options_cpu", "with / without", 1.03)),
+    (Group::Options, Goal::new("options_wall", "with / without", 1.03)),
     (Group::Bound, Goal::new("bound", "wall / bound", 1.1)),
     (Group::Rude, Goal::new("rude", "rude / clean", 1.5)),
     // A list of many hosts, beside the same with addresses; a chunk beside one of silent names.

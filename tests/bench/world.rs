@@ -165,12 +165,18 @@ impl World {
     pub async fn message_of(&self, urls: &[String]) -> Result<Value> {
         let job_id = self.next_job.fetch_add(1, Ordering::Relaxed);
         let name = format!("job_{job_id}.txt");
-        let list = self.client.put(self.blob(&format!("chunk-sources/{name}")));
-        let answer = list.body(urls.join("\n")).send().await?;
-        ensure!(answer.status().is_success(), "{}", answer.status());
+        self.put_list(&name, urls.join("\n")).await?;
         // Of a job with more chunks: its end is not the chunk's.
         Ok(json!({"version": 1, "job_id": job_id, "chunk_index": 0, "total_chunks": 1000,
             "source": {"blob": name}}))
+    }
+
+    /// Stores a blob where lists are.
+    pub async fn put_list(&self, name: &str, text: String) -> Result<()> {
+        let list = self.client.put(self.blob(&format!("chunk-sources/{name}")));
+        let answer = list.body(text).send().await?;
+        ensure!(answer.status().is_success(), "{}", answer.status());
+        Ok(())
     }
 
     /// Registers the chunk of a message, as a submit does.
