@@ -62,8 +62,9 @@ impl Database {
         let statement = sqlx::query_as(
             "-- hashes_of_other_jobs
             select distinct on (h.sha256) h.sha256, h.job_id || '/' || h.key
-            from image_hash h join chunk c using (job_id, chunk_index)
+            from image_hash h join chunk c using (job_id, chunk_index) join job j using (job_id)
             where h.job_id = any($1) and h.sha256 = any($2) and c.state = 'completed'
+                and j.going_at is null
             order by h.sha256, h.job_id",
         )
         .bind(jobs)
