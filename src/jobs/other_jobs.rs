@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 /// Why a chunk cannot run now.
 #[derive(Debug, thiserror::Error)]
@@ -42,16 +42,24 @@ enum Progress {
 const FRESH: Duration = Duration::from_secs(600);
 
 /// Jobs whose hashes this process reads back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Returning {
-    jobs: Arc<Mutex<BTreeMap<i64, Progress>>>,
-    /// One job at a time: manifests are large.
-    turn: Arc<Semaphore>,
+    found: Arc<Found>,
+    /// They end with it.
+    tasks: Mutex<JoinSet<()>>,
 }
 
-impl Default for Returning {
+/// What the tasks have found so far.
+#[derive(Debug)]
+struct Found {
+    jobs: Mutex<BTreeMap<i64, Progress>>,
+    /// One job at a time: manifests are large.
+    turn: Semaphore,
+}
+
+impl Default for Found {
     fn default() -> Self {
-        Self { jobs: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+        Self { jobs: Mutex::default(), turn: Semaphore::new(1) }
     }
 }
 
@@ -76,7 +84,7 @@ impl Returning {
         for job_id in others {
             match there.get(job_id) {
                 Some(Hashes::Kept) => {
-                    self.jobs().remove(job_id);
+                    self.found.jobs().remove(job_id);
                 }
                 Some(Hashes::Going) => {
                     self.begin(database, storage, *job_id)?;
@@ -95,7 +103,7 @@ impl Returning {
 
     /// Begins to read a job's hashes back, unless that is under way or was found to be in vain.
     fn begin(&self, database: &Database, storage: &Storage, job_id: i64) -> Result<(), NotReady> {
-        let mut jobs = self.jobs();
+        let mut jobs = self.found.jobs();
         match jobs.remove(&job_id) {
             Some(Progress::Lost(why, at)) if at.elapsed() < FRESH => {
                 return Err(NotReady::Lost(job_id, why));
@@ -108,12 +116,17 @@ impl Returning {
         }
         jobs.insert(job_id, Progress::UnderWay);
         drop(jobs);
-        let (this, database, storage) = (self.clone(), database.clone(), storage.clone());
-        let task = async move { this.bring_back(&database, &storage, job_id).await };
-        tokio::spawn(task);
+        let (found, database, storage) =
+            (Arc::clone(&self.found), database.clone(), storage.clone());
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // A panic is in the log by now.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { found.bring_back(&database, &storage, job_id).await });
         Ok(())
     }
+}
 
+impl Found {
     async fn bring_back(&self, database: &Database, storage: &Storage, job_id: i64) {
         // A panic must not leave the job under way for ever.
         let _done = Done { jobs: &self.jobs, job_id };
