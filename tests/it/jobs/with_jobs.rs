@@ -117,6 +117,10 @@ async fn forgotten(rig: &Rig, sql: &Sql, handler: &Handler) -> Vec<String> {
     urls
 }
 
+/// A job of which nothing is used: that its hashes are gone shows that retention had its turn.
+const ENDED_LONG_AGO: &str = "insert into job (job_id, ended_as, ended_at, updated_at)
+    select 99, 'completed', at, at from (select clock_timestamp() - interval '31 days' as at) old";
+
 /// Wakes chunk 0 of job 2 until it says this.
 async fn until_it_says(handler: &Handler, text: &str) {
     wait_for(text, async || say(handler, &wake_up(2, 0)).await.contains(text)).await;
@@ -140,13 +144,10 @@ async fn forgotten_hashes_come_back_while_the_chunk_waits() {
     assert_eq!(rig.value::<i32>(paid).await, 1, "a wait costs no attempt");
     rig.until(ALL_ENDED).await;
     holds(&rig).await;
-    // A job that ended long ago shows that retention had its turn.
-    let other = "insert into job (job_id, ended_as, ended_at, updated_at)
-        select 3, 'completed', at, at from (select clock_timestamp() - interval '31 days' as at) old";
-    sql.execute(other).await;
-    remove(&handler, &sql, "/jobs", json!({"1": "kept", "2": "kept", "3": "gone"})).await;
+    sql.execute(ENDED_LONG_AGO).await;
+    remove(&handler, &sql, "/jobs", json!({"1": "kept", "2": "kept", "99": "gone"})).await;
     sql.execute("update job set updated_at = ended_at where job_id = 1").await;
-    remove(&handler, &sql, "/jobs", json!({"1": "gone", "2": "kept", "3": "gone"})).await;
+    remove(&handler, &sql, "/jobs", json!({"1": "gone", "2": "kept", "99": "gone"})).await;
 }
 
 /// Case 412: hashes that are old enough to go stay for whoever uses them, and those whose batch is under way are
@@ -181,10 +182,16 @@ async fn a_batch_that_is_under_way_is_not_missed() {
     assert!(said.contains("released (hashes_away"), "{said}");
     until_it_says(&handler, "completed, 1 of 4").await;
     holds(&rig).await;
-    // Kept, used a moment ago, and used again: the row of the job is not written each time.
+    // There, and old enough to go: they stay for whoever begins with them.
+    sql.execute("update job set updated_at = ended_at where job_id = 1").await;
+    completes(&handler, &chunk(3, (0, 1), &urls[..3], &[1]), "0 of 3").await;
+    sql.execute(ENDED_LONG_AGO).await;
+    let left = json!({"1": "kept", "2": "kept", "3": "kept", "99": "gone"});
+    remove(&handler, &sql, "/jobs", left).await;
+    // Used again a moment later: the row of the job is not written each time.
     let version = "select xmin::text from job where job_id = 1";
     let before = sql.value::<String>(version).await;
-    completes(&handler, &chunk(3, (0, 1), &urls[..3], &[1]), "0 of 3").await;
+    completes(&handler, &chunk(4, (0, 1), &urls[..3], &[1]), "0 of 3").await;
     assert_eq!(sql.value::<String>(version).await, before);
 }
 
