@@ -6,6 +6,7 @@ mod duplicates;
 mod end;
 mod extend;
 mod hashes;
+mod other_jobs;
 mod urls;
 mod verify;
 
@@ -13,5 +14,7 @@ pub use control::{Applied, Command, CommandError, again_command};
 pub use end::DOCUMENTS;
 pub(crate) use end::{end_if_over, end_touched_jobs};
 pub use extend::{ExtendError, extend};
+pub(crate) use other_jobs::{NotReady, Returning};
+pub use other_jobs::{OtherJobError, prepare_other_jobs};
 pub use urls::{list_of, manifest_of};
 pub(crate) use verify::withdraw_manifest;

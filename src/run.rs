@@ -29,6 +29,8 @@ pub struct Runner {
     process: Arc<Process>,
     stages: Arc<Stages>,
     keeper: Arc<Keeper>,
+    /// Hashes of other jobs that this process reads back.
+    returning: jobs::Returning,
 }
 
 /// What the host should do with a message.
@@ -53,7 +55,7 @@ const AFTER_LIMIT: Duration = Duration::from_secs(10);
 impl Runner {
     /// A runner whose leases `keeper` renews.
     pub fn new(process: Arc<Process>, stages: Stages, keeper: Arc<Keeper>) -> Self {
-        Self { process, stages: Arc::new(stages), keeper }
+        Self { process, stages: Arc::new(stages), keeper, returning: jobs::Returning::default() }
     }
 
     /// Runs the chunk of a message, if it may run here and now.
@@ -198,7 +200,7 @@ impl Runner {
         let is_panic = matches!(fault, Fault::Panicked(_));
         let told = if is_panic { "the line of the panic says with what" } else { cause.as_str() };
         // A wait is no failure.
-        if !matches!(fault, Fault::HostsBusy(_)) {
+        if !matches!(fault, Fault::HostsBusy(_) | Fault::HashesAway(_)) {
             telemetry::exception(&code.to_string(), told);
         }
         tracing::warn!(%code, cause = told, outcome, "Chunk not completed");

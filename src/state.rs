@@ -51,6 +51,7 @@ mod keep;
 mod keeper;
 mod lease;
 mod login;
+mod other_jobs;
 mod record;
 mod view;
 mod wait;

@@ -19,6 +19,8 @@ pub enum ErrorCode {
     SourceUnreadable,
     /// The registered message cannot be read.
     MessageUnreadable,
+    /// Hashes of a job that it is deduplicated with are gone, and so is a manifest that had them.
+    HashesLost,
     /// Too many leases in a row ran out (`most_expiries` in the database).
     WorkerLost,
     /// The commit did not fit the deadline.
@@ -47,6 +49,8 @@ pub enum ErrorCode {
     NamesAway,
     /// Not charged: all of its hosts want to be left alone, and none was asked for anything.
     HostBusy,
+    /// Not charged: hashes of a job that it is deduplicated with are being brought back.
+    HashesAway,
     /// Not charged: the temp space is full.
     DiskFull,
     /// Not charged: the lease could not be renewed in time, or a newer claim was there.
@@ -84,6 +88,9 @@ impl ErrorCode {
             Self::MessageUnreadable => {
                 "another release wrote its message; submit the list under a new number"
             }
+            Self::HashesLost => {
+                "run the chunk that it names again with `control retry --again`, or submit the list under a new number without that job; then `retry`"
+            }
             Self::WorkerLost => {
                 "too many processes in a row died on it; check its images and the memory of the app, then `retry`"
             }
@@ -118,6 +125,9 @@ impl ErrorCode {
             | Self::Drained => "nothing: it is not charged and runs again by itself",
             Self::HostBusy => {
                 "nothing: its hosts asked to be left alone; it is not charged and runs again when they are back"
+            }
+            Self::HashesAway => {
+                "nothing: hashes are read back from manifests; it is not charged and runs again by itself"
             }
             Self::DiskFull => {
                 "nothing at once, it runs again by itself; if it lasts, see what else fills PIXCRAWLER_TEMP_DIR"

@@ -1,7 +1,9 @@
 //! The queue message of a chunk: untrusted text in, a checked value out.
 
+mod dedupe;
 mod output;
 
+pub use dedupe::{Dedupe, DedupeScope};
 pub use output::{Output, OutputExtension, OutputText};
 
 use super::{ChunkId, Item, Validation, job_folder};
@@ -53,25 +55,6 @@ pub(crate) fn decode_message(text: &str) -> Result<String, MessageError> {
     let decoded = decoded.trim_start_matches('\u{feff}');
     serde_json::from_str::<&RawValue>(decoded).map_err(|e| MessageError::NotJson(e.to_string()))?;
     Ok(decoded.trim().to_owned())
-}
-
-/// Where duplicates are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DedupeScope {
-    /// In the chunk and in the completed chunks of its job.
-    #[default]
-    Job,
-    /// In the chunk only.
-    Chunk,
-}
-
-/// The duplicate check a message asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Dedupe {
-    /// Where duplicates are looked for.
-    #[serde(default)]
-    pub scope: DedupeScope,
 }
 
 /// First and last position of the chunk's URLs in the job's list, 0-based, inclusive.
@@ -242,6 +225,7 @@ impl ChunkMessage {
             return fail("image_range", "must not end before it starts".into());
         }
         self.validation.check()?;
+        self.dedupe.check(self.job_id)?;
         let folder = job_folder(self.job_id);
         if self.output.prefix.as_ref().is_some_and(|prefix| *prefix != folder) {
             return fail("output.prefix", format!("must be {folder}"));

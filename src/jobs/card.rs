@@ -51,7 +51,8 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
 {reasons}
 ## Settings
 
-As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`. Servers that opted out of use for
+As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`.
+{others}Servers that opted out of use for
 machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected. The
 manifest beside each shard says of each URL what became of it and why.
 ",
@@ -67,6 +68,7 @@ manifest beside each shard says of each URL what became of it and why.
         reasons = reasons(&rows.reasons.0),
         validation = asked("validation"),
         dedupe = asked("dedupe"),
+        others = others(asked("dedupe")),
     )
 }
 
@@ -78,6 +80,20 @@ fn members(output: &Value) -> String {
     let has_class = output.get("class").and_then(Value::as_bool) == Some(true);
     let class = has_class.then_some("The `.cls` of each is its class, -1 where there is none.\n");
     text.unwrap_or_default() + class.unwrap_or_default()
+}
+
+/// The jobs whose pictures are left out, as the first chunk asked.
+fn others(dedupe: &Value) -> String {
+    let jobs = dedupe.get("with_jobs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if jobs.is_empty() {
+        return String::new();
+    }
+    let jobs: Vec<String> = jobs.iter().map(Value::to_string).collect();
+    format!(
+        "Pictures that these other jobs held then are duplicates here, and are not kept again: {}. The manifest names\n\
+        such a one as `JOB/KEY`.\n",
+        jobs.join(", ")
+    )
 }
 
 /// The row of URLs that were asked for more than once, if there are some.
@@ -193,6 +209,15 @@ mod tests {
             The `.cls` of each is its class, -1 where there is none.\n";
         assert_eq!(both, expected);
         assert_eq!(members(&Value::Null), "");
+    }
+
+    /// Who loads one job only is told whose pictures are missing in it.
+    #[test]
+    fn the_card_names_the_jobs_that_have_the_rest() {
+        assert_eq!(others(&json!({"scope": "job"})), "");
+        assert_eq!(others(&Value::Null), "");
+        let two = others(&json!({"scope": "job", "with_jobs": [5, 6]}));
+        assert!(two.contains("not kept again: 5, 6."), "{two}");
     }
 
     /// Loaders get all shards at once only where each that lies there is one of the job's, and has a sample.

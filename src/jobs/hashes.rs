@@ -1,4 +1,5 @@
-//! The hashes of a job that is reopened: they may be gone, and its manifests have them.
+//! The hashes of a job that is reopened, or that another one is deduplicated with: they may be gone, and
+//! its manifests have them.
 
 use super::duplicates;
 use crate::{
@@ -32,8 +33,8 @@ pub(super) enum Error {
     State(#[from] state::Error),
 }
 
-/// Makes sure that a job has the hashes of its completed chunks, before one of its chunks runs again:
-/// without them it would keep pictures that the job has. With `may_miss` it answers the chunks whose
+/// Makes sure that a job has the hashes of its completed chunks, before one of its chunks runs again, or
+/// another job is deduplicated with it: without them pictures would be kept that the job has. With `may_miss` it answers the chunks whose
 /// manifests are gone: they are to run again.
 ///
 /// # Errors
@@ -74,7 +75,7 @@ pub(super) async fn bring_back(
             .await?;
     }
     database.hashes_are_back(job_id).await?;
-    tracing::info!(job_id, manifests = n, "the hashes of a reopened job are back");
+    tracing::info!(job_id, manifests = n, "the hashes of a job are back");
     Ok(lost)
 }
 

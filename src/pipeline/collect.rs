@@ -80,9 +80,11 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Which of the batch's images other completed chunks of the job hold.
+    /// Which of the batch's images other completed chunks hold: those of the job, else those of the jobs
+    /// that the message names. A picture that this chunk has kept is its own, whoever has it since.
     async fn known(&self, batch: &[Arrived]) -> Result<HashMap<Vec<u8>, String>, Error> {
-        let hashes: Vec<Vec<u8>> = match self.message.dedupe.scope {
+        let dedupe = &self.message.dedupe;
+        let mut hashes: Vec<Vec<u8>> = match dedupe.scope {
             DedupeScope::Job => batch
                 .iter()
                 .filter_map(|arrived| Some(arrived.result.as_ref().ok()?.sha256.clone()))
@@ -92,9 +94,16 @@ impl<'a> Collector<'a> {
         if hashes.is_empty() {
             return Ok(HashMap::new());
         }
-        // The chunk's deadline ends this wait: `run` drops the whole pipeline then.
+        // The chunk's deadline ends these waits: `run` drops the whole pipeline then.
         let ask = || self.database.known_hashes(self.message.id(), &hashes);
-        Ok(until_answered(pending(), |error| self.lease.waits_for(error), ask).await?)
+        let mut known = until_answered(pending(), |error| self.lease.waits_for(error), ask).await?;
+        hashes.retain(|hash| !known.contains_key(hash) && !self.kept.has(hash));
+        if hashes.is_empty() || dedupe.with_jobs.is_empty() {
+            return Ok(known);
+        }
+        let ask = || self.database.hashes_of_other_jobs(&dedupe.with_jobs, &hashes);
+        known.extend(until_answered(pending(), |error| self.lease.waits_for(error), ask).await?);
+        Ok(known)
     }
 
     async fn collect(

@@ -22,6 +22,11 @@ impl Kept {
         None
     }
 
+    /// Whether these bytes are kept already.
+    pub(super) fn has(&self, sha256: &[u8]) -> bool {
+        self.keys.contains_key(sha256)
+    }
+
     /// The first sample that looks like this one, which is kept under `key` all the same.
     ///
     /// Compares with every one: ten thousand take some microseconds.

@@ -5,6 +5,7 @@
 use crate::{
     chunk::{ErrorCode, ListError, OtherContent},
     circuit::Part,
+    jobs::NotReady,
     pipeline::{self, upload::CommitError},
     state::{self, Backoff, GiveUp, NotHeld},
     storage,
@@ -30,6 +31,10 @@ pub(super) enum Fault {
     NamesAway,
     #[error("no URL was asked for: all of its hosts want to be left alone, the first for {} s", .0.as_secs())]
     HostsBusy(Duration),
+    #[error("hashes of images are read back from the manifests of job {0}")]
+    HashesAway(i64),
+    #[error("the images of job {0} are not known any more: {1}")]
+    HashesLost(i64, String),
     #[error("the source blob is missing")]
     SourceMissing,
     #[error("the source has more than {} URLs or 32 MiB", crate::chunk::MAX_ITEMS)]
@@ -57,6 +62,16 @@ impl From<pipeline::Error> for Fault {
             pipeline::Error::NothingReachable => Self::NothingReachable,
             pipeline::Error::NamesAway => Self::NamesAway,
             pipeline::Error::HostsBusy(wait) => Self::HostsBusy(wait),
+        }
+    }
+}
+
+impl From<NotReady> for Fault {
+    fn from(error: NotReady) -> Self {
+        match error {
+            NotReady::Away(job_id) => Self::HashesAway(job_id),
+            NotReady::Lost(job_id, why) => Self::HashesLost(job_id, why),
+            NotReady::State(error) => Self::State(error),
         }
     }
 }
@@ -112,6 +127,8 @@ impl Fault {
             // A list of addresses needs no name: other chunks may go on.
             | Self::NamesAway
             | Self::HostsBusy(_)
+            | Self::HashesAway(_)
+            | Self::HashesLost(..)
             | Self::SourceMissing
             | Self::SourceTooLarge
             | Self::SourceUnreadable(_)
@@ -151,6 +168,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         Fault::Spool(_) => (release(Backoff::Short), ErrorCode::SpoolFailed),
         Fault::NamesAway => (release(Backoff::Short), ErrorCode::NamesAway),
         Fault::HostsBusy(wait) => (release(Backoff::Exactly(*wait)), ErrorCode::HostBusy),
+        Fault::HashesAway(_) => (release(Backoff::Short), ErrorCode::HashesAway),
         Fault::Hindered | Fault::StoodStill => {
             (release(Backoff::Short), ErrorCode::DeadlineHindered)
         }
@@ -158,6 +176,7 @@ pub(super) fn judge(fault: &Fault, max_attempts: i32) -> (GiveUp, ErrorCode) {
         Fault::SourceMissing => (retry, ErrorCode::SourceMissing),
         Fault::Panicked(_) => (retry, ErrorCode::Panic),
         Fault::NothingReachable => (GiveUp::Fail, ErrorCode::NothingReachable),
+        Fault::HashesLost(..) => (GiveUp::Fail, ErrorCode::HashesLost),
         Fault::SourceTooLarge => (GiveUp::Fail, ErrorCode::SourceTooLarge),
         Fault::SourceUnreadable(_) => (GiveUp::Fail, ErrorCode::SourceUnreadable),
         Fault::Unreadable(_) => (GiveUp::Fail, ErrorCode::MessageUnreadable),
@@ -223,6 +242,7 @@ mod tests {
             (Fault::StoodStill, B::Short, "deadline_hindered", None),
             (Fault::NamesAway, B::Short, "names_away", None),
             (Fault::HostsBusy(minute), B::Exactly(minute), "host_busy", None),
+            (Fault::HashesAway(7), B::Short, "hashes_away", None),
             (
                 S::Away { doing, cause: cause() }.into(),
                 B::Short,
@@ -272,6 +292,7 @@ mod tests {
             (Fault::SourceMissing, retry(), "source_missing"),
             (Fault::Panicked(cause()), retry(), "panic"),
             (Fault::NothingReachable, GiveUp::Fail, "nothing_reachable"),
+            (Fault::HashesLost(7, cause()), GiveUp::Fail, "hashes_lost"),
             (Fault::SourceTooLarge, GiveUp::Fail, "source_too_large"),
             (other_content.into(), GiveUp::Fail, "source_unreadable"),
             (Fault::Unreadable(cause()), GiveUp::Fail, "message_unreadable"),

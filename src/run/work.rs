@@ -6,10 +6,12 @@ use crate::{
         BlobSource, ChunkId, ChunkMessage, ClaimToken, Item, ListFormat, MANIFEST_SCHEMA, Manifest,
         Source, hex,
     },
+    jobs::NotReady,
     pipeline::{
         self, Outcome, StagedShard, Work,
         upload::{self, Writer},
     },
+    process::Process,
     spool::Allowance,
     stall::{Deadline, WATCH},
     state::{Claim, Lease, until_answered},
@@ -60,6 +62,7 @@ impl Runner {
             return self.adopt(claim, left).await;
         }
         seen.refuse_blocked(message.id())?;
+        self.others_ready(message, &claim.lease).await?;
         let work = Work {
             message,
             items: items.into(),
@@ -100,6 +103,17 @@ impl Runner {
         };
         self.commit(claim, &outcome.staged, &manifest, seen).await?;
         Ok(manifest)
+    }
+
+    /// Whether the jobs that the chunk is deduplicated with have their hashes.
+    async fn others_ready(&self, message: &ChunkMessage, lease: &Lease) -> Result<(), Fault> {
+        let Process { database, storage, .. } = &*self.process;
+        let ask = || self.returning.ready(database, storage, &message.dedupe.with_jobs);
+        let is_passing = |error: &NotReady| match error {
+            NotReady::State(error) => lease.waits_for(error),
+            NotReady::Away(_) | NotReady::Lost(..) => false,
+        };
+        Ok(until_answered(pending(), is_passing, ask).await?)
     }
 
     /// Runs the images through the pipeline. A chunk that can do nothing, since its hosts are busy, leaves

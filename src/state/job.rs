@@ -1,7 +1,7 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
 use super::{Database, Error, patiently};
-use crate::chunk::{ChunkMessage, Output, Validation};
+use crate::chunk::{ChunkMessage, Dedupe, Output, Validation};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
@@ -37,6 +37,9 @@ pub struct Submission {
     /// defaults.
     #[serde(flatten)]
     pub validation: Validation,
+    /// Where duplicates are looked for; in a row of an earlier release in the job alone.
+    #[serde(default)]
+    pub dedupe: Dedupe,
     /// How its shards are written; in a row of an earlier release as by default.
     #[serde(flatten)]
     pub output: Output,

@@ -132,6 +132,7 @@ mod jobs {
     mod kept;
     mod urls;
     mod verify;
+    mod with_jobs;
 }
 
 /// The health row, and what Azure Monitor adds to it.

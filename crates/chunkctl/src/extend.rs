@@ -175,7 +175,7 @@ impl Session {
         if let Some(ChunkMessage { validation, dedupe, output, .. }) = first {
             for message in &mut messages {
                 message.validation = validation.clone();
-                message.dedupe = dedupe;
+                message.dedupe = dedupe.clone();
                 message.output = output.clone();
             }
         }

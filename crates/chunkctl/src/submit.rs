@@ -14,7 +14,8 @@ use crate::{
     rows::{Division, Judged},
 };
 use chunk_handler::{
-    chunk::{MessageError, Output, Validation, hex, job_folder},
+    chunk::{Dedupe, MessageError, Output, Validation, hex, job_folder},
+    jobs::{OtherJobError, prepare_other_jobs},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -38,6 +39,8 @@ pub(crate) struct JobRequest {
     pub(crate) priority: i16,
     /// The checks of its images.
     pub(crate) validation: Validation,
+    /// Where duplicates are looked for.
+    pub(crate) dedupe: Dedupe,
     /// How its shards are written.
     pub(crate) output: Output,
 }
@@ -96,6 +99,9 @@ pub(crate) enum SubmitError {
     /// The job is known with the same file and other options.
     #[error("job {0} was submitted with {1}; choose another number, or submit it as before")]
     OtherOptions(i64, String),
+    /// A job that it is to be deduplicated with.
+    #[error(transparent)]
+    OtherJob(#[from] OtherJobError),
     /// Database or storage.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -128,8 +134,9 @@ impl ReadJob {
     /// [`SubmitError::Option`], [`SubmitError::List`], [`SubmitError::TooManyChunks`] or
     /// [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
-        let JobRequest { job_id, files, division, priority, validation, output } = request;
+        let JobRequest { job_id, files, division, priority, validation, dedupe, output } = request;
         validation.check_new()?;
+        dedupe.check(job_id)?;
         let progress = Progress::of_bytes("reading the list", files.len());
         let judged = Judged::read(&files, &division, &progress);
         progress.end();
@@ -143,6 +150,7 @@ impl ReadJob {
             priority,
             label: division.label.clone(),
             validation,
+            dedupe,
             output,
         };
         Ok(Self { job_id, files, division, submission, judged })
@@ -164,6 +172,7 @@ pub(crate) async fn submit(
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
+        prepare_other_jobs(database, storage, &submission.dedupe.with_jobs).await?;
         let folder = lists_folder(job_id, &job.judged, &submission);
         let messages = write_sources(storage, &Arc::new(job), &folder).await?;
         let source_sha256 = source_sha256.clone();
@@ -214,7 +223,7 @@ fn same_submission(
 /// The options that differ, with what they were and what they are now.
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
-    let wanted = |job: &Submission| wanted::options(&job.validation, &job.output);
+    let wanted = |job: &Submission| wanted::options(&job.validation, &job.dedupe, &job.output);
     let wanted = wanted(before).into_iter().zip(wanted(now));
     let wanted = wanted.map(|((option, before), (_, now))| (option, before, now));
     let all = [
@@ -260,7 +269,9 @@ mod tests {
         assert_eq!(now.output, Output::default());
         now.output.text = Some(OutputText::Caption);
         now.output.class = true;
-        let said = ["--text none, not caption", "--class off, not on"];
+        now.dedupe.with_jobs = [6, 5].into();
+        let said =
+            ["--text none, not caption", "--class off, not on", "--dedupe-with none, not 5,6"];
         assert_eq!(differences(&before, &now), said);
     }
 
@@ -274,6 +285,7 @@ mod tests {
             priority: 5,
             label: label.map(str::to_owned),
             validation: Validation::default(),
+            dedupe: Dedupe::default(),
             output: Output::default(),
         };
         lists_folder(7, &judged, &submission)

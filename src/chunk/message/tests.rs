@@ -60,6 +60,26 @@ fn text_and_class_are_asked_for_by_name() {
     assert!(output(r#"{"text":"title"}"#).is_err() && output(r#"{"class":1}"#).is_err());
 }
 
+/// Other jobs are a set, and without some the JSON, and the hash over a chunk's work, are those of a
+/// message that knows of none.
+#[test]
+fn other_jobs_are_a_set_and_none_is_as_before() {
+    let dedupe = |dedupe: &str| {
+        let json = format!("{{\"version\":1,\"job_id\":1,\"chunk_index\":0,\"dedupe\":{dedupe}}}");
+        parse(&json).map(|message| serde_json::to_string(&message.dedupe).unwrap())
+    };
+    let none = r#"{"scope":"job"}"#;
+    assert_eq!(dedupe("{}").unwrap(), none);
+    assert_eq!(dedupe(r#"{"scope":"job","with_jobs":[]}"#).unwrap(), none);
+    let two = r#"{"scope":"job","with_jobs":[5,6]}"#;
+    assert_eq!(dedupe(r#"{"with_jobs":[6,5,6]}"#).unwrap(), two);
+    assert!(dedupe(r#"{"scope":"chunk","with_jobs":[]}"#).is_ok());
+    let jobs = |n: i64| format!("{{\"with_jobs\":{:?}}}", (2..2 + n).collect::<Vec<_>>());
+    assert!(dedupe(&jobs(100)).is_ok());
+    let refused = dedupe(&jobs(101)).unwrap_err().to_string();
+    assert_eq!(refused, "dedupe.with_jobs has 101 jobs, and may have at most 100");
+}
+
 /// A list of URLs that just fits a message is longer in the row, and is read from there all the same.
 #[test]
 fn the_row_may_be_longer_than_the_message() {
@@ -75,7 +95,7 @@ fn the_row_may_be_longer_than_the_message() {
     assert!(ChunkMessage::from_json(&bad).is_err());
 }
 
-/// Cases 111-116, 119, 120.
+/// Cases 111-116, 119, 120, 414.
 #[test]
 fn messages_that_can_never_work_are_refused_with_a_reason() {
     let rows = support::cases::rows("messages");
@@ -105,6 +125,8 @@ fn fuzz_messages() {
         "output":{"prefix":"job_7","text":"label","class":true}}"#
             .to_vec(),
     );
+    seeds
+        .push(br#"{"version":1,"job_id":1,"chunk_index":0,"dedupe":{"with_jobs":[5,6]}}"#.to_vec());
     seeds.push(
         br#"{"version":1,"job_id":1,"chunk_index":0,"source":{"blob":"a/b.jsonl"}}"#.to_vec(),
     );

@@ -10,13 +10,13 @@ use support::{
 };
 
 /// No process removes anything until it is let to.
-async fn hold(sql: &Sql) {
+pub async fn hold(sql: &Sql) {
     sql.execute("update removal set holder = 'test', until = 'infinity'").await;
 }
 
 /// Has a process remove what is old, until this is left. The timer does so at once; the background may
 /// be quicker, so that the end of the one is not yet that of the other.
-async fn remove(handler: &Handler, sql: &Sql, key: &str, expected: Value) {
+pub async fn remove(handler: &Handler, sql: &Sql, key: &str, expected: Value) {
     sql.execute("update removal set holder = 'test', until = '-infinity'").await;
     assert_eq!(check(handler).await, 200);
     let what = format!("{key} is {expected}");

@@ -347,7 +347,10 @@ fn duplicates(chunks: &[Chunk]) -> Vec<String> {
         let dropped = items(&chunk.manifest).iter().filter(|item| item["status"] == "duplicate");
         let lost = dropped.filter(|item| {
             let sha256 = item["sha256"].as_str().unwrap_or_default();
-            !kept.contains(&(chunk.row.job_id, sha256))
+            // JOB/KEY: another job has it.
+            let other = item["duplicate_of"].as_str().and_then(|of| of.split_once('/'));
+            let job = other.and_then(|(job, _)| job.parse().ok()).unwrap_or(chunk.row.job_id);
+            !kept.contains(&(job, sha256))
         });
         let lost: Vec<String> = lost
             .map(|item| {

@@ -22,6 +22,7 @@ const HELP: &str = "Examples:
   chunkctl submit --job-id 8 --urls birds.csv --chunk-size 200 --priority 9 --label bird
   chunkctl submit --job-id 8 --urls birds.csv --formats jpeg,png --min-size 200 --max-aspect-ratio 3
   chunkctl submit --job-id 7 --extend --new-only --urls more.txt
+  chunkctl submit --job-id 9 --urls dogs.txt --dedupe-with 7,8
   zcat all.txt.gz | grep -v thumb | chunkctl submit --job-id 9 --urls -
   chunkctl submit --job-id 10 --urls laion400m/ --chunk-size 10000
   chunkctl submit --job-id 11 --urls cc3m.tsv --columns caption,url
@@ -173,6 +174,7 @@ impl Session {
             },
             priority: submit.priority.unwrap_or(DEFAULT_PRIORITY),
             validation: submit.wanted.validation(),
+            dedupe: submit.wanted.dedupe(),
             output: submit.wanted.output(),
         };
         if submit.extend {

@@ -1,6 +1,8 @@
 //! The options of `submit` that say which images are kept, and how they are called.
 
-use chunk_handler::chunk::{Mode, Output, OutputExtension, OutputText, Validation};
+use chunk_handler::chunk::{
+    Dedupe, DedupeScope, Mode, Output, OutputExtension, OutputText, Validation,
+};
 use clap::{Args, ValueEnum};
 use imagecheck::{Format, Level};
 
@@ -37,6 +39,10 @@ pub(super) struct Wanted {
     /// Give each sample of the shards a `.cls`: its class, or -1.
     #[arg(long)]
     class: bool,
+    /// Other jobs, as 5,6, at most 100: a picture that one of their completed chunks holds is a duplicate,
+    /// too, and not kept again.
+    #[arg(long, value_name = "JOBS", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(0..))]
+    dedupe_with: Vec<i64>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -115,6 +121,12 @@ impl Wanted {
         }
     }
 
+    /// Where the messages look for duplicates.
+    pub(super) fn dedupe(&self) -> Dedupe {
+        let with_jobs = self.dedupe_with.iter().copied().collect();
+        Dedupe { scope: DedupeScope::Job, with_jobs }
+    }
+
     /// How the messages ask for shards to be written.
     pub(super) fn output(&self) -> Output {
         Output {
@@ -170,8 +182,8 @@ fn ratio(text: &str) -> Result<f64, String> {
 /// An option with its value, as people write it.
 type Named = (&'static str, String);
 
-/// The options of these checks and this output, each with its value.
-pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
+/// The options of these checks, this dedupe and this output, each with its value.
+pub(super) fn options(validation: &Validation, dedupe: &Dedupe, output: &Output) -> Vec<Named> {
     let Validation { min_width, min_height, formats, .. } = validation;
     let min_size = min_width.zip(*min_height).map(|(width, height)| format!("{width}x{height}"));
     let words = |formats: &Vec<Format>| {
@@ -181,6 +193,7 @@ pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
         OutputExtension::Jpg => "jpg",
         OutputExtension::Original => "original",
     };
+    let others: Vec<String> = dedupe.with_jobs.iter().map(i64::to_string).collect();
     vec![
         ("--level", format!("{:?}", validation.level).to_lowercase()),
         ("--mode", mode_word(validation.mode).to_owned()),
@@ -192,6 +205,7 @@ pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
         ("--extension", extension.to_owned()),
         ("--text", or_none(output.text.map(OutputText::word))),
         ("--class", if output.class { "on" } else { "off" }.to_owned()),
+        ("--dedupe-with", or_none((!others.is_empty()).then(|| others.join(",")))),
     ]
 }
 

@@ -73,6 +73,7 @@ pub(crate) async fn write_sources(
         message.source = Some(Source::Blob(BlobSource { blob }));
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
         message.validation = submission.validation.clone();
+        message.dedupe = submission.dedupe.clone();
         message.output = submission.output.clone();
         Ok(message)
     };

@@ -43,6 +43,7 @@ pub(super) struct Item {
     pub(super) height: Option<u32>,
     pub(super) file_size: Option<u64>,
     pub(super) sha256: Option<String>,
+    duplicate_of: Option<String>,
     pub(super) offset: Option<u64>,
     pub(super) length: Option<u64>,
 }
@@ -69,7 +70,7 @@ impl Manifest {
             note(format!("it names shard {:?}", self.shard.blob));
         }
         for (position, item) in (0..).zip(&self.items) {
-            if let Some(what) = item.contradiction(position, id.chunk_index) {
+            if let Some(what) = item.contradiction(position, id) {
                 note(format!("item {position} {what}"));
             }
         }
@@ -109,7 +110,7 @@ impl Manifest {
 
 impl Item {
     /// What of an item cannot be.
-    fn contradiction(&self, position: u64, chunk_index: i32) -> Option<String> {
+    fn contradiction(&self, position: u64, id: ChunkId) -> Option<String> {
         if self.idx != position {
             return Some(format!("has idx {}", self.idx));
         }
@@ -120,10 +121,19 @@ impl Item {
         if is_valid != self.reason.is_none() {
             return Some(format!("is {} with reason {:?}", self.status, self.reason));
         }
+        match self.duplicate_of.as_deref() {
+            Some(of) if self.status == "duplicate" && !is_sample(of, id.job_id) => {
+                return Some(format!("is a duplicate of {of:?}, which is no KEY or JOB/KEY"));
+            }
+            None if self.status == "duplicate" => {
+                return Some("is a duplicate and does not say of what".to_owned());
+            }
+            Some(_) | None => {}
+        }
         if !is_valid {
             return None;
         }
-        let key = format!("{chunk_index:05}_{position:05}");
+        let key = format!("{:05}_{position:05}", id.chunk_index);
         if self.key.as_ref() != Some(&key) {
             return Some(format!("has key {:?}, not {key}", self.key.as_deref().unwrap_or("none")));
         }
@@ -132,6 +142,35 @@ impl Item {
     }
 }
 
+/// Whether this names a sample: of the job by its key, of another one by that job's number and the key.
+/// Whether it is there is not asked: its chunk may have run again since, and another sample may have the
+/// picture.
+fn is_sample(of: &str, job_id: i64) -> bool {
+    let (job, key) = of.split_once('/').map_or((None, of), |(job, key)| (Some(job), key));
+    let is_job =
+        job.is_none_or(|job| job.parse::<i64>().is_ok_and(|job| job >= 0 && job != job_id));
+    let is_number = |digits: &str| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_job && key.split_once('_').is_some_and(|(chunk, idx)| is_number(chunk) && is_number(idx))
+}
+
 pub(super) fn as_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_sample;
+
+    /// Case 410: a duplicate names a sample of its own job, or of another one.
+    #[test]
+    fn a_duplicate_names_a_sample() {
+        for of in ["00004_00017", "5/00004_00017", "0/00000_00000"] {
+            assert!(is_sample(of, 7), "{of}");
+        }
+        for of in
+            ["", "4_17", "00004_000017", "7/00004_00017", "-5/00004_00017", "/00004_00017", "5/"]
+        {
+            assert!(!is_sample(of, 7), "{of}");
+        }
+    }
 }
