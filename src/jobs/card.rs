@@ -52,7 +52,7 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
 ## Settings
 
 As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`. Servers that opted out of use for
-machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected. The
+machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected.{robots} The
 manifest beside each shard says of each URL what became of it and why.
 ",
         members = members(asked("output")),
@@ -67,6 +67,7 @@ manifest beside each shard says of each URL what became of it and why.
         reasons = reasons(&rows.reasons.0),
         validation = asked("validation"),
         dedupe = asked("dedupe"),
+        robots = robots(asked("robots")),
     )
 }
 
@@ -78,6 +79,18 @@ fn members(output: &Value) -> String {
     let has_class = output.get("class").and_then(Value::as_bool) == Some(true);
     let class = has_class.then_some("The `.cls` of each is its class, -1 where there is none.\n");
     text.unwrap_or_default() + class.unwrap_or_default()
+}
+
+/// What robots.txt was to the job, if the first chunk said so.
+fn robots(word: &Value) -> &'static str {
+    match word.as_str() {
+        Some("respect") => {
+            "\nWhat the robots.txt of a server does not allow was not asked for, and is counted as `robots` above."
+        }
+        Some("ignore") => "\nNo server was asked for its robots.txt.",
+        // The setting of the handlers decided, and is not known here.
+        _ => "",
+    }
 }
 
 /// The row of URLs that were asked for more than once, if there are some.

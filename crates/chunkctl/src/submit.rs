@@ -14,7 +14,7 @@ use crate::{
     rows::{Division, Judged},
 };
 use chunk_handler::{
-    chunk::{MessageError, Output, Validation, hex, job_folder},
+    chunk::{MessageError, Output, RobotsTxt, Validation, hex, job_folder},
     process::Error,
     redact::cause_chain,
     state::{self, Database, NewJob, RegisteredJob, Submission},
@@ -40,6 +40,8 @@ pub(crate) struct JobRequest {
     pub(crate) validation: Validation,
     /// How its shards are written.
     pub(crate) output: Output,
+    /// What robots.txt is to it; none: what the setting of the handlers says.
+    pub(crate) robots: Option<RobotsTxt>,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -128,7 +130,7 @@ impl ReadJob {
     /// [`SubmitError::Option`], [`SubmitError::List`], [`SubmitError::TooManyChunks`] or
     /// [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
-        let JobRequest { job_id, files, division, priority, validation, output } = request;
+        let JobRequest { job_id, files, division, priority, validation, output, robots } = request;
         validation.check_new()?;
         let progress = Progress::of_bytes("reading the list", files.len());
         let judged = Judged::read(&files, &division, &progress);
@@ -144,6 +146,7 @@ impl ReadJob {
             label: division.label.clone(),
             validation,
             output,
+            robots,
         };
         Ok(Self { job_id, files, division, submission, judged })
     }
@@ -214,7 +217,7 @@ fn same_submission(
 /// The options that differ, with what they were and what they are now.
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
-    let wanted = |job: &Submission| wanted::options(&job.validation, &job.output);
+    let wanted = |job: &Submission| wanted::options(job);
     let wanted = wanted(before).into_iter().zip(wanted(now));
     let wanted = wanted.map(|((option, before), (_, now))| (option, before, now));
     let all = [
@@ -275,6 +278,7 @@ mod tests {
             label: label.map(str::to_owned),
             validation: Validation::default(),
             output: Output::default(),
+            robots: None,
         };
         lists_folder(7, &judged, &submission)
     }

@@ -174,6 +174,7 @@ impl Session {
             priority: submit.priority.unwrap_or(DEFAULT_PRIORITY),
             validation: submit.wanted.validation(),
             output: submit.wanted.output(),
+            robots: submit.wanted.robots(),
         };
         if submit.extend {
             self.prepare().await?;

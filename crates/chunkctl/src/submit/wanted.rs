@@ -1,6 +1,9 @@
 //! The options of `submit` that say which images are kept, and how they are called.
 
-use chunk_handler::chunk::{Mode, Output, OutputExtension, OutputText, Validation};
+use chunk_handler::{
+    chunk::{Mode, Output, OutputExtension, OutputText, RobotsTxt, Validation},
+    state::Submission,
+};
 use clap::{Args, ValueEnum};
 use imagecheck::{Format, Level};
 
@@ -37,6 +40,10 @@ pub(super) struct Wanted {
     /// Give each sample of the shards a `.cls`: its class, or -1.
     #[arg(long)]
     class: bool,
+    /// Whether a URL is only asked for where the robots.txt of its host allows it; default: what
+    /// `PIXCRAWLER_RESPECT_ROBOTS` of the handlers says.
+    #[arg(long, value_enum)]
+    robots: Option<RobotsWord>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,7 +94,23 @@ enum Text {
     Label,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RobotsWord {
+    /// What it forbids is not asked for.
+    Respect,
+    /// Nobody asks for it.
+    Ignore,
+}
+
 impl Wanted {
+    /// What robots.txt is to the messages; none: they do not say.
+    pub(super) fn robots(&self) -> Option<RobotsTxt> {
+        self.robots.map(|word| match word {
+            RobotsWord::Respect => RobotsTxt::Respect,
+            RobotsWord::Ignore => RobotsTxt::Ignore,
+        })
+    }
+
     /// The checks that the messages ask for.
     pub(super) fn validation(&self) -> Validation {
         let mut formats: Vec<Format> = self.formats.iter().map(|format| format.meant()).collect();
@@ -170,8 +193,9 @@ fn ratio(text: &str) -> Result<f64, String> {
 /// An option with its value, as people write it.
 type Named = (&'static str, String);
 
-/// The options of these checks and this output, each with its value.
-pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
+/// The options of a submission that say what is kept, each with its value.
+pub(super) fn options(submission: &Submission) -> Vec<Named> {
+    let Submission { validation, output, robots, .. } = submission;
     let Validation { min_width, min_height, formats, .. } = validation;
     let min_size = min_width.zip(*min_height).map(|(width, height)| format!("{width}x{height}"));
     let words = |formats: &Vec<Format>| {
@@ -192,6 +216,7 @@ pub(super) fn options(validation: &Validation, output: &Output) -> Vec<Named> {
         ("--extension", extension.to_owned()),
         ("--text", or_none(output.text.map(OutputText::word))),
         ("--class", if output.class { "on" } else { "off" }.to_owned()),
+        ("--robots", or_none(robots.map(RobotsTxt::word))),
     ]
 }
 

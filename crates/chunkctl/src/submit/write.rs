@@ -74,6 +74,7 @@ pub(crate) async fn write_sources(
         message.image_range = Some(ImageRange { start, end: start + len - 1 });
         message.validation = submission.validation.clone();
         message.output = submission.output.clone();
+        message.robots = submission.robots;
         Ok(message)
     };
     let (sender, receiver) = mpsc::channel(1);
