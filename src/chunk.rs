@@ -19,7 +19,7 @@ pub(crate) use item::{SHOWN_BYTES, cut};
 pub(crate) use message::decode_message;
 pub use message::{
     BlobSource, ChunkMessage, Dedupe, DedupeScope, ImageRange, MessageError, Output,
-    OutputExtension, OutputText, Source,
+    OutputExtension, OutputText, RobotsTxt, Source,
 };
 pub use meta::Meta;
 pub(crate) use report::sha256_of_hex;

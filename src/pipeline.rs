@@ -183,11 +183,10 @@ pub async fn run(
     work: Work<'_>,
 ) -> Result<Outcome, Error> {
     let settings = &stages.settings;
-    let max_bytes = work.message.validation.max_bytes(settings.limits.max_image_bytes);
     let walkers = stages.walkers.seat();
     let allowance = work.allowance.clone();
-    let filters = Filters::of(&work.message.validation);
-    let rules = Rules { max_bytes, filters: filters.clone(), blocked: Arc::clone(&work.blocked) };
+    let rules = Rules::of(work.message, settings, Arc::clone(&work.blocked));
+    let filters = rules.filters.clone();
     let chunk = stages.fetcher.chunk(allowance, rules, work.deadline, walkers.clone());
     let downloads = Downloads {
         decoders: stages.decoders.seat(),
@@ -232,9 +231,10 @@ fn is_without_network(items: &[ItemReport]) -> bool {
 }
 
 /// Whether the URL was asked for on the network. One that was refused, that TLS has no name for, or
-/// whose turn never came, says nothing about the network.
+/// whose turn never came, says nothing about the network; nor does what a robots.txt said, perhaps
+/// yesterday.
 fn was_tried(item: &ItemReport) -> bool {
-    item.detail != Some(Detail::BadName)
+    !matches!(item.detail, Some(Detail::BadName | Detail::Disallowed))
         && item.reason.is_some_and(|reason| {
             let untried =
                 [Reason::UrlRefused, Reason::BlockedHost, Reason::Deadline, Reason::HostBusy];

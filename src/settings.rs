@@ -97,6 +97,8 @@ pub struct DownloadSettings {
     pub user_agent: String,
     /// Whether `X-Robots-Tag` opt-outs are respected.
     pub respect_opt_out: bool,
+    /// Whether robots.txt is respected by chunks whose message does not say.
+    pub respect_robots: bool,
     /// Exempt from the address guard and the port list.
     pub allowed_origins: Vec<SocketAddr>,
     /// Name servers to ask, three at most; none: those of the system.
@@ -350,6 +352,7 @@ fn download_settings(reader: &mut Reader, on_azure: bool) -> DownloadSettings {
         min_rate_bytes_per_second: reader.number("MIN_RATE_BYTES_PER_SECOND", 1024, 0, u64::MAX),
         user_agent: reader.header_text("USER_AGENT", agent),
         respect_opt_out: reader.boolean("RESPECT_OPT_OUT", true),
+        respect_robots: reader.boolean("RESPECT_ROBOTS", false),
         allowed_origins: reader.allowed_origins(on_azure),
         name_servers: reader.name_servers(),
     }

@@ -109,6 +109,11 @@ pub enum Detail {
     /// `tdm_reservation`: the header `tdm-reservation`.
     TdmReservation,
 
+    /// `disallowed`: a rule of the robots.txt forbids the URL.
+    Disallowed,
+    /// `unreachable`: the origin does not give its robots.txt, which forbids all of its URLs.
+    Unreachable,
+
     /// `not_wanted`: a format that the message does not name.
     NotWanted,
 }

@@ -2,9 +2,11 @@
 
 mod dedupe;
 mod output;
+mod robots;
 
 pub use dedupe::{Dedupe, DedupeScope};
 pub use output::{Output, OutputExtension, OutputText};
+pub use robots::RobotsTxt;
 
 use super::{ChunkId, Item, Validation, job_folder};
 use base64::Engine as _;
@@ -147,6 +149,9 @@ pub struct ChunkMessage {
     /// How the shard is written.
     #[serde(default)]
     pub output: Output,
+    /// What robots.txt is to it; none: what the setting says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robots: Option<RobotsTxt>,
 }
 
 fn default_priority() -> i16 {
@@ -167,6 +172,7 @@ impl ChunkMessage {
             validation: Validation::default(),
             dedupe: Dedupe::default(),
             output: Output::default(),
+            robots: None,
         }
     }
 
@@ -197,6 +203,11 @@ impl ChunkMessage {
         let message: Self = serde_json::from_str(json).map_err(MessageError::Shape)?;
         message.check()?;
         Ok(message)
+    }
+
+    /// Whether its URLs are only asked for where robots.txt lets us, by its own word or else by the `setting`.
+    pub(crate) fn respects_robots(&self, setting: bool) -> bool {
+        self.robots.map_or(setting, |robots| robots == RobotsTxt::Respect)
     }
 
     /// The chunk that the message names.

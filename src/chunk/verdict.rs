@@ -1,5 +1,6 @@
 //! What became of one URL, and why.
 
+use super::Detail;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 
@@ -76,6 +77,8 @@ pub enum Reason {
     BlockedHost,
     /// The operator blocks these bytes.
     BlockedHash,
+    /// The robots.txt of the origin does not allow the URL, or one that it leads to, or cannot be had.
+    Robots,
 }
 
 impl Reason {
@@ -108,6 +111,7 @@ impl Reason {
             | Self::HostUnreachable
             | Self::Deadline
             | Self::BlockedHost
+            | Self::Robots
             | Self::Http(_) => Status::Failed,
         }
     }
@@ -115,8 +119,9 @@ impl Reason {
 
 impl Reason {
     /// Whether the URL may be answered with its picture at another time: the origin, the way to it, or
-    /// our own time was in the way. The verdict tells a body that was cut from a picture that is.
-    pub fn is_transient(self, status: Status) -> bool {
+    /// our own time was in the way. The verdict tells a body that was cut from a picture that is, and the
+    /// detail a robots.txt that cannot be had from one that forbids.
+    pub fn is_transient(self, detail: Option<Detail>, status: Status) -> bool {
         match self {
             Self::Timeout
             | Self::ConnectFailed
@@ -127,6 +132,7 @@ impl Reason {
             | Self::HostBusy
             | Self::Deadline => true,
             Self::BodyTruncated | Self::Truncated => status == Status::Failed,
+            Self::Robots => detail == Some(Detail::Unreachable),
             Self::Http(code) => matches!(code, 408 | 425 | 429 | 500..=599),
             Self::ExactDuplicate
             | Self::UrlRefused
@@ -149,7 +155,7 @@ impl Reason {
 }
 
 /// Every reason but those with a number, with its word.
-const WORDS: [(Reason, &str); 26] = [
+const WORDS: [(Reason, &str); 27] = [
     (Reason::ExactDuplicate, "exact_duplicate"),
     (Reason::UrlRefused, "url_refused"),
     (Reason::TooManyRedirects, "too_many_redirects"),
@@ -177,6 +183,7 @@ const WORDS: [(Reason, &str); 26] = [
     (Reason::AspectRatio, "aspect_ratio"),
     (Reason::BlockedHost, "blocked_host"),
     (Reason::BlockedHash, "blocked_hash"),
+    (Reason::Robots, "robots"),
 ];
 
 impl fmt::Display for Reason {
@@ -227,7 +234,8 @@ mod tests {
     fn what_may_pass_is_asked_for_again() {
         let failed = "timeout connect_failed name_not_resolved host_unreachable bad_response rate_limited \
             host_busy deadline truncated http_408 http_425 http_429 http_500 http_503 http_599";
-        let transient = |word: &str, status| word.parse::<Reason>().unwrap().is_transient(status);
+        let transient =
+            |word: &str, status| word.parse::<Reason>().unwrap().is_transient(None, status);
         assert!(failed.split_whitespace().all(|word| transient(word, Status::Failed)));
         let numbered = ["http_404", "http_410", "http_407", "http_600"];
         let others = WORDS.iter().map(|(_, word)| *word).filter(|word| !failed.contains(word));
@@ -235,6 +243,8 @@ mod tests {
         assert!(lasting.len() > 14, "{lasting:?}");
         assert!(!lasting.iter().any(|word| transient(word, Status::Failed)));
         assert!(!transient("truncated", Status::Invalid));
+        let robots = |detail| Reason::Robots.is_transient(Some(detail), Status::Failed);
+        assert!(robots(Detail::Unreachable) && !robots(Detail::Disallowed), "case 426");
     }
 
     /// What is written is read back, and no reason is without a word.

@@ -53,7 +53,7 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
 
 As the first chunk asked: validation `{validation}`, duplicates `{dedupe}`.
 {others}Servers that opted out of use for
-machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected. The
+machine learning are counted as `opt_out` above; where that is missing, nobody did, or it was not respected.{robots} The
 manifest beside each shard says of each URL what became of it and why.
 ",
         members = members(asked("output")),
@@ -69,6 +69,7 @@ manifest beside each shard says of each URL what became of it and why.
         validation = asked("validation"),
         dedupe = asked("dedupe"),
         others = others(asked("dedupe")),
+        robots = robots(asked("robots")),
     )
 }
 
@@ -94,6 +95,18 @@ fn others(dedupe: &Value) -> String {
         such a one as `JOB/KEY`.\n",
         jobs.join(", ")
     )
+}
+
+/// What robots.txt was to the job, if the first chunk said so.
+fn robots(word: &Value) -> &'static str {
+    match word.as_str() {
+        Some("respect") => {
+            "\nWhat the robots.txt of a server does not allow was not asked for, and is counted as `robots` above."
+        }
+        Some("ignore") => "\nNo server was asked for its robots.txt.",
+        // The setting of the handlers decided, and is not known here.
+        _ => "",
+    }
 }
 
 /// The row of URLs that were asked for more than once, if there are some.

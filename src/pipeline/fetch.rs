@@ -9,12 +9,14 @@ mod consent;
 mod downloads;
 mod failure;
 mod head;
+mod hop;
 mod hosts_file;
 mod name_servers;
 mod names;
 mod origin;
 mod pace;
 mod reach;
+mod robots;
 mod rules;
 mod standing;
 mod tries;
@@ -36,9 +38,11 @@ pub use client::SetupError;
 pub(super) use downloads::Download;
 use downloads::Downloads;
 use failure::TryError;
+use hop::Hop;
 use names::Names;
-use origin::{Origin, OriginPermit, Origins};
+use origin::{Origin, Origins};
 use reach::ReachableOrigins;
+use robots::Memory;
 pub(super) use rules::Rules;
 pub(super) use standing::{Standing, all_hosts_busy};
 use std::{
@@ -93,16 +97,28 @@ pub(super) struct Fetcher {
     guard: Guard,
     names: Names,
     origins: Origins,
+    robots: Memory,
     settings: DownloadSettings,
     limits: Limits,
     /// Of the descriptors of the process.
     parts: Parts,
 }
 
-/// One hop's end.
-enum Hop {
-    Body(Received),
-    Redirect(Url),
+/// What a URL is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Picture,
+    /// The robots.txt of an origin.
+    Robots,
+}
+
+/// What a URL is asked for, and for whom.
+#[derive(Debug, Clone, Copy)]
+struct Errand<'a> {
+    want: Want,
+    chunk: &'a ChunkFetch,
+    /// Of the picture.
+    standing: &'a Standing,
 }
 
 const MAX_REDIRECTS: usize = 5;
@@ -124,6 +140,7 @@ impl Fetcher {
             guard: Guard::new(settings),
             names,
             origins: Origins::new(settings.download.per_host_concurrency),
+            robots: Memory::new(),
             settings: settings.download.clone(),
             limits: settings.limits.clone(),
             parts,
@@ -171,21 +188,27 @@ impl Fetcher {
         standing: &Standing,
     ) -> Result<Fetched, Error> {
         let url = self.guard.parse(text).map_err(Error::Rejected)?;
+        self.fetch_url(&url, Errand { want: Want::Picture, chunk, standing }).await
+    }
+
+    async fn fetch_url(&self, url: &Url, errand: Errand<'_>) -> Result<Fetched, Error> {
+        let Errand { want, chunk, standing } = errand;
         let mut tries = Tries::default();
         loop {
-            let end = self.whole_try(&url, chunk, &mut tries, standing).await;
+            let end = self.whole_try(url, errand, &mut tries).await;
             let (why, asked) = match end {
                 Ok(fetched) => return Ok(fetched),
                 Err(TryError::Spool(error)) => return Err(Error::Spool(error)),
                 Err(TryError::NamesAway) => return Err(Error::NamesAway),
                 Err(TryError::Final(why)) => return Err(Error::Rejected(why)),
                 Err(TryError::Unwanted(refused)) => return Err(Error::Unwanted(refused)),
+                Err(TryError::Cut(why)) => return Err(Error::Cut(why)),
                 Err(TryError::Transient(why)) => (why, None),
                 Err(TryError::Throttled(why, asked)) => (why, asked),
             };
             let left = chunk.deadline.at().saturating_duration_since(Instant::now());
             let pause = tries.next(why, asked, WATCH.awake(), left)?;
-            standing.failed(why);
+            standing.failed(want.verdict(why));
             sleep(pause).await;
         }
     }
@@ -195,13 +218,12 @@ impl Fetcher {
     async fn whole_try(
         &self,
         url: &Url,
-        chunk: &ChunkFetch,
+        errand: Errand<'_>,
         tries: &mut Tries,
-        standing: &Standing,
     ) -> Result<Fetched, TryError> {
         loop {
             let mark = WATCH.mark();
-            match self.one_try(url.clone(), chunk, tries, standing).await {
+            match self.one_try(url.clone(), errand, tries).await {
                 Err(why @ (TryError::Final(_) | TryError::Transient(_) | TryError::NamesAway))
                     if WATCH.stood_still_since(mark) && tries.may_be_interrupted() =>
                 {
@@ -215,10 +237,10 @@ impl Fetcher {
     async fn one_try(
         &self,
         mut url: Url,
-        chunk: &ChunkFetch,
+        errand: Errand<'_>,
         tries: &mut Tries,
-        standing: &Standing,
     ) -> Result<Fetched, TryError> {
+        let Errand { want, chunk, standing } = errand;
         let mut remaining = self.settings.total_timeout;
         for _ in 0..=MAX_REDIRECTS {
             // Each hop, before anybody is asked for anything, its name included.
@@ -233,8 +255,11 @@ impl Fetcher {
                 }
                 self.names.look_up(name, &chunk.lookups).await?;
             }
+            if want == Want::Picture && chunk.rules.respects_robots {
+                self.ask_robots(&url, chunk, standing).await?;
+            }
             let origin = self.origins.get(&origin::key(&url));
-            let asked = self.ask(&url, &origin, chunk, tries, standing, &mut remaining);
+            let asked = self.ask(&url, &origin, errand, tries, &mut remaining);
             let (hop, download) = asked.await?;
             match hop {
                 Hop::Body(Received { body, sha256, is_end_open }) => {
@@ -251,11 +276,11 @@ impl Fetcher {
         &self,
         url: &Url,
         origin: &Arc<Origin>,
-        chunk: &ChunkFetch,
+        errand: Errand<'_>,
         tries: &mut Tries,
-        standing: &Standing,
         remaining: &mut Duration,
     ) -> Result<(Hop, Download), TryError> {
+        let Errand { chunk, standing, .. } = errand;
         loop {
             standing.waits(origin, chunk.party);
             let (mut permit, download) = tokio::select! {
@@ -279,7 +304,7 @@ impl Fetcher {
             }
             // Boxed only now, so that a URL that waits costs little.
             let has_failed = tries.failed() > 0;
-            let hop = self.hop(url, &mut permit, chunk, note_asked, has_failed, remaining);
+            let hop = self.hop(url, &mut permit, errand, note_asked, has_failed, remaining);
             match Box::pin(hop).await {
                 // The origin refused others before this URL was asked for, which says nothing about it.
                 Err(TryError::Throttled(..)) if permit.is_refused_trial() => {}
@@ -293,77 +318,5 @@ impl Fetcher {
                 Ok(hop) => return Ok((hop, download)),
             }
         }
-    }
-
-    async fn hop(
-        &self,
-        url: &Url,
-        permit: &mut OriginPermit,
-        chunk: &ChunkFetch,
-        note_asked: impl Fn(),
-        has_failed: bool,
-        remaining: &mut Duration,
-    ) -> Result<Hop, TryError> {
-        let origin = Arc::clone(&permit.origin);
-        let origin = origin.key.as_str();
-        let (limit, why) = match self.settings.first_byte_timeout {
-            limit if limit < *remaining => (limit, Detail::FirstByte),
-            _ => (*remaining, Detail::Total),
-        };
-        let why = Reason::Timeout.because(why);
-        // What an idle connection answered wrongly, or not at all, the next one may as well.
-        let mut may_reuse = !has_failed;
-        let (answer, since, mark) = loop {
-            let look_up = async |name: &str| self.names.look_up(name, &chunk.lookups).await;
-            let place = self.client.place(url, &chunk.connections, may_reuse, look_up).await?;
-            // Time in which we had no connection to give is no time of the origin.
-            let (since, mark) = (WATCH.awake(), WATCH.mark());
-            let answer = WATCH.timeout(limit, self.client.get(url, place)).await;
-            if !matches!(answer, Some(Err(client::Error::Stale))) {
-                break (answer, since, mark);
-            }
-            may_reuse = false;
-        };
-        *remaining = remaining.saturating_sub(WATCH.awake() - since);
-        // What is given up is an origin that fails a process that runs.
-        let is_judged = || !WATCH.stood_still_since(mark);
-        let response = match answer {
-            Some(Ok(response)) => response,
-            // What the parser of URLs takes and the client does not: no try changes it.
-            Some(Err(client::Error::Url)) => {
-                return Err(TryError::Final(Reason::UrlRefused.because(Detail::NotAUrl)));
-            }
-            Some(Err(error)) => {
-                let is_connect = matches!(error, client::Error::Connect(_));
-                let (failure, never_connected) = failure::classify_request(&error, is_connect);
-                if never_connected && is_judged() {
-                    chunk.origins.failed(origin);
-                }
-                return Err(failure);
-            }
-            // An origin that never answered costs one timeout: the next try would wait as long again.
-            None if chunk.origins.is_silent(origin) && is_judged() => {
-                chunk.origins.failed(origin);
-                return Err(TryError::Final(why));
-            }
-            None => return Err(TryError::Transient(why)),
-        };
-        chunk.answered.store(true, Ordering::Relaxed);
-        chunk.origins.answered(origin);
-        let checked = answer::check_head(&response, &self.settings, chunk.rules.max_bytes);
-        match checked {
-            Err(TryError::Throttled(_, asked)) => permit.throttled(asked),
-            Ok(_) | Err(_) => {
-                note_asked();
-                permit.answered();
-            }
-        }
-        let next = answer::redirect(url, &response)?;
-        if let Some(next) = next {
-            self.guard.check(&next).map_err(TryError::Final)?;
-            return Ok(Hop::Redirect(next));
-        }
-        let doubts = checked?;
-        body::receive(response, doubts, chunk, &self.settings, *remaining).await.map(Hop::Body)
     }
 }

@@ -1,7 +1,7 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
 use super::{Database, Error, patiently};
-use crate::chunk::{ChunkMessage, Dedupe, Output, Validation};
+use crate::chunk::{ChunkMessage, Dedupe, Output, RobotsTxt, Validation};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
@@ -43,6 +43,9 @@ pub struct Submission {
     /// How its shards are written; in a row of an earlier release as by default.
     #[serde(flatten)]
     pub output: Output,
+    /// What robots.txt is to it; none: the list was submitted without saying, also by an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robots: Option<RobotsTxt>,
 }
 
 /// What is known of a job that somebody registered.
@@ -91,7 +94,7 @@ pub struct DatasetRows {
     pub late_duplicates: Json<serde_json::Value>,
     /// How often each reason occurred.
     pub reasons: Json<serde_json::Value>,
-    /// `validation`, `dedupe` and `output` as the first chunk's message has them.
+    /// `validation`, `dedupe`, `output` and `robots` as the first chunk's message has them.
     pub asked: Json<serde_json::Value>,
 }
 
@@ -281,7 +284,8 @@ impl Database {
                         where c.job_id = $1), '[]') as late_duplicates,
                     (select coalesce(jsonb_object_agg(key, value), '{}') from e) as reasons,
                     (select jsonb_build_object('validation', message -> 'validation',
-                        'dedupe', message -> 'dedupe', 'output', message -> 'output')
+                        'dedupe', message -> 'dedupe', 'output', message -> 'output',
+                        'robots', message -> 'robots')
                         from first) as asked
                 from chunk where job_id = $1",
             )

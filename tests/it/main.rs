@@ -60,6 +60,7 @@ mod download {
     mod odd;
     mod origins;
     mod reuse;
+    mod robots;
     mod urls;
 }
 

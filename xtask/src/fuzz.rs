@@ -22,7 +22,7 @@ Examples:
 const LEVELS: [&str; 3] = ["fast", "medium", "slow"];
 
 /// The other targets: tests beside the code that they try, by package and kind of target.
-const TESTS: [(&str, &[&str], &str); 9] = [
+const TESTS: [(&str, &[&str], &str); 10] = [
     ("list", &["chunkctl", "--bins"], "list::tests::fuzz_lists"),
     ("parquet", &["chunkctl", "--bins"], "list::tests::parquet::fuzz_parquet"),
     ("source", &["pixcrawler-chunk-handler", "--lib"], "chunk::source::tests::fuzz_source_blobs"),
@@ -35,6 +35,11 @@ const TESTS: [(&str, &[&str], &str); 9] = [
         "pipeline::fetch::answer::tests::fuzz_header_values",
     ),
     ("url", &["pixcrawler-chunk-handler", "--lib"], "pipeline::fetch::address::tests::fuzz_urls"),
+    (
+        "robots",
+        &["pixcrawler-chunk-handler", "--lib"],
+        "pipeline::fetch::robots::text::tests::fuzz_robots",
+    ),
     ("settings", &["pixcrawler-chunk-handler", "--lib"], "settings::tests::fuzz_settings"),
 ];
 
@@ -42,7 +47,7 @@ const TESTS: [(&str, &[&str], &str); 9] = [
 /// than ten seconds or a gigabyte.
 ///
 /// An input that does is written below target/fuzz. The targets are fast, medium and slow (pictures at
-/// these levels), list, parquet, source, message, envelope, head, headers, url and settings.
+/// these levels), list, parquet, source, message, envelope, head, headers, url, robots and settings.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {

@@ -74,6 +74,7 @@ impl Session {
             request.division.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);
             request.priority = given.priority.unwrap_or(submitted.priority);
             request.output = submitted.output.clone();
+            request.robots = submitted.robots;
         }
         request.division.growth = Some(Growth { job_id, had: Arc::default() });
         let read = match ReadJob::new(request.clone()) {
@@ -172,11 +173,12 @@ impl Session {
         let first = first.map(|chunk| chunk.message).transpose().map_err(anyhow::Error::msg)?;
         let folder = folder(job_id, &job.judged.chunks);
         let mut messages = write_sources(&self.storage, job, &folder).await?;
-        if let Some(ChunkMessage { validation, dedupe, output, .. }) = first {
+        if let Some(ChunkMessage { validation, dedupe, output, robots, .. }) = first {
             for message in &mut messages {
                 message.validation = validation.clone();
                 message.dedupe = dedupe.clone();
                 message.output = output.clone();
+                message.robots = robots;
             }
         }
         Ok(NewExtension {

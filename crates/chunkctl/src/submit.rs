@@ -14,7 +14,7 @@ use crate::{
     rows::{Division, Judged},
 };
 use chunk_handler::{
-    chunk::{Dedupe, MessageError, Output, Validation, hex, job_folder},
+    chunk::{Dedupe, MessageError, Output, RobotsTxt, Validation, hex, job_folder},
     jobs::{OtherJobError, prepare_other_jobs},
     process::Error,
     redact::cause_chain,
@@ -43,6 +43,8 @@ pub(crate) struct JobRequest {
     pub(crate) dedupe: Dedupe,
     /// How its shards are written.
     pub(crate) output: Output,
+    /// What robots.txt is to it; none: what the setting of the handlers says.
+    pub(crate) robots: Option<RobotsTxt>,
 }
 
 /// What a submit did: the numbers are those of the job as it is registered.
@@ -134,7 +136,8 @@ impl ReadJob {
     /// [`SubmitError::Option`], [`SubmitError::List`], [`SubmitError::TooManyChunks`] or
     /// [`SubmitError::LongChunk`].
     pub(crate) fn new(request: JobRequest) -> Result<Self, SubmitError> {
-        let JobRequest { job_id, files, division, priority, validation, dedupe, output } = request;
+        let JobRequest { job_id, files, division, priority, validation, dedupe, output, robots } =
+            request;
         validation.check_new()?;
         dedupe.check(job_id)?;
         let progress = Progress::of_bytes("reading the list", files.len());
@@ -152,6 +155,7 @@ impl ReadJob {
             validation,
             dedupe,
             output,
+            robots,
         };
         Ok(Self { job_id, files, division, submission, judged })
     }
@@ -223,7 +227,7 @@ fn same_submission(
 /// The options that differ, with what they were and what they are now.
 fn differences(before: &Submission, now: &Submission) -> Vec<String> {
     let label = |job: &Submission| job.label.clone().unwrap_or_else(|| "none".to_owned());
-    let wanted = |job: &Submission| wanted::options(&job.validation, &job.dedupe, &job.output);
+    let wanted = |job: &Submission| wanted::options(job);
     let wanted = wanted(before).into_iter().zip(wanted(now));
     let wanted = wanted.map(|((option, before), (_, now))| (option, before, now));
     let all = [
@@ -287,6 +291,7 @@ mod tests {
             validation: Validation::default(),
             dedupe: Dedupe::default(),
             output: Output::default(),
+            robots: None,
         };
         lists_folder(7, &judged, &submission)
     }

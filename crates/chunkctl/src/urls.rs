@@ -96,7 +96,7 @@ impl Urls {
             let word = reason.to_string();
             self.reason.iter().any(|wanted| wanted.to_string() == word)
         };
-        let is_transient = |reason: Reason| reason.is_transient(report.status);
+        let is_transient = |reason: Reason| reason.is_transient(report.detail, report.status);
         (self.status.is_empty() || self.status.iter().any(|verdict| verdict.is(report.status)))
             && (self.reason.is_empty() || report.reason.is_some_and(is_reason))
             && (!self.transient || report.reason.is_some_and(is_transient))

@@ -59,18 +59,7 @@ pub(super) fn check_head(
     settings: &DownloadSettings,
     max_bytes: u64,
 ) -> Result<Doubts, TryError> {
-    let status = response.status();
-    let Some(range) = success(response) else {
-        let reason = match status.as_u16() {
-            429 => Reason::RateLimited,
-            other => Reason::Http(other),
-        };
-        return Err(match (is_transient(status), retry_after(response)) {
-            (false, _) => TryError::Final(reason.into()),
-            (true, None) if reason != Reason::RateLimited => TryError::Transient(reason.into()),
-            (true, asked) => TryError::Throttled(reason.into(), asked),
-        });
-    };
+    let range = check_status(response)?;
     if settings.respect_opt_out
         && let Some(header) = opt_out(response.headers(), &settings.user_agent)
     {
@@ -90,6 +79,23 @@ pub(super) fn check_head(
     Ok(Doubts { unless_picture, may_be_part: range == Range::Unsaid, has_no_length })
 }
 
+/// Refuses by the status: what answer has no body that was asked for.
+pub(super) fn check_status(response: &Response) -> Result<Range, TryError> {
+    let status = response.status();
+    if let Some(range) = success(response) {
+        return Ok(range);
+    }
+    let reason = match status.as_u16() {
+        429 => Reason::RateLimited,
+        other => Reason::Http(other),
+    };
+    Err(match (is_transient(status), retry_after(response)) {
+        (false, _) => TryError::Final(reason.into()),
+        (true, None) if reason != Reason::RateLimited => TryError::Transient(reason.into()),
+        (true, asked) => TryError::Throttled(reason.into(), asked),
+    })
+}
+
 /// Whether the body has one picture after another, each with a head of its own, and perhaps no end.
 fn is_stream(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -107,7 +113,7 @@ fn is_transient(status: StatusCode) -> bool {
 
 /// What an answer with a body says about which part of the picture it is.
 #[derive(Debug, PartialEq, Eq)]
-enum Range {
+pub(super) enum Range {
     Whole,
     Unsaid,
 }

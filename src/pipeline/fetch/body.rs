@@ -5,6 +5,10 @@
 //! its length, with a reset, in silence, over TLS without a word) and the container is whole
 //! nevertheless, it is taken, as curl and browsers take it; else it is asked for again.
 
+mod text;
+
+pub(super) use text::{receive_start, text_of};
+
 use super::{ChunkFetch, Refused, Rules, TryError, answer::Doubts, client, failure};
 use crate::{
     chunk::{Detail, Reason, Rejection},

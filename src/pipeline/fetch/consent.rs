@@ -51,7 +51,7 @@ pub(super) fn opt_out(headers: &HeaderMap, user_agent: &str) -> Option<Detail> {
 
 /// The name by which an origin knows us: the first product of the header, or, in `Mozilla/5.0
 /// (compatible; Name/1.0)`, the one that is said to be compatible.
-fn product(user_agent: &str) -> String {
+pub(super) fn product(user_agent: &str) -> String {
     let user_agent = user_agent.to_ascii_lowercase();
     let compatible = user_agent.split_once("compatible;").map(|(_, rest)| rest);
     let mut words = compatible.unwrap_or(&user_agent).split([' ', '/', ';', '(', ')']);
@@ -143,13 +143,17 @@ fn directive(word: &str) -> &str {
     word.trim_matches(around).split('/').next().unwrap_or_default().trim_matches(around)
 }
 
-/// Whether directives for the agent are for us. A name is also that of its variants, as `googlebot` is
-/// that of `googlebot-image`.
+/// Whether directives for the agent are for us.
 fn is_own(agent: &str, own: &str) -> bool {
     let agent = agent.split('/').next().unwrap_or_default();
+    EVERYBODY.contains(&agent) || names(agent, own)
+}
+
+/// Whether the name of an agent is our `own`, both in lower case. A name is also that of its variants, as
+/// `googlebot` is that of `googlebot-image`.
+pub(super) fn names(agent: &str, own: &str) -> bool {
     let variant = own.strip_prefix(agent).filter(|_| !agent.is_empty());
-    EVERYBODY.contains(&agent)
-        || variant.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    variant.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub(super) enum TryError {
     Unwanted(Refused),
     /// Another try may help.
     Transient(Rejection),
+    /// Another try may help, and would come too late for the chunk.
+    Cut(Rejection),
     /// The origin asks for a wait, of its own choice or ours.
     Throttled(Rejection, Option<Duration>),
     /// No name server answers anything, which is not the image's fault.

@@ -118,7 +118,16 @@ async fn the_checks_of_a_message_are_options() {
     let list = rig.list("a.txt", &urls(5));
     let size = ["--max-file-mb", "0.5", "--min-size", "200x100"];
     let shape = ["--formats", "webp,jpg,png", "--max-pixels", "4000000", "--max-aspect-ratio", "3"];
-    let kept = ["--mode", "report-only", "--level", "fast", "--extension", "original"];
+    let kept = [
+        "--mode",
+        "report-only",
+        "--level",
+        "fast",
+        "--extension",
+        "original",
+        "--robots",
+        "respect",
+    ];
     let options = [&size[..], &shape, &kept].concat();
     assert_eq!(submit(&rig, &list, &options).json()["is_new"], true);
     let message = "select message::jsonb from chunk_handler.chunk where job_id = 7";
@@ -127,8 +136,8 @@ async fn the_checks_of_a_message_are_options() {
         "min_height": 100, "max_file_size_mb": 0.5, "formats": ["jpeg", "png", "webp"],
         "max_pixels": 4_000_000, "max_aspect_ratio": 3.0});
     assert_eq!(
-        (&message["validation"], &message["output"]["extension"]),
-        (&validation, &"original".into())
+        (&message["validation"], &message["output"]["extension"], &message["robots"]),
+        (&validation, &"original".into(), &"respect".into())
     );
     let in_another_order =
         options.iter().map(|o| if *o == "webp,jpg,png" { "png,jpeg,webp" } else { o });
@@ -145,6 +154,7 @@ async fn the_checks_of_a_message_are_options() {
         "--max-pixels 4000000, not none",
         "--max-aspect-ratio 3, not none",
         "--extension original, not jpg",
+        "--robots respect, not none",
     ] {
         assert!(refused.stderr.contains(difference), "{difference}: {}", refused.stderr);
     }
@@ -152,7 +162,7 @@ async fn the_checks_of_a_message_are_options() {
     rig.execute(
         "update chunk_handler.job set submitted = submitted
             - '{mode,min_width,min_height,max_file_size_mb,formats,max_pixels,max_aspect_ratio}'::text[]
-            - 'extension'",
+            - '{extension,robots}'::text[]",
     )
     .await;
     assert_eq!(submit(&rig, &list, &["--level", "fast"]).json()["is_new"], false);

@@ -228,7 +228,7 @@ async fn an_extension_is_checked_as_its_job_is() {
     let rig = Rig::new().await;
     let list = rig.list("1.txt", &rig.pictures(1));
     let fixed = ["submit", "--job-id", "1", "--priority", "8", "--urls", list.to_str().unwrap()];
-    let wanted = "--level slow --formats png,jpeg --text caption --class --extension original";
+    let wanted = "--level slow --formats png,jpeg --text caption --class --extension original --robots respect";
     let wanted: Vec<&str> = wanted.split(' ').collect();
     assert_eq!(rig.chunkctl(&[&fixed[..], &wanted].concat()).code, Some(0));
     let more = rig.list("more.txt", &rig.pictures(2));
@@ -243,6 +243,7 @@ async fn an_extension_is_checked_as_its_job_is() {
         "--extension jpg",
         "--text caption",
         "--class",
+        "--robots ignore",
     ] {
         let refused = extend(&rig, &more, &option.split(' ').collect::<Vec<_>>());
         let name = option.split(' ').next().unwrap();

@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 37] = [
+pub const DEFAULTS: [(&str, &str); 38] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -54,6 +54,7 @@ pub const DEFAULTS: [(&str, &str); 37] = [
     ("PIXCRAWLER_KEEP_REJECTED_DAYS", "90"),
     ("PIXCRAWLER_KEEP_JOBS_DAYS", "0"),
     ("PIXCRAWLER_RESPECT_OPT_OUT", "true"),
+    ("PIXCRAWLER_RESPECT_ROBOTS", "false"),
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("PIXCRAWLER_NAME_SERVERS", ""),
     ("PIXCRAWLER_BLOCKED_HOSTS", ""),

@@ -176,6 +176,7 @@ impl Session {
             validation: submit.wanted.validation(),
             dedupe: submit.wanted.dedupe(),
             output: submit.wanted.output(),
+            robots: submit.wanted.robots(),
         };
         if submit.extend {
             self.prepare().await?;

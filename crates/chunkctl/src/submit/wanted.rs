@@ -1,7 +1,10 @@
 //! The options of `submit` that say which images are kept, and how they are called.
 
-use chunk_handler::chunk::{
-    Dedupe, DedupeScope, Mode, Output, OutputExtension, OutputText, Validation,
+use chunk_handler::{
+    chunk::{
+        Dedupe, DedupeScope, Mode, Output, OutputExtension, OutputText, RobotsTxt, Validation,
+    },
+    state::Submission,
 };
 use clap::{Args, ValueEnum};
 use imagecheck::{Format, Level};
@@ -43,6 +46,10 @@ pub(super) struct Wanted {
     /// too, and not kept again.
     #[arg(long, value_name = "JOBS", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(0..))]
     dedupe_with: Vec<i64>,
+    /// Whether a URL is only asked for where the robots.txt of its host allows it; default: what
+    /// `PIXCRAWLER_RESPECT_ROBOTS` of the handlers says.
+    #[arg(long, value_enum)]
+    robots: Option<RobotsWord>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -93,7 +100,23 @@ enum Text {
     Label,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RobotsWord {
+    /// What it forbids is not asked for.
+    Respect,
+    /// Nobody asks for it.
+    Ignore,
+}
+
 impl Wanted {
+    /// What robots.txt is to the messages; none: they do not say.
+    pub(super) fn robots(&self) -> Option<RobotsTxt> {
+        self.robots.map(|word| match word {
+            RobotsWord::Respect => RobotsTxt::Respect,
+            RobotsWord::Ignore => RobotsTxt::Ignore,
+        })
+    }
+
     /// The checks that the messages ask for.
     pub(super) fn validation(&self) -> Validation {
         let mut formats: Vec<Format> = self.formats.iter().map(|format| format.meant()).collect();
@@ -182,8 +205,9 @@ fn ratio(text: &str) -> Result<f64, String> {
 /// An option with its value, as people write it.
 type Named = (&'static str, String);
 
-/// The options of these checks, this dedupe and this output, each with its value.
-pub(super) fn options(validation: &Validation, dedupe: &Dedupe, output: &Output) -> Vec<Named> {
+/// The options of a submission that say what is kept, each with its value.
+pub(super) fn options(submission: &Submission) -> Vec<Named> {
+    let Submission { validation, dedupe, output, robots, .. } = submission;
     let Validation { min_width, min_height, formats, .. } = validation;
     let min_size = min_width.zip(*min_height).map(|(width, height)| format!("{width}x{height}"));
     let words = |formats: &Vec<Format>| {
@@ -206,6 +230,7 @@ pub(super) fn options(validation: &Validation, dedupe: &Dedupe, output: &Output)
         ("--text", or_none(output.text.map(OutputText::word))),
         ("--class", if output.class { "on" } else { "off" }.to_owned()),
         ("--dedupe-with", or_none((!others.is_empty()).then(|| others.join(",")))),
+        ("--robots", or_none(robots.map(RobotsTxt::word))),
     ]
 }
 

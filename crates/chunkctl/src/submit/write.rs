@@ -75,6 +75,7 @@ pub(crate) async fn write_sources(
         message.validation = submission.validation.clone();
         message.dedupe = submission.dedupe.clone();
         message.output = submission.output.clone();
+        message.robots = submission.robots;
         Ok(message)
     };
     let (sender, receiver) = mpsc::channel(1);

@@ -24,7 +24,7 @@ fn budget(root: &tempfile::TempDir) -> Arc<Budget> {
 fn wants(json: &str) -> Rules {
     let validation = serde_json::from_str(json).unwrap();
     let filters = Filters::of(&validation);
-    Rules { max_bytes: 10 * MIB, filters, blocked: Arc::default() }
+    Rules { max_bytes: 10 * MIB, filters, respects_robots: false, blocked: Arc::default() }
 }
 
 /// A JPEG with so many bytes of comments before its header.
