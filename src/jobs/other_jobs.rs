@@ -172,6 +172,11 @@ pub enum OtherJobError {
         "job {0} of --dedupe-with is unknown; leave it out, or see `chunkctl status` for the jobs there are"
     )]
     Unknown(i64),
+    /// It will be unknown soon.
+    #[error(
+        "job {0} of --dedupe-with is being removed, and its images are forgotten; leave it out"
+    )]
+    Going(i64),
     /// Its hashes are gone.
     #[error(
         "job {0} cannot be deduplicated with: {1}; `chunkctl control retry --again` makes a chunk's manifest anew, \
@@ -181,6 +186,20 @@ pub enum OtherJobError {
     /// Database or storage.
     #[error(transparent)]
     Failed(#[from] Error),
+}
+
+impl OtherJobError {
+    fn of(job_id: i64, error: hashes::Error) -> Self {
+        match error {
+            hashes::Error::JobGoing => Self::Going(job_id),
+            error @ (hashes::Error::Missing(_) | hashes::Error::Other(_)) => {
+                Self::Lost(job_id, error.to_string())
+            }
+            // Storage that is away says nothing about the job.
+            hashes::Error::Unread(_, error) => Self::Failed(error.into()),
+            hashes::Error::State(error) => Self::Failed(error.into()),
+        }
+    }
 }
 
 /// Makes sure that jobs are known and have the hashes of their images, before another one is submitted
@@ -199,17 +218,10 @@ pub async fn prepare_other_jobs(
         match there.get(job_id) {
             None => return Err(OtherJobError::Unknown(*job_id)),
             Some(Hashes::Kept) => {}
-            Some(Hashes::Going | Hashes::JobGoing) => {
-                match hashes::bring_back(database, storage, *job_id, false).await {
-                    Ok(_) => {}
-                    Err(hashes::Error::State(error)) => {
-                        return Err(Error::from(error).into());
-                    }
-                    Err(hashes::Error::Unread(_, error)) => {
-                        return Err(Error::from(error).into());
-                    }
-                    Err(error) => return Err(OtherJobError::Lost(*job_id, error.to_string())),
-                }
+            Some(Hashes::JobGoing) => return Err(OtherJobError::Going(*job_id)),
+            Some(Hashes::Going) => {
+                let back = Box::pin(hashes::bring_back(database, storage, *job_id, false)).await;
+                back.map_err(|error| OtherJobError::of(*job_id, error))?;
             }
         }
     }
