@@ -9,9 +9,10 @@ use crate::{
     state::{self, Database, Hashes},
     storage::Storage,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -84,7 +85,7 @@ impl Returning {
         for job_id in others {
             match there.get(job_id) {
                 Some(Hashes::Kept) => {
-                    self.found.jobs().remove(job_id);
+                    self.found.jobs.lock().remove(job_id);
                 }
                 Some(Hashes::Going) => {
                     self.begin(database, storage, *job_id)?;
@@ -103,7 +104,7 @@ impl Returning {
 
     /// Begins to read a job's hashes back, unless that is under way or was found to be in vain.
     fn begin(&self, database: &Database, storage: &Storage, job_id: i64) -> Result<(), NotReady> {
-        let mut jobs = self.found.jobs();
+        let mut jobs = self.found.jobs.lock();
         match jobs.remove(&job_id) {
             Some(Progress::Lost(why, at)) if at.elapsed() < FRESH => {
                 return Err(NotReady::Lost(job_id, why));
@@ -118,7 +119,7 @@ impl Returning {
         drop(jobs);
         let (found, database, storage) =
             (Arc::clone(&self.found), database.clone(), storage.clone());
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         // A panic is in the log by now.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move { found.bring_back(&database, &storage, job_id).await });
@@ -141,11 +142,7 @@ impl Found {
             }
         };
         tracing::warn!(job_id, cause = why, "hashes cannot be read back");
-        self.jobs().insert(job_id, Progress::Lost(why, Instant::now()));
-    }
-
-    fn jobs(&self) -> MutexGuard<'_, BTreeMap<i64, Progress>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock().insert(job_id, Progress::Lost(why, Instant::now()));
     }
 }
 
@@ -157,7 +154,7 @@ struct Done<'a> {
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         if matches!(jobs.get(&self.job_id), Some(Progress::UnderWay)) {
             jobs.remove(&self.job_id);
         }
