@@ -51,7 +51,9 @@ mod keep;
 mod keeper;
 mod lease;
 mod login;
+mod progress;
 mod record;
+mod sums;
 mod view;
 mod wait;
 mod wake;
@@ -72,10 +74,11 @@ pub use keep::{Hashes, Kept, KeptShard, TableSize};
 pub use keeper::Keeper;
 pub use lease::{Lease, LeaseTerms, NotHeld};
 pub use login::NoToken;
+pub use progress::Progress;
 pub use record::HealthRow;
 pub use view::{
-    AttemptRow, Capacity, ChunkStatus, Description, Gauges, HostBusy, JobProgress, JobReason,
-    LiveProcess, RejectedMessage,
+    AttemptRow, Capacity, ChunkStatus, Description, Failures, Gauges, HostBusy, JobProgress,
+    JobReason, LiveProcess, Page, RejectedMessage,
 };
 pub use wait::until_answered;
 pub(crate) use wake::WAKE_AGAIN;

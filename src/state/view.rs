@@ -1,7 +1,9 @@
 //! What people read: capacity, chunks, jobs, gauges, the database itself.
 
+mod of_job;
 mod rows;
 
+pub use of_job::{Failures, Page};
 pub use rows::{
     AttemptRow, Capacity, ChunkStatus, JobProgress, JobReason, LiveProcess, RejectedMessage,
 };
@@ -105,8 +107,8 @@ impl Database {
         let mut connection = self.patient("waiting_for_hosts").await?;
         let statement = sqlx::query_as(
             "-- waiting_for_hosts
-            select count(*), min(not_before) from chunk
-            where job_id = $1 and state = 'pending' and error_code = $2
+            select count(*), min(not_before) from chunk_status
+            where job_id = $1 and status = 'pending' and error_code = $2
                 and not_before > clock_timestamp()",
         )
         .bind(job_id)
@@ -120,8 +122,11 @@ impl Database {
         let mut connection = self.patient("host_busy").await?;
         let statement = sqlx::query_as(
             "-- host_busy
-            select job_id, chunk_index, (totals -> 'errors' ->> $3)::bigint as images from chunk
-            where job_id = $1 and state = 'completed' and totals -> 'errors' ->> $3 is not null
+            select job_id, chunk_index, (r.totals -> 'errors' ->> $3)::bigint as images
+            from chunk_result r
+            where job_id = $1 and r.totals -> 'errors' ->> $3 is not null
+                and (select s.status from chunk_status s where s.job_id = r.job_id
+                    and s.chunk_index = r.chunk_index) = 'completed'
             order by chunk_index limit $2",
         )
         .bind(job_id)
@@ -130,16 +135,15 @@ impl Database {
         patiently("host_busy", statement.fetch_all(&mut connection)).await
     }
 
-    /// Progress of one job, or of the newest ones.
-    pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
+    /// Progress of one job; none: nobody knows it.
+    pub async fn job_progress(&self, job_id: i64) -> Result<Option<JobProgress>, Error> {
         let mut connection = self.patient("job_progress").await?;
         let statement = sqlx::query_as(
             "-- job_progress
-                select * from job_progress where $1::bigint is null or job_id = $1
-                order by created_at desc limit 20",
+            select * from job_progress where job_id = $1",
         )
-        .bind(only);
-        patiently("job_progress", statement.fetch_all(&mut connection)).await
+        .bind(job_id);
+        patiently("job_progress", statement.fetch_optional(&mut connection)).await
     }
 
     /// Indexes below a job's total that nobody sent, the first `limit`.
@@ -147,26 +151,15 @@ impl Database {
         let mut connection = self.patient("missing_chunks").await?;
         let statement = sqlx::query_scalar(
             "-- missing_chunks
-            select i from job j cross join generate_series(0, j.total_chunks - 1) i
-            where j.job_id = $1
-                and not exists (select from chunk c where c.job_id = $1 and c.chunk_index = i)
-            order by i limit $2",
+            select i from job_progress j cross join generate_series(0, j.total_chunks - 1) i
+            where j.job_id = $1 and not exists (
+                select from chunk_status c where c.job_id = $1 and c.chunk_index = i)
+            -- What is missing above the total was never told of.
+            order by i limit least($2, (select missing_chunks from job_progress where job_id = $1))",
         )
         .bind(job_id)
         .bind(limit);
         patiently("missing_chunks", statement.fetch_all(&mut connection)).await
-    }
-
-    /// Bytes in and out of a job's completed chunks.
-    pub async fn job_bytes(&self, job_id: i64) -> Result<(i64, i64), Error> {
-        let statement = sqlx::query_as(
-            "-- job_bytes
-            select coalesce(sum((totals ->> 'bytes_in')::bigint), 0)::bigint,
-                coalesce(sum((totals ->> 'bytes_out')::bigint), 0)::bigint
-            from chunk where job_id = $1",
-        )
-        .bind(job_id);
-        ask!(self.pool, self.cap, "job_bytes", statement.fetch_one)
     }
 
     /// The gauges of the health check.

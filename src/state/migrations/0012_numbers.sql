@@ -227,3 +227,40 @@ select job_id, chunk_index, message from chunk;
 create view job_extension as
 select job_id, source_sha256, first_chunk, chunks, images, images_asked_again, options, created_at
 from extension;
+
+-- Chunks that dropped pictures which nobody has any more: few, and looked for in each job that is shown.
+create index chunk_lost on chunk (job_id, chunk_index) where lost_duplicates > 0;
+
+-- Sets failed chunks back to pending, all of a job, one, or those with one error code, and reopens the
+-- job. Returns how many; null: unknown job.
+create function retry(p_job bigint, p_index integer, p_code text) returns integer
+language plpgsql as $$
+declare
+    n integer;
+begin
+    perform from job where job_id = p_job for no key update;
+    if not found then
+        return null;
+    end if;
+    with failed as (
+        select job_id, chunk_index from chunk where job_id = p_job and state = 'failed'
+            and (p_index is null or chunk_index = p_index)
+            and (p_code is null or error_code = p_code)
+        order by chunk_index for no key update
+    )
+    update chunk set state = 'pending', attempt = 0, expiries = 0, releases = 0,
+            reset_fence = fence, not_before = null, woken_at = null, error_code = null,
+            error_message = null, updated_at = clock_timestamp()
+        from failed f where chunk.job_id = f.job_id and chunk.chunk_index = f.chunk_index;
+    get diagnostics n = row_count;
+    if n > 0 then
+        update job set ended_at = null, ended_as = null, cancelled_at = null,
+            generation = generation + 1, updated_at = clock_timestamp() where job_id = p_job;
+    end if;
+    return n;
+end $$;
+
+-- As processes of earlier releases call it.
+create or replace function retry(p_job bigint, p_index integer) returns integer language sql as $$
+    select retry(p_job, p_index, null)
+$$;
