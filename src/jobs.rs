@@ -10,7 +10,7 @@ mod other_jobs;
 mod urls;
 mod verify;
 
-pub use control::{Applied, Command, CommandError, again_command};
+pub use control::{Applied, Command, CommandError, Which, again_command};
 pub use end::DOCUMENTS;
 pub(crate) use end::{end_if_over, end_touched_jobs};
 pub use extend::{ExtendError, extend};

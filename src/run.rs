@@ -85,6 +85,7 @@ impl Runner {
         let Admitted { claim, allowance } = admitted;
         let process = &self.process;
         let id = claim.lease.id;
+        claim.lease.progress().holds(allowance.temp_held());
         let kept = self.keeper.keep(&claim.lease);
         let started = Instant::now();
         telemetry::chunk_started(&claim, process.budget.temp_used_bytes() / MIB);

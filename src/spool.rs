@@ -8,18 +8,19 @@
 mod body;
 mod directory;
 mod reader;
+mod reservation;
 
 pub use body::{Body, BodyWriter, Pieces};
 pub use directory::{Swept, TempDir, free_bytes};
 pub use reader::BodyReader;
+pub use reservation::{Grown, Reservation};
 
 use crate::settings::Limits;
 use parking_lot::Mutex;
 use std::{
-    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +74,8 @@ pub struct Allowance {
 struct Share {
     budget: Arc<Budget>,
     ledger: Mutex<Ledger>,
+    /// What the ledger holds, for who only looks.
+    held: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +129,8 @@ impl Budget {
             sleep(RECOUNT_PAUSE).await;
             self.recount_others();
         }
-        let share = Share { budget: Arc::clone(self), ledger: Mutex::default() };
+        let share =
+            Share { budget: Arc::clone(self), ledger: Mutex::default(), held: Arc::default() };
         Some(Allowance { share: Arc::new(share), _permit: Arc::new(permit) })
     }
 
@@ -260,134 +264,14 @@ impl Allowance {
         self.share.ledger.lock().peak
     }
 
+    /// Where the temp bytes that the chunk holds are counted; nothing keeps its place by looking.
+    pub(crate) fn temp_held(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.share.held)
+    }
+
     /// A reservation of nothing, to be grown.
     pub(crate) fn reserve_nothing(&self) -> Reservation {
-        Reservation { allowance: self.clone(), held: Mutex::default() }
-    }
-}
-
-/// Bytes that are paid for; dropping it frees them.
-///
-/// Shared with the thread that writes: a write whose future is dropped goes on for a moment, and
-/// its bytes stay paid for until it ends.
-#[derive(Debug)]
-pub struct Reservation {
-    allowance: Allowance,
-    held: Mutex<Portions>,
-}
-
-#[derive(Debug, Default)]
-struct Portions {
-    memory: u64,
-    common: u64,
-    head: u64,
-    is_head: bool,
-}
-
-/// What bytes a reservation was grown by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grown {
-    /// Memory.
-    Memory,
-    /// Temp space.
-    Temp,
-}
-
-impl Reservation {
-    /// Grows by `memory` bytes of memory, or else by `temp` bytes of temp space; waits while there
-    /// is neither. `temp` counts what a move from memory to a file needs in all.
-    ///
-    /// Returns which it was and how long it waited.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is taken when it is cancelled.
-    pub(crate) async fn grow_either(&self, memory: u64, temp: u64) -> (Grown, Duration) {
-        self.grow(Some(memory), temp).await
-    }
-
-    /// Grows by `bytes` of temp space; waits while there is none. Returns how long it waited.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is taken when it is cancelled.
-    pub(crate) async fn grow_temp(&self, bytes: u64) -> Duration {
-        self.grow(None, bytes).await.1
-    }
-
-    async fn grow(&self, memory: Option<u64>, temp: u64) -> (Grown, Duration) {
-        if let Some(grown) = self.try_grow(memory, temp) {
-            return (grown, Duration::ZERO);
-        }
-        let since = Instant::now();
-        let share = Arc::clone(&self.allowance.share);
-        loop {
-            // Registered before the second try: bytes freed in between would wake nobody else.
-            let mut freed = pin!(share.budget.freed.notified());
-            freed.as_mut().enable();
-            if let Some(grown) = self.try_grow(memory, temp) {
-                return (grown, since.elapsed());
-            }
-            freed.await;
-        }
-    }
-
-    fn try_grow(&self, memory: Option<u64>, temp: u64) -> Option<Grown> {
-        if let Some(bytes) = memory
-            && self.allowance.share.budget.try_memory(bytes)
-        {
-            self.held.lock().memory += bytes;
-            return Some(Grown::Memory);
-        }
-        self.try_temp(temp).then_some(Grown::Temp)
-    }
-
-    fn try_temp(&self, bytes: u64) -> bool {
-        let share = &self.allowance.share;
-        let budget = &share.budget;
-        let mut ledger = share.ledger.lock();
-        let mut held = self.held.lock();
-        let common_limit = budget.share_bytes - budget.head_bytes;
-        if ledger.common + bytes <= common_limit && budget.try_temp(bytes, false) {
-            ledger.common += bytes;
-            held.common += bytes;
-        } else if (held.is_head || !ledger.has_head)
-            && held.head + bytes <= budget.head_bytes
-            && budget.try_temp(bytes, true)
-        {
-            ledger.has_head = true;
-            held.is_head = true;
-            ledger.head += bytes;
-            held.head += bytes;
-        } else {
-            return false;
-        }
-        ledger.peak = ledger.peak.max(ledger.common + ledger.head);
-        true
-    }
-
-    /// Frees the memory part: the bytes are in a file now.
-    pub(crate) fn free_memory(&self) {
-        let bytes = std::mem::take(&mut self.held.lock().memory);
-        self.allowance.share.budget.free_memory(bytes);
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.free_memory();
-        let Portions { common, head, is_head, .. } = std::mem::take(&mut *self.held.lock());
-        if common + head == 0 && !is_head {
-            return;
-        }
-        let share = &self.allowance.share;
-        {
-            let mut ledger = share.ledger.lock();
-            ledger.common -= common;
-            ledger.head -= head;
-            ledger.has_head &= !is_head;
-        }
-        share.budget.free_temp(common, head);
+        Reservation::of_nothing(self.clone())
     }
 }
 

@@ -1,15 +1,18 @@
 //! Control commands: from the command line and from the control queue.
 
+mod applied;
+
+pub use applied::Applied;
+
 use super::{end_if_over, hashes};
 use crate::{
-    chunk::{ChunkId, MessageError, decode_message},
+    chunk::{ChunkId, ErrorCode, MessageError, decode_message},
     process::Error,
     state::{Cancellation, Database},
     storage::Storage,
     wake::top_up,
 };
 use serde::Deserialize;
-use std::fmt;
 
 /// A checked control command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +40,25 @@ pub enum Command {
     Retry {
         /// The job.
         job_id: i64,
-        /// Only this chunk.
-        chunk_index: Option<i32>,
+        /// Only this chunk, or only those that failed so.
+        which: Which,
     },
     /// A chunk that is over runs again, although it completed.
     RunAgain {
         /// The chunk.
         id: ChunkId,
     },
+}
+
+/// Which failed chunks of a job run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// The one of this index.
+    Chunk(i32),
+    /// Those that failed with this.
+    FailedWith(ErrorCode),
 }
 
 /// Why a control message can never work.
@@ -68,6 +82,7 @@ struct Raw {
     minutes: Option<u32>,
     job_id: Option<i64>,
     chunk_index: Option<i32>,
+    error_code: Option<String>,
     #[serde(default)]
     again: bool,
 }
@@ -75,6 +90,26 @@ struct Raw {
 /// A pause without minutes.
 const DEFAULT_MINUTES: u32 = 15;
 const WEEK_MINUTES: u32 = 7 * 24 * 60;
+
+impl Which {
+    /// Those of an index, or of a word of `error_code`, or all.
+    ///
+    /// # Errors
+    ///
+    /// When both are given, or the word is none.
+    pub fn of(chunk_index: Option<i32>, error_code: Option<&str>) -> Result<Self, CommandError> {
+        match (chunk_index, error_code) {
+            (None, None) => Ok(Self::All),
+            (Some(index), None) => Ok(Self::Chunk(index)),
+            (None, Some(word)) => ErrorCode::parse(word).map(Self::FailedWith).ok_or_else(|| {
+                CommandError::Value(format!("error_code is {word:?}, which is no error code"))
+            }),
+            (Some(_), Some(_)) => {
+                Err(CommandError::Value("a chunk_index or an error_code, not both".into()))
+            }
+        }
+    }
+}
 
 impl Command {
     /// A pause within its bounds.
@@ -118,7 +153,10 @@ impl Command {
                 let chunk_index = raw.chunk_index.ok_or_else(missing)?;
                 Ok(Self::RunAgain { id: ChunkId { job_id: job_id()?, chunk_index } })
             }
-            "retry" => Ok(Self::Retry { job_id: job_id()?, chunk_index: raw.chunk_index }),
+            "retry" => {
+                let which = Which::of(raw.chunk_index, raw.error_code.as_deref())?;
+                Ok(Self::Retry { job_id: job_id()?, which })
+            }
             other => Err(CommandError::Value(format!(
                 "action is {other:?}, and must be pause, resume, sweep, cancel, close or retry"
             ))),
@@ -156,16 +194,22 @@ impl Command {
                 end_if_over(database, storage, job_id).await.unwrap_or_default();
                 if is_known { Applied::Closed { job_id } } else { Applied::UnknownJob { job_id } }
             }
-            Self::Retry { job_id, chunk_index } => {
+            Self::Retry { job_id, which } => {
                 if let Err(reason) = reopened(database, storage, job_id, false).await? {
                     return Ok(Applied::NotReopened { job_id, reason });
                 }
-                match (database.retry(job_id, chunk_index).await?, chunk_index) {
+                let (index, code) = match which {
+                    Which::All => (None, None),
+                    Which::Chunk(index) => (Some(index), None),
+                    Which::FailedWith(code) => (None, Some(code)),
+                };
+                match (database.retry(job_id, index, code).await?, which) {
                     (None, _) => Applied::UnknownJob { job_id },
-                    (Some(0), Some(chunk_index)) => {
+                    (Some(0), Which::Chunk(chunk_index)) => {
                         Applied::NotFailed { id: ChunkId { job_id, chunk_index } }
                     }
-                    (Some(0), None) if database.end_anew(job_id).await? => {
+                    (Some(0), Which::FailedWith(code)) => Applied::NoneFailedWith { job_id, code },
+                    (Some(0), Which::All) if database.end_anew(job_id).await? => {
                         end_if_over(database, storage, job_id).await.unwrap_or_default();
                         Applied::EndsAnew { job_id }
                     }
@@ -206,8 +250,8 @@ impl Command {
 
 /// How many chunks of a reopened job stay failed; unknown counts as none, for the command is done.
 async fn failed_chunks(database: &Database, job_id: i64) -> i32 {
-    let jobs = database.job_progress(Some(job_id)).await.unwrap_or_default();
-    jobs.first().map_or(0, |job| job.failed_chunks)
+    let job = database.job_progress(job_id).await.unwrap_or_default();
+    job.map_or(0, |job| job.failed_chunks)
 }
 
 /// The chunks of a reopened job whose manifests are gone, or why it cannot be reopened: nothing of it
@@ -233,89 +277,6 @@ pub fn again_command(id: ChunkId) -> String {
     format!("chunkctl control retry --job-id {job_id} --chunk-index {chunk_index} --again")
 }
 
-/// What a command did; its text is for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of the command, or counts")]
-pub enum Applied {
-    /// Intake is paused, for this many minutes from now.
-    Paused { minutes: i32 },
-    /// Intake is open; so many messages were sent.
-    Resumed { sent: usize },
-    /// Every process sweeps soon.
-    SweepAsked,
-    /// Nothing of the job runs any more.
-    Cancelled { job_id: i64 },
-    /// The job was over before.
-    WasOver { job_id: i64 },
-    /// The job takes no more chunks.
-    Closed { job_id: i64 },
-    /// So many failed chunks run again, and so many stay failed.
-    Retried { job_id: i64, chunks: i32, failed: i32 },
-    /// No chunk of it failed. What storage lost of it is made again, documents or chunks.
-    EndsAnew { job_id: i64 },
-    /// The chunk runs again, and with it those whose manifests are gone; so many stay failed.
-    RunsAgain { id: ChunkId, others: Vec<i32>, failed: i32 },
-    /// The chunk is unknown or did not fail; nothing was done.
-    NotFailed { id: ChunkId },
-    /// The chunk is unknown or will run anyway; nothing was done.
-    NotOver { id: ChunkId },
-    /// The job stays as it ended: hashes of its images are gone and cannot be had again.
-    NotReopened { job_id: i64, reason: String },
-    /// There is no such job; nothing was done.
-    UnknownJob { job_id: i64 },
-}
-
-impl fmt::Display for Applied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Paused { minutes } => {
-                write!(f, "intake is paused for {minutes} minutes; running chunks go on")
-            }
-            Self::Resumed { sent } => write!(f, "intake is open; {sent} messages sent"),
-            Self::SweepAsked => f.write_str("every process sweeps its temp space within seconds"),
-            Self::Cancelled { job_id } => write!(f, "job {job_id} cancelled"),
-            Self::WasOver { job_id } => write!(f, "job {job_id} was over already"),
-            Self::Closed { job_id } => write!(f, "job {job_id} takes no more chunks"),
-            Self::Retried { job_id, chunks, failed } => {
-                write!(f, "{chunks} failed chunks of job {job_id} run again")?;
-                stay_failed(f, *job_id, *failed)
-            }
-            Self::EndsAnew { job_id } => write!(
-                f,
-                "no chunk of job {job_id} has failed; what storage lost of it, chunks or documents, is made again"
-            ),
-            Self::RunsAgain { id, others, failed } => {
-                write!(f, "chunk {id} runs again")?;
-                if !others.is_empty() {
-                    write!(f, ", and with it chunks {others:?}, whose manifests are gone")?;
-                }
-                stay_failed(f, id.job_id, *failed)
-            }
-            Self::NotFailed { id } => write!(
-                f,
-                "chunk {id} is unknown or did not fail; with --again one that completed runs again"
-            ),
-            Self::NotOver { id } => write!(f, "chunk {id} is unknown or not over"),
-            Self::NotReopened { job_id, reason } => {
-                write!(f, "job {job_id} cannot be reopened: {reason}")
-            }
-            Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
-        }
-    }
-}
-
-/// A job ends as completed with them, also one that was cancelled and is not any more.
-fn stay_failed(f: &mut fmt::Formatter<'_>, job_id: i64, failed: i32) -> fmt::Result {
-    if failed == 0 {
-        return Ok(());
-    }
-    write!(
-        f,
-        "; failed chunks of the job that do not: {failed} (`chunkctl control retry --job-id {job_id}` \
-         runs them too)"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +290,11 @@ mod tests {
         );
         assert_eq!(
             parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2}"#).unwrap(),
-            Command::Retry { job_id: 7, chunk_index: Some(2) }
+            Command::Retry { job_id: 7, which: Which::Chunk(2) }
+        );
+        assert_eq!(
+            parse(r#"{"version":1,"action":"retry","job_id":7,"error_code":"panic"}"#).unwrap(),
+            Command::Retry { job_id: 7, which: Which::FailedWith(ErrorCode::Panic) }
         );
         assert_eq!(
             parse(r#"{"version":1,"action":"retry","job_id":7,"chunk_index":2,"again":true}"#)
@@ -340,6 +305,11 @@ mod tests {
             (r#"{"version":2,"action":"pause"}"#, "version is 2"),
             (r#"{"version":1,"action":"cancel"}"#, "needs a job_id"),
             (r#"{"version":1,"action":"retry","job_id":7,"again":true}"#, "needs a chunk_index"),
+            (r#"{"version":1,"action":"retry","job_id":7,"error_code":"x"}"#, "is no error code"),
+            (
+                r#"{"version":1,"action":"retry","job_id":7,"chunk_index":1,"error_code":"panic"}"#,
+                "not both",
+            ),
             (r#"{"version":1,"action":"dance"}"#, "must be pause"),
             (r#"{"version":1,"action":"pause","minutes":0}"#, "minutes must be"),
             ("hello", "neither JSON"),

@@ -77,6 +77,9 @@ async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Resul
         let is_ended = database.end_job(job).await?;
         if is_ended {
             tracing::info!(job_id = id, status = %job.ends_as, "Job ended");
+            if let Err(error) = database.keep_sums(Some(id)).await {
+                tracing::debug!(cause = cause_chain(&error), "left to the upkeep");
+            }
         }
         return Ok(is_ended);
     }

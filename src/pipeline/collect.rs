@@ -46,6 +46,7 @@ impl<'a> Collector<'a> {
         upload: Upload<'a>,
         keep_query: bool,
     ) -> Self {
+        work.lease.progress().begin(work.items.len());
         Self {
             database,
             lease: work.lease,
@@ -131,6 +132,7 @@ impl<'a> Collector<'a> {
         report.retry_of = item.retry_of;
         if let Some(entry) = self.reports.get_mut(idx) {
             *entry = Some(report);
+            self.lease.progress().item_done();
         }
         Ok(())
     }

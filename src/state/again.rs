@@ -181,7 +181,7 @@ impl Database {
     ) -> Result<Vec<LostDuplicates>, Error> {
         let statement = sqlx::query_as(
             "-- lost_duplicates
-            select chunk_index, lost_duplicates as n from chunk
+            select chunk_index, lost_duplicates as n from chunk_status
             where job_id = $1 and lost_duplicates > 0 order by chunk_index limit $2",
         )
         .bind(job_id)

@@ -105,18 +105,23 @@ impl Database {
             return Ok(true);
         }
         let sent_at = Instant::now();
+        let said: Vec<_> = leases.iter().map(|lease| lease.progress.said()).collect();
         let statement = sqlx::query_as(
             "-- renew
             with mine as (
-                select * from unnest($1::bigint[], $2::integer[], $3::text[])
-                    with ordinality as t (job_id, chunk_index, token, n)
+                select * from unnest($1::bigint[], $2::integer[], $3::text[], $5::integer[],
+                        $6::integer[], $7::bigint[]) with ordinality
+                    as t (job_id, chunk_index, token, items_done, items_total, temp_bytes, n)
             ), free as (
-                select c.job_id, c.chunk_index from mine
+                select c.job_id, c.chunk_index, mine.items_done, mine.items_total, mine.temp_bytes
+                from mine
                 join chunk c using (job_id, chunk_index, token)
                 where c.state = 'processing'
                 order by 1, 2 for no key update of c skip locked
             ), renewed as (
-                update chunk c set lease_until = clock_timestamp() + make_interval(secs => $4)
+                update chunk c set lease_until = clock_timestamp() + make_interval(secs => $4),
+                    progress_fence = c.fence, items_done = f.items_done,
+                    items_total = f.items_total, temp_bytes = f.temp_bytes
                 from free f where c.job_id = f.job_id and c.chunk_index = f.chunk_index
                 returning c.job_id, c.chunk_index, c.token
             )
@@ -129,7 +134,10 @@ impl Database {
         .bind(leases.iter().map(|l| l.id.job_id).collect::<Vec<_>>())
         .bind(leases.iter().map(|l| l.id.chunk_index).collect::<Vec<_>>())
         .bind(leases.iter().map(|l| l.token.as_str()).collect::<Vec<_>>())
-        .bind(self.terms.length().as_secs_f64());
+        .bind(self.terms.length().as_secs_f64())
+        .bind(said.iter().map(|said| said.items_done).collect::<Vec<_>>())
+        .bind(said.iter().map(|said| said.items_total).collect::<Vec<_>>())
+        .bind(said.iter().map(|said| said.temp_bytes).collect::<Vec<_>>());
         let rows: Vec<(bool, bool)> = ask!(pool, self.cap, "renew", statement.fetch_all)?;
         for (lease, (is_renewed, is_held)) in leases.iter().zip(&rows) {
             if *is_renewed {

@@ -149,8 +149,10 @@ impl Database {
     pub async fn chunk_after(&self, job_id: i64, index: i32) -> Result<Option<JobChunk>, Error> {
         let statement = sqlx::query_as(
             "-- chunk_after
-            select chunk_index, shard_blob is not null, message from chunk
-            where job_id = $1 and chunk_index > $2 order by chunk_index limit 1",
+            select m.chunk_index, (select r.shard_blob is not null from chunk_result r
+                where r.job_id = m.job_id and r.chunk_index = m.chunk_index), m.message
+            from chunk_message m
+            where m.job_id = $1 and m.chunk_index > $2 order by m.chunk_index limit 1",
         )
         .bind(job_id)
         .bind(index);
@@ -167,7 +169,7 @@ impl Database {
     pub async fn chunks_that_ask_again(&self, job_id: i64) -> Result<Vec<(i32, i32)>, Error> {
         let statement = sqlx::query_as(
             "-- chunks_that_ask_again
-            select first_chunk, first_chunk + chunks - 1 from extension
+            select first_chunk, first_chunk + chunks - 1 from job_extension
             where job_id = $1 and images_asked_again > 0 order by first_chunk",
         )
         .bind(job_id);

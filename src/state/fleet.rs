@@ -50,7 +50,7 @@ impl Database {
 
     /// Account and containers of the fleet's blobs; none: nobody said.
     pub async fn fleet_storage(&self) -> Result<Option<String>, Error> {
-        let statement = sqlx::query_scalar("-- fleet_storage\nselect storage from fleet");
+        let statement = sqlx::query_scalar("-- fleet_storage\nselect storage from capacity");
         ask!(self.pool, self.cap, "fleet_storage", statement.fetch_one)
     }
 

@@ -1,7 +1,7 @@
 //! Jobs: submitted, cancelled, closed, retried, ended.
 
 use super::{Database, Error, patiently};
-use crate::chunk::{ChunkMessage, Dedupe, Output, RobotsTxt, Validation};
+use crate::chunk::{ChunkMessage, Dedupe, ErrorCode, Output, RobotsTxt, Validation};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
@@ -162,11 +162,19 @@ impl Database {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Sets failed chunks back to pending and reopens the job; none when there is no such job.
-    pub async fn retry(&self, job_id: i64, index: Option<i32>) -> Result<Option<i32>, Error> {
+    /// Sets failed chunks back to pending, all, one, or those with one code, and reopens the job; none
+    /// when there is no such job.
+    pub async fn retry(
+        &self,
+        job_id: i64,
+        index: Option<i32>,
+        code: Option<ErrorCode>,
+    ) -> Result<Option<i32>, Error> {
         let mut connection = self.patient("retry").await?;
-        let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2)");
-        let statement = statement.bind(job_id).bind(index);
+        let statement = sqlx::query_scalar("-- retry\nselect retry($1, $2, $3)")
+            .bind(job_id)
+            .bind(index)
+            .bind(code.map(|code| code.to_string()));
         patiently("retry", statement.fetch_one(&mut connection)).await
     }
 
@@ -174,7 +182,7 @@ impl Database {
     pub async fn has_ended(&self, job_id: i64) -> Result<Option<bool>, Error> {
         let statement = sqlx::query_scalar(
             "-- has_ended
-            select ended_at is not null from job where job_id = $1",
+            select ended_at is not null from job_progress where job_id = $1",
         )
         .bind(job_id);
         ask!(self.pool, self.cap, "has_ended", statement.fetch_optional)
@@ -250,16 +258,14 @@ impl Database {
                 "-- dataset_rows
                 with t as (
                     select t.key, sum(t.value::bigint) as value
-                    from chunk c cross join lateral jsonb_each_text(c.totals) t
+                    from chunk_result c cross join lateral jsonb_each_text(c.totals) t
                     where c.job_id = $1
                         and t.key not in ('success_rate', 'temp_peak_bytes', 'errors')
                     group by t.key
                 ), e as (
-                    select e.key, sum(e.value::bigint) as value
-                    from chunk c cross join lateral jsonb_each_text(c.totals -> 'errors') e
-                    where c.job_id = $1 group by e.key
+                    select reason as key, images as value from job_reasons where job_id = $1
                 ), first as (
-                    select message::jsonb as message from chunk where job_id = $1
+                    select message::jsonb as message from chunk_message where job_id = $1
                     order by chunk_index limit 1
                 )
                 select
@@ -280,14 +286,15 @@ impl Database {
                         -- Empty ones last: loaders learn the columns from the first.
                         order by shard_samples = 0, chunk_index) filter (where shard_blob is not null), '[]') as shards,
                     coalesce((select jsonb_agg(l order by c.chunk_index)
-                        from chunk c cross join lateral jsonb_array_elements(c.late_duplicates) l
+                        from chunk_result c
+                        cross join lateral jsonb_array_elements(c.late_duplicates) l
                         where c.job_id = $1), '[]') as late_duplicates,
                     (select coalesce(jsonb_object_agg(key, value), '{}') from e) as reasons,
                     (select jsonb_build_object('validation', message -> 'validation',
                         'dedupe', message -> 'dedupe', 'output', message -> 'output',
                         'robots', message -> 'robots')
                         from first) as asked
-                from chunk where job_id = $1",
+                from chunk_result where job_id = $1",
             )
             .bind(job_id);
         patiently("dataset_rows", statement.fetch_one(&mut connection)).await

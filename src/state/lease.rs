@@ -1,6 +1,6 @@
 //! The right to work on a chunk: its arithmetic, and how long its holder may believe in it.
 
-use super::{Error, wait::LONGEST_PAUSE};
+use super::{Error, Progress, wait::LONGEST_PAUSE};
 use crate::{
     chunk::{ChunkId, ClaimToken, Fence},
     stall::{Deadline, Mark},
@@ -85,6 +85,7 @@ pub struct Lease {
     /// Before it was asked for.
     pub(super) claimed: Mark,
     trust: Arc<Trust>,
+    progress: Arc<Progress>,
 }
 
 /// How long the holder may believe in its lease; shared with the keeper that renews it.
@@ -120,12 +121,22 @@ impl Lease {
         let (term, _) = watch::channel(term);
         let (lost, hindered) = (CancellationToken::new(), AtomicU64::new(0));
         let trust = Arc::new(Trust { term, lost, hindered, terms });
-        Self { id, fence, token, claimed, trust }
+        Self { id, fence, token, claimed, trust, progress: Arc::default() }
     }
 
     /// What the keeper needs to renew it.
     pub(super) fn renewal(&self) -> Renewal {
-        Renewal { id: self.id, token: self.token.clone(), trust: Arc::clone(&self.trust) }
+        Renewal {
+            id: self.id,
+            token: self.token.clone(),
+            trust: Arc::clone(&self.trust),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+
+    /// How far the work is: renewals say it.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Waits until the database says that the chunk is no longer this claim's.
@@ -246,6 +257,7 @@ impl Trust {
 pub(super) struct Renewal {
     pub(super) id: ChunkId,
     pub(super) token: ClaimToken,
+    pub(super) progress: Arc<Progress>,
     trust: Arc<Trust>,
 }
 

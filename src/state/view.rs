@@ -1,91 +1,17 @@
 //! What people read: capacity, chunks, jobs, gauges, the database itself.
 
+mod of_job;
+mod rows;
+
+pub use of_job::{Failures, Page};
+pub use rows::{
+    AttemptRow, Capacity, ChunkStatus, JobProgress, JobReason, LiveProcess, RejectedMessage,
+};
+
 use super::{Database, Error, patiently};
 use crate::chunk::{ErrorCode, Reason};
 use serde::Serialize;
 use time::OffsetDateTime;
-
-/// A row of view `capacity`.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
-pub struct Capacity {
-    pub active_chunks: i32,
-    pub max_chunks: i32,
-    pub available: i32,
-    pub utilization: f64,
-    pub environment: String,
-    pub chunk_size: i32,
-    pub storage_limit_mb: i32,
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub paused_until: Option<OffsetDateTime>,
-}
-
-/// A row of view `chunk_status`.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
-pub struct ChunkStatus {
-    pub job_id: i64,
-    pub chunk_index: i32,
-    pub status: String,
-    pub attempt: i32,
-    pub expiries: i32,
-    pub fence: i64,
-    pub shard_fence: Option<i64>,
-    pub owner: Option<String>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub lease_until: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub not_before: Option<OffsetDateTime>,
-    pub priority: i16,
-    pub images_valid: Option<i64>,
-    pub duplicates_removed: Option<i64>,
-    pub late_duplicates: i32,
-    pub shard_blob: Option<String>,
-    pub manifest_blob: Option<String>,
-    pub error_code: Option<String>,
-    pub error_message: Option<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
-}
-
-/// A row of view `job_progress`.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
-pub struct JobProgress {
-    pub job_id: i64,
-    pub status: String,
-    pub total_chunks: i32,
-    pub pending_chunks: i32,
-    pub active_chunks: i32,
-    pub completed_chunks: i32,
-    pub failed_chunks: i32,
-    pub images_total: i64,
-    pub images_downloaded: i64,
-    pub images_valid: i64,
-    pub duplicates_removed: i64,
-    pub late_duplicates: i64,
-    pub progress: f64,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
-    pub missing_chunks: i32,
-    pub end_error: Option<String>,
-    pub images_asked_again: i64,
-}
-
-/// A row of view `process`.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
-#[expect(missing_docs, reason = "doc/formats.md describes the columns")]
-pub struct LiveProcess {
-    pub owner: String,
-    #[serde(with = "time::serde::rfc3339")]
-    pub since: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub seen_at: OffsetDateTime,
-    pub release: String,
-    pub degraded: Option<String>,
-}
 
 /// A completed chunk with images that were never asked for, since their host was busy.
 #[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
@@ -181,8 +107,8 @@ impl Database {
         let mut connection = self.patient("waiting_for_hosts").await?;
         let statement = sqlx::query_as(
             "-- waiting_for_hosts
-            select count(*), min(not_before) from chunk
-            where job_id = $1 and state = 'pending' and error_code = $2
+            select count(*), min(not_before) from chunk_status
+            where job_id = $1 and status = 'pending' and error_code = $2
                 and not_before > clock_timestamp()",
         )
         .bind(job_id)
@@ -196,8 +122,11 @@ impl Database {
         let mut connection = self.patient("host_busy").await?;
         let statement = sqlx::query_as(
             "-- host_busy
-            select job_id, chunk_index, (totals -> 'errors' ->> $3)::bigint as images from chunk
-            where job_id = $1 and state = 'completed' and totals -> 'errors' ->> $3 is not null
+            select job_id, chunk_index, (r.totals -> 'errors' ->> $3)::bigint as images
+            from chunk_result r
+            where job_id = $1 and r.totals -> 'errors' ->> $3 is not null
+                and (select s.status from chunk_status s where s.job_id = r.job_id
+                    and s.chunk_index = r.chunk_index) = 'completed'
             order by chunk_index limit $2",
         )
         .bind(job_id)
@@ -206,16 +135,15 @@ impl Database {
         patiently("host_busy", statement.fetch_all(&mut connection)).await
     }
 
-    /// Progress of one job, or of the newest ones.
-    pub async fn job_progress(&self, only: Option<i64>) -> Result<Vec<JobProgress>, Error> {
+    /// Progress of one job; none: nobody knows it.
+    pub async fn job_progress(&self, job_id: i64) -> Result<Option<JobProgress>, Error> {
         let mut connection = self.patient("job_progress").await?;
         let statement = sqlx::query_as(
             "-- job_progress
-                select * from job_progress where $1::bigint is null or job_id = $1
-                order by created_at desc limit 20",
+            select * from job_progress where job_id = $1",
         )
-        .bind(only);
-        patiently("job_progress", statement.fetch_all(&mut connection)).await
+        .bind(job_id);
+        patiently("job_progress", statement.fetch_optional(&mut connection)).await
     }
 
     /// Indexes below a job's total that nobody sent, the first `limit`.
@@ -223,26 +151,15 @@ impl Database {
         let mut connection = self.patient("missing_chunks").await?;
         let statement = sqlx::query_scalar(
             "-- missing_chunks
-            select i from job j cross join generate_series(0, j.total_chunks - 1) i
-            where j.job_id = $1
-                and not exists (select from chunk c where c.job_id = $1 and c.chunk_index = i)
-            order by i limit $2",
+            select i from job_progress j cross join generate_series(0, j.total_chunks - 1) i
+            where j.job_id = $1 and not exists (
+                select from chunk_status c where c.job_id = $1 and c.chunk_index = i)
+            -- What is missing above the total was never told of.
+            order by i limit least($2, (select missing_chunks from job_progress where job_id = $1))",
         )
         .bind(job_id)
         .bind(limit);
         patiently("missing_chunks", statement.fetch_all(&mut connection)).await
-    }
-
-    /// Bytes in and out of a job's completed chunks.
-    pub async fn job_bytes(&self, job_id: i64) -> Result<(i64, i64), Error> {
-        let statement = sqlx::query_as(
-            "-- job_bytes
-            select coalesce(sum((totals ->> 'bytes_in')::bigint), 0)::bigint,
-                coalesce(sum((totals ->> 'bytes_out')::bigint), 0)::bigint
-            from chunk where job_id = $1",
-        )
-        .bind(job_id);
-        ask!(self.pool, self.cap, "job_bytes", statement.fetch_one)
     }
 
     /// The gauges of the health check.

@@ -17,7 +17,7 @@ impl Session {
     pub(crate) async fn known_job(&self, job_id: i64) -> anyhow::Result<Option<Known>> {
         // The end first: a job that is reopened in between is not taken for one that has ended so.
         let has_ended = self.database.has_ended(job_id).await?;
-        let job = self.database.job_progress(Some(job_id)).await?.pop();
+        let job = self.database.job_progress(job_id).await?;
         Ok(job.map(|job| {
             let has_ended = has_ended.unwrap_or(false) && crate::few_valid::is_over(&job);
             (job, has_ended)

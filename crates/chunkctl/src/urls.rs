@@ -120,7 +120,7 @@ impl Session {
     ) -> anyhow::Result<()> {
         let job_id = urls.job_id;
         self.refuse_another_place().await?;
-        if self.database.registered_job(job_id).await?.is_none() {
+        if self.database.has_ended(job_id).await?.is_none() {
             bail!("job {job_id} is unknown; `chunkctl status` shows those that are known");
         }
         let mut said = Said::default();
