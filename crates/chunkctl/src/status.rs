@@ -318,6 +318,8 @@ pub(super) mod tests {
             chunk_size: 500,
             storage_limit_mb: 400,
             paused_until: Some(datetime!(2026-11-26 12:00 UTC)),
+            paused_since: Some(datetime!(2026-11-26 10:30 UTC)),
+            storage: None,
         }
     }
 
@@ -341,6 +343,13 @@ pub(super) mod tests {
             missing_chunks: 0,
             end_error: None,
             images_asked_again: 0,
+            images_failed: 20,
+            images_invalid: 10,
+            bytes_in: 50_000_000,
+            bytes_out: 45_000_000,
+            items_done: 620,
+            images_submitted: Some(2000),
+            ended_at: None,
         }
     }
 
@@ -365,6 +374,14 @@ pub(super) mod tests {
             error_code: Some(code.into()),
             error_message: Some("the source blob is missing".into()),
             updated_at: datetime!(2026-11-26 11:00 UTC),
+            images_total: None,
+            images_failed: None,
+            images_invalid: None,
+            bytes_in: None,
+            bytes_out: None,
+            items_done: None,
+            temp_bytes: None,
+            lost_duplicates: 0,
         }
     }
 
