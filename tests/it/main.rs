@@ -150,6 +150,7 @@ mod telemetry {
 
 /// The command line.
 mod command {
+    mod capacity;
     mod chunkctl;
     mod doctor;
     mod doorkeeper;
