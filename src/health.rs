@@ -5,6 +5,8 @@
 
 mod monitor;
 
+pub use monitor::{Hours, MonitorHistory};
+
 use crate::{
     process::{Error, Process},
     redact::cause_chain,

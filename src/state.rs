@@ -46,6 +46,7 @@ mod failure_export;
 mod fleet;
 mod hash;
 mod hindrance;
+mod history;
 mod job;
 mod keep;
 mod keeper;
@@ -68,6 +69,9 @@ pub use extend::{ExtendOutcome, Extension, ExtensionOptions, JobChunk, NewExtens
 pub use failure_export::UnconfirmedFailures;
 pub use fleet::CheckIn;
 pub use hindrance::Hindrance;
+pub use history::{
+    BusySlots, ChunkWaits, DoneChunks, Ending, FleetHistory, HealthChecks, InstanceUse,
+};
 pub(crate) use job::TOUCHES_AT_ONCE;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
 pub(crate) use keep::ReferringChunk;

@@ -2,15 +2,21 @@
 //!
 //! A call takes 1 to 5 s (B2) and its figures are minutes old: nothing is decided by them (PR6).
 
+mod answer;
+mod history;
+
+pub use history::{Hours, MonitorHistory};
+
 use crate::{
     identity,
     redact::cause_chain,
     settings::{MIB, Settings},
 };
+use answer::MetricsResponse;
 use azure_core::credentials::TokenCredential;
 use futures_util::future::join_all;
 use reqwest::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,6 +29,8 @@ use tokio::time::{Instant, timeout};
 const API_VERSION: &str = "2024-02-01";
 /// How far back is asked, and how old a point may be.
 const SPAN: Duration = Duration::from_secs(600);
+/// What the health check asks: the newest minutes.
+const NEWEST: Question = Question { span: SPAN, interval: "PT1M", aggregation: "Average" };
 /// One call with its token.
 const CALL_LIMIT: Duration = Duration::from_secs(12);
 /// B3: our own ceiling, far above the 24 calls an hour that a check every 5 min makes.
@@ -91,6 +99,16 @@ struct Resource {
     memory_full: f64,
 }
 
+/// Which points are asked for.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    /// How far back.
+    span: Duration,
+    /// Of a point, as ISO 8601 has it.
+    interval: &'static str,
+    aggregation: &'static str,
+}
+
 /// The client; it keeps within its own limits.
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -127,40 +145,6 @@ impl Unavailable {
     fn error(cause: impl Into<String>) -> Self {
         Self { state: AzureState::Error, cause: cause.into() }
     }
-}
-
-#[derive(Deserialize)]
-struct MetricsResponse {
-    value: Vec<Metric>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metric {
-    name: Name,
-    /// Of this metric alone: the others in a 200 may be good.
-    error_code: Option<String>,
-    error_message: Option<String>,
-    #[serde(default)]
-    timeseries: Vec<Series>,
-}
-
-#[derive(Deserialize)]
-struct Name {
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Series {
-    #[serde(default)]
-    data: Vec<RawPoint>,
-}
-
-#[derive(Deserialize)]
-struct RawPoint {
-    #[serde(rename = "timeStamp", with = "time::serde::rfc3339")]
-    at: OffsetDateTime,
-    average: Option<f64>,
 }
 
 impl Monitor {
@@ -210,7 +194,8 @@ impl Monitor {
     /// Asks about every resource, each in one call, side by side. Never fails.
     pub(super) async fn read(&self) -> Reading {
         let mut reading = Reading::not_configured();
-        let answers = join_all(self.resources.iter().map(|resource| self.ask(resource))).await;
+        let answers =
+            join_all(self.resources.iter().map(|resource| self.ask(resource, NEWEST))).await;
         let mut report = serde_json::Map::new();
         for (resource, answer) in self.resources.iter().zip(answers) {
             let (state, cpu, memory, shown) = resource.judge(answer);
@@ -224,15 +209,23 @@ impl Monitor {
         reading
     }
 
-    async fn ask(&self, resource: &Resource) -> Result<MetricsResponse, Unavailable> {
+    async fn ask(
+        &self,
+        resource: &Resource,
+        question: Question,
+    ) -> Result<MetricsResponse, Unavailable> {
         self.may_call()?;
-        match timeout(CALL_LIMIT, self.call(resource)).await {
+        match timeout(CALL_LIMIT, self.call(resource, question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Unavailable::error(format!("no answer within {CALL_LIMIT:?}"))),
         }
     }
 
-    async fn call(&self, resource: &Resource) -> Result<MetricsResponse, Unavailable> {
+    async fn call(
+        &self,
+        resource: &Resource,
+        question: Question,
+    ) -> Result<MetricsResponse, Unavailable> {
         let credential =
             self.credential.as_ref().map_err(|cause| Unavailable::error(cause.clone()))?;
         let scope = format!("{}/.default", self.endpoint);
@@ -240,15 +233,15 @@ impl Monitor {
         let token = token
             .map_err(|error| Unavailable::error(format!("no token: {}", cause_chain(&error))))?;
         let now = OffsetDateTime::now_utc();
-        let span = format!("{}/{}", shown(now - SPAN), shown(now));
+        let span = format!("{}/{}", shown(now - question.span), shown(now));
         let metrics = format!("{},{}", resource.cpu, resource.memory);
         let url = format!("{}{}/providers/Microsoft.Insights/metrics", self.endpoint, resource.id);
         let query = [
             ("api-version", API_VERSION),
             ("metricnames", metrics.as_str()),
             ("timespan", span.as_str()),
-            ("interval", "PT1M"),
-            ("aggregation", "Average"),
+            ("interval", question.interval),
+            ("aggregation", question.aggregation),
         ];
         let url = reqwest::Url::parse_with_params(&url, query)
             .map_err(|error| Unavailable::error(error.to_string()))?;
@@ -336,28 +329,6 @@ impl Resource {
         });
         let value = |metric: &Result<Point, Unavailable>| metric.as_ref().ok().map(|p| p.value);
         (state, value(&cpu), value(&memory), report)
-    }
-}
-
-impl MetricsResponse {
-    /// The newest point with a value: Azure lists minutes that it knows nothing of yet.
-    fn newest(&self, metric: &str, now: OffsetDateTime) -> Result<Point, Unavailable> {
-        let found = self.value.iter().find(|m| m.name.value.eq_ignore_ascii_case(metric));
-        let found =
-            found.ok_or_else(|| Unavailable::error(format!("no {metric} in the answer")))?;
-        if let Some(code) = found.error_code.as_deref().filter(|code| *code != "Success") {
-            let message = found.error_message.as_deref().unwrap_or_default();
-            return Err(Unavailable::error(format!("{code} {message}").trim_end().to_owned()));
-        }
-        let points = found.timeseries.iter().flat_map(|series| &series.data);
-        let known = points.filter_map(|p| Some(Point { value: p.average?, at: p.at }));
-        let newest = known.max_by_key(|point| point.at);
-        let stale = |cause: String| Unavailable { state: AzureState::Stale, cause };
-        match newest {
-            Some(point) if now - point.at <= SPAN => Ok(point),
-            Some(point) => Err(stale(format!("the newest point is of {}", shown(point.at)))),
-            None => Err(stale("no point in the last ten minutes".into())),
-        }
     }
 }
 

@@ -19,7 +19,7 @@ fn parse(extra: &[(&'static str, &'static str)]) -> Result<Settings, Vec<Violati
     Settings::parse(Program::Handler, environment, BTreeMap::new())
 }
 
-/// P1 P2 P3 S1 S2 S3 S6 S7 S8 X1
+/// P1 P2 P3 S1 S2 S3 S6 S7 S8 X1 X6
 #[test]
 fn profiles_give_the_limits_of_the_table() {
     for (name, chunks, temp, quota, materialized, streaming) in [

@@ -41,7 +41,7 @@ async fn write(allowance: &Allowance, frames: usize, expected: Option<u64>) -> B
     body
 }
 
-/// X7: what is created is accounted for, in memory, then in files, and freed when dropped.
+/// X7 PR2: what is created is accounted for, in memory, then in files, and freed when dropped.
 #[tokio::test]
 async fn bodies_grow_in_memory_then_in_files_within_the_budget() {
     let root = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ async fn a_full_instance_admits_when_a_place_is_freed() {
     assert!(budget.admit(Duration::from_millis(5)).await.is_some());
 }
 
-/// H9: what another process holds under the same root comes off the budget: first the room beside the
+/// H9 F4 X6: what another process holds under the same root comes off the budget: first the room beside the
 /// heads, then places.
 #[tokio::test]
 async fn the_bytes_of_another_process_come_off_the_budget() {

@@ -152,6 +152,7 @@ mod telemetry {
 
 /// The command line.
 mod command {
+    mod capacity;
     mod chunkctl;
     mod doctor;
     mod doorkeeper;

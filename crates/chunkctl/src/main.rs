@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod blocked;
+mod capacity;
 mod control;
 mod doctor;
 mod extend;
@@ -25,6 +26,7 @@ mod verify;
 mod words;
 
 use anyhow::bail;
+use capacity::Capacity;
 use chunk_handler::{
     redact::cause_chain,
     settings::{DatabaseCredential, Program, Settings},
@@ -56,6 +58,7 @@ use verify::Verify;
   chunkctl verify --from cats
   chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
+  chunkctl capacity --images-per-day 1000000
   chunkctl doctor"
 )]
 struct Cli {
@@ -80,6 +83,8 @@ enum Action {
     Verify(Verify),
     /// Show what became of each URL of a job, as a list that can be submitted again.
     Urls(Urls),
+    /// Say what holds the fleet back, and what more work needs and costs, from the last days.
+    Capacity(Capacity),
     /// Check settings and everything the handler depends on, and say what to do.
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
@@ -178,6 +183,7 @@ impl Session {
             Action::Fetch(fetch) => self.fetch(fetch).await,
             Action::Verify(verify) => self.verify(verify).await,
             Action::Urls(urls) => self.urls(urls).await,
+            Action::Capacity(asked) => self.capacity(asked).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
         }

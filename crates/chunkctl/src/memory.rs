@@ -38,7 +38,7 @@ mod tests {
         memory_limit(root.path())
     }
 
-    /// F15 X9 P4: version 2 before version 1, the own group before the container, and neither way to
+    /// F15 X9 P4 PR1: version 2 before version 1, the own group before the container, and neither way to
     /// say "no limit" is a number.
     #[test]
     fn the_memory_limit_is_that_of_the_control_group() {

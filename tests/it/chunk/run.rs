@@ -123,7 +123,7 @@ async fn forty_starters_never_exceed_ten_slots() {
     assert!(most > 5 && most <= 10, "at most {most} at once");
 }
 
-/// A delivery repeated fifty times at once makes one attempt and one shard.
+/// PR3: a delivery repeated fifty times at once makes one attempt and one shard.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_deliveries_of_one_message_make_one_attempt() {
     let rig = Rig::new().await;
@@ -139,7 +139,7 @@ async fn fifty_deliveries_of_one_message_make_one_attempt() {
     assert_eq!(blobs.len(), 2, "{blobs:?}");
 }
 
-/// X4: kill -9 in the middle; the chunk completes by itself after the lease, once.
+/// X4 C8: kill -9 in the middle; the chunk completes by itself after the lease, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_handlers_chunk_is_reclaimed_once() {
     let rig = Rig::new().await;

@@ -68,7 +68,7 @@ fn functions_and_queues_have_the_names_of_the_code() {
     assert_eq!(with_retry, None, "no retry policy");
 }
 
-/// Each folder's route takes an invocation under the binding's name, and finds its message there.
+/// C4 C5: each folder's route, of the queues and of the timer, takes an invocation under the binding's name, and finds its message there.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_has_a_route_that_finds_its_message() {
     let rig = Rig::new().await;
@@ -156,7 +156,7 @@ fn variables() -> BTreeSet<String> {
     settings.table.into_iter().map(|setting| setting.name).collect()
 }
 
-/// local.settings.json has known names only, and nothing but loopback and the emulator.
+/// C9: what `func start` reads in a checkout: local.settings.json has known names only, and nothing but loopback and the emulator.
 #[test]
 fn local_settings_are_known_and_local() {
     let file = read_json("local.settings.json");

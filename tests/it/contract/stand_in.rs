@@ -13,7 +13,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 /// All slots taken again and again: everything is answered, charged once, and the job ends.
-/// C4 C6 X3
+/// C4 C6 F6 X3
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_larger_than_the_fleet_runs_to_its_end() {
     let rig = Rig::new().await;

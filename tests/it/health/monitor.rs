@@ -15,7 +15,7 @@ use std::{
 };
 use support::{
     identity::Identity,
-    rig::{Handler, Rig},
+    rig::{Handler, Rig, inline},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -79,6 +79,10 @@ async fn metrics(
         "hangs" => tokio::time::sleep(Duration::from_secs(60)).await,
         "partial" => memory = json!({"name": {"value": names[1]}, "errorCode": "InternalError"}),
         "empty" => memory = metric(names[1], &[(2, None), (1, None)]),
+        "full" => {
+            cpu = metric(names[0], &[(1, Some(100.0))]);
+            memory = metric(names[1], &[(1, Some(2.0 * half))]);
+        }
         "stale" => cpu = metric(names[0], &[(25, Some(99.0))]),
         _ => {}
     }
@@ -105,8 +109,8 @@ async fn checked(rig: &Rig, handler: &Handler) -> (String, Option<f64>, Option<f
     sqlx::query_as(sql).fetch_one(&rig.pool).await.unwrap()
 }
 
-/// F11 X16 X23 B2 H5: what Azure says, or fails to say, is in the row, one metric's failure does not
-/// lose the other, and the timer ends in time.
+/// F11 X16 X23 B2 H5 PR6: what Azure says, or fails to say, is in the row, one metric's failure does not
+/// lose the other, and the timer ends in time. An app that is full by Azure's word takes a chunk all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_row_is_right_whatever_azure_answers() {
     let rig = Rig::new().await;
@@ -155,6 +159,11 @@ async fn the_health_row_is_right_whatever_azure_answers() {
     let postgres = "select report #>> '{azure,postgres,memory_percent,value}'
         from chunk_handler.health order by checked_at desc limit 1";
     assert_eq!(rig.value::<String>(postgres).await.parse::<f64>().unwrap(), 50.0);
+    // Nothing is decided by what Azure says.
+    *fake.mode.lock().unwrap() = "full";
+    assert_eq!(checked(&rig, &handler).await, ("ok".into(), Some(100.0), Some(100.0)));
+    let (_, answer) = handler.deliver("one", &inline(1, 0, &rig.pictures(1))).await;
+    assert!(answer["Logs"][0].as_str().unwrap().contains("completed"), "{answer}");
 }
 
 /// F10 F16 X16 X17 X25: nothing configured: nulls, `not_configured`, 200; what the platform gives and what

@@ -145,7 +145,7 @@ async fn doctor_shows_every_setting_with_its_default() {
     }
 }
 
-/// P1 P2 P3 S1 S6 S7 S8 S9 X1 X13: chunks and temp space of each profile, and what follows.
+/// P1 P2 P3 S1 S6 S7 S8 S9 X1 X13 F1 PR5: chunks and temp space of each profile, and what follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_profile_has_the_limits_of_its_row() {
     for (name, chunks, temp, by_storage, materialized, streaming, share) in [
@@ -170,7 +170,7 @@ async fn each_profile_has_the_limits_of_its_row() {
     }
 }
 
-/// S8 P4: people are told the same limits, and how much of the temp space will be used.
+/// S8 P4 X6 PR4: people are told the same limits, and how much of the temp space will be used.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_tells_people_what_a_chunk_needs() {
     let functions = [("PIXCRAWLER_ENVIRONMENT", "azure_functions")];
@@ -275,7 +275,7 @@ async fn logs_do_not_mix_with_json() {
     }
 }
 
-/// S14 X10 S1: Azure is where the platform names an instance or a pod; `func` on a laptop and a plain
+/// S14 X10 S1 F2 PR7: Azure is where the platform names an instance or a pod; `func` on a laptop and a plain
 /// container are not, and an explicit setting comes before both.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_azure_itself_counts_as_azure() {

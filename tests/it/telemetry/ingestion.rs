@@ -24,9 +24,9 @@ async fn handler(rig: &Rig, connection: &str) -> Handler {
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// M1 M2 M3 M4 M5 M6 M7 X26 F9 F12 F13 X22 H11 B6: requests, dependencies, events, exceptions and metrics
-/// arrive by name and type, in the host's trace whatever its flags, within 5 KB a chunk, and the
-/// counters add up to what the database says.
+/// M1 M2 M3 M4 M5 M6 M7 X26 F9 F12 F13 X22 H11 B1 B6: requests, dependencies, events, exceptions and
+/// metrics arrive by name and type, in the host's trace whatever its flags, within 5 KB a chunk, one
+/// call is all that admission asks, and the counters add up to what the database says.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_arrives_by_its_name_and_adds_up() {
     let rig = Rig::new().await;
@@ -86,6 +86,10 @@ async fn everything_arrives_by_its_name_and_adds_up() {
     for call in ["claim", "images", "commit", "complete"] {
         assert!(names.contains(&call), "no {call} in {names:?}");
     }
+    let of_trace = calls.iter().zip(seen.tags_of("RemoteDependencyData"));
+    let claims =
+        of_trace.filter(|(call, tags)| call["name"] == "claim" && tags["ai.operation.id"] == TRACE);
+    assert_eq!(claims.count(), 1, "admission is one call");
     let bytes = {
         let envelopes = seen.envelopes.lock().unwrap();
         let of_first = envelopes.iter().filter(|e| e["tags"]["ai.operation.id"] == TRACE);
@@ -95,7 +99,7 @@ async fn everything_arrives_by_its_name_and_adds_up() {
     assert!((1..=5120).contains(&bytes), "{bytes} bytes for one chunk");
 }
 
-/// S12 X17: an endpoint that hangs, refuses or talks nonsense is told of once and costs nothing else.
+/// S12 X17 F7: an endpoint that hangs, refuses or talks nonsense is told of once and costs nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_endpoint_is_told_of_once_and_stops_nothing() {
     for mode in ["429", "500", "hangs", "dead"] {
