@@ -1,13 +1,16 @@
 //! The command line of operators and producers. Parses arguments, calls the library.
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
+mod applied;
 mod blocked;
 mod control;
 mod doctor;
 mod extend;
+mod failure;
 mod fetch;
 mod few_valid;
 mod folder;
+mod help;
 mod host_busy;
 mod kept;
 mod known;
@@ -16,22 +19,24 @@ mod memory;
 mod progress;
 mod remarks;
 mod rows;
+mod shell;
 mod status;
 mod submit;
 mod urls;
 mod verify;
+mod words;
 
-use anyhow::bail;
 use chunk_handler::{
-    redact::cause_chain,
     settings::{DatabaseCredential, Program, Settings},
-    state::{self, Database},
+    state::Database,
     storage::Storage,
     telemetry,
 };
 use clap::{Parser, Subcommand};
 use control::Control;
+use failure::{Failure, bail_as};
 use fetch::Fetch;
+use shell::{Completions, Man};
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
 use urls::Urls;
@@ -43,7 +48,7 @@ use verify::Verify;
 /// directory; `chunkctl doctor` shows which.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = help::version(),
     after_help = "Examples:
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
@@ -52,10 +57,13 @@ use verify::Verify;
   chunkctl verify --from cats
   chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
-  chunkctl doctor"
+  chunkctl doctor
+
+With --json the result is one document on stdout, and an error is {\"error\":{\"code\",\"message\",\"hint\"}},
+the last line on stderr; the codes stay what they are."
 )]
 struct Cli {
-    /// Print JSON: one object or array, with the columns of the views.
+    /// Print JSON: one document, whose keys stay; rows have the columns of the views.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -65,13 +73,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Bring the schema up to date and create queues and containers.
+    #[command(after_help = "Examples:
+  chunkctl migrate
+  chunkctl migrate --json")]
     Migrate,
     /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz, or .parquet.
     Submit(Box<Submit>),
     /// Show the fleet and its jobs.
+    #[command(after_help = "Examples:
+  chunkctl status
+  chunkctl status --job-id 7 --watch
+  chunkctl status --json")]
     Status {
-        /// Only this job; with --watch, end when it does.
-        #[arg(long)]
+        /// Only this job, 0 to 2^63 - 1; with --watch, end when it does.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         job_id: Option<i64>,
         /// Go on, with a progress bar.
         #[arg(long)]
@@ -84,10 +99,20 @@ enum Action {
     /// Show what became of each URL of a job, as a list that can be submitted again.
     Urls(Urls),
     /// Check settings and everything the handler depends on, and say what to do.
+    #[command(after_help = "Examples:
+  chunkctl doctor
+  chunkctl doctor --json | jq '.checks[] | select(.ok | not)'
+
+It also runs where nothing is set, and says what to set first. Exit code 1: a check failed; 2: the
+settings cannot be used.")]
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
     #[command(subcommand)]
     Control(Control),
+    /// Write a shell's completions to stdout.
+    Completions(Completions),
+    /// Write man pages into a directory, one for each command.
+    Man(Man),
 }
 
 /// Settings and clients of one run.
@@ -98,25 +123,32 @@ struct Session {
     json: bool,
 }
 
-const USAGE: u8 = 2;
 /// What is done about an old or missing schema where people log in with Entra.
 const SCHEMA_OF_THE_APP: &str = "the schema is missing or old, or this role may not use it. With \
     PIXCRAWLER_DATABASE_CREDENTIAL=entra the app makes it when it starts, for who makes it owns it: \
     deploy and start the app; its log says what it lacks";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // A directory is verified wherever it was brought to, without any settings.
-    if let Action::Verify(Verify { from: Some(directory), .. }) = &cli.action {
-        return ended(verify::directory(directory, cli.json));
+    let cli = match help::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match &cli.action {
+        // A directory is verified wherever it was brought to, without any settings.
+        Action::Verify(Verify { from: Some(directory), .. }) => {
+            return ended(verify::directory(directory, cli.json), cli.json);
+        }
+        Action::Completions(asked) => return ended(shell::completions(asked, cli.json), cli.json),
+        Action::Man(asked) => return ended(shell::man(asked, cli.json), cli.json),
+        _ => {}
     }
     let settings = match Settings::load(Program::Chunkctl) {
         Ok(settings) => settings,
         Err(violations) => {
-            for violation in violations {
-                eprintln!("{violation}");
+            if matches!(cli.action, Action::Doctor) {
+                doctor::say_what_to_set(&violations, cli.json);
             }
-            return ExitCode::from(USAGE);
+            return failure::tell_violations(&violations, cli.json);
         }
     };
     // Its output is the result: logs only when asked for.
@@ -126,12 +158,13 @@ fn main() -> ExitCode {
     for slip in &settings.slips {
         eprintln!("warning: {slip}");
     }
-    ended(run(cli, settings))
+    let json = cli.json;
+    ended(run(cli, settings), json)
 }
 
-fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
+fn ended(done: anyhow::Result<ExitCode>, json: bool) -> ExitCode {
     done.unwrap_or_else(|error| {
-        eprintln!("error: {}", cause_chain(&*error));
+        Failure::of(&error).tell(json);
         ExitCode::FAILURE
     })
 }
@@ -146,21 +179,11 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
         never = login.keep_login() => match never {},
         done = session.act(cli.action) => done,
     };
-    let of_database = |error: &anyhow::Error| {
-        error.downcast_ref::<state::Error>().is_some_and(state::Error::is_away)
-    };
-    match done {
-        Err(error) if of_database(&error) => {
-            eprintln!("error: {}", cause_chain(&*error));
-            // The pool has one word for every login that does not come about.
-            if let Err(hindrance) = login.try_login().await {
-                eprintln!("no login: {hindrance}");
-            }
-            eprintln!("`chunkctl doctor` says what to do");
-            Ok(ExitCode::FAILURE)
-        }
-        done => done,
+    if let Err(error) = &done {
+        Failure::of_run(error, &login).await.tell(session.json);
+        return Ok(ExitCode::FAILURE);
     }
+    done
 }
 
 impl Session {
@@ -177,6 +200,8 @@ impl Session {
             Action::Urls(urls) => self.urls(urls).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
+            Action::Completions(asked) => shell::completions(&asked, self.json),
+            Action::Man(asked) => shell::man(&asked, self.json),
         }
     }
 
@@ -188,7 +213,7 @@ impl Session {
             self.database.describe().await?;
             let version = self.database.schema_version().await.ok().flatten();
             if version.is_none_or(|version| version < Database::known_schema_version()) {
-                bail!(SCHEMA_OF_THE_APP);
+                bail_as!(Schema, "{SCHEMA_OF_THE_APP}");
             }
         }
         Ok(self.database.prepare().await?)
@@ -198,7 +223,9 @@ impl Session {
         self.prepare_schema().await?;
         self.storage.create_containers_and_queues().await?;
         self.say(
-            &serde_json::json!({"migrated": true}),
+            &serde_json::json!({
+                "migrated": true, "schema_version": Database::known_schema_version(),
+            }),
             "the schema is up to date; queues and containers exist",
         );
         Ok(ExitCode::SUCCESS)
@@ -208,7 +235,8 @@ impl Session {
     async fn refuse_another_place(&self) -> anyhow::Result<()> {
         let own = self.settings.place();
         match self.database.fleet_storage().await? {
-            Some(fleet) if fleet != own => bail!(
+            Some(fleet) if fleet != own => bail_as!(
+                OtherFleet,
                 "the database belongs to account and containers {fleet}, and ChunkStorage here is \
                  {own}; correct ChunkStorage or DATABASE_URL"
             ),

@@ -1,6 +1,6 @@
 //! `status`: the fleet and its jobs, once or with a progress bar.
 
-use super::{Session, few_valid, host_busy, out};
+use super::{Session, failure::bail_as, few_valid, host_busy, out};
 use anyhow::bail;
 use chunk_handler::{
     chunk::{ChunkId, ErrorCode},
@@ -31,7 +31,7 @@ impl Session {
     ) -> anyhow::Result<ExitCode> {
         let jobs = self.database.job_progress(job_id).await?;
         if let (Some(job_id), true) = (job_id, jobs.is_empty()) {
-            bail!("job {job_id} is unknown; submit it, or see `chunkctl status`");
+            bail_as!(JobUnknown, "job {job_id} is unknown; submit it, or see `chunkctl status`");
         }
         match (job_id, watch) {
             (Some(job_id), true) => self.watch_job(job_id).await,

@@ -121,7 +121,7 @@ async fn what_may_work_now_is_asked_for_again() {
 
     // Once more in vain: the first try stays the one that is named.
     let output = piped(&rig, &AGAIN, &first.stdout);
-    let said = "job 1 extended: 3 images in 1 chunks from chunk 2 on, 3 of them asked for again\n";
+    let said = "job 1 extended: 3 images in 1 chunk from chunk 2 on, 3 of them asked for again\n";
     assert_eq!((output.code, &*output.stdout), (Some(0), said), "{output:?}");
     runs(&rig, &handler, [2]).await;
     let second = rig.chunkctl(&transient);
