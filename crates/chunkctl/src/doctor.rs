@@ -159,6 +159,7 @@ impl Session {
         }
         let remedy = match error.hindrance() {
             Some(_) => self.remedy_of(error),
+            None if error.is_away() => self.remedy_of(error),
             None => "mend what schema or rights names above; if they name nothing, somebody changed the \
                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),

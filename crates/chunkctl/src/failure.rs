@@ -116,7 +116,7 @@ impl Failure {
     pub(crate) async fn of_run(error: &anyhow::Error, database: &Database) -> Self {
         let mut failure = Self::of(error);
         let Some(cause) = state_error(error) else { return failure };
-        let place = database.place();
+        let place = format!("Postgres at {}", database.place());
         // The pool has one word for every login that does not come about.
         let hindrance = match cause.is_away() {
             true => database.try_login().await.err(),

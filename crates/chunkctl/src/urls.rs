@@ -55,8 +55,8 @@ pub(crate) struct Urls {
     /// Only this chunk, 0 to 99999.
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..=99_999))]
     chunk_index: Option<i32>,
-    /// How it is written; with --json it is one document.
-    #[arg(long, value_enum, default_value_t = Format::Jsonl, conflicts_with = "json")]
+    /// How it is written; with --json it is one document, whatever this says.
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 }
 
