@@ -157,11 +157,12 @@ impl Session {
         if let Some(check) = self.without_login(what, error).await {
             return check;
         }
-        let remedy = match error.hindrance() {
-            Some(_) => self.remedy_of(error),
-            None if error.is_away() => self.remedy_of(error),
-            None => "mend what schema or rights names above; if they name nothing, somebody changed the \
-                     schema by hand: compare it with one that `chunkctl migrate` makes"
+        // A server that does not answer says nothing about its schema.
+        let is_known = error.is_away() || error.hindrance().is_some();
+        let remedy = match is_known {
+            true => self.remedy_of(error),
+            false => "mend what schema or rights names above; if they name nothing, somebody changed the \
+                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),
         };
         Check { what, result: Err(cause_chain(error)), remedy }

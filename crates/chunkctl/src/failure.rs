@@ -20,43 +20,60 @@ const ASK_DOCTOR: &str = "`chunkctl doctor` says what to do";
 
 /// What kind of failure it is, as programs read it. A word stays what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
 pub(crate) enum Code {
     /// Arguments that the command line does not take.
+    #[value(name = "usage")]
     Usage,
     /// Settings that are missing or out of their bounds.
+    #[value(name = "settings")]
     Settings,
     /// No such job.
+    #[value(name = "job_unknown")]
     JobUnknown,
     /// No such chunk in the job.
+    #[value(name = "chunk_unknown")]
     ChunkUnknown,
     /// The job is known with another list or other options.
+    #[value(name = "job_differs")]
     JobDiffers,
     /// The job takes no more chunks, or not so many.
+    #[value(name = "job_refuses")]
     JobRefuses,
     /// A control command that changed nothing.
+    #[value(name = "nothing_changed")]
     NothingChanged,
     /// The list is none, or cannot be read.
+    #[value(name = "list_refused")]
     ListRefused,
     /// The directory is not to be written to, or has nothing of a job.
+    #[value(name = "directory_refused")]
     DirectoryRefused,
     /// Database and storage are of different fleets.
+    #[value(name = "other_fleet")]
     OtherFleet,
     /// The schema is missing or old.
+    #[value(name = "schema")]
     Schema,
     /// The database cannot be asked right now.
+    #[value(name = "database_away")]
     DatabaseAway,
     /// The database refused what was asked.
+    #[value(name = "database_refused")]
     DatabaseRefused,
     /// Storage cannot be asked right now.
+    #[value(name = "storage_away")]
     StorageAway,
     /// A blob, queue or container is not there.
+    #[value(name = "storage_missing")]
     StorageMissing,
     /// Storage refused what was asked.
+    #[value(name = "storage_refused")]
     StorageRefused,
     /// Somebody stopped it.
+    #[value(name = "interrupted")]
     Interrupted,
     /// Everything else.
+    #[value(name = "failed")]
     Failed,
 }
 

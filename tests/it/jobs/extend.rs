@@ -319,7 +319,7 @@ async fn a_job_that_takes_no_more_is_not_extended() {
         assert_eq!(output.code, Some(1), "{output:?}");
         output.stderr
     };
-    assert!(why(&rig).contains("job 1 is unknown; leave out --extend"));
+    assert!(why(&rig).contains(r#"leave out --extend","message":"job 1 is unknown""#));
     rig.execute("insert into chunk_handler.job (job_id) values (1)").await;
     assert!(why(&rig).contains("made of messages, and none said how many chunks it has"));
     rig.execute("update chunk_handler.job set total_chunks = 100000").await;
