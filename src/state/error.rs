@@ -58,6 +58,9 @@ const AWAY_CODES: [&str; 11] =
 /// schema, tables and functions.
 const SESSION_CODES: [&str; 5] = ["25006", "0A000", "3F000", "42P01", "42883"];
 
+/// A schema, a table, a column or a function that is not there (same page).
+const SCHEMA_CODES: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
+
 /// A read-only server: a standby, a full disk of a managed one, `default_transaction_read_only`.
 const READ_ONLY: &str = "25006";
 
@@ -136,6 +139,18 @@ impl Error {
     /// Whether the database refused values, of whatever they are.
     pub(super) fn complains_of_values(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if is_about_values(source))
+    }
+
+    /// Whether the schema, or a part of it, is not there.
+    pub fn lacks_schema(&self) -> bool {
+        let source = match self {
+            Self::Away { source, .. } => source.as_ref(),
+            Self::Refused { source, .. } | Self::Unstorable(source) => Some(source),
+            Self::LeaseLost(_) | Self::Degraded(_) | Self::TransactionPooler | Self::Migrate(_) => {
+                None
+            }
+        };
+        source.and_then(code).is_some_and(|code| SCHEMA_CODES.contains(&code.as_ref()))
     }
 
     /// Whether the database cannot be asked right now.

@@ -91,6 +91,18 @@ impl Database {
         options.get_socket().is_none().then(|| options.get_port())
     }
 
+    /// Where the database is, for people: `127.0.0.1:5432, database d`.
+    pub fn place(&self) -> String {
+        let options = self.pool.connections.connect_options();
+        let at = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        // Without a name it is that of the user.
+        let name = options.get_database().unwrap_or_else(|| options.get_username());
+        format!("{at}, database {name}")
+    }
+
     /// Logs in once, beside the pools.
     ///
     /// # Errors

@@ -156,8 +156,10 @@ mod command {
     mod chunkctl;
     mod doctor;
     mod doorkeeper;
+    mod first;
     mod lists;
     mod rows;
     mod read_only;
     mod submit;
+    mod surface;
 }

@@ -47,6 +47,20 @@ pub fn pgbouncer() -> Result<(), String> {
     if pooler::is_installed() { Ok(()) } else { Err("no pgbouncer".into()) }
 }
 
+pub fn zsh() -> Result<(), String> {
+    if works("zsh", &["--version"]) { Ok(()) } else { Err("no zsh".into()) }
+}
+
+pub fn fish() -> Result<(), String> {
+    if works("fish", &["--version"]) { Ok(()) } else { Err("no fish".into()) }
+}
+
+/// A program that runs another one on a terminal.
+pub fn terminal() -> Result<(), String> {
+    let is_there = works("script", &["-qec", "test -t 1", "/dev/null"]);
+    if is_there { Ok(()) } else { Err("no script (util-linux)".into()) }
+}
+
 pub fn python() -> Result<(), String> {
     if works("python3", &["--version"]) { Ok(()) } else { Err("no python3".into()) }
 }

@@ -25,6 +25,7 @@ mod others;
 mod pillow;
 mod pooler;
 mod python;
+mod shells;
 mod token;
 mod workbook;
 
@@ -79,6 +80,9 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         loaders::the_snippets_of_the_readme_run needs loaders;
         pillow::what_is_valid_opens_in_pillow needs loaders;
         pillow::what_pillow_writes_has_one_verdict_at_medium_and_slow needs loaders;
+        shells::zsh_takes_the_completions needs zsh;
+        shells::fish_takes_the_completions needs fish;
+        shells::colour_is_for_terminals_that_want_it needs terminal;
         workbook::each_tile_shows_what_the_handler_sends needs kql;
     ]
 }

@@ -1,47 +1,71 @@
 //! `chunkctl control`: its options, and what it says.
 
-use crate::{Session, USAGE, next, words::count};
-use anyhow::bail;
+use crate::{
+    Session, applied,
+    failure::tell_wrong,
+    next,
+    words::{count, moment},
+};
 use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command, Which},
 };
 use clap::Subcommand;
-use serde_json::json;
 use std::process::ExitCode;
+use time::OffsetDateTime;
 
 /// What operators may do.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  chunkctl control pause --minutes 30
+  chunkctl control retry --job-id 7
+  chunkctl control cancel --job-id 7 --json")]
 pub(crate) enum Control {
     /// Start no chunk for a while; running ones go on. A longer pause stays.
+    #[command(after_help = "Examples:
+  chunkctl control pause
+  chunkctl control pause --minutes 30")]
     Pause {
-        /// How long.
-        #[arg(long)]
-        minutes: Option<u32>,
+        /// How long, 1 to 10080.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+        minutes: u32,
     },
     /// Lift a pause.
+    #[command(after_help = "Examples:
+  chunkctl control resume")]
     Resume,
     /// Have every process remove what dead ones left in its temp space.
+    #[command(after_help = "Examples:
+  chunkctl control sweep")]
     Sweep,
     /// Fail what is not over of a job.
+    #[command(after_help = "Examples:
+  chunkctl control cancel --job-id 7")]
     Cancel {
-        /// The job.
-        #[arg(long)]
+        /// The job, 0 to 2^63 - 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         job_id: i64,
     },
     /// Say that no more chunks of a job come.
+    #[command(after_help = "Examples:
+  chunkctl control close --job-id 7")]
     Close {
-        /// The job.
-        #[arg(long)]
+        /// The job, 0 to 2^63 - 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         job_id: i64,
     },
     /// Run failed chunks of a job again; if none failed, make again what storage lost of it.
+    #[command(after_help = "Examples:
+  chunkctl control retry --job-id 7
+  chunkctl control retry --job-id 7 --chunk-index 4
+  chunkctl control retry --job-id 7 --error-code storage_missing
+  chunkctl control retry --job-id 7 --chunk-index 4 --again")]
     Retry {
-        /// The job.
-        #[arg(long)]
+        /// The job, 0 to 2^63 - 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         job_id: i64,
-        /// Only this chunk.
-        #[arg(long)]
+        /// Only this chunk, 0 to 99999.
+        #[arg(long, value_parser = clap::value_parser!(i32).range(0..=99_999))]
         chunk_index: Option<i32>,
         /// Only chunks that failed with this code, as `chunkctl status` shows it.
         #[arg(long, conflicts_with = "chunk_index")]
@@ -55,13 +79,7 @@ pub(crate) enum Control {
 impl Session {
     pub(crate) async fn control(&self, control: Control) -> anyhow::Result<ExitCode> {
         let command = match control {
-            Control::Pause { minutes } => match Command::pause(minutes) {
-                Ok(command) => command,
-                Err(error) => {
-                    eprintln!("error: --minutes: {error}");
-                    return Ok(ExitCode::from(USAGE));
-                }
-            },
+            Control::Pause { minutes } => Command::Pause { minutes },
             Control::Resume => Command::Resume,
             Control::Sweep => Command::Sweep,
             Control::Cancel { job_id } => Command::Cancel { job_id },
@@ -73,36 +91,27 @@ impl Session {
                 match Which::of(chunk_index, error_code.as_deref()) {
                     Ok(which) => Command::Retry { job_id, which },
                     Err(error) => {
-                        eprintln!(
-                            "error: --error-code: {error}; `chunkctl status {job_id}` shows them"
-                        );
-                        return Ok(ExitCode::from(USAGE));
+                        let hint = format!("`chunkctl status {job_id}` shows them");
+                        return Ok(tell_wrong(format!("--error-code: {error}"), hint, self.json));
                     }
                 }
             }
         };
         self.refuse_another_place().await?;
         let applied = command.apply(&self.database, &self.storage).await?;
-        let summary = applied.to_string();
-        let further = self.not_retried(command).await?;
-        let text = [Some(summary.as_str()), further.as_deref()];
-        let text: Vec<&str> = text.into_iter().flatten().collect();
-        self.say(&json!({"result": summary, "further": further}), &text.join("\n"));
-        if matches!(applied, Applied::UnknownJob { .. }) {
-            bail!("no such job; `chunkctl status` lists the jobs");
+        let paused_until = match applied {
+            Applied::Paused { .. } => self.database.capacity().await?.paused_until,
+            _ => None,
+        };
+        let document = applied::as_json(&applied, paused_until);
+        // What was not done has no document: the error is the answer.
+        if !(self.json && document.is_null()) {
+            let further = self.not_retried(command).await?;
+            let text = [Some(text(&applied, paused_until)), further];
+            let text: Vec<String> = text.into_iter().flatten().collect();
+            self.say(&document, &text.join("\n"));
         }
-        if matches!(applied, Applied::NotReopened { .. }) {
-            bail!(
-                "nothing was changed; put the blob back, run its chunk again (--chunk-index N --again), or \
-                 submit the list under a new number"
-            );
-        }
-        if matches!(
-            applied,
-            Applied::NotOver { .. } | Applied::NotFailed { .. } | Applied::NoneFailedWith { .. }
-        ) {
-            bail!("nothing was changed; `chunkctl status` shows what is known");
-        }
+        applied::refuse(&applied)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -127,5 +136,43 @@ impl Session {
                 next::ask_again(job_id)
             ),
         }))
+    }
+}
+
+fn text(applied: &Applied, paused_until: Option<OffsetDateTime>) -> String {
+    match paused_until {
+        Some(until) => {
+            let until = moment(until, OffsetDateTime::now_utc());
+            format!("intake is paused until {until}; running chunks go on")
+        }
+        None => applied.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        control: Control,
+    }
+
+    /// The bounds of the option are those of the message.
+    #[test]
+    fn a_pause_takes_what_a_message_may_say() {
+        for minutes in [0, 1, 10_080, 10_081] {
+            let text = minutes.to_string();
+            let taken = Line::try_parse_from(["control", "pause", "--minutes", &text]);
+            assert_eq!(taken.is_ok(), Command::pause(Some(minutes)).is_ok(), "{minutes}");
+        }
+        let Control::Pause { minutes } =
+            Line::try_parse_from(["control", "pause"]).unwrap().control
+        else {
+            panic!("another command");
+        };
+        assert_eq!(Command::pause(None).unwrap(), Command::Pause { minutes });
     }
 }

@@ -2,18 +2,23 @@
 
 mod blocklists;
 mod database;
+mod fleet;
 mod remedy;
 mod report;
 mod storage;
+mod unset;
 
-use super::{SCHEMA_OF_THE_APP, Session, memory::memory_limit, out};
+pub(crate) use unset::say_what_to_set;
+
+use super::{SCHEMA_OF_THE_APP, Session, memory::memory_limit};
 use chunk_handler::{
     redact::cause_chain,
     settings::{DatabaseCredential, MIB},
     spool::TempDir,
-    state::{Database, Error},
+    state::{Database, Error, TableSize},
     telemetry::Export,
 };
+use fleet::Fleet;
 use std::{borrow::Cow, path::Path, process::ExitCode, time::Duration};
 use time::OffsetDateTime;
 
@@ -32,6 +37,14 @@ impl Check {
     }
 }
 
+/// All that was found.
+struct Found {
+    checks: Vec<Check>,
+    sizes: Vec<TableSize>,
+    /// None: no handler has said it, or the database does not.
+    fleet: Option<Fleet>,
+}
+
 /// A clock that is off by more than this confuses leases shown to people, and signatures.
 const SKEW_LIMIT: Duration = Duration::from_secs(30);
 /// Twice the period of the timer, which starts a process where none is.
@@ -39,7 +52,7 @@ const UNATTENDED_SECONDS: f64 = 600.0;
 
 impl Session {
     pub(super) async fn doctor(&self) -> anyhow::Result<ExitCode> {
-        let (mut checks, mut sizes) = (Vec::new(), Vec::new());
+        let (mut checks, mut sizes, mut fleet) = (Vec::new(), Vec::new(), None);
         match self.check_login().await {
             Some(hindered) => {
                 // Each of them would wait for the same, as long as a call may take.
@@ -56,6 +69,7 @@ impl Session {
                 ]);
                 // Without an answer the checks say why.
                 sizes = self.database.table_sizes().await.unwrap_or_default();
+                fleet = self.fleet().await;
             }
         }
         checks.extend([
@@ -69,11 +83,8 @@ impl Session {
             check_memory(),
         ]);
         let failed = checks.iter().any(|check| check.result.is_err());
-        if self.json {
-            out(format_args!("{}", self.as_json(&checks, &sizes)));
-        } else {
-            out(format_args!("{}", self.as_text(&checks, &sizes)));
-        }
+        let found = Found { checks, sizes, fleet };
+        self.say(&self.as_json(&found), &self.as_text(&found));
         Ok(ExitCode::from(u8::from(failed)))
     }
 
@@ -101,6 +112,10 @@ impl Session {
                 match self.database.obstacle().await {
                     Ok(Some(_)) => {
                         (Err("hidden from this login".to_owned()), "mend what rights names below")
+                    }
+                    // A server that does not answer says nothing about its schema.
+                    Ok(None) | Err(_) if !error.lacks_schema() => {
+                        return self.unanswered("schema", &error).await;
                     }
                     Ok(None) | Err(_) => (Err(cause_chain(&error)), remedy),
                 }
@@ -142,10 +157,12 @@ impl Session {
         if let Some(check) = self.without_login(what, error).await {
             return check;
         }
-        let remedy = match error.hindrance() {
-            Some(_) => self.remedy_of(error),
-            None => "mend what schema or rights names above; if they name nothing, somebody changed the \
-                     schema by hand: compare it with one that `chunkctl migrate` makes"
+        // A server that does not answer says nothing about its schema.
+        let is_known = error.is_away() || error.hindrance().is_some();
+        let remedy = match is_known {
+            true => self.remedy_of(error),
+            false => "mend what schema or rights names above; if they name nothing, somebody changed the \
+                      schema by hand: compare it with one that `chunkctl migrate` makes"
                 .into(),
         };
         Check { what, result: Err(cause_chain(error)), remedy }

@@ -5,13 +5,16 @@
 //! same command goes on from there.
 
 use crate::{
-    Session, list,
+    Session,
+    failure::{Code, Coded, bail_as},
+    list,
     progress::Progress,
     remarks::Remarks,
     rows::{Growth, UrlDigest, digest_of, urls_of},
     submit::{JobRequest, ReadJob, SubmitError, write_sources},
+    words::count,
 };
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use chunk_handler::{
     chunk::{ChunkMessage, hex, job_folder},
     jobs::{self, list_of},
@@ -68,8 +71,7 @@ impl Session {
     ) -> anyhow::Result<Extended> {
         let job_id = request.job_id;
         let known = self.database.registered_job(job_id).await?;
-        let known =
-            known.with_context(|| format!("job {job_id} is unknown; leave out --extend"))?;
+        let known = known.ok_or_else(|| unknown(job_id))?;
         if let Some(submitted) = &known.submitted {
             request.division.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);
             request.priority = given.priority.unwrap_or(submitted.priority);
@@ -218,7 +220,8 @@ fn of_its_own_list(read: &ReadJob, known: &RegisteredJob) -> anyhow::Result<Exte
         return Ok(Extended { job_id, first_chunk: Some(0), ..Extended::default() });
     };
     if before.format != now.format {
-        bail!(
+        bail_as!(
+            JobDiffers,
             "job {job_id} was submitted with this list, read as {}, not {}; what is to be added must be \
              another file",
             before.format,
@@ -251,7 +254,8 @@ fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Re
         differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect();
     let job_id = read.job_id;
     if !differ.is_empty() {
-        bail!(
+        bail_as!(
+            JobDiffers,
             "job {job_id} was extended by this list with {}; submit it as before",
             differ.join(", and ")
         );
@@ -266,19 +270,30 @@ fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Re
     })
 }
 
+/// A list can be added to what is known alone.
+fn unknown(job_id: i64) -> anyhow::Error {
+    let text = format!("job {job_id} is unknown; leave out --extend");
+    Coded { code: Code::JobUnknown, text }.into()
+}
+
 /// Refuses what no extension can be added to.
 fn refuse(job_id: i64, outcome: ExtendOutcome) -> anyhow::Result<()> {
     match outcome {
         ExtendOutcome::Extended | ExtendOutcome::Known | ExtendOutcome::Changed => Ok(()),
-        ExtendOutcome::Unknown => bail!("job {job_id} is unknown; leave out --extend"),
-        ExtendOutcome::Cancelled => bail!(
+        ExtendOutcome::Unknown => Err(unknown(job_id)),
+        ExtendOutcome::Cancelled => bail_as!(
+            JobRefuses,
             "job {job_id} is cancelled, and takes no more; `chunkctl control retry --job-id {job_id}` \
              opens it again"
         ),
         ExtendOutcome::Closed => {
-            bail!("job {job_id} was closed, and takes no more; choose another number")
+            bail_as!(
+                JobRefuses,
+                "job {job_id} was closed, and takes no more; choose another number"
+            )
         }
-        ExtendOutcome::NoTotal => bail!(
+        ExtendOutcome::NoTotal => bail_as!(
+            JobRefuses,
             "job {job_id} is made of messages, and none said how many chunks it has: where further ones \
              begin is not known; send messages, or choose another number"
         ),
@@ -292,6 +307,7 @@ impl Extended {
         let Self { job_id, chunks, images, images_asked_again, left_out, .. } = self;
         let left_out = match left_out {
             0 => String::new(),
+            1 => " (1 was left out: the job has it)".to_owned(),
             n => format!(" ({n} were left out: the job has them)"),
         };
         let Some(first) = self.first_chunk else {
@@ -303,7 +319,9 @@ impl Extended {
         };
         let state = if self.is_new { "extended" } else { "has this list already" };
         format!(
-            "job {job_id} {state}: {images} images in {chunks} chunks from chunk {first} on{again}{left_out}"
+            "job {job_id} {state}: {} in {} from chunk {first} on{again}{left_out}",
+            count(*images, "image"),
+            count(*chunks, "chunk")
         )
     }
 }

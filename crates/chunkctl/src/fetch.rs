@@ -11,11 +11,12 @@ pub(crate) mod transfer;
 
 use crate::{
     Session,
+    failure::{Failure, bail_as},
     folder::{Interrupted, Listing},
     known,
     progress::Progress,
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chunk_handler::{spool, state::JobProgress};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -37,7 +38,7 @@ command goes on after Ctrl-C or a crash, also inside a shard, and brings what is
 Of a job that is not over what is complete comes, without documents, and the exit code is 0. A
 directory with such files that no fetch of this job brought is refused (.fetch.json says whose it
 is). A document that you changed stays, and a newer one comes beside it: README.md.new. Files that
-the job does not have are named and stay. Exit code 1: something is damaged or lost in storage.";
+the job does not have are named and stay. Exit code 1: something is damaged or lost in storage; 130: Ctrl-C.";
 
 /// How often a chunk is looked at again because another version came meanwhile.
 const ROUNDS: usize = 5;
@@ -50,13 +51,13 @@ const SHOWN: usize = 5;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Fetch {
-    /// The job's number.
+    /// The job's number, 0 to 2^63 - 1.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: i64,
     /// The directory; it is made if it is not there.
     #[arg(long, value_name = "DIRECTORY")]
     to: PathBuf,
-    /// Files that come at once.
+    /// Files that come at once, 1 to 64.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
 }
@@ -68,7 +69,8 @@ impl Session {
             // Boxed: the SDK's futures are large.
             done = Box::pin(self.bring(fetch)) => done,
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("interrupted: the same command goes on; so far is in {}", directory.display());
+                let so_far = format!("interrupted: so far is in {}", directory.display());
+                Failure::interrupted(so_far, "the same command goes on").tell(self.json);
                 // At once: a file that is being hashed would be waited for.
                 std::process::exit(INTERRUPTED)
             }
@@ -81,7 +83,10 @@ impl Session {
         let before = self.known_job(job_id).await?;
         let listing = Listing::read(&self.storage, job_id, "").await?;
         if before.is_none() && listing.is_empty() {
-            bail!("job {job_id} is unknown and has nothing in storage; see `chunkctl status`");
+            bail_as!(
+                JobUnknown,
+                "job {job_id} is unknown and has nothing in storage; see `chunkctl status`"
+            );
         }
         let storage = self.settings.place();
         let own = Mark { job_id, storage, documents: BTreeMap::default() };

@@ -1,14 +1,17 @@
 //! The command line of operators and producers. Parses arguments, calls the library.
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
+mod applied;
 mod blocked;
 mod capacity;
 mod control;
 mod doctor;
 mod extend;
+mod failure;
 mod fetch;
 mod few_valid;
 mod folder;
+mod help;
 mod hint;
 mod host_busy;
 mod kept;
@@ -19,24 +22,25 @@ mod next;
 mod progress;
 mod remarks;
 mod rows;
+mod shell;
 mod status;
 mod submit;
 mod urls;
 mod verify;
 mod words;
 
-use anyhow::bail;
 use capacity::Capacity;
 use chunk_handler::{
-    redact::cause_chain,
     settings::{DatabaseCredential, Program, Settings},
-    state::{self, Database},
+    state::Database,
     storage::Storage,
     telemetry,
 };
 use clap::{Parser, Subcommand};
 use control::Control;
+use failure::{Failure, bail_as};
 use fetch::Fetch;
+use shell::{Completions, Man};
 use status::Status;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
@@ -49,7 +53,7 @@ use verify::Verify;
 /// directory; `chunkctl doctor` shows which.
 #[derive(Debug, Parser)]
 #[command(
-    version,
+    version = help::version(),
     after_help = "Examples:
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
@@ -59,10 +63,13 @@ use verify::Verify;
   chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
   chunkctl capacity --images-per-day 1000000
-  chunkctl doctor"
+  chunkctl doctor
+
+With --json the result is one document on stdout, and an error is {\"error\":{\"code\",\"message\",\"hint\"}},
+the last line on stderr; the codes stay what they are."
 )]
 struct Cli {
-    /// Print JSON: one object or array, with the columns of the views.
+    /// Print JSON: one document, whose keys stay; rows have the columns of the views.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -72,6 +79,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Bring the schema up to date and create queues and containers.
+    #[command(after_help = "Examples:
+  chunkctl migrate
+  chunkctl migrate --json")]
     Migrate,
     /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz, or .parquet.
     Submit(Box<Submit>),
@@ -86,10 +96,20 @@ enum Action {
     /// Say what holds the fleet back, and what more work needs and costs, from the last days.
     Capacity(Capacity),
     /// Check settings and everything the handler depends on, and say what to do.
+    #[command(after_help = "Examples:
+  chunkctl doctor
+  chunkctl doctor --json | jq '.checks[] | select(.ok | not)'
+
+It also runs where nothing is set, and says what to set first. Exit code 1: a check failed; 2: the
+settings cannot be used.")]
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
     #[command(subcommand)]
     Control(Control),
+    /// Write a shell's completions to stdout.
+    Completions(Completions),
+    /// Write man pages into a directory, one for each command.
+    Man(Man),
 }
 
 /// Settings and clients of one run.
@@ -100,31 +120,32 @@ struct Session {
     json: bool,
 }
 
-const USAGE: u8 = 2;
 /// What is done about an old or missing schema where people log in with Entra.
 const SCHEMA_OF_THE_APP: &str = "the schema is missing or old, or this role may not use it. With \
     PIXCRAWLER_DATABASE_CREDENTIAL=entra the app makes it when it starts, for who makes it owns it: \
     deploy and start the app; its log says what it lacks";
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| {
-        if let Some(hint) = hint::of(&error) {
-            eprintln!("error: {hint}");
-            std::process::exit(USAGE.into());
+    let cli = match help::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match &cli.action {
+        // A directory is verified wherever it was brought to, without any settings.
+        Action::Verify(Verify { from: Some(directory), .. }) => {
+            return ended(verify::directory(directory, cli.json), cli.json);
         }
-        error.exit()
-    });
-    // A directory is verified wherever it was brought to, without any settings.
-    if let Action::Verify(Verify { from: Some(directory), .. }) = &cli.action {
-        return ended(verify::directory(directory, cli.json));
+        Action::Completions(asked) => return ended(shell::completions(asked, cli.json), cli.json),
+        Action::Man(asked) => return ended(shell::man(asked, cli.json), cli.json),
+        _ => {}
     }
     let settings = match Settings::load(Program::Chunkctl) {
         Ok(settings) => settings,
         Err(violations) => {
-            for violation in violations {
-                eprintln!("{violation}");
+            if matches!(cli.action, Action::Doctor) {
+                doctor::say_what_to_set(&violations, cli.json);
             }
-            return ExitCode::from(USAGE);
+            return failure::tell_violations(&violations, cli.json);
         }
     };
     // Its output is the result: logs only when asked for.
@@ -134,12 +155,13 @@ fn main() -> ExitCode {
     for slip in &settings.slips {
         eprintln!("warning: {slip}");
     }
-    ended(run(cli, settings))
+    let json = cli.json;
+    ended(run(cli, settings), json)
 }
 
-fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
+fn ended(done: anyhow::Result<ExitCode>, json: bool) -> ExitCode {
     done.unwrap_or_else(|error| {
-        eprintln!("error: {}", cause_chain(&*error));
+        Failure::of(&error).tell(json);
         ExitCode::FAILURE
     })
 }
@@ -154,21 +176,11 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
         never = login.keep_login() => match never {},
         done = session.act(cli.action) => done,
     };
-    let of_database = |error: &anyhow::Error| {
-        error.downcast_ref::<state::Error>().is_some_and(state::Error::is_away)
-    };
-    match done {
-        Err(error) if of_database(&error) => {
-            eprintln!("error: {}", cause_chain(&*error));
-            // The pool has one word for every login that does not come about.
-            if let Err(hindrance) = login.try_login().await {
-                eprintln!("no login: {hindrance}");
-            }
-            eprintln!("`chunkctl doctor` says what to do");
-            Ok(ExitCode::FAILURE)
-        }
-        done => done,
+    if let Err(error) = &done {
+        Failure::of_run(error, &login).await.tell(session.json);
+        return Ok(ExitCode::FAILURE);
     }
+    done
 }
 
 impl Session {
@@ -186,6 +198,8 @@ impl Session {
             Action::Capacity(asked) => self.capacity(asked).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
+            Action::Completions(asked) => shell::completions(&asked, self.json),
+            Action::Man(asked) => shell::man(&asked, self.json),
         }
     }
 
@@ -197,7 +211,7 @@ impl Session {
             self.database.describe().await?;
             let version = self.database.schema_version().await.ok().flatten();
             if version.is_none_or(|version| version < Database::known_schema_version()) {
-                bail!(SCHEMA_OF_THE_APP);
+                bail_as!(Schema, "{SCHEMA_OF_THE_APP}");
             }
         }
         Ok(self.database.prepare().await?)
@@ -207,7 +221,9 @@ impl Session {
         self.prepare_schema().await?;
         self.storage.create_containers_and_queues().await?;
         self.say(
-            &serde_json::json!({"migrated": true}),
+            &serde_json::json!({
+                "migrated": true, "schema_version": Database::known_schema_version(),
+            }),
             "the schema is up to date; queues and containers exist",
         );
         Ok(ExitCode::SUCCESS)
@@ -217,7 +233,8 @@ impl Session {
     async fn refuse_another_place(&self) -> anyhow::Result<()> {
         let own = self.settings.place();
         match self.database.fleet_storage().await? {
-            Some(fleet) if fleet != own => bail!(
+            Some(fleet) if fleet != own => bail_as!(
+                OtherFleet,
                 "the database belongs to account and containers {fleet}, and ChunkStorage here is \
                  {own}; correct ChunkStorage or DATABASE_URL"
             ),

@@ -6,9 +6,11 @@ mod failures;
 mod lines;
 mod watch;
 
-use super::{Session, USAGE, few_valid, host_busy, out};
-use crate::words::count;
-use anyhow::bail;
+use super::{Session, few_valid, host_busy, out};
+use crate::{
+    failure::{bail_as, tell_wrong},
+    words::count,
+};
 use chunk_handler::{
     chunk::ChunkId,
     state::{self, Failures, JobProgress, LiveProcess, LostDuplicates, Page, until_answered},
@@ -30,12 +32,20 @@ const SHOWN_MISSING: i64 = 5;
 
 /// What to show.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chunkctl status --state failed --limit 100
+  chunkctl status 7
+  chunkctl status 7 --watch
+  chunkctl status 7 --chunks --state failed
+  chunkctl status 7 --chunk-index 4
+  chunkctl status --rejected --json")]
 #[command(group(ArgGroup::new("the_job").args(["job", "job_id"])))]
 pub(crate) struct Status {
-    /// Only this job; with --watch, end when it does.
+    /// Only this job, 0 to 2^63 - 1; with --watch, end when it does.
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     job: Option<i64>,
     /// The same.
-    #[arg(long, value_name = "JOB")]
+    #[arg(long, value_name = "JOB", value_parser = clap::value_parser!(i64).range(0..))]
     job_id: Option<i64>,
     /// Go on: with a progress bar, or with a line now and then where there is no terminal.
     #[arg(long)]
@@ -43,14 +53,14 @@ pub(crate) struct Status {
     /// Only jobs, or with --chunks chunks, of this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// How many jobs, chunks or messages at most.
+    /// How many jobs, chunks or messages at most, 1 to 100000.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     limit: i64,
     /// The chunks of the job.
     #[arg(long, requires = "the_job", conflicts_with_all = ["watch", "chunk_index"])]
     chunks: bool,
-    /// One chunk of the job, with its attempts.
-    #[arg(long, requires = "the_job", conflicts_with = "watch")]
+    /// One chunk of the job, 0 to 99999, with its attempts.
+    #[arg(long, requires = "the_job", conflicts_with = "watch", value_parser = clap::value_parser!(i32).range(0..=99_999))]
     chunk_index: Option<i32>,
     /// Messages that could never work, the newest first.
     #[arg(long, conflicts_with_all = ["the_job", "watch", "state"])]
@@ -105,13 +115,12 @@ impl Session {
         };
         let chunk_state = state.map(State::of_chunk);
         if chunk_state == Some(None) || (chunk_state.is_some() && !chunks) {
-            eprintln!(
-                "error: of one job --state goes with --chunks: pending, running, completed or failed"
-            );
-            return Ok(ExitCode::from(USAGE));
+            let message = "of one job --state goes with --chunks".to_owned();
+            let hint = "say pending, running, completed or failed".to_owned();
+            return Ok(tell_wrong(message, hint, self.json));
         }
         let Some(job) = self.database.job_progress(job_id).await? else {
-            bail!("job {job_id} is unknown; submit it, or see `chunkctl status`");
+            bail_as!(JobUnknown, "job {job_id} is unknown; submit it, or see `chunkctl status`");
         };
         if watch {
             return self.watch_job(job_id).await;

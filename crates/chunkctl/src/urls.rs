@@ -9,15 +9,15 @@ pub(crate) mod told;
 
 pub(crate) use cell::restored;
 
-use crate::Session;
-use anyhow::{Context as _, bail};
+use crate::{Session, failure::bail_as, words::count};
+use anyhow::Context as _;
 use chunk_handler::{
     chunk::{Item, ItemReport, Reason, Status, UrlKey},
     jobs::{list_of, manifest_of},
     state::JobChunk,
 };
 use clap::{Args, ValueEnum};
-use row::{Output, Row};
+use row::{Form, Output, Row};
 use std::{
     collections::HashMap,
     io::{self, BufWriter},
@@ -28,6 +28,7 @@ use std::{
 const HELP: &str = "Examples:
   chunkctl urls --job-id 7 --status failed,invalid --format csv > bad.csv
   chunkctl urls --job-id 7 --reason http_403,opt_out
+  chunkctl urls --job-id 7 --json | jq '.urls[].reason'
   chunkctl urls --job-id 7 --transient | chunkctl submit --job-id 7 --extend --urls - --format jsonl
 
 A row has the fields of the manifest, and url, label, caption, class and meta as the list had them: all
@@ -39,7 +40,7 @@ away.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Urls {
-    /// The job.
+    /// The job, 0 to 2^63 - 1.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: i64,
     /// Only these verdicts.
@@ -51,10 +52,10 @@ pub(crate) struct Urls {
     /// Only what may work at another time: timeouts, connections, 429, 5xx and their like.
     #[arg(long)]
     transient: bool,
-    /// Only this chunk.
-    #[arg(long)]
+    /// Only this chunk, 0 to 99999.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..=99_999))]
     chunk_index: Option<i32>,
-    /// How it is written.
+    /// How it is written; with --json it is one document, whatever this says.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 }
@@ -105,7 +106,11 @@ impl Urls {
 
 impl Session {
     pub(crate) async fn urls(&self, urls: Urls) -> anyhow::Result<ExitCode> {
-        let mut output = Output::new(urls.format, BufWriter::new(io::stdout().lock()));
+        let form = match self.json {
+            true => Form::Document { job_id: urls.job_id },
+            false => Form::Rows(urls.format),
+        };
+        let mut output = Output::new(form, BufWriter::new(io::stdout().lock()));
         match self.write_urls(&urls, &mut output).await {
             // A reader that has seen enough (`| head`) is no failure.
             Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
@@ -121,7 +126,10 @@ impl Session {
         let job_id = urls.job_id;
         self.refuse_another_place().await?;
         if self.database.has_ended(job_id).await?.is_none() {
-            bail!("job {job_id} is unknown; `chunkctl status` shows those that are known");
+            bail_as!(
+                JobUnknown,
+                "job {job_id} is unknown; `chunkctl status` shows those that are known"
+            );
         }
         let mut said = Said::default();
         let last_tries = self.last_tries(job_id).await?;
@@ -139,7 +147,7 @@ impl Session {
         }
         output.end()?;
         if let Some(only) = urls.chunk_index.filter(|only| *only != index) {
-            bail!("job {job_id} has no chunk {only}");
+            bail_as!(ChunkUnknown, "job {job_id} has no chunk {only}");
         }
         said.lines(job_id, output.left_out).iter().for_each(|line| eprintln!("{line}"));
         Ok(())
@@ -245,7 +253,7 @@ impl Said {
         let mut lines = Vec::new();
         if !self.incomplete.is_empty() {
             lines.push(format!(
-                "warning: {} of job {job_id} have no manifest yet: their URLs are not here; `chunkctl \
+                "warning: no manifest yet of {} of job {job_id}: their URLs are not here; `chunkctl \
                  status --job-id {job_id}` says why",
                 chunks(&self.incomplete)
             ));
@@ -273,5 +281,5 @@ const NAMED: usize = 10;
 fn chunks(indexes: &[i32]) -> String {
     let named: Vec<String> = indexes.iter().take(NAMED).map(i32::to_string).collect();
     let more = if indexes.len() > NAMED { ", ..." } else { "" };
-    format!("{} chunks ({}{more})", indexes.len(), named.join(", "))
+    format!("{} ({}{more})", count(indexes.len(), "chunk"), named.join(", "))
 }

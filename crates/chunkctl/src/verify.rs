@@ -13,7 +13,10 @@ mod place;
 mod shard;
 mod sidecar;
 
-use crate::{Session, few_valid, folder::Member, known, out, progress::Progress};
+use crate::{
+    Session, failure::bail_as, few_valid, folder::Member, known, out, progress::Progress,
+    words::count,
+};
 use anyhow::bail;
 use chunk_handler::state::DatasetRows;
 use clap::Args;
@@ -45,7 +48,7 @@ ten of a kind.";
 #[command(after_help = HELP)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Verify {
-    /// The job's number: read in storage.
+    /// The job's number, 0 to 2^63 - 1: read in storage.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     job_id: Option<i64>,
     /// A directory that a job was fetched to.
@@ -82,7 +85,10 @@ impl Session {
         let place = Place::Storage { storage: &self.storage, job_id };
         let folder = place.list().await?;
         if job.is_none() && folder.members.is_empty() {
-            bail!("job {job_id} is unknown and has nothing in storage; see `chunkctl status`");
+            bail_as!(
+                JobUnknown,
+                "job {job_id} is unknown and has nothing in storage; see `chunkctl status`"
+            );
         }
         let mut run = Run::new(place, Some(job_id));
         run.is_over = known::is_over(job.as_ref());
@@ -108,7 +114,7 @@ pub(crate) async fn directory(path: &Path, json: bool) -> anyhow::Result<ExitCod
     let place = Place::Directory(path.to_owned());
     let folder = place.list().await?;
     if folder.members.is_empty() {
-        bail!("{} has nothing of a job", path.display());
+        bail_as!(DirectoryRefused, "{} has nothing of a job", path.display());
     }
     let mut run = Run::new(place, None);
     // A fetch leaves all documents out of a job that is not over.
@@ -192,9 +198,9 @@ impl<'a> Run<'a> {
             self.notes.iter().for_each(|note| out(format_args!("note: {note}")));
             let job = self.job_id.map_or_else(|| "this".to_owned(), |id| format!("job {id}"));
             let what = format!(
-                "{} chunks with {} images in {}",
-                sums.shards.len(),
-                sums.of("images_valid"),
+                "{} with {} in {}",
+                count(sums.shards.len(), "chunk"),
+                count(sums.of("images_valid"), "image"),
                 HumanBytes(sums.of("bytes_out"))
             );
             if let (Place::Storage { job_id, .. }, true) =
@@ -207,7 +213,7 @@ impl<'a> Run<'a> {
             match n {
                 0 if !self.is_all => out(format_args!("what {job} has is whole: {what}")),
                 0 => out(format_args!("{job} is whole: {what}")),
-                n => out(format_args!("{job} has {n} faults: {what}")),
+                n => out(format_args!("{job} has {}: {what}", count(n, "fault"))),
             }
         }
         Ok(ExitCode::from(u8::from(n > 0)))

@@ -3,11 +3,9 @@
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// `1 image`, `2 images`.
-pub(crate) fn count(n: impl Into<i64>, one: &str) -> String {
-    match n.into() {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
-    }
+pub(crate) fn count(n: impl ToString, one: &str) -> String {
+    let n = n.to_string();
+    if n == "1" { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 /// A moment and how far it is: `2026-11-26T12:00:00Z (in 12 min)`.

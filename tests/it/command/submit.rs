@@ -94,12 +94,12 @@ async fn another_option_for_a_known_job_is_refused_by_name() {
     let list = rig.list("a.txt", &urls(5));
     assert_eq!(submit(&rig, &list, &["--chunk-size", "2"]).json()["is_new"], true);
     for (list, size, option, difference) in [
-        (&list, "3", ["--priority", "5"], "--chunk-size 2, not 3;"),
-        (&list, "2", ["--priority", "9"], "--priority 5, not 9;"),
-        (&list, "2", ["--label", "cat"], "--label none, not cat;"),
-        (&list, "2", ["--level", "slow"], "--level medium, not slow;"),
-        (&list, "2", ["--text", "label"], "--text none, not label;"),
-        (&list, "2", ["--class", "--priority=5"], "--class off, not on;"),
+        (&list, "3", ["--priority", "5"], "--chunk-size 2, not 3\""),
+        (&list, "2", ["--priority", "9"], "--priority 5, not 9\""),
+        (&list, "2", ["--label", "cat"], "--label none, not cat\""),
+        (&list, "2", ["--level", "slow"], "--level medium, not slow\""),
+        (&list, "2", ["--text", "label"], "--text none, not label\""),
+        (&list, "2", ["--class", "--priority=5"], "--class off, not on\""),
     ] {
         let refused = submit(&rig, list, &[&["--chunk-size", size], &option[..]].concat());
         assert_eq!(refused.code, Some(1), "{option:?}: {refused:?}");
@@ -194,7 +194,7 @@ async fn a_file_that_is_read_otherwise_is_refused() {
     std::fs::copy(&list, &renamed).unwrap();
     let refused = submit(&rig, &renamed, &[]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("a file read as csv, not tsv;"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("a file read as csv, not tsv\""), "{}", refused.stderr);
 }
 
 /// A job that an earlier release registered kept no options: its number of chunks is compared.

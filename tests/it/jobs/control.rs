@@ -113,7 +113,8 @@ async fn a_retry_of_one_chunk_and_of_all_reopens_the_job() {
     let handler = rig.handler().await;
     control(&rig, &["pause", "--minutes", "240"]);
     // What an alert asks for opens nothing that a person has closed.
-    assert!(control(&rig, &["pause", "--minutes", "15"]).contains("paused for 240 minutes"));
+    let paused = control(&rig, &["pause", "--minutes", "15", "--json"]);
+    assert!(paused.contains("\"minutes_left\":240"), "{paused}");
     for index in 0..3 {
         let urls = [rig.origin.url(&format!("/img/{index}"))];
         say(&handler, &with_total(inline(1, index, &urls), 3)).await;

@@ -121,7 +121,7 @@ async fn what_may_work_now_is_asked_for_again() {
 
     // Once more in vain: the first try stays the one that is named.
     let output = piped(&rig, &AGAIN, &first.stdout);
-    let said = "job 1 extended: 3 images in 1 chunks from chunk 2 on, 3 of them asked for again\n";
+    let said = "job 1 extended: 3 images in 1 chunk from chunk 2 on, 3 of them asked for again\n";
     assert_eq!((output.code, &*output.stdout), (Some(0), said), "{output:?}");
     runs(&rig, &handler, [2]).await;
     let second = rig.chunkctl(&transient);
@@ -320,7 +320,7 @@ async fn a_job_that_takes_no_more_is_not_extended() {
         assert_eq!(output.code, Some(1), "{output:?}");
         output.stderr
     };
-    assert!(why(&rig).contains("job 1 is unknown; leave out --extend"));
+    assert!(why(&rig).contains(r#"leave out --extend","message":"job 1 is unknown""#));
     rig.execute("insert into chunk_handler.job (job_id) values (1)").await;
     assert!(why(&rig).contains("made of messages, and none said how many chunks it has"));
     rig.execute("update chunk_handler.job set total_chunks = 100000").await;

@@ -178,7 +178,7 @@ fn every_violation_is_one_line_without_secrets() {
         (CHUNKCTL.as_str(), "70000", &[]),
     ] {
         let all = [bad.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", port)]].concat();
-        let arguments: &[&str] = if program_path == CHUNKCTL.as_str() { &["doctor"] } else { &[] };
+        let arguments: &[&str] = if program_path == CHUNKCTL.as_str() { &["status"] } else { &[] };
         let output = run(program_path, arguments, &all, Path::new("/"));
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:?}");
         assert!(!output.stderr.contains("hush"), "{}", output.stderr);
@@ -194,6 +194,8 @@ fn every_violation_is_one_line_without_secrets() {
             assert!(output.stderr.lines().any(|line| line.starts_with(start)), "no line {start}");
         }
     }
+    let doctor = run(&CHUNKCTL, &["doctor"], &bad, Path::new("/"));
+    assert!(!format!("{doctor:?}").contains("hush"), "{doctor:?}");
     let nothing = run(&HANDLER, &[], &[], Path::new("/"));
     let names: Vec<&str> = nothing.stderr.lines().filter_map(|l| l.split('=').next()).collect();
     assert_eq!(nothing.code, Some(2));

@@ -26,6 +26,7 @@ impl Session {
         } else {
             self.refused_login().await?
         };
+        let problem = format!("{}: {problem}", self.database.place());
         Some(Check { what: "Postgres", result: Err(problem), remedy })
     }
 
@@ -37,6 +38,9 @@ impl Session {
 
     pub(super) async fn check_database(&self) -> Check {
         let (result, remedy) = self.describe_database().await;
+        let place = self.database.place();
+        let at_place = |text: String| format!("{place}: {text}");
+        let result = result.map(at_place).map_err(at_place);
         Check { what: "Postgres", result, remedy }
     }
 

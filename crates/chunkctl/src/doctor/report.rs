@@ -1,16 +1,13 @@
 //! What `doctor` found, for people and for programs.
 
-use super::Check;
+use super::{Found, fleet};
 use crate::{Session, kept};
-use chunk_handler::{
-    settings::{MIB, Setting},
-    state::TableSize,
-};
+use chunk_handler::settings::{MIB, Setting};
 use serde_json::json;
 
 impl Session {
     /// All of it for people.
-    pub(super) fn as_text(&self, checks: &[Check], sizes: &[TableSize]) -> String {
+    pub(super) fn as_text(&self, found: &Found) -> String {
         let limits = &self.settings.limits;
         let mut lines = vec![format!("profile {}", self.settings.profile), String::new()];
         lines.push("settings".into());
@@ -39,11 +36,13 @@ impl Session {
                 self.settings.profile.quota_mb()
             ),
             String::new(),
-            "kept in the database".into(),
+            "fleet, by what its handlers say".into(),
         ]);
-        lines.extend(kept::as_text(sizes, self.settings.keep));
+        lines.extend(fleet::as_text(found.fleet.as_ref(), &self.own_limits()));
+        lines.extend([String::new(), "kept in the database".into()]);
+        lines.extend(kept::as_text(&found.sizes, self.settings.keep));
         lines.extend([String::new(), "checks".into()]);
-        lines.extend(checks.iter().map(|check| match &check.result {
+        lines.extend(found.checks.iter().map(|check| match &check.result {
             Ok(found) => format!("  ok      {}: {found}", check.what),
             Err(problem) => {
                 format!("  FAILED  {}: {problem}\n          {}", check.what, check.remedy)
@@ -54,7 +53,7 @@ impl Session {
     }
 
     /// The same for programs.
-    pub(super) fn as_json(&self, checks: &[Check], sizes: &[TableSize]) -> serde_json::Value {
+    pub(super) fn as_json(&self, found: &Found) -> serde_json::Value {
         let limits = &self.settings.limits;
         let settings = self.settings.table.iter();
         json!({
@@ -68,9 +67,11 @@ impl Session {
             "materialized_chunk_mb": limits.materialized_chunk_bytes() / MIB,
             "chunk_temp_share_mb": limits.chunk_temp_share_bytes() / MIB,
             "platform_quota_mb": self.settings.profile.quota_mb(),
-            "kept": kept::as_json(sizes, self.settings.keep),
+            "fleet": found.fleet,
+            "own": self.own_limits(),
+            "kept": kept::as_json(&found.sizes, self.settings.keep),
             "warnings": self.settings.warnings,
-            "checks": checks.iter().map(|check| json!({
+            "checks": found.checks.iter().map(|check| json!({
                 "what": check.what,
                 "ok": check.result.is_ok(),
                 "found": check.result.as_ref().ok(),
@@ -84,9 +85,10 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::{Check, fleet::Fleet, unset};
     use chunk_handler::{
         settings::{Program, Settings},
-        state::{Database, LeaseTerms},
+        state::{Database, LeaseTerms, TableSize},
         storage::Storage,
     };
 
@@ -120,8 +122,19 @@ mod tests {
     /// What people and programs read, to the letter; no secret is in it.
     #[tokio::test]
     async fn doctor_shows_settings_limits_and_checks() {
-        let sizes = [TableSize { name: "image_hash".into(), rows: 7, bytes: 3 << 20 }];
-        insta::assert_snapshot!(session().as_text(&checks(), &sizes));
-        insta::assert_json_snapshot!(session().as_json(&checks(), &sizes));
+        let session = session();
+        let sizes = vec![TableSize { name: "image_hash".into(), rows: 7, bytes: 3 << 20 }];
+        let fleet = Some(Fleet { profile: "azure".into(), ..session.own_limits() });
+        let mut found = Found { checks: checks().into(), sizes, fleet };
+        insta::assert_snapshot!(session.as_text(&found));
+        insta::assert_json_snapshot!(session.as_json(&found));
+        found.fleet = None;
+        assert!(session.as_text(&found).contains("  not known: "));
+        // Where nothing is set the document has the same keys.
+        let keys = |document: serde_json::Value| {
+            let keys: Vec<String> = document.as_object().unwrap().keys().cloned().collect();
+            keys
+        };
+        assert_eq!(keys(unset::as_json(&[])), keys(session.as_json(&found)));
     }
 }

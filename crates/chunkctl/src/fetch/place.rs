@@ -1,8 +1,9 @@
 //! The directory that a job is fetched to: one fetch at a time, of one job, with room for it.
 
 use super::{digest::Told, mark::Mark, part, transfer};
+use crate::failure::bail_as;
 use crate::folder::Member;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chunk_handler::storage::ListedBlob;
 use indicatif::HumanBytes;
 use std::{
@@ -37,7 +38,11 @@ pub(super) fn lock(directory: &Path) -> anyhow::Result<Lock> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                bail!("another fetch writes to {}; wait for it", directory.display())
+                bail_as!(
+                    DirectoryRefused,
+                    "another fetch writes to {}; wait for it",
+                    directory.display()
+                )
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("locking {}", path.display()));
@@ -78,7 +83,8 @@ pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<Path
 /// Refuses a directory that another job was fetched to: its files have the same names.
 pub(super) fn refuse_another_job(directory: &Path, own: &Mark) -> anyhow::Result<Option<Mark>> {
     match Mark::read(directory) {
-        Some(there) if (there.job_id, &there.storage) != (own.job_id, &own.storage) => bail!(
+        Some(there) if (there.job_id, &there.storage) != (own.job_id, &own.storage) => bail_as!(
+            DirectoryRefused,
             "{} has job {} of {}; give another directory",
             directory.display(),
             there.job_id,
@@ -100,14 +106,19 @@ pub(super) fn refuse_strangers(
         fs::metadata(transfer::place(directory, **member)).is_ok_and(|there| !there.is_file())
     };
     if let Some(member) = members.iter().find(no_file) {
-        bail!("{} is no file; move it away", transfer::place(directory, *member).display());
+        bail_as!(
+            DirectoryRefused,
+            "{} is no file; move it away",
+            transfer::place(directory, *member).display()
+        );
     }
     let others: Vec<String> =
         members.iter().filter(|m| !is_marked && !is_right(**m)).map(|m| m.name()).collect();
     if others.is_empty() {
         return Ok(());
     }
-    bail!(
+    bail_as!(
+        DirectoryRefused,
         "{} has files that this job does not have so, and that no fetch of it brought: {}; give another \
          directory, or move them away",
         directory.display(),
@@ -139,7 +150,8 @@ pub(super) fn refuse_without_room(
     free: Option<u64>,
 ) -> anyhow::Result<()> {
     match free {
-        Some(free) if free < lacking => bail!(
+        Some(free) if free < lacking => bail_as!(
+            DirectoryRefused,
             "{} are still to come, and the disk of {} has {} free: {} are missing",
             HumanBytes(lacking),
             directory.display(),

@@ -1,7 +1,7 @@
 //! What a fetch did, for programs and people.
 
 use super::{SHOWN, shown};
-use crate::few_valid;
+use crate::{few_valid, words::count};
 use chunk_handler::state::JobProgress;
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -39,12 +39,12 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn line(&self) -> String {
         format!(
-            "job {}: {} chunks, {}, in {}; {} files came ({}), {} were there",
+            "job {}: {}, {}, in {}; {} came ({}), {} there before",
             self.job_id,
-            self.chunks,
+            count(self.chunks, "chunk"),
             HumanBytes(self.bytes),
             self.directory.display(),
-            self.files_fetched,
+            count(self.files_fetched, "file"),
             HumanBytes(self.bytes_fetched),
             self.files_kept
         )

@@ -1,7 +1,8 @@
 //! The files that a list is made of: one, several, a folder of them, or stdin.
 
 use super::{Error, Format, Names};
-use anyhow::{Context as _, bail};
+use crate::failure::bail_as;
+use anyhow::Context as _;
 use std::{
     fs::{self, File},
     io::{self, Seek as _},
@@ -83,7 +84,7 @@ impl Listed {
     ) -> anyhow::Result<(Vec<Self>, Vec<String>)> {
         let (mut files, mut passed_over) = (Vec::new(), Vec::new());
         if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-            bail!("stdin (-) can be read once");
+            bail_as!(ListRefused, "stdin (-) can be read once");
         }
         for path in paths {
             let name = path.to_string_lossy().into_owned();
@@ -138,15 +139,18 @@ fn folder(
             continue;
         }
         if !fs::metadata(&path).with_context(|| format!("reading {name}"))?.is_file() {
-            bail!("{name} is no file; give the folders and files to read one by one");
+            bail_as!(
+                ListRefused,
+                "{name} is no file; give the folders and files to read one by one"
+            );
         }
         if told.is_none() && Format::of_name(&name)?.is_none() {
-            bail!("{name} is no list by its suffix; take it away, or say --format");
+            bail_as!(ListRefused, "{name} is no list by its suffix; take it away, or say --format");
         }
         files.push(Listed { name, place: Place::Path(path) });
     }
     if files.is_empty() {
-        bail!("there is no list in the folder");
+        bail_as!(ListRefused, "there is no list in the folder");
     }
     Ok(files)
 }

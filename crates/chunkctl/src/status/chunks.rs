@@ -1,10 +1,11 @@
 //! Chunks of a job as a list, one chunk with its attempts, and messages that were rejected.
 
 use crate::{
-    Session, out,
+    Session,
+    failure::bail_as,
+    out,
     words::{count, moment, span},
 };
-use anyhow::bail;
 use chunk_handler::{
     chunk::ChunkId,
     state::{AttemptRow, ChunkStatus, Page, RejectedMessage},
@@ -39,7 +40,7 @@ impl Session {
     /// One chunk with its claims.
     pub(super) async fn show_chunk(&self, id: ChunkId) -> anyhow::Result<()> {
         let Some(chunk) = self.database.chunk(id).await? else {
-            bail!("job {} has no chunk {}", id.job_id, id.chunk_index);
+            bail_as!(ChunkUnknown, "job {} has no chunk {}", id.job_id, id.chunk_index);
         };
         let attempts = self.database.attempts(id).await?;
         if self.json {

@@ -6,6 +6,7 @@ use crate::{
     extend::Given,
     list::{Chosen, Field, Format, Listed, Names, Source},
     rows::Division,
+    words::count,
 };
 use anyhow::Context as _;
 use clap::Args;
@@ -68,7 +69,7 @@ pub(crate) struct Submit {
     format: Option<Format>,
     #[command(flatten)]
     columns: ColumnOptions,
-    /// URLs of a chunk; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`, with --extend that of the job.
+    /// URLs of a chunk, 1 to 10000; default: `PIXCRAWLER_CHUNK_SIZE_IMAGES`, with --extend that of the job.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chunk_size: Option<u32>,
     /// 0 to 10, highest first; default: 5, with --extend that of the job.
@@ -197,8 +198,10 @@ impl Session {
         Ok(Taken {
             json: serde_json::to_value(&job)?,
             line: format!(
-                "job {} {state}: {} images in {} chunks",
-                job.job_id, job.images, job.chunks
+                "job {} {state}: {} in {}",
+                job.job_id,
+                count(job.images, "image"),
+                count(job.chunks, "chunk")
             ),
             warnings: job.remarks.warnings(job.images),
             unsent: job.unsent,

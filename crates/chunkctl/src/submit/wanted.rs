@@ -18,19 +18,19 @@ pub(super) struct Wanted {
     /// Which minimum sizes count, and whether an image that is not wanted is left out at all.
     #[arg(long, value_enum, default_value_t = SizeMode::Lenient)]
     mode: SizeMode,
-    /// The least width and height in pixels, as 200x100, or 200 for both; wins over the mode.
+    /// The least width and height in pixels, as 200x100, or 200 for both sides; wins over the mode.
     #[arg(long, value_name = "WxH", value_parser = size)]
     min_size: Option<(u32, u32)>,
-    /// The largest file in MB; counts when it is smaller than `PIXCRAWLER_MAX_IMAGE_SIZE_MB`.
+    /// The largest file in megabytes, above 0 and at most 100000; counts when it is smaller than `PIXCRAWLER_MAX_IMAGE_SIZE_MB`.
     #[arg(long, value_name = "MB", value_parser = above_zero)]
     max_file_mb: Option<f64>,
     /// The only formats that are kept, as jpeg,png,webp.
     #[arg(long, value_enum, value_delimiter = ',')]
     formats: Vec<WantedFormat>,
-    /// The most pixels of an image, width times height.
+    /// The most pixels of an image, width times height, 1 or more.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
-    /// The longest side, in parts of the shorter one: 3 keeps 300x100 and leaves 301x100 out.
+    /// The longest side, in parts of the shorter one, 1 or more: 3 keeps 300x100 and leaves 301x100 out.
     #[arg(long, value_parser = ratio)]
     max_aspect_ratio: Option<f64>,
     /// What the image members of shards are called: all .jpg, or by their formats.

@@ -79,36 +79,56 @@ impl<'a> Row<'a> {
     }
 }
 
+/// What rows are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Rows and nothing else, that can be submitted again.
+    Rows(Format),
+    /// One JSON document of a job.
+    Document {
+        /// The job.
+        job_id: i64,
+    },
+}
+
 /// Where rows go.
 pub(super) struct Output<W> {
-    format: Format,
+    form: Form,
     to: W,
+    /// Whether a row was written.
+    has_rows: bool,
     /// URLs that are no line of text.
     pub(super) left_out: usize,
 }
 
 impl<W: io::Write> Output<W> {
-    pub(super) fn new(format: Format, to: W) -> Self {
-        Self { format, to, left_out: 0 }
+    pub(super) fn new(form: Form, to: W) -> Self {
+        Self { form, to, has_rows: false, left_out: 0 }
     }
 
     /// Before the first row.
     pub(super) fn begin(&mut self) -> io::Result<()> {
-        match self.format {
-            Format::Csv => self.record(COLUMNS),
-            Format::Jsonl | Format::Txt => Ok(()),
+        match self.form {
+            Form::Rows(Format::Csv) => self.record(COLUMNS),
+            Form::Rows(Format::Jsonl | Format::Txt) => Ok(()),
+            Form::Document { job_id } => write!(self.to, "{{\"job_id\":{job_id},\"urls\":["),
         }
     }
 
     /// Writes a row.
     pub(super) fn write(&mut self, row: Row<'_>) -> io::Result<()> {
-        match self.format {
-            Format::Jsonl => {
+        let separator = if std::mem::replace(&mut self.has_rows, true) { "," } else { "" };
+        match self.form {
+            Form::Document { .. } => {
+                self.to.write_all(separator.as_bytes())?;
+                Ok(serde_json::to_writer(&mut self.to, &row)?)
+            }
+            Form::Rows(Format::Jsonl) => {
                 serde_json::to_writer(&mut self.to, &row)?;
                 self.to.write_all(b"\n")
             }
-            Format::Csv => self.record(row.cells()?),
-            Format::Txt => {
+            Form::Rows(Format::Csv) => self.record(row.cells()?),
+            Form::Rows(Format::Txt) => {
                 let url = trimmed(&row.report.url);
                 if url.is_empty() || url.contains(['\n', '\r']) {
                     self.left_out += 1;
@@ -121,6 +141,9 @@ impl<W: io::Write> Output<W> {
 
     /// Behind the last row.
     pub(super) fn end(&mut self) -> io::Result<()> {
+        if matches!(self.form, Form::Document { .. }) {
+            self.to.write_all(b"]}\n")?;
+        }
         self.to.flush()
     }
 
@@ -142,7 +165,7 @@ mod tests {
     use chunk_handler::chunk::{ITEM_LIMIT, Reason, UrlKey};
 
     fn written(format: Format, items: &[Item]) -> Vec<u8> {
-        let mut output = Output::new(format, Vec::new());
+        let mut output = Output::new(Form::Rows(format), Vec::new());
         output.begin().unwrap();
         for (idx, item) in items.iter().enumerate() {
             let mut report =
@@ -218,10 +241,31 @@ mod tests {
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }
 
+    /// With `--json` a job's rows are one document, also where there are none.
+    #[test]
+    fn rows_are_one_document_of_their_job() {
+        for n in [0, 1, 3] {
+            let mut output = Output::new(Form::Document { job_id: 7 }, Vec::new());
+            output.begin().unwrap();
+            for idx in 0..n {
+                let report = ItemReport::rejected(idx, "http://a".into(), None, Reason::Http(503));
+                output
+                    .write(Row::new(ChunkId { job_id: 7, chunk_index: 4 }, "", report, None))
+                    .unwrap();
+            }
+            output.end().unwrap();
+            let document: Value = serde_json::from_slice(&output.to).unwrap();
+            assert_eq!(
+                (&document["job_id"], document["urls"].as_array().unwrap().len()),
+                (&7.into(), n)
+            );
+        }
+    }
+
     /// A text has one URL a line, or it would be another list.
     #[test]
     fn what_is_no_line_is_left_out_of_a_text() {
-        let mut output = Output::new(Format::Txt, Vec::new());
+        let mut output = Output::new(Form::Rows(Format::Txt), Vec::new());
         for url in ["http://a/1", "http://a\nb", " ", "http://a/2"] {
             let report = ItemReport::rejected(0, url.into(), None, Reason::UrlRefused);
             let id = ChunkId { job_id: 7, chunk_index: 4 };
@@ -236,7 +280,7 @@ mod tests {
     fn an_item_that_was_too_large_stays_refused() {
         for (format, name) in [(Format::Jsonl, "a.jsonl"), (Format::Csv, "a.csv")] {
             let item = Item::too_large("http://a/start...", None);
-            let mut output = Output::new(format, Vec::new());
+            let mut output = Output::new(Form::Rows(format), Vec::new());
             output.begin().unwrap();
             let mut report = ItemReport::rejected(0, item.url.clone(), None, Reason::UrlRefused);
             report.detail = item.refused;
