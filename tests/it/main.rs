@@ -81,6 +81,7 @@ mod chunk {
 mod state {
     mod admission;
     mod endings;
+    mod numbers;
     mod order;
     mod refusals;
     mod rows;
@@ -160,6 +161,7 @@ mod command {
     mod lists;
     mod rows;
     mod read_only;
+    mod status;
     mod submit;
     mod surface;
 }

@@ -28,11 +28,15 @@ use std::process::ExitCode;
 
 /// What is asked.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chunkctl capacity
+  chunkctl capacity --days 30 --json
+  chunkctl capacity --images-per-day 1000000 --price-database-hour 0.1")]
 pub(crate) struct Capacity {
     /// How far back, 1 to 30.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
     days: u32,
-    /// Say what so many images a day need, and what they cost.
+    /// Say what so many images a day need, and what they cost; 1 to 1000000000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     images_per_day: Option<u64>,
     #[command(flatten)]

@@ -44,7 +44,7 @@ pub(crate) struct Status {
     /// Only this job, 0 to 2^63 - 1; with --watch, end when it does.
     #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     job: Option<i64>,
-    /// The same.
+    /// The same, 0 to 2^63 - 1.
     #[arg(long, value_name = "JOB", value_parser = clap::value_parser!(i64).range(0..))]
     job_id: Option<i64>,
     /// Go on: with a progress bar, or with a line now and then where there is no terminal.

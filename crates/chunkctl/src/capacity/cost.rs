@@ -8,16 +8,16 @@ use serde::Serialize;
 /// Prices in one currency, before tax.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Prices {
-    /// For a second of a GB of an instance at work.
+    /// For a second of a GB of an instance at work, from 0.
     #[arg(long, value_name = "PRICE", default_value_t = 0.000_026, value_parser = price)]
     pub(crate) price_gb_second: f64,
-    /// For a GB of logs; the first 5 GB of a month are free.
+    /// For a GB of logs, from 0; the first 5 GB of a month are free.
     #[arg(long, value_name = "PRICE", default_value_t = 2.30, value_parser = price)]
     pub(crate) price_log_gb: f64,
-    /// For an hour of the database, of the size that is named.
+    /// For an hour of the database, of the size that is named, from 0.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub(crate) price_database_hour: Option<f64>,
-    /// For a GB of blobs and month.
+    /// For a GB of blobs and month, from 0.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub(crate) price_storage_gb: Option<f64>,
 }

@@ -23,10 +23,7 @@ fn long_help(command: &Command) -> String {
 /// The paragraphs of an option in the help, as one line.
 fn help_of(command: &Command, arg: &Arg) -> String {
     let help = long_help(command);
-    let name = arg.get_long().map_or_else(
-        || format!("<{}>", arg.get_id().as_str().to_uppercase()),
-        |long| format!("--{long}"),
-    );
+    let name = arg.get_long().map_or_else(|| arg.to_string(), |long| format!("--{long}"));
     let is_head = |line: &&str| {
         let words = line.trim_start().trim_start_matches(|c: char| "-hV, ".contains(c));
         line.starts_with("  ")

@@ -42,8 +42,8 @@ pub(super) struct Wanted {
     /// Give each sample of the shards a `.cls`: its class, or -1.
     #[arg(long)]
     class: bool,
-    /// Other jobs, as 5,6, at most 100: a picture that one of their completed chunks holds is a duplicate,
-    /// too, and not kept again.
+    /// Other jobs, as 5,6, at most 100, each 0 to 2^63 - 1: a picture that one of their completed chunks
+    /// holds is a duplicate, too, and not kept again.
     #[arg(long, value_name = "JOBS", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(0..))]
     dedupe_with: Vec<i64>,
     /// Whether a URL is only asked for where the robots.txt of its host allows it; default: what
