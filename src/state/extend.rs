@@ -83,6 +83,8 @@ pub struct JobChunk {
     pub id: ChunkId,
     /// Whether it has a shard and a manifest that count.
     pub is_complete: bool,
+    /// Whether it waits for a run, or runs.
+    pub is_open: bool,
     /// What it was to do; else why the registered text cannot be read.
     pub message: Result<ChunkMessage, String>,
 }
@@ -150,17 +152,20 @@ impl Database {
         let statement = sqlx::query_as(
             "-- chunk_after
             select m.chunk_index, (select r.shard_blob is not null from chunk_result r
-                where r.job_id = m.job_id and r.chunk_index = m.chunk_index), m.message
+                where r.job_id = m.job_id and r.chunk_index = m.chunk_index),
+                coalesce((select s.status in ('pending', 'processing') from chunk_status s
+                    where s.job_id = m.job_id and s.chunk_index = m.chunk_index), false), m.message
             from chunk_message m
             where m.job_id = $1 and m.chunk_index > $2 order by m.chunk_index limit 1",
         )
         .bind(job_id)
         .bind(index);
-        let row: Option<(i32, bool, String)> =
+        let row: Option<(i32, bool, bool, String)> =
             ask!(self.pool, self.cap, "chunk_after", statement.fetch_optional)?;
-        Ok(row.map(|(chunk_index, is_complete, message)| JobChunk {
+        Ok(row.map(|(chunk_index, is_complete, is_open, message)| JobChunk {
             id: ChunkId { job_id, chunk_index },
             is_complete,
+            is_open,
             message: ChunkMessage::from_json(&message).map_err(|error| error.to_string()),
         }))
     }

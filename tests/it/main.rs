@@ -126,6 +126,7 @@ mod jobs {
     mod extend;
     mod fetch;
     mod touched;
+    mod tries;
     mod forgets;
     mod gone;
     mod keep;

@@ -42,7 +42,12 @@ use failure::{Failure, bail_as};
 use fetch::Fetch;
 use shell::{Completions, Man};
 use status::Status;
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::{self, ExitCode},
+    sync::atomic::{AtomicBool, Ordering},
+};
 use submit::Submit;
 use urls::Urls;
 use verify::Verify;
@@ -252,9 +257,27 @@ impl Session {
     }
 }
 
-/// Prints a line. A reader that has seen enough (`| head`) is no failure.
+/// Whether somebody still reads what is printed.
+static IS_HEARD: AtomicBool = AtomicBool::new(true);
+
+fn is_heard() -> bool {
+    IS_HEARD.load(Ordering::Relaxed)
+}
+
+/// Prints a line. A reader that has seen enough (`| head`) is no failure, and changes no exit code; a full
+/// disk is one.
 fn out(line: fmt::Arguments<'_>) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    if !is_heard() {
+        return;
+    }
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            IS_HEARD.store(false, Ordering::Relaxed);
+        }
+        Err(error) => {
+            eprintln!("error: writing to stdout: {error}");
+            process::exit(1);
+        }
     }
 }

@@ -19,7 +19,7 @@ use chunk_handler::{
 use clap::{Args, ValueEnum};
 use row::{Form, Output, Row};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, BufWriter},
     process::ExitCode,
 };
@@ -132,7 +132,7 @@ impl Session {
             );
         }
         let mut said = Said::default();
-        let last_tries = self.last_tries(job_id).await?;
+        let mut tries = Tries { last: self.last_tries(job_id).await?, valid: HashSet::new() };
         let mut index = urls.chunk_index.map_or(-1, |index| index.saturating_sub(1));
         output.begin()?;
         while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
@@ -140,7 +140,7 @@ impl Session {
             if urls.chunk_index.is_some_and(|only| only != index) {
                 break;
             }
-            self.write_chunk(urls, &chunk, &last_tries, output, &mut said).await?;
+            self.write_chunk(urls, &chunk, &mut tries, output, &mut said).await?;
             if urls.chunk_index.is_some() {
                 break;
             }
@@ -157,7 +157,7 @@ impl Session {
         &self,
         urls: &Urls,
         chunk: &JobChunk,
-        last_tries: &HashMap<UrlKey, UrlKey>,
+        tries: &mut Tries,
         output: &mut Output<impl io::Write>,
         said: &mut Said,
     ) -> anyhow::Result<()> {
@@ -166,10 +166,8 @@ impl Session {
             return Ok(());
         };
         let shard = manifest.shard.blob;
-        let wanted =
-            |report: &ItemReport| urls.wants(report) && is_last_try(chunk, report, last_tries);
         let mut reports = manifest.items;
-        reports.retain(wanted);
+        reports.retain(|report| tries.shows(chunk, report) && urls.wants(report));
         if reports.is_empty() {
             return Ok(());
         }
@@ -193,6 +191,10 @@ impl Session {
                 index = chunk.id.chunk_index;
                 if index > last {
                     break;
+                }
+                // It failed or was cancelled: what is known of its URLs is what the try before said.
+                if !chunk.is_complete && !chunk.is_open {
+                    continue;
                 }
                 let tries = self.tries_of(&chunk).await?;
                 let tries = tries.into_iter().zip(0..);
@@ -225,15 +227,25 @@ fn key(chunk: &JobChunk, idx: usize) -> Option<UrlKey> {
     Some(UrlKey { chunk_index, idx: u32::try_from(idx).ok()? })
 }
 
-fn is_last_try(
-    chunk: &JobChunk,
-    report: &ItemReport,
-    last_tries: &HashMap<UrlKey, UrlKey>,
-) -> bool {
-    let Some(own) = key(chunk, report.idx) else { return true };
-    // Of several tries that were asked for twice one may be valid and the last its duplicate.
-    report.status == Status::Valid
-        || last_tries.get(&report.retry_of.unwrap_or(own)).is_none_or(|last| *last == own)
+/// The tries of URLs that were asked for more than once, each by the first.
+struct Tries {
+    last: HashMap<UrlKey, UrlKey>,
+    /// Those that were valid already.
+    valid: HashSet<UrlKey>,
+}
+
+impl Tries {
+    /// Whether a URL is shown with this try: the valid one, else the last. What was valid and was asked for
+    /// again all the same is its own duplicate then.
+    fn shows(&mut self, chunk: &JobChunk, report: &ItemReport) -> bool {
+        let Some(own) = key(chunk, report.idx) else { return true };
+        let first = report.retry_of.unwrap_or(own);
+        let Some(last) = self.last.get(&first) else { return true };
+        if report.status == Status::Valid {
+            return self.valid.insert(first);
+        }
+        *last == own && !self.valid.contains(&first)
+    }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -2,18 +2,9 @@
 
 use super::control::{ENDED, control, dataset, holds, say};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::path::{Path, PathBuf};
 use support::{
-    origin::picture::jpeg,
-    programs::{self, Output},
-    raw::{Act, Raw, answer},
+    programs::Output,
     rig::{Handler, Rig, wake_up},
 };
 
@@ -32,7 +23,7 @@ fn extended(rig: &Rig, list: &Path, options: &[&str]) -> Value {
 }
 
 /// Wakes chunks of job 1, and waits for its end.
-async fn runs(rig: &Rig, handler: &Handler, chunks: impl IntoIterator<Item = i32>) {
+pub(super) async fn runs(rig: &Rig, handler: &Handler, chunks: impl IntoIterator<Item = i32>) {
     for index in chunks {
         say(handler, &wake_up(1, index)).await;
     }
@@ -40,7 +31,7 @@ async fn runs(rig: &Rig, handler: &Handler, chunks: impl IntoIterator<Item = i32
 }
 
 /// All that rows say of jobs and their chunks, but for who did it when.
-async fn rows(rig: &Rig) -> String {
+pub(super) async fn rows(rig: &Rig) -> String {
     let sql = "select concat(
             (select string_agg(concat_ws(' ', job_id, total_chunks, generation, ended_as), e'\\n'
                 order by job_id) from chunk_handler.job), e'\\n',
@@ -49,119 +40,6 @@ async fn rows(rig: &Rig) -> String {
             (select string_agg(concat_ws(' ', job_id, source_sha256, first_chunk, chunks, images,
                 options), e'\\n' order by first_chunk) from chunk_handler.extension))";
     rig.value(sql).await
-}
-
-/// An origin of which every other picture is away until it is mended.
-struct Half {
-    origin: Raw,
-    is_down: Arc<AtomicBool>,
-}
-
-impl Half {
-    fn start() -> Self {
-        let is_down = Arc::new(AtomicBool::new(true));
-        let down = Arc::clone(&is_down);
-        let origin = Raw::start(move |path, _| {
-            let n: u64 = path.trim_start_matches('/').parse().unwrap_or(0);
-            let bytes = jpeg(n, path);
-            Act::Send(match n {
-                _ if path.starts_with("/gone") => answer(404, "", b""),
-                _ if n % 2 == 1 && down.load(Ordering::SeqCst) => answer(503, "", b""),
-                _ => answer(200, "Content-Type: image/jpeg\r\n", &bytes),
-            })
-        });
-        Self { origin, is_down }
-    }
-}
-
-/// Runs chunkctl with what it reads.
-fn piped(rig: &Rig, arguments: &[&str], stdin: &str) -> Output {
-    let path = rig.temp.path().join("stdin");
-    std::fs::write(&path, stdin).unwrap();
-    let mut command = Command::new(programs::chunkctl());
-    let output = command
-        .env_clear()
-        .envs(rig.environment())
-        .args(arguments)
-        .stdin(std::fs::File::open(&path).unwrap())
-        .output()
-        .unwrap();
-    Output {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-const AGAIN: [&str; 8] =
-    ["submit", "--job-id", "1", "--extend", "--urls", "-", "--format", "jsonl"];
-
-/// Case 363: what an origin could not answer is asked for again when it can, alone and once, and the
-/// numbers say so. I3 I8
-#[tokio::test(flavor = "multi_thread")]
-async fn what_may_work_now_is_asked_for_again() {
-    let rig = Rig::new().await;
-    let half = Half::start();
-    let allowed = [("PIXCRAWLER_ALLOWED_ORIGINS", half.origin.address.to_string())];
-    let allowed = allowed.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let handler = rig.handler_with(&allowed).await;
-    let mut urls: Vec<String> = (0..6).map(|n| half.origin.url(&format!("/{n}"))).collect();
-    urls.push(half.origin.url("/gone"));
-    rig.submit(1, &urls, 4);
-    runs(&rig, &handler, 0..2).await;
-
-    let transient = ["urls", "--job-id", "1", "--transient"];
-    let first = rig.chunkctl(&transient);
-    let keys = |output: &Output| -> Vec<String> {
-        let rows = output.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        rows.map(|row| format!("{}_{} {}", row["chunk_index"], row["idx"], row["reason"])).collect()
-    };
-    let expected = ["0_1 \"http_503\"", "0_3 \"http_503\"", "1_1 \"http_503\""];
-    assert_eq!(keys(&first), expected, "{first:?}");
-
-    // Once more in vain: the first try stays the one that is named.
-    let output = piped(&rig, &AGAIN, &first.stdout);
-    let said = "job 1 extended: 3 images in 1 chunk from chunk 2 on, 3 of them asked for again\n";
-    assert_eq!((output.code, &*output.stdout), (Some(0), said), "{output:?}");
-    runs(&rig, &handler, [2]).await;
-    let second = rig.chunkctl(&transient);
-    assert_eq!(keys(&second), ["2_0 \"http_503\"", "2_1 \"http_503\"", "2_2 \"http_503\""]);
-
-    half.is_down.store(false, Ordering::SeqCst);
-    assert_eq!(piped(&rig, &AGAIN, &second.stdout).code, Some(0));
-    // Who asks meanwhile asks for nothing twice.
-    assert_eq!(rig.chunkctl(&transient).stdout, "");
-    runs(&rig, &handler, [3]).await;
-    let manifest = rig.manifest(1, 3).await;
-    let tries: Vec<&Value> = manifest["items"].as_array().unwrap().iter().collect();
-    let first_tries: Vec<&str> =
-        tries.iter().map(|item| item["retry_of"].as_str().unwrap()).collect();
-    assert_eq!(first_tries, ["00000_00001", "00000_00003", "00001_00001"]);
-    assert!(tries.iter().all(|item| item["status"] == "valid"), "{manifest}");
-    let requests = |n: u64| half.origin.requests(&format!("/{n}"));
-    assert_eq!([0, 2, 4].map(requests), [1; 3], "what is valid is not fetched again");
-    let totals = &dataset(&rig).await["totals"];
-    let of = |name: &str| totals[name].as_i64().unwrap();
-    let numbers = ["images_total", "images_asked_again", "images_valid", "images_failed"].map(of);
-    assert_eq!(numbers, [13, 6, 6, 7], "{totals}");
-    let samples = "select count(*) = count(distinct sha256) and count(*) = 6
-        from chunk_handler.image_hash";
-    assert!(rig.value::<bool>(samples).await, "a picture is kept twice");
-
-    // Nothing is left, and whatever is said once more changes nothing.
-    assert_eq!(rig.chunkctl(&transient).stdout, "");
-    let before = rows(&rig).await;
-    for (list, said) in [("", "adds nothing"), (&*second.stdout, "has this list already")] {
-        let output = piped(&rig, &AGAIN, list);
-        assert!(output.code == Some(0) && output.stdout.contains(said), "{output:?}");
-    }
-    assert_eq!(rows(&rig).await, before);
-    let each = rig.chunkctl(&["urls", "--job-id", "1", "--format", "txt"]);
-    let shown: Vec<&str> = each.stdout.lines().collect();
-    assert_eq!(shown.len(), urls.len(), "each URL once: {shown:?}");
-    let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
-    assert!(status.contains("images 13 (6 of them asked for again) of which 6 valid"), "{status}");
-    holds(&rig).await;
 }
 
 /// I1 I3: further chunks of a job that has ended: it is open until they are over, its documents say all,

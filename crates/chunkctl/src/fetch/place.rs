@@ -34,7 +34,11 @@ impl Drop for Lock {
 pub(super) fn lock(directory: &Path) -> anyhow::Result<Lock> {
     let path = directory.join(LOCK);
     loop {
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        if path.is_symlink() {
+            bail_as!(DirectoryRefused, "{} is a link; remove it", path.display());
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(|| format!("creating {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
