@@ -174,6 +174,8 @@ pub struct Settings {
     pub keep: KeepSettings,
     /// Instruments.
     pub monitor: MonitorSettings,
+    /// What the dashboard of `chunkctl` asks for; none: nothing.
+    pub dashboard_password: Option<Secret>,
     /// Lists of what is never wanted.
     pub blocked: BlockedSettings,
     /// The host's facts.
@@ -280,6 +282,8 @@ impl Settings {
             keep_query: reader.boolean("KEEP_QUERY", true),
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
+            dashboard_password: reader
+                .optional("PIXCRAWLER_DASHBOARD_PASSWORD", |_| HIDDEN.to_owned()),
             blocked: reader.blocked(),
             host,
             log_filter: reader.log_filter("RUST_LOG", "info"),

@@ -4,7 +4,7 @@ use crate::{Session, USAGE};
 use anyhow::bail;
 use chunk_handler::{
     chunk::ChunkId,
-    jobs::{Applied, Command},
+    jobs::{Applied, Command, Which},
 };
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -65,7 +65,9 @@ impl Session {
             Control::Retry { job_id, chunk_index: Some(chunk_index), again: true } => {
                 Command::RunAgain { id: ChunkId { job_id, chunk_index } }
             }
-            Control::Retry { job_id, chunk_index, .. } => Command::Retry { job_id, chunk_index },
+            Control::Retry { job_id, chunk_index, .. } => {
+                Command::Retry { job_id, which: Which::of(chunk_index, None)? }
+            }
         };
         self.refuse_another_place().await?;
         let applied = command.apply(&self.database, &self.storage).await?;

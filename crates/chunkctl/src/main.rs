@@ -3,6 +3,7 @@
 
 mod blocked;
 mod control;
+mod dashboard;
 mod doctor;
 mod extend;
 mod fetch;
@@ -31,6 +32,7 @@ use chunk_handler::{
 };
 use clap::{Parser, Subcommand};
 use control::Control;
+use dashboard::Dashboard;
 use fetch::Fetch;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
@@ -52,6 +54,7 @@ use verify::Verify;
   chunkctl verify --from cats
   chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
+  chunkctl dashboard
   chunkctl doctor"
 )]
 struct Cli {
@@ -83,6 +86,8 @@ enum Action {
     Verify(Verify),
     /// Show what became of each URL of a job, as a list that can be submitted again.
     Urls(Urls),
+    /// Serve pages for a browser: the fleet, its slots, jobs, chunks, and what was rejected.
+    Dashboard(Dashboard),
     /// Check settings and everything the handler depends on, and say what to do.
     Doctor,
     /// Pause or resume intake, sweep temp space, cancel, close or retry jobs.
@@ -91,6 +96,7 @@ enum Action {
 }
 
 /// Settings and clients of one run.
+#[derive(Clone)]
 struct Session {
     settings: Settings,
     database: Database,
@@ -175,6 +181,7 @@ impl Session {
             Action::Fetch(fetch) => self.fetch(fetch).await,
             Action::Verify(verify) => self.verify(verify).await,
             Action::Urls(urls) => self.urls(urls).await,
+            Action::Dashboard(options) => self.clone().dashboard(options).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
         }

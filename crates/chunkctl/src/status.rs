@@ -20,6 +20,8 @@ use std::{
 const PERIOD: Duration = Duration::from_millis(500);
 /// Failed chunks that are shown, and of the others that want a command.
 const SHOWN_FAILURES: i64 = 10;
+/// Jobs that are shown.
+const SHOWN_JOBS: i64 = 20;
 /// Missing chunks that are shown.
 const SHOWN_MISSING: i64 = 5;
 
@@ -29,7 +31,10 @@ impl Session {
         job_id: Option<i64>,
         watch: bool,
     ) -> anyhow::Result<ExitCode> {
-        let jobs = self.database.job_progress(job_id).await?;
+        let jobs = match job_id {
+            Some(job_id) => self.database.job_progress(job_id).await?.into_iter().collect(),
+            None => self.database.jobs(None, SHOWN_JOBS).await?.rows,
+        };
         if let (Some(job_id), true) = (job_id, jobs.is_empty()) {
             bail!("job {job_id} is unknown; submit it, or see `chunkctl status`");
         }
@@ -111,18 +116,16 @@ impl Session {
     async fn watch_job(&self, job_id: i64) -> anyhow::Result<ExitCode> {
         let bar = self.progress_bar()?;
         let since = Instant::now();
-        let (_, start_bytes) = self.database.job_bytes(job_id).await?;
-        let mut start_images = None;
+        let mut start = None;
         let mut said = Vec::new();
         loop {
-            let Some(job) = again(|| self.database.job_progress(Some(job_id))).await?.pop() else {
+            let Some(job) = again(|| self.database.job_progress(job_id)).await? else {
                 bail!("job {job_id} is gone");
             };
-            let (_, bytes) = again(|| self.database.job_bytes(job_id)).await?;
-            let start = *start_images.get_or_insert(job.images_total);
+            let (images, bytes) = *start.get_or_insert((job.images_total, job.bytes_out));
             let speed = Speed {
-                images: job.images_total - start,
-                bytes: bytes - start_bytes,
+                images: job.images_total - images,
+                bytes: job.bytes_out - bytes,
                 seconds: since.elapsed().as_secs_f64().max(0.001),
             };
             if job.active_chunks == 0 || job.end_error.is_some() {
@@ -153,7 +156,7 @@ impl Session {
     /// Shows the fleet until interrupted.
     async fn watch_fleet(&self) -> anyhow::Result<ExitCode> {
         loop {
-            self.show(self.database.job_progress(None).await?).await?;
+            self.show(self.database.jobs(None, SHOWN_JOBS).await?.rows).await?;
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
                 () = tokio::time::sleep(PERIOD * 4) => out(format_args!("")),
