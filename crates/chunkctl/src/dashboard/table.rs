@@ -10,7 +10,7 @@ pub(super) type Column = (&'static str, bool);
 pub(super) fn table(caption: &str, columns: &[Column], rows: &[Markup], nothing: &str) -> Markup {
     html! {
         @if rows.is_empty() {
-            h3.caption { (caption) }
+            h2.caption { (caption) }
             p.nothing { (nothing) }
         } @else {
             div.scroll role="region" aria-label=(caption) tabindex="0" {
