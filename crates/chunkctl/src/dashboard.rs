@@ -15,6 +15,7 @@ mod job_page;
 mod jobs_page;
 mod layout;
 mod listen;
+mod look;
 mod overview;
 mod rejected_page;
 mod router;

@@ -1,17 +1,30 @@
-//! One job.
+//! One job: totals, reasons, hosts, and its chunks as a grid and as a table.
+
+mod grid;
+mod hosts;
+mod open;
+
+pub(super) use hosts::HostsOfChunk;
 
 use super::{
     answer::{self, Page, Trouble},
     asked::Asked,
+    layout,
+    overview::reason_table,
     show,
+    table::{Column, table},
     world::World,
 };
 use axum::{
     extract::{Path, State},
     response::Response,
 };
-use maud::html;
+use chunk_handler::state::JobProgress;
+use maud::{Markup, html};
 use std::sync::Arc;
+
+const SHOWN_REASONS: i64 = 30;
+const SHOWN_CODES: i64 = 20;
 
 /// `/jobs/{job}`.
 pub(super) async fn page(
@@ -19,13 +32,133 @@ pub(super) async fn page(
     Path(job): Path<String>,
     asked: Asked,
 ) -> Response {
-    answer::live(&world, &asked, read(&world, &job)).await
+    answer::live(&world, &asked, read(&world, &asked, &job)).await
 }
 
-async fn read(world: &World, job: &str) -> Result<Page, Trouble> {
-    let unknown = || Trouble::Unknown(format!("There is no job {job}."));
+async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
+    let unknown = || {
+        Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."))
+    };
     let Ok(job_id) = job.parse() else { return Err(unknown()) };
-    let row = world.read.job_of_page(job_id).await?.ok_or_else(unknown)?;
-    let main = html! { p { (show::state(&row.status)) } };
+    let database = &world.read;
+    let job = database.job_of_page(job_id).await?.ok_or_else(unknown)?;
+    let per_cell = grid::per_cell(job.total_chunks);
+    let cells = database.chunk_cells(job_id, per_cell).await?;
+    let codes = database.failure_codes(job_id, SHOWN_CODES).await?;
+    let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
+    let chunks =
+        database.open_chunks(job_id, asked.filter("chunks"), asked.filter("code"), more).await?;
+    let reasons = database.reasons_of_page(job_id, SHOWN_REASONS).await?;
+    let failed = database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await?;
+    let hosts = hosts::hosts(world, job_id, &failed).await;
+
+    let main = html! {
+        (facts(&job))
+        (warnings(&job))
+        @if world.allow_control { (actions(&job, asked)) }
+        section.sheet {
+            h2 { "Chunks" }
+            (grid::grid(&job, &cells, per_cell))
+        }
+        section.sheet {
+            (open::codes(world, asked, job_id, &codes))
+            (open::filters(asked, &codes))
+            (open::chunks(world, asked, job_id, &chunks))
+        }
+        div.pair {
+            section.sheet { (totals(&job)) }
+            section.sheet { (reason_table(&reasons, job.images_total)) }
+            section.sheet { (hosts) }
+        }
+    };
     Ok(Page { title: format!("Job {job_id}"), main })
+}
+
+fn facts(job: &JobProgress) -> Markup {
+    html! {
+        dl.facts {
+            div { dt { "State" } dd.small { (show::state(&job.status)) } }
+            div { dt { "Chunks over" } dd { (format!("{:.0} %", job.progress)) } }
+            div { dt { "Images done" } dd { (show::count(job.items_done)) } }
+            div { dt { "Images submitted" } dd { (show::maybe(job.images_submitted)) } }
+            div { dt { "Downloaded" } dd { (show::bytes(job.bytes_in)) } }
+            div { dt { "Written" } dd { (show::bytes(job.bytes_out)) } }
+            div { dt { "Created" } dd.small { (show::moment(job.created_at)) } }
+            div {
+                @match job.ended_at {
+                    Some(at) => { dt { "Ended" } dd.small { (show::moment(at)) } }
+                    None => { dt { "Changed" } dd.small { (show::moment(job.updated_at)) } }
+                }
+            }
+        }
+    }
+}
+
+fn warnings(job: &JobProgress) -> Markup {
+    let waits = job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0;
+    html! {
+        @if let Some(cause) = &job.end_error {
+            p.banner.away { strong { "It cannot end: " } (cause) ". Free the named blob, or run "
+                code { "chunkctl doctor" } "; it ends by itself then." }
+        }
+        @if waits && job.ended_at.is_none() {
+            p.banner.paused { strong { "It waits for " (show::count(job.missing_chunks.into()))
+                " chunks that nobody sent. " } "Send them, or end it without them: "
+                code { "chunkctl control close --job-id " (job.job_id) } }
+        }
+    }
+}
+
+fn actions(job: &JobProgress, asked: &Asked) -> Markup {
+    let fields = [("job_id", job.job_id.to_string())];
+    html! {
+        p.row {
+            @if job.failed_chunks > 0 {
+                (layout::action("Retry failed chunks…", "retry", &fields, &asked.address))
+            }
+            @if job.ended_at.is_none() && job.status != "cancelled" {
+                (layout::action("Cancel job…", "cancel", &fields, &asked.address))
+            }
+        }
+    }
+}
+
+/// Chunks and images, each with their sum.
+fn totals(job: &JobProgress) -> Markup {
+    const CHUNKS: [Column; 3] = [("Chunks", false), ("Number", true), ("Share", true)];
+    const IMAGES: [Column; 3] = [("Images", false), ("Number", true), ("Share", true)];
+    let chunks: [(&str, i64); 5] = [
+        ("completed", job.completed_chunks.into()),
+        ("failed", job.failed_chunks.into()),
+        ("running", job.active_chunks.into()),
+        ("pending", job.pending_chunks.into()),
+        ("never sent", job.missing_chunks.into()),
+    ];
+    let images = [
+        ("valid", job.images_valid),
+        ("duplicates", job.duplicates_removed),
+        ("invalid", job.images_invalid),
+        ("failed", job.images_failed),
+    ];
+    html! {
+        (table("Chunks", &CHUNKS, &with_sum(&chunks, job.total_chunks.into()), ""))
+        (table("Images of completed chunks", &IMAGES, &with_sum(&images, job.images_total), ""))
+        @if job.late_duplicates > 0 {
+            p.quiet { (show::count(job.late_duplicates)) " of the valid ones are late duplicates." }
+        }
+        @if job.images_asked_again > 0 {
+            p.quiet { (show::count(job.images_asked_again)) " of all were asked for again." }
+        }
+    }
+}
+
+fn with_sum(parts: &[(&str, i64)], sum: i64) -> Vec<Markup> {
+    let row = |word: &str, n: i64| {
+        html! { tr {
+            th scope="row" { (word) }
+            td.n { (show::count(n)) }
+            td.n { (show::percent(n, sum)) }
+        } }
+    };
+    parts.iter().map(|(word, n)| row(word, *n)).chain([row("all", sum)]).collect()
 }

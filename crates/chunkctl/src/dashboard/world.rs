@@ -1,13 +1,13 @@
 //! What all pages share: the database, blobs, options, and the last reading of each address.
 
-use super::answer::Kept;
+use super::{answer::Kept, job_page::HostsOfChunk};
 use crate::Session;
 use chunk_handler::{
-    redact::{bare_url, without_queries},
+    redact::without_queries,
     state::{Capacity, Database, Error},
 };
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use time::OffsetDateTime;
 
 /// What all pages share.
@@ -18,24 +18,27 @@ pub(super) struct World {
     pub(super) read: Database,
     pub(super) allow_control: bool,
     pub(super) kept: Mutex<Kept>,
+    /// Hosts of images that were not downloaded, by job, chunk and the claim that wrote the manifest.
+    pub(super) hosts: Mutex<HashMap<(i64, i32, i64), Arc<HostsOfChunk>>>,
     /// What was done last, and when.
     pub(super) notice: Mutex<Option<(OffsetDateTime, String)>>,
 }
 
 impl World {
     pub(super) fn new(session: Session, read: Database, allow_control: bool) -> Arc<Self> {
-        let (kept, notice) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { session, read, allow_control, kept, notice })
+        Arc::new(Self {
+            session,
+            read,
+            allow_control,
+            kept: Mutex::default(),
+            hosts: Mutex::default(),
+            notice: Mutex::default(),
+        })
     }
 
     /// What the head of every page shows.
     pub(super) async fn capacity(&self) -> Result<Capacity, Error> {
         self.read.capacity().await
-    }
-
-    /// A stranger's URL as it may be shown.
-    pub(super) fn shown_url(&self, url: &str) -> String {
-        if self.session.settings.keep_query { url.to_owned() } else { bare_url(url) }
     }
 
     /// A text of a stranger, which may have URLs in it, as it may be shown.

@@ -1,7 +1,7 @@
 //! The lanes: what each slot did in the last half hour.
 
 use super::event::{Event, Kind, ended, heard};
-use crate::dashboard::show;
+use crate::dashboard::{look::pattern, show};
 use chunk_handler::state::{AttemptRow, LiveProcess};
 use maud::{Markup, html};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -87,23 +87,6 @@ pub(super) fn lanes(
 
 fn mark_key(path: &str, class: &str) -> Markup {
     html! { svg viewBox="0 0 16 16" aria-hidden="true" { path.(class) d=(path) {} } }
-}
-
-/// A fill that is told by its pattern, too.
-fn pattern(prefix: &str, look: &str, fill: &str) -> Markup {
-    let stripes = match look {
-        "failed" => "M0 8L8 0M-2 2L2 -2M6 10L10 6",
-        "running" => "M0 4H3",
-        "released" => "M4 0V8",
-        "expired" => "M0 0L8 8M6 -2L10 2M-2 6L2 10",
-        _ => "",
-    };
-    html! {
-        pattern id={ (prefix) (look) } width="8" height="8" patternUnits="userSpaceOnUse" {
-            rect.(fill) width="8" height="8" {}
-            @if !stripes.is_empty() { path.stripe d=(stripes) {} }
-        }
-    }
 }
 
 fn y(lane: i32) -> i64 {
