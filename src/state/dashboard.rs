@@ -1,5 +1,6 @@
 //! What the dashboard reads: views only, each statement with a limit of rows and of time.
 //!
+//! Times are compared with `now()`, which is fixed for a statement, so that indexes of times are of use.
 //! A role that may read the views and nothing else can show every page.
 
 mod fleet;

@@ -74,8 +74,8 @@ impl Database {
         let statement = sqlx::query_as(
             "-- recent_attempts
             select * from attempt_log
-            where claimed_at > clock_timestamp() - interval '1 hour'
-                and (finished_at is null or finished_at > clock_timestamp() - interval '30 minutes')
+            where claimed_at > now() - interval '1 hour'
+                and (finished_at is null or finished_at > now() - interval '30 minutes')
             order by claimed_at desc limit $1",
         )
         .bind(limit);
@@ -97,8 +97,8 @@ impl Database {
                 extract(epoch from coalesce(a.finished_at, w.until)
                     - greatest(a.claimed_at, w.since)) as seconds_inside,
                 extract(epoch from coalesce(a.finished_at, w.until) - a.claimed_at) as seconds
-                from (select clock_timestamp() as until,
-                    clock_timestamp() - interval '5 minutes' as since) w
+                from (select now() as until,
+                    now() - interval '5 minutes' as since) w
                 cross join lateral (select * from attempt_log l
                     where l.claimed_at > w.until - interval '1 hour'
                         and (l.finished_at is null or l.finished_at > w.since)
@@ -118,7 +118,7 @@ impl Database {
     pub async fn waiting_chunks(&self, most: i64) -> Result<Waiting, Error> {
         let statement = sqlx::query_as(
             "-- waiting_chunks
-            select count(*) as chunks, extract(epoch from clock_timestamp() - min(updated_at))
+            select count(*) as chunks, extract(epoch from now() - min(updated_at))
                 ::double precision as oldest_seconds
             from (select updated_at from chunk_status where status = 'pending' limit $1) c",
         )
@@ -140,8 +140,8 @@ impl Database {
                 coalesce(sum(c.images_failed), 0)::bigint as failed
             from (select distinct job_id, chunk_index from (
                     select job_id, chunk_index from attempt_log
-                    where claimed_at > clock_timestamp() - interval '1 hour'
-                        and finished_at > clock_timestamp() - interval '30 minutes'
+                    where claimed_at > now() - interval '1 hour'
+                        and finished_at > now() - interval '30 minutes'
                         and outcome = 'completed' limit $1) l) a
             join chunk_status c on c.job_id = a.job_id and c.chunk_index = a.chunk_index",
         )
@@ -161,8 +161,8 @@ impl Database {
             select 0::bigint as job_id, k.key as reason, sum(k.value::bigint)::bigint as images
             from (select distinct job_id, chunk_index from (
                     select job_id, chunk_index from attempt_log
-                    where claimed_at > clock_timestamp() - interval '1 hour'
-                        and finished_at > clock_timestamp() - interval '30 minutes'
+                    where claimed_at > now() - interval '1 hour'
+                        and finished_at > now() - interval '30 minutes'
                         and outcome = 'completed' limit $1) l) a
             join chunk_result r on r.job_id = a.job_id and r.chunk_index = a.chunk_index
             cross join lateral jsonb_each_text(r.totals -> 'errors') k
@@ -186,7 +186,7 @@ impl Database {
             from attempt_log a
             join chunk_status c on c.job_id = a.job_id and c.chunk_index = a.chunk_index
                 and c.fence = a.fence
-            where a.claimed_at > clock_timestamp() - interval '1 hour' and a.finished_at is null
+            where a.claimed_at > now() - interval '1 hour' and a.finished_at is null
             group by a.owner order by a.owner limit $1",
         )
         .bind(limit);
@@ -220,7 +220,7 @@ impl Database {
             "-- rejected_today
             select queue, count(*) as messages
             from (select queue from rejected_message
-                where received_at > clock_timestamp() - interval '1 day' limit $1) r
+                where received_at > now() - interval '1 day' limit $1) r
             group by queue order by queue",
         )
         .bind(most);

@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
-/// A pattern `{prefix}{look}` for `fill="url(#...)"`; `class` has its colour.
-pub(super) fn pattern(prefix: &str, look: &str, class: &str) -> Markup {
+/// A pattern `{prefix}{look}` for `fill="url(#...)"`; `class` has its colour. It is 8 units wide, unless a
+/// transform says otherwise.
+pub(super) fn pattern(prefix: &str, look: &str, class: &str, transform: Option<&str>) -> Markup {
     let stripes = match look {
         "failed" => "M0 8L8 0M-2 2L2 -2M6 10L10 6",
         "running" => "M0 4H3",
@@ -13,7 +14,8 @@ pub(super) fn pattern(prefix: &str, look: &str, class: &str) -> Markup {
         _ => "",
     };
     html! {
-        pattern id={ (prefix) (look) } width="8" height="8" patternUnits="userSpaceOnUse" {
+        pattern id={ (prefix) (look) } width="8" height="8" patternUnits="userSpaceOnUse"
+            patternTransform=[transform] {
             rect.(class) width="8" height="8" {}
             @if !stripes.is_empty() { path.stripe d=(stripes) {} }
         }

@@ -71,14 +71,19 @@ pub(super) fn clock(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
+/// Day and time, for a log.
+pub(super) fn stamp(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
 /// A moment: the time of day, with the day when it is not today.
 pub(super) fn moment(at: OffsetDateTime) -> Markup {
     let at = at.to_offset(time::UtcOffset::UTC);
     let day = format_description!("[year]-[month]-[day]");
-    let whole = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     let is_today = at.date() == OffsetDateTime::now_utc().date();
     html! {
-        time datetime=(at.format(whole).unwrap_or_default()) {
+        time datetime=(stamp(at)) {
             @if !is_today { (at.format(day).unwrap_or_default()) " " }
             (clock(at))
         }

@@ -13,7 +13,7 @@ use chunk_handler::{
 use maud::{Markup, html};
 
 /// Chunks that are shown.
-pub(super) const SHOWN: usize = 100;
+pub(super) const SHOWN: usize = 40;
 const STATES: [(&str, &str); 3] =
     [("failed", "failed"), ("processing", "running"), ("pending", "pending")];
 const COLUMNS: [Column; 8] = [

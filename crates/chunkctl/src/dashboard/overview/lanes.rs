@@ -49,7 +49,7 @@ pub(super) fn lanes(
             svg role="img" aria-labelledby="lanes-title lanes-text" viewBox={ "0 0 " (WIDTH) " " (height) } {
                 title #lanes-title { "Slots over the last 30 minutes" }
                 desc #lanes-text { (summary) }
-                defs { @for (look, fill, _) in LOOKS { (pattern("p-", look, fill)) } }
+                defs { @for (look, fill, _) in LOOKS { (pattern("p-", look, fill, None)) } }
                 @for minutes in [30, 20, 10, 0] {
                     @let x = at(until - minutes * 60, until);
                     path.axis d={ "M" (x) " " (TOP - 4) "V" (height) } {}
@@ -71,7 +71,7 @@ pub(super) fn lanes(
         ul.legend {
             @for (look, fill, words) in LOOKS {
                 li { svg viewBox="0 0 16 16" aria-hidden="true" {
-                    defs { (pattern("k-", look, fill)) }
+                    defs { (pattern("k-", look, fill, None)) }
                     rect width="16" height="16" fill={ "url(#k-" (look) ")" } {}
                 } (words) }
             }
