@@ -308,7 +308,11 @@ async fn backend(session: &mut PgConnection) -> sqlx::Result<i32> {
 /// pooler stands in front of the server. Not prepared: with a pooler in transaction mode that fails
 /// before anybody can say what is wrong. Without compilation: a list of jobs takes 20 ms, and to compile
 /// it the server takes a second.
-async fn set_up(session: &mut PgConnection, lock_ms: u128, statement: Duration) -> sqlx::Result<()> {
+async fn set_up(
+    session: &mut PgConnection,
+    lock_ms: u128,
+    statement: Duration,
+) -> sqlx::Result<()> {
     let set = sqlx::raw_sql(AssertSqlSafe(format!(
         "-- set_up
         set search_path = {SCHEMA}; set lock_timeout = {lock_ms};

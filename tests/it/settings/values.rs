@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 37] = [
+pub const DEFAULTS: [(&str, &str); 38] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
@@ -57,6 +57,7 @@ pub const DEFAULTS: [(&str, &str); 37] = [
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("PIXCRAWLER_NAME_SERVERS", ""),
     ("PIXCRAWLER_BLOCKED_HOSTS", ""),
+    ("PIXCRAWLER_DASHBOARD_PASSWORD", ""),
     ("PIXCRAWLER_BLOCKED_HASHES", ""),
     ("RUST_LOG", "info"),
     ("DATABASE_URL", ""),

@@ -35,7 +35,9 @@ pub(super) async fn form(
         Err(why) => return answer::problem(StatusCode::BAD_REQUEST, "Not possible", &why),
     };
     match job_of(&world, &deed).await {
-        Ok(job) => answer::still(StatusCode::OK, &deed.title(), &sheet(&deed, job.as_ref(), &fields)),
+        Ok(job) => {
+            answer::still(StatusCode::OK, &deed.title(), &sheet(&deed, job.as_ref(), &fields))
+        }
         Err(error) => away(&error),
     }
 }
@@ -69,6 +71,7 @@ pub(super) async fn act(
         return answer::problem(status, "It was not done", &text);
     }
     *world.notice.lock() = Some((now, text));
+    world.kept.lock().forget();
     let mut answer = answer::plain(status, "Done.");
     let back = HeaderValue::from_str(back(&fields)).unwrap_or(HeaderValue::from_static("/"));
     answer.headers_mut().insert(header::LOCATION, back);
@@ -164,7 +167,15 @@ mod tests {
             back(&fields).to_owned()
         };
         assert_eq!(back_of("/jobs/7?chunks=failed&code=panic"), "/jobs/7?chunks=failed&code=panic");
-        for other in ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:1", "/a\r\nb: c", "/ä", ""] {
+        for other in [
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil.example",
+            "javascript:1",
+            "/a\r\nb: c",
+            "/ä",
+            "",
+        ] {
             assert_eq!(back_of(other), "/", "{other}");
         }
         assert_eq!(back(&Fields::new()), "/");

@@ -12,7 +12,11 @@ use chunk_handler::{
 };
 use maud::Markup;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use time::OffsetDateTime;
 
 /// A page as it was read.
@@ -42,6 +46,17 @@ pub(super) struct Reading {
     pub(super) page: Page,
     pub(super) capacity: Capacity,
     pub(super) at: OffsetDateTime,
+    /// What the reading took.
+    cost: Duration,
+    since: Instant,
+}
+
+impl Reading {
+    /// A reading that took long serves for a while, whoever asks: pages that are open must not keep the
+    /// database busy.
+    fn serves(&self) -> bool {
+        self.cost > CHEAP && self.since.elapsed() < (self.cost * 4).min(LONGEST_SERVED)
+    }
 }
 
 /// The last reading of each address.
@@ -51,12 +66,24 @@ pub(super) struct Kept {
     away_since: Option<OffsetDateTime>,
 }
 
+/// A reading that takes no longer is made each time.
+const CHEAP: Duration = Duration::from_millis(500);
+const LONGEST_SERVED: Duration = Duration::from_secs(10);
 /// Addresses whose last reading is kept: more than one looks at, and some MB.
 const MOST_KEPT: usize = 64;
 /// The time of the reading, for the script.
 const READ_AT: HeaderName = HeaderName::from_static("x-read-at");
 
 impl Kept {
+    fn serving(&self, address: &str) -> Option<Arc<Reading>> {
+        self.readings.get(address).filter(|reading| reading.serves()).cloned()
+    }
+
+    /// Something was changed: each page is read anew.
+    pub(super) fn forget(&mut self) {
+        self.readings.clear();
+    }
+
     fn keep(&mut self, address: &str, reading: &Arc<Reading>) {
         self.away_since = None;
         if self.readings.len() >= MOST_KEPT && !self.readings.contains_key(address) {
@@ -74,10 +101,16 @@ pub(super) async fn live(
     asked: &Asked,
     read: impl Future<Output = Result<Page, Trouble>>,
 ) -> Response {
+    let serving = world.kept.lock().serving(&asked.address);
+    if let Some(reading) = serving {
+        return whole(world, asked, &reading, None);
+    }
+    let begun = Instant::now();
     let read = async {
         let capacity = world.capacity().await?;
         let page = read.await?;
-        Ok(Arc::new(Reading { page, capacity, at: OffsetDateTime::now_utc() }))
+        let (at, since, cost) = (OffsetDateTime::now_utc(), Instant::now(), begun.elapsed());
+        Ok(Arc::new(Reading { page, capacity, at, cost, since }))
     };
     match read.await {
         Ok(reading) => {

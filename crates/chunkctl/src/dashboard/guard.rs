@@ -66,7 +66,8 @@ impl Rules {
         }
         if !self.knows_password(headers) {
             let mut refusal = answer::plain(StatusCode::UNAUTHORIZED, "The password is needed.");
-            let ask = HeaderValue::from_static("Basic realm=\"chunkctl dashboard\", charset=\"UTF-8\"");
+            let ask =
+                HeaderValue::from_static("Basic realm=\"chunkctl dashboard\", charset=\"UTF-8\"");
             refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
             return Some(refusal);
         }

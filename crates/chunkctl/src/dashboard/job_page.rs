@@ -19,7 +19,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use chunk_handler::state::JobProgress;
+use chunk_handler::state::{Error, JobProgress};
 use maud::{Markup, html};
 use std::sync::Arc;
 
@@ -36,20 +36,25 @@ pub(super) async fn page(
 }
 
 async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
-    let unknown = || {
-        Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."))
-    };
+    let unknown =
+        || Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."));
     let Ok(job_id) = job.parse() else { return Err(unknown()) };
     let database = &world.read;
     let job = database.job_of_page(job_id).await?.ok_or_else(unknown)?;
     let per_cell = grid::per_cell(job.total_chunks);
-    let cells = database.chunk_cells(job_id, per_cell).await?;
-    let codes = database.failure_codes(job_id, SHOWN_CODES).await?;
+    let (state, code) = (asked.filter("chunks"), asked.filter("code"));
     let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
-    let chunks =
-        database.open_chunks(job_id, asked.filter("chunks"), asked.filter("code"), more).await?;
-    let reasons = database.reasons_of_page(job_id, SHOWN_REASONS).await?;
-    let failed = database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await?;
+    // Each reads all chunks of the job: a large one takes its time, and there are two connections.
+    let chunks = async {
+        let cells = database.chunk_cells(job_id, per_cell).await?;
+        let codes = database.failure_codes(job_id, SHOWN_CODES).await?;
+        Ok::<_, Error>((cells, codes, database.open_chunks(job_id, state, code, more).await?))
+    };
+    let images = async {
+        let reasons = database.reasons_of_page(job_id, SHOWN_REASONS).await?;
+        Ok((reasons, database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await?))
+    };
+    let ((cells, codes, chunks), (reasons, failed)) = tokio::try_join!(chunks, images)?;
     let hosts = hosts::hosts(world, job_id, &failed).await;
 
     let main = html! {

@@ -97,7 +97,7 @@ fn events(happened: &[Event]) -> Markup {
             th scope="row" { (event.kind.words()) }
             td { (event.owner) }
             td { (event.code.as_deref().unwrap_or("–")) }
-            td {
+            td.long {
                 @for ChunkId { job_id, chunk_index } in named {
                     a href={ "/jobs/" (job_id) "/chunks/" (chunk_index) } { (job_id) "/" (chunk_index) } " "
                 }
@@ -161,7 +161,8 @@ fn health_table(health: &[HealthReading]) -> Markup {
         ("Memory", true),
         ("Azure Monitor", false),
     ];
-    let percent = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0} %"));
+    let percent =
+        |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0} %"));
     let row = |reading: &HealthReading| {
         html! { tr {
             th scope="row" { (show::moment(reading.checked_at)) }
@@ -174,7 +175,12 @@ fn health_table(health: &[HealthReading]) -> Markup {
         } }
     };
     let rows: Vec<Markup> = health.iter().map(row).collect();
-    table("Health checks", &COLUMNS, &rows, "There was none yet; the timer runs every five minutes.")
+    table(
+        "Health checks",
+        &COLUMNS,
+        &rows,
+        "There was none yet; the timer runs every five minutes.",
+    )
 }
 
 fn rejected_table(rejected: &[QueueCount]) -> Markup {

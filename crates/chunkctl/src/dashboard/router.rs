@@ -30,10 +30,7 @@ pub(super) fn routes(world: Arc<World>, guard: Guard) -> Router {
         let forms = get(action::form).merge(post(action::act));
         routes = routes.route("/control/{action}", forms);
     }
-    routes
-        .fallback(unknown)
-        .with_state(world)
-        .layer(from_fn_with_state(guard, guard::pass))
+    routes.fallback(unknown).with_state(world).layer(from_fn_with_state(guard, guard::pass))
 }
 
 async fn unknown() -> Response {

@@ -62,7 +62,11 @@ pub(super) fn age(seconds: f64) -> String {
 /// A share of a whole, in percent.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "shown with one digit")]
 pub(super) fn percent(part: i64, whole: i64) -> String {
-    if whole <= 0 { "–".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
+    if whole <= 0 {
+        "–".to_owned()
+    } else {
+        format!("{:.1} %", part as f64 * 100.0 / whole as f64)
+    }
 }
 
 /// The time of day.
@@ -117,7 +121,10 @@ mod tests {
         assert_eq!([count(0), count(-1234), count(1_234_567)], ["0", "-1,234", "1,234,567"]);
         assert_eq!([counted(10_000), counted(10_001)], ["10,000", "more than 10,000"]);
         assert_eq!([bytes(999), bytes(1536), bytes(400 << 20)], ["999 B", "1.5 kB", "400 MB"]);
-        assert_eq!([age(-1.0), age(119.9), age(120.0), age(7260.0)], ["0 s", "119 s", "2 min", "2 h 1 min"]);
+        assert_eq!(
+            [age(-1.0), age(119.9), age(120.0), age(7260.0)],
+            ["0 s", "119 s", "2 min", "2 h 1 min"]
+        );
         assert_eq!([percent(1, 0), percent(1, 8)], ["–", "12.5 %"]);
     }
 }

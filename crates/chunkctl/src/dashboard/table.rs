@@ -10,12 +10,12 @@ pub(super) type Column = (&'static str, bool);
 pub(super) fn table(caption: &str, columns: &[Column], rows: &[Markup], nothing: &str) -> Markup {
     html! {
         @if rows.is_empty() {
-            h2.caption { (caption) }
+            h2.caption { span { (caption) } }
             p.nothing { (nothing) }
         } @else {
             div.scroll role="region" aria-label=(caption) tabindex="0" {
                 table {
-                    caption { (caption) }
+                    caption { span { (caption) } }
                     thead { tr {
                         @for (name, is_number) in columns {
                             th scope="col" class=[is_number.then_some("n")] { (name) }

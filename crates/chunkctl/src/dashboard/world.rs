@@ -7,7 +7,7 @@ use chunk_handler::{
     state::{Capacity, Database, Error},
 };
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
 
 /// What all pages share.
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) kept: Mutex<Kept>,
     /// Hosts of images that were not downloaded, by job, chunk and the claim that wrote the manifest.
     pub(super) hosts: Mutex<HashMap<(i64, i32, i64), Arc<HostsOfChunk>>>,
+    /// When a manifest could not be read in time.
+    pub(super) storage_failed: Mutex<Option<Instant>>,
     /// What was done last, and when.
     pub(super) notice: Mutex<Option<(OffsetDateTime, String)>>,
 }
@@ -32,6 +34,7 @@ impl World {
             allow_control,
             kept: Mutex::default(),
             hosts: Mutex::default(),
+            storage_failed: Mutex::default(),
             notice: Mutex::default(),
         })
     }

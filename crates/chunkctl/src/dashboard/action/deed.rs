@@ -37,7 +37,10 @@ impl Deed {
             "retry" => {
                 let code = fields.get("error_code").map(String::as_str);
                 let which = Which::of(number(fields, "chunk_index")?, code);
-                Ok(Self::Retry { job_id: job_id()?, which: which.map_err(|error| error.to_string())? })
+                Ok(Self::Retry {
+                    job_id: job_id()?,
+                    which: which.map_err(|error| error.to_string())?,
+                })
             }
             "cancel" => Ok(Self::Cancel { job_id: job_id()? }),
             _ => Err("There is no such action; there are pause, resume, retry and cancel.".into()),
@@ -109,9 +112,11 @@ impl Deed {
             _ => "",
         };
         match self {
-            Self::Pause { .. } => "No chunk starts in the whole fleet for so many minutes. Running chunks \
+            Self::Pause { .. } => {
+                "No chunk starts in the whole fleet for so many minutes. Running chunks \
                 go on. A longer pause that is in force stays."
-                .into(),
+                    .into()
+            }
             Self::Resume => "The pause is lifted: waiting chunks start as slots are free.".into(),
             Self::Retry { which: Which::All, .. } => format!(
                 "All failed chunks of the job run again, {failed} now, each with all its attempts.{reopened}"

@@ -12,7 +12,11 @@ use chunk_handler::{
 };
 use futures_util::{StreamExt as _, stream};
 use maud::{Markup, html};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use url::Url;
 
 /// Manifests that are read.
@@ -20,6 +24,8 @@ pub(super) const MOST_MANIFESTS: i64 = 20;
 const AT_ONCE: usize = 4;
 /// What a page waits for manifests; what was read stays, and the rest comes with the next one.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long storage is not asked after it did not answer in time.
+const REST: Duration = Duration::from_secs(10);
 const SHOWN: usize = 15;
 /// Chunks whose hosts are remembered, some kB each.
 const MOST_KEPT: usize = 2000;
@@ -48,23 +54,27 @@ pub(super) async fn hosts(world: &World, job_id: i64, chunks: &[FailedImages]) -
             p.quiet {
                 "From the manifests of " (found.len()) " of " (chunks.len()) " chunks: those with most \
                  failures, at most " (MOST_MANIFESTS) ". Other chunks may have other hosts."
-                @if is_away { " Storage does not answer." }
+                @if is_away { " Storage does not answer, or is slow." }
             }
         }
     }
 }
 
-/// The hosts of chunks, as far as they are known in time, and whether storage refused any.
+/// The hosts of chunks, as far as they are known in time, and whether storage does not give the others.
 async fn counted(
     world: &World,
     job_id: i64,
     chunks: &[FailedImages],
 ) -> (Vec<Arc<HostsOfChunk>>, bool) {
     let key = |chunk: &FailedImages| (job_id, chunk.chunk_index, chunk.shard_fence);
-    let unknown: Vec<FailedImages> = {
+    let mut unknown: Vec<FailedImages> = {
         let kept = world.hosts.lock();
         chunks.iter().filter(|chunk| !kept.contains_key(&key(chunk))).copied().collect()
     };
+    let is_resting = world.storage_failed.lock().is_some_and(|at| at.elapsed() < REST);
+    if is_resting {
+        unknown.clear();
+    }
     let reads = stream::iter(unknown).map(async |chunk| {
         let id = ChunkId { job_id, chunk_index: chunk.chunk_index };
         let read = Box::pin(manifest_there(&world.session.storage, id)).await;
@@ -72,9 +82,13 @@ async fn counted(
         hosts.map(|hosts| keep(world, key(&chunk), hosts)).is_ok()
     });
     let all = reads.buffer_unordered(AT_ONCE).all(async |is_read| is_read);
-    let is_away = tokio::time::timeout(PATIENCE, all).await.is_ok_and(|is_read| !is_read);
+    let is_away = !tokio::time::timeout(PATIENCE, all).await.unwrap_or(false);
+    if is_away {
+        *world.storage_failed.lock() = Some(Instant::now());
+    }
     let kept = world.hosts.lock();
-    (chunks.iter().filter_map(|chunk| kept.get(&key(chunk)).cloned()).collect(), is_away)
+    let found = chunks.iter().filter_map(|chunk| kept.get(&key(chunk)).cloned()).collect();
+    (found, is_away || is_resting)
 }
 
 fn keep(world: &World, key: (i64, i32, i64), hosts: HostsOfChunk) {

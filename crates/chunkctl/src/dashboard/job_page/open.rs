@@ -70,7 +70,8 @@ pub(super) fn chunks(world: &World, asked: &Asked, job_id: i64, chunks: &[OpenCh
 
 fn row(world: &World, asked: &Asked, job_id: i64, chunk: &OpenChunk) -> Markup {
     let index = chunk.chunk_index;
-    let done = chunk.items_done.map(|done| format!("{done} of {}", show::maybe(chunk.images_total)));
+    let done =
+        chunk.items_done.map(|done| format!("{done} of {}", show::maybe(chunk.images_total)));
     let fields = [("job_id", job_id.to_string()), ("chunk_index", index.to_string())];
     html! { tr {
         th scope="row" { a href={ "/jobs/" (job_id) "/chunks/" (index) } { (index) } }
@@ -100,12 +101,15 @@ pub(super) fn codes(world: &World, asked: &Asked, job_id: i64, codes: &[FailureC
     let row = |failures: &FailureCode| {
         let code = failures.error_code.as_str();
         let known = ErrorCode::parse(code);
+        // What the command line would type stands in backticks.
+        let advice =
+            known.map_or("see the messages, then retry", ErrorCode::advice).replace('`', "");
         let fields = [("job_id", job_id.to_string()), ("error_code", code.to_owned())];
         html! { tr {
             th scope="row" { a href=(asked.with("code", Some(code))) { (code) } }
             td.n { (show::count(failures.chunks)) }
             td.long {
-                (known.map_or("see the messages, then retry", ErrorCode::advice)) " "
+                (advice) " "
                 @if world.allow_control && known.is_some() {
                     (layout::action("Retry these…", "retry", &fields, &asked.address))
                 }

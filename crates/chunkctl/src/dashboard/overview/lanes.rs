@@ -120,7 +120,10 @@ fn bars(attempts: &[AttemptRow], until: i64, n: i32) -> Vec<(&'static str, Strin
         let Some(lane) = lane(attempt, n) else { continue };
         let end = attempt.finished_at.map_or(until, OffsetDateTime::unix_timestamp);
         let (from, to) = (at(attempt.claimed_at.unix_timestamp(), until), at(end, until));
-        spans.entry((look(attempt.outcome.as_deref()), lane)).or_default().push((from, to.max(from + 1)));
+        spans
+            .entry((look(attempt.outcome.as_deref()), lane))
+            .or_default()
+            .push((from, to.max(from + 1)));
     }
     let mut paths: BTreeMap<&str, String> = BTreeMap::new();
     for ((look, lane), mut spans) in spans {
