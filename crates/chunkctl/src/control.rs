@@ -1,12 +1,13 @@
 //! `chunkctl control`: its options, and what it says.
 
-use crate::{Session, USAGE};
+use crate::{Session, USAGE, next, words::count};
 use anyhow::bail;
 use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command, Which},
 };
 use clap::Subcommand;
+use serde_json::json;
 use std::process::ExitCode;
 
 /// What operators may do.
@@ -42,6 +43,9 @@ pub(crate) enum Control {
         /// Only this chunk.
         #[arg(long)]
         chunk_index: Option<i32>,
+        /// Only chunks that failed with this code, as `chunkctl status` shows it.
+        #[arg(long, conflicts_with = "chunk_index")]
+        error_code: Option<String>,
         /// Although it completed: its shard is damaged or gone, or what it dropped duplicates for.
         #[arg(long, requires = "chunk_index")]
         again: bool,
@@ -62,17 +66,28 @@ impl Session {
             Control::Sweep => Command::Sweep,
             Control::Cancel { job_id } => Command::Cancel { job_id },
             Control::Close { job_id } => Command::Close { job_id },
-            Control::Retry { job_id, chunk_index: Some(chunk_index), again: true } => {
+            Control::Retry { job_id, chunk_index: Some(chunk_index), again: true, .. } => {
                 Command::RunAgain { id: ChunkId { job_id, chunk_index } }
             }
-            Control::Retry { job_id, chunk_index, .. } => {
-                Command::Retry { job_id, which: Which::of(chunk_index, None)? }
+            Control::Retry { job_id, chunk_index, error_code, .. } => {
+                match Which::of(chunk_index, error_code.as_deref()) {
+                    Ok(which) => Command::Retry { job_id, which },
+                    Err(error) => {
+                        eprintln!(
+                            "error: --error-code: {error}; `chunkctl status {job_id}` shows them"
+                        );
+                        return Ok(ExitCode::from(USAGE));
+                    }
+                }
             }
         };
         self.refuse_another_place().await?;
         let applied = command.apply(&self.database, &self.storage).await?;
         let summary = applied.to_string();
-        self.say(&serde_json::json!({"result": summary}), &summary);
+        let further = self.not_retried(command).await?;
+        let text = [Some(summary.as_str()), further.as_deref()];
+        let text: Vec<&str> = text.into_iter().flatten().collect();
+        self.say(&json!({"result": summary, "further": further}), &text.join("\n"));
         if matches!(applied, Applied::UnknownJob { .. }) {
             bail!("no such job; `chunkctl status` lists the jobs");
         }
@@ -82,9 +97,35 @@ impl Session {
                  submit the list under a new number"
             );
         }
-        if matches!(applied, Applied::NotOver { .. } | Applied::NotFailed { .. }) {
+        if matches!(
+            applied,
+            Applied::NotOver { .. } | Applied::NotFailed { .. } | Applied::NoneFailedWith { .. }
+        ) {
             bail!("nothing was changed; `chunkctl status` shows what is known");
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Of a whole job that is retried and has no failed chunk: how its failed URLs are asked for again,
+    /// which no retry does. None: there are none.
+    async fn not_retried(&self, command: Command) -> anyhow::Result<Option<String>> {
+        let Command::Retry { job_id, which: Which::All } = command else { return Ok(None) };
+        let Some(job) = self.database.job_progress(job_id).await? else { return Ok(None) };
+        if job.images_failed == 0 || job.completed_chunks < job.total_chunks {
+            return Ok(None);
+        }
+        let reasons = self.database.job_reasons(job_id).await?;
+        let failed = count(job.images_failed, "URL");
+        Ok(Some(match next::transient(&reasons) {
+            0 => format!(
+                "{failed} of it failed for reasons that last; `chunkctl urls --job-id {job_id} --status \
+                 failed` lists them"
+            ),
+            n => format!(
+                "{failed} of it failed in chunks that completed, which no retry asks for again; {n} of \
+                 them may work now: `{}`",
+                next::ask_again(job_id)
+            ),
+        }))
     }
 }

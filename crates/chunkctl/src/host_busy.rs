@@ -1,7 +1,7 @@
 //! Images that were never asked for, since their host wanted to be left alone to the end: nobody knows
 //! whether they are good, and a command asks again.
 
-use super::{Session, out};
+use super::{Session, out, words::count};
 use chunk_handler::{
     chunk::ChunkId,
     jobs::again_command,
@@ -16,7 +16,7 @@ impl Session {
     /// Chunks of these jobs with such images, the first of each job.
     pub(crate) async fn host_busy(&self, jobs: &[JobProgress]) -> Result<Vec<HostBusy>, Error> {
         let mut chunks = Vec::new();
-        for job in jobs.iter().filter(|job| job.completed_chunks > 0) {
+        for job in jobs.iter().filter(|job| job.completed_chunks > 0 && job.images_failed > 0) {
             chunks.extend(self.database.host_busy(job.job_id, SHOWN).await?);
         }
         Ok(chunks)
@@ -29,8 +29,10 @@ impl Session {
         for job in jobs.iter().filter(|job| job.pending_chunks > 0) {
             if let (n @ 1.., Some(at)) = self.database.waiting_for_hosts(job.job_id).await? {
                 let seconds = (at - OffsetDateTime::now_utc()).whole_seconds().max(0);
+                let waits = if n == 1 { "waits" } else { "wait" };
                 out(format_args!(
-                    "  {n} chunks wait for busy hosts; the first goes on in {seconds} s"
+                    "  {} {waits} for busy hosts; the first goes on in {seconds} s",
+                    count(n, "chunk")
                 ));
             }
         }
@@ -42,8 +44,9 @@ pub(crate) fn line(chunk: HostBusy) -> String {
     let HostBusy { job_id, chunk_index, images } = chunk;
     let id = ChunkId { job_id, chunk_index };
     let command = again_command(id);
+    let were = if images == 1 { "was" } else { "were" };
     format!(
-        "  {images} images of chunk {id} were never asked for: their host was busy\n    `{command}` asks \
-         again"
+        "  {} of chunk {id} {were} never asked for: their host was busy\n    `{command}` asks again",
+        count(images, "image")
     )
 }

@@ -9,11 +9,13 @@ mod extend;
 mod fetch;
 mod few_valid;
 mod folder;
+mod hint;
 mod host_busy;
 mod kept;
 mod known;
 mod list;
 mod memory;
+mod next;
 mod progress;
 mod remarks;
 mod rows;
@@ -21,6 +23,7 @@ mod status;
 mod submit;
 mod urls;
 mod verify;
+mod words;
 
 use anyhow::bail;
 use chunk_handler::{
@@ -34,6 +37,7 @@ use clap::{Parser, Subcommand};
 use control::Control;
 use dashboard::Dashboard;
 use fetch::Fetch;
+use status::Status;
 use std::{fmt, io::Write as _, process::ExitCode};
 use submit::Submit;
 use urls::Urls;
@@ -49,7 +53,7 @@ use verify::Verify;
     after_help = "Examples:
   chunkctl migrate
   chunkctl submit --job-id 7 --urls cats.txt --watch
-  chunkctl status --job-id 7
+  chunkctl status 7
   chunkctl fetch --job-id 7 --to cats
   chunkctl verify --from cats
   chunkctl urls --job-id 7 --status failed,invalid --format csv
@@ -72,14 +76,7 @@ enum Action {
     /// Submit a job: a list of URLs as .txt, .jsonl, .json, .csv or .tsv, each also as .gz, or .parquet.
     Submit(Box<Submit>),
     /// Show the fleet and its jobs.
-    Status {
-        /// Only this job; with --watch, end when it does.
-        #[arg(long)]
-        job_id: Option<i64>,
-        /// Go on, with a progress bar.
-        #[arg(long)]
-        watch: bool,
-    },
+    Status(Status),
     /// Bring a job's folder to a directory; the same command goes on where it ended.
     Fetch(Fetch),
     /// Check that a job's folder is whole, in storage or in a directory.
@@ -111,7 +108,13 @@ const SCHEMA_OF_THE_APP: &str = "the schema is missing or old, or this role may 
     deploy and start the app; its log says what it lacks";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if let Some(hint) = hint::of(&error) {
+            eprintln!("error: {hint}");
+            std::process::exit(USAGE.into());
+        }
+        error.exit()
+    });
     // A directory is verified wherever it was brought to, without any settings.
     if let Action::Verify(Verify { from: Some(directory), .. }) = &cli.action {
         return ended(verify::directory(directory, cli.json));
@@ -177,7 +180,7 @@ impl Session {
         match action {
             Action::Migrate => self.migrate().await,
             Action::Submit(submit) => self.submit(*submit).await,
-            Action::Status { job_id, watch } => self.status(job_id, watch).await,
+            Action::Status(status) => self.status(status).await,
             Action::Fetch(fetch) => self.fetch(fetch).await,
             Action::Verify(verify) => self.verify(verify).await,
             Action::Urls(urls) => self.urls(urls).await,

@@ -146,7 +146,7 @@ async fn a_host_that_refuses_for_ever_ends_as_host_busy() {
     assert!(answer.to_string().contains("released (host_busy"), "{answer}");
     assert_eq!(row(&rig).await, "pending, attempt 0: released host_busy");
     let status = rig.chunkctl(&["status", "--job-id", "2"]).stdout;
-    assert!(status.contains("1 chunks wait for busy hosts"), "{status}");
+    assert!(status.contains("1 chunk waits for busy hosts"), "{status}");
     let come_back = "update chunk_handler.chunk set not_before = null where job_id = 2";
     rig.execute(come_back).await;
     // No more rounds: it waits here, until the process has to end.

@@ -168,7 +168,7 @@ async fn chunks_that_dropped_a_picture_for_a_lost_sample_are_named() {
     assert_eq!(named(), 1, "{:#?}", handler.lines());
     let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
     assert!(
-        status.contains("chunk 1/1 dropped 1 duplicates") && status.contains(COMMAND),
+        status.contains("chunk 1/1 dropped 1 duplicate") && status.contains(COMMAND),
         "{status}"
     );
     holds(&rig).await;

@@ -155,7 +155,7 @@ impl Session {
             );
         }
         if watch {
-            return self.status(Some(job_id), true).await;
+            return self.watch_job(job_id).await;
         }
         Ok(ExitCode::SUCCESS)
     }
