@@ -36,8 +36,8 @@ const HELP: &str = "Examples:
   PIXCRAWLER_DASHBOARD_PASSWORD=... chunkctl dashboard --listen 0.0.0.0:7072
 
 It reads views only: a role that may read the views of schema chunk_handler is enough, but for
---allow-control. From another machine, an SSH tunnel to loopback needs no password: ssh -L
-7072:127.0.0.1:7072 HOST";
+--allow-control. It speaks no TLS. From another machine, a tunnel is safe, and needs no password:
+ssh -L 7072:127.0.0.1:7072 HOST";
 
 /// Its options.
 #[derive(Debug, Args)]

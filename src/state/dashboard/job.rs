@@ -103,7 +103,8 @@ impl Database {
         ask!(self.pool, self.cap, "reasons_of_page", statement.fetch_all)
     }
 
-    /// The grid of a job's chunks, `per_cell` in a cell. A cell without any chunk is left out.
+    /// The grid of a job's chunks, `per_cell` in a cell, 10,000 cells at most. A cell without any chunk is
+    /// left out.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl Database {
             "-- chunk_cells
             select chunk_index / $2 as cell, max(case status when 'failed' then 4
                 when 'processing' then 3 when 'pending' then 2 else 1 end) as rank
-            from chunk_status where job_id = $1 group by 1 order by 1",
+            from chunk_status where job_id = $1 group by 1 order by 1 limit 10000",
         )
         .bind(job_id)
         .bind(per_cell);

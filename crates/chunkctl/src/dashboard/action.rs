@@ -2,7 +2,7 @@
 
 mod deed;
 
-use super::{answer, world::World};
+use super::{answer, layout, world::World};
 use axum::{
     body::Bytes,
     extract::{Path, State},
@@ -34,9 +34,14 @@ pub(super) async fn form(
         Ok(deed) => deed,
         Err(why) => return answer::problem(StatusCode::BAD_REQUEST, "Not possible", &why),
     };
-    match job_of(&world, &deed).await {
-        Ok(job) => {
-            answer::still(StatusCode::OK, &deed.title(), &sheet(&deed, job.as_ref(), &fields))
+    let known = async { Ok((world.capacity().await?, job_of(&world, &deed).await?)) };
+    match known.await {
+        Ok((capacity, job)) => {
+            let main = html! {
+                (layout::paused(&world, &capacity, back(&fields)))
+                (sheet(&deed, job.as_ref(), &fields))
+            };
+            answer::still(StatusCode::OK, &deed.title(), &main)
         }
         Err(error) => away(&error),
     }

@@ -187,6 +187,19 @@ pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     file(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
+/// What was read in time; none: the server ended the statement, and the rest of the page stays.
+///
+/// # Errors
+///
+/// Every other error of the database.
+pub(super) fn in_time<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_slow() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Any text.
 pub(super) fn file(status: StatusCode, kind: &'static str, text: String) -> Response {
     let mut answer = Response::new(Body::from(text));

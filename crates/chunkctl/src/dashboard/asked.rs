@@ -29,8 +29,10 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 impl Asked {
     fn new(path: &str, query: &str, headers: &HeaderMap) -> Self {
         let has = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+        // The database knows no text with NUL, so nothing has it.
+        let clean = |(key, value): (String, String)| (key, value.replace('\0', "\u{fffd}"));
         let filters: Vec<(String, String)> =
-            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            form_urlencoded::parse(query.as_bytes()).into_owned().map(clean).collect();
         let address = written(path, &filters);
         Self { address, path: path.to_owned(), filters, has: has.map(str::to_owned) }
     }

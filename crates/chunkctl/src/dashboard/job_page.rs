@@ -7,7 +7,7 @@ mod open;
 pub(super) use hosts::HostsOfChunk;
 
 use super::{
-    answer::{self, Page, Trouble},
+    answer::{self, Page, Trouble, in_time},
     asked::Asked,
     layout,
     overview::reason_table,
@@ -51,11 +51,12 @@ async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> 
         Ok::<_, Error>((cells, codes, database.open_chunks(job_id, state, code, more).await?))
     };
     let images = async {
-        let reasons = database.reasons_of_page(job_id, SHOWN_REASONS).await?;
-        Ok((reasons, database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await?))
+        let reasons = in_time(database.reasons_of_page(job_id, SHOWN_REASONS).await)?;
+        let failed = database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await;
+        Ok((reasons, in_time(failed)?))
     };
     let ((cells, codes, chunks), (reasons, failed)) = tokio::try_join!(chunks, images)?;
-    let hosts = hosts::hosts(world, job_id, &failed).await;
+    let hosts = hosts::hosts(world, job_id, failed.as_deref()).await;
 
     let main = html! {
         (facts(&job))
@@ -72,7 +73,7 @@ async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> 
         }
         div.pair {
             section.sheet { (totals(&job)) }
-            section.sheet { (reason_table(&reasons, job.images_total)) }
+            section.sheet { (reason_table(reasons.as_deref(), job.images_total)) }
             section.sheet { (hosts) }
         }
     };

@@ -1,6 +1,7 @@
 //! What all pages have: head, navigation, banners.
 
 use super::{answer::Reading, asked::written, show, world::World};
+use chunk_handler::state::Capacity;
 use maud::{DOCTYPE, Markup, html};
 use time::{Duration, OffsetDateTime};
 
@@ -76,7 +77,16 @@ pub(super) fn main(
         @if let Some((at, text)) = notice {
             p.banner.done { strong { "Done " (show::moment(at)) ": " } (text) }
         }
-        @if let Some(until) = reading.capacity.paused_until {
+        (paused(world, &reading.capacity, address))
+        h1 { (reading.page.title) }
+        (reading.page.main)
+    }
+}
+
+/// That intake is paused, if it is.
+pub(super) fn paused(world: &World, capacity: &Capacity, address: &str) -> Markup {
+    html! {
+        @if let Some(until) = capacity.paused_until {
             div.banner.paused {
                 p {
                     strong { "Intake is paused " }
@@ -86,8 +96,6 @@ pub(super) fn main(
                 @else { p { code { "chunkctl control resume" } " lifts it." } }
             }
         }
-        h1 { (reading.page.title) }
-        (reading.page.main)
     }
 }
 

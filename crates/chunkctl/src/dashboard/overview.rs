@@ -5,11 +5,11 @@ mod lanes;
 mod process;
 
 use super::{
-    answer::{self, Page, Trouble},
+    answer::{self, Page, Trouble, in_time},
     asked::{Asked, written},
     layout,
     show::{self, MOST_COUNTED},
-    table::{Column, table},
+    table::{Column, SLOW, table},
     world::World,
 };
 use axum::{extract::State, response::Response};
@@ -42,17 +42,17 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let live = database.processes().await?;
     let attempts = database.recent_attempts(MOST_ATTEMPTS).await?;
     let temps = database.process_temp(MOST_PROCESSES).await?;
-    let rate = database.images_per_second().await?;
-    let waiting = database.waiting_chunks(MOST_COUNTED + 1).await?;
-    let verdicts = database.recent_verdicts(MOST_ATTEMPTS).await?;
-    let reasons = database.recent_reasons(MOST_ATTEMPTS, SHOWN_REASONS).await?;
+    let rate = in_time(database.images_per_second().await)?;
+    let waiting = in_time(database.waiting_chunks(MOST_COUNTED + 1).await)?;
+    let verdicts = in_time(database.recent_verdicts(MOST_ATTEMPTS).await)?;
+    let reasons = in_time(database.recent_reasons(MOST_ATTEMPTS, SHOWN_REASONS).await)?;
     let health = database.health_readings(SHOWN_HEALTH).await?;
     let rejected = database.rejected_today(MOST_COUNTED + 1).await?;
 
     let happened = event::events(&attempts, &live);
     let now = OffsetDateTime::now_utc();
     let main = html! {
-        (facts(&capacity, rate, &waiting, live.len()))
+        (facts(&capacity, rate, waiting, live.len()))
         @if world.allow_control && capacity.paused_until.is_none() {
             p.row { (layout::action("Pause intake…", "pause", &[], &asked.address)) }
         }
@@ -63,7 +63,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
         }
         section.sheet { (process::processes(&live, &temps, &attempts, &capacity)) }
         div.pair {
-            section.sheet { (verdict_table(&verdicts, &reasons)) }
+            section.sheet { (verdict_table(verdicts, reasons.as_deref())) }
             div {
                 section.sheet { (health_table(&health)) }
                 section.sheet { (rejected_table(&rejected)) }
@@ -73,13 +73,27 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     Ok(Page { title: "Overview".into(), main })
 }
 
-fn facts(capacity: &Capacity, rate: f64, waiting: &Waiting, processes: usize) -> Markup {
-    let oldest = waiting.oldest_seconds.map_or_else(|| "none waits".to_owned(), show::age);
+fn facts(
+    capacity: &Capacity,
+    rate: Option<f64>,
+    waiting: Option<Waiting>,
+    processes: usize,
+) -> Markup {
+    let rate = rate.map_or_else(|| SLOW.to_owned(), |rate| format!("{rate:.1}"));
+    let (chunks, oldest) = match waiting {
+        Some(Waiting { chunks, oldest_seconds: Some(age) }) => {
+            (show::counted(chunks), show::age(age))
+        }
+        Some(Waiting { chunks, oldest_seconds: None }) => {
+            (show::counted(chunks), "none waits".to_owned())
+        }
+        None => (SLOW.to_owned(), SLOW.to_owned()),
+    };
     html! {
         dl.facts {
             div { dt { "Active chunks" } dd { (capacity.active_chunks) " of " (capacity.max_chunks) } }
-            div { dt { "Images/s, last 5 min" } dd { (format!("{rate:.1}")) } }
-            div { dt { "Chunks waiting" } dd { (show::counted(waiting.chunks)) } }
+            div { dt { "Images/s, last 5 min" } dd { (rate) } }
+            div { dt { "Chunks waiting" } dd { (chunks) } }
             div { dt { "Oldest of them" } dd { (oldest) } }
             div { dt { "Processes" } dd { (processes) } }
             div { dt { "Profile" } dd.small { (capacity.environment) } }
@@ -115,8 +129,10 @@ fn events(happened: &[Event]) -> Markup {
     }
 }
 
-fn verdict_table(verdicts: &Verdicts, reasons: &[JobReason]) -> Markup {
+fn verdict_table(verdicts: Option<Verdicts>, reasons: Option<&[JobReason]>) -> Markup {
     const COLUMNS: [Column; 3] = [("Verdict", false), ("Images", true), ("Share", true)];
+    let nothing = if verdicts.is_some() { "No chunk completed." } else { SLOW };
+    let verdicts = verdicts.unwrap_or_default();
     let all = verdicts.valid + verdicts.duplicates + verdicts.invalid + verdicts.failed;
     let kinds = [
         ("valid", verdicts.valid),
@@ -130,17 +146,18 @@ fn verdict_table(verdicts: &Verdicts, reasons: &[JobReason]) -> Markup {
         kinds.iter().map(|(word, n)| reason_row(word, *n, all)).collect()
     };
     html! {
-        (table("Verdicts of chunks completed in the last 30 minutes", &COLUMNS, &rows, "No chunk completed."))
-        @if !reasons.is_empty() { (reason_table(reasons, all)) }
+        (table("Verdicts of chunks completed in the last 30 minutes", &COLUMNS, &rows, nothing))
+        @if !rows.is_empty() { (reason_table(reasons, all)) }
     }
 }
 
 /// Reasons with their images, and their share of `all`.
-pub(super) fn reason_table(reasons: &[JobReason], all: i64) -> Markup {
+pub(super) fn reason_table(reasons: Option<&[JobReason]>, all: i64) -> Markup {
     const COLUMNS: [Column; 3] = [("Reason", false), ("Images", true), ("Share", true)];
-    let rows: Vec<Markup> =
-        reasons.iter().map(|row| reason_row(&row.reason, row.images, all)).collect();
-    table("Why images are not in the dataset", &COLUMNS, &rows, "All of them are.")
+    let nothing = if reasons.is_some() { "All of them are." } else { SLOW };
+    let reasons = reasons.unwrap_or_default().iter();
+    let rows: Vec<Markup> = reasons.map(|row| reason_row(&row.reason, row.images, all)).collect();
+    table("Why images are not in the dataset", &COLUMNS, &rows, nothing)
 }
 
 fn reason_row(word: &str, n: i64, all: i64) -> Markup {

@@ -33,7 +33,8 @@ pub(super) fn per_cell(total_chunks: i32) -> i32 {
 pub(super) fn grid(job: &JobProgress, cells: &[ChunkCell], per_cell: i32) -> Markup {
     let last = cells.last().map_or(0, |cell| cell.cell + 1);
     let n = last.max((job.total_chunks + per_cell - 1) / per_cell);
-    let n = usize::try_from(n).unwrap_or(0);
+    // A message may have named an index far above all others.
+    let n = usize::try_from(n.min(MOST_ALONE)).unwrap_or(0);
     let mut ranks = vec![0_usize; n];
     for cell in cells {
         let place = usize::try_from(cell.cell).ok().and_then(|i| ranks.get_mut(i));

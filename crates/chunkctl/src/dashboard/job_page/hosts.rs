@@ -2,7 +2,7 @@
 
 use crate::dashboard::{
     show,
-    table::{Column, table},
+    table::{Column, SLOW, table},
     world::World,
 };
 use chunk_handler::{
@@ -34,8 +34,10 @@ const MOST_KEPT: usize = 2000;
 pub(crate) type HostsOfChunk = Option<BTreeMap<String, i64>>;
 
 /// A table of hosts.
-pub(super) async fn hosts(world: &World, job_id: i64, chunks: &[FailedImages]) -> Markup {
+pub(super) async fn hosts(world: &World, job_id: i64, chunks: Option<&[FailedImages]>) -> Markup {
     const COLUMNS: [Column; 2] = [("Host", false), ("Images not downloaded", true)];
+    let nothing = if chunks.is_some() { "No manifest with failures was read." } else { SLOW };
+    let chunks = chunks.unwrap_or_default();
     let (found, is_away) = counted(world, job_id, chunks).await;
     let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
     for (host, n) in found.iter().flat_map(|hosts| hosts.iter().flatten()) {
@@ -49,7 +51,7 @@ pub(super) async fn hosts(world: &World, job_id: i64, chunks: &[FailedImages]) -
         .map(|(host, n)| html! { tr { th.long scope="row" { (host) } td.n { (show::count(*n)) } } })
         .collect();
     html! {
-        (table("Hosts with most failures", &COLUMNS, &rows, "No manifest with failures was read."))
+        (table("Hosts with most failures", &COLUMNS, &rows, nothing))
         @if !chunks.is_empty() {
             p.quiet {
                 "From the manifests of " (found.len()) " of " (chunks.len()) " chunks: those with most \

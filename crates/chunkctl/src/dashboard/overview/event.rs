@@ -43,7 +43,7 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     pub(super) owner: String,
     pub(super) code: Option<String>,
-    /// When the first of them ended.
+    /// When the last of them ended; where the process itself did, the first of them.
     pub(super) at: OffsetDateTime,
     pub(super) chunks: Vec<ChunkId>,
 }
@@ -63,7 +63,10 @@ pub(super) fn events(attempts: &[AttemptRow], live: &[LiveProcess]) -> Vec<Event
             at,
             chunks: Vec::new(),
         });
-        event.at = event.at.min(at);
+        event.at = match kind {
+            Kind::Died | Kind::Stopped => event.at.min(at),
+            Kind::Fenced | Kind::Released | Kind::Retried | Kind::Failed => event.at.max(at),
+        };
         event.chunks.push(id);
     }
     let mut events: Vec<Event> = found.into_values().collect();
