@@ -32,7 +32,7 @@ pub(super) async fn page(
     Path(job): Path<String>,
     asked: Asked,
 ) -> Response {
-    answer::live(&world, &asked, read(&world, &asked, &job)).await
+    Box::pin(answer::live(&world, &asked, read(&world, &asked, &job))).await
 }
 
 async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
