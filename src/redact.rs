@@ -64,7 +64,7 @@ pub fn refusal(error: &dyn std::error::Error) -> String {
 }
 
 /// A text without the query of any URL in it.
-pub(crate) fn without_queries(text: &str) -> String {
+pub fn without_queries(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut in_query = false;
     for c in text.chars() {

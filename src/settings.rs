@@ -176,6 +176,8 @@ pub struct Settings {
     pub keep: KeepSettings,
     /// Instruments.
     pub monitor: MonitorSettings,
+    /// What the dashboard of `chunkctl` asks for; none: nothing.
+    pub dashboard_password: Option<Secret>,
     /// Lists of what is never wanted.
     pub blocked: BlockedSettings,
     /// The host's facts.
@@ -282,6 +284,7 @@ impl Settings {
             keep_query: reader.boolean("KEEP_QUERY", true),
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
+            dashboard_password: reader.hidden("DASHBOARD_PASSWORD"),
             blocked: reader.blocked(),
             host,
             log_filter: reader.log_filter("RUST_LOG", "info"),

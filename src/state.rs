@@ -39,6 +39,7 @@ macro_rules! ask {
 
 mod again;
 mod claim;
+mod dashboard;
 mod effect;
 mod error;
 mod extend;
@@ -63,6 +64,10 @@ mod wake;
 pub(crate) use again::CompletedShard;
 pub use again::LostDuplicates;
 pub use claim::{Claim, ClaimAnswer, Refusal, Registration};
+pub use dashboard::{
+    ChunkCell, FailedImages, FailureCode, HealthReading, OpenChunk, ProcessTemp, QueueCount,
+    Verdicts, Waiting,
+};
 pub use effect::{Backoff, GiveUp, GivenUp, Reclaimed, WhyGivenUp};
 pub use error::Error;
 pub use extend::{ExtendOutcome, Extension, ExtensionOptions, JobChunk, NewExtension};
@@ -115,6 +120,23 @@ const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The longest call of submits, listings and job ends.
 const PATIENT_CALL: Duration = Duration::from_secs(60);
 
+/// How many connections do the work, and how long a call may take.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    connections: u32,
+    /// The server ends a statement after this.
+    statement: Duration,
+    /// We wait no longer than this.
+    cap: Duration,
+}
+
+impl Reach {
+    fn of_work(terms: LeaseTerms) -> Self {
+        let cap = terms.longest_call().min(LONGEST_CALL);
+        Self { connections: 4, statement: cap, cap }
+    }
+}
+
 /// The schema of everything here; connections search it first.
 const SCHEMA: &str = "chunk_handler";
 
@@ -125,7 +147,7 @@ impl Database {
     ///
     /// [`Error::Refused`] when the URL is not one of Postgres.
     pub fn open(url: &str, terms: LeaseTerms) -> Result<Self, Error> {
-        Ok(Self::with(options(url)?, None, terms))
+        Ok(Self::with(options(url)?, None, terms, Reach::of_work(terms)))
     }
 
     /// The same as the settings say. Where a token is the password, somebody must poll
@@ -135,16 +157,25 @@ impl Database {
     ///
     /// As [`Self::open`].
     pub fn of_settings(settings: &Settings) -> Result<Self, Error> {
+        Self::reaching(settings, Reach::of_work(LeaseTerms::new(settings.lease)))
+    }
+
+    fn reaching(settings: &Settings, reach: Reach) -> Result<Self, Error> {
         let options = options(settings.database_url.expose())?;
         let login = match settings.database_credential {
             DatabaseCredential::Password => None,
             DatabaseCredential::Entra => Some(Arc::new(Login::new(options.clone(), settings))),
         };
-        Ok(Self::with(options, login, LeaseTerms::new(settings.lease)))
+        Ok(Self::with(options, login, LeaseTerms::new(settings.lease), reach))
     }
 
-    fn with(options: PgConnectOptions, login: Option<Arc<Login>>, terms: LeaseTerms) -> Self {
-        let cap = terms.longest_call().min(LONGEST_CALL);
+    fn with(
+        options: PgConnectOptions,
+        login: Option<Arc<Login>>,
+        terms: LeaseTerms,
+        reach: Reach,
+    ) -> Self {
+        let Reach { connections, statement, cap } = reach;
         let lock_ms = terms.longest_call().min(LONGEST_LOCK_WAIT).as_millis();
         let pool = |size, idle: Option<Duration>, options: PgConnectOptions| Pool {
             connections: PgPoolOptions::new()
@@ -155,11 +186,11 @@ impl Database {
                 .test_before_acquire(false)
                 .idle_timeout(idle)
                 .max_lifetime(Duration::from_secs(1800))
-                .after_connect(move |session, _| Box::pin(set_up(session, lock_ms, cap)))
+                .after_connect(move |session, _| Box::pin(set_up(session, lock_ms, statement)))
                 .connect_lazy_with(options),
             login: login.clone(),
         };
-        let work = pool(4, Some(Duration::from_secs(60)), options.clone());
+        let work = pool(connections, Some(Duration::from_secs(60)), options.clone());
         // Kept also while there is nothing to renew.
         Self { pool: work, renewals: pool(1, None, options), terms, cap }
     }
@@ -282,12 +313,16 @@ async fn backend(session: &mut PgConnection) -> sqlx::Result<i32> {
 /// pooler stands in front of the server. Not prepared: with a pooler in transaction mode that fails
 /// before anybody can say what is wrong. Without compilation: a list of jobs takes 20 ms, and to compile
 /// it the server takes a second.
-async fn set_up(session: &mut PgConnection, lock_ms: u128, cap: Duration) -> sqlx::Result<()> {
+async fn set_up(
+    session: &mut PgConnection,
+    lock_ms: u128,
+    statement: Duration,
+) -> sqlx::Result<()> {
     let set = sqlx::raw_sql(AssertSqlSafe(format!(
         "-- set_up
         set search_path = {SCHEMA}; set lock_timeout = {lock_ms};
         set statement_timeout = {}; set idle_in_transaction_session_timeout = 10000; set jit = off",
-        cap.as_millis()
+        statement.as_millis()
     )));
     set.execute(session).await.map(drop)
 }

@@ -1,7 +1,7 @@
 //! What a job was asked for and what became of it, chunk by chunk.
 
 use crate::{
-    chunk::{BlobSource, Item, ListFormat, Manifest, Source},
+    chunk::{BlobSource, ChunkId, Item, ListFormat, Manifest, Source},
     process::Error,
     state::JobChunk,
     storage::{self, SOURCE_LIMIT, Storage},
@@ -35,10 +35,16 @@ pub async fn list_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<Vec<I
 /// When storage is away or refuses; [`storage::Error::Refused`] also for a manifest that this release
 /// cannot read.
 pub async fn manifest_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<Manifest>, Error> {
-    if !chunk.is_complete {
-        return Ok(None);
-    }
-    let name = chunk.id.manifest_blob();
+    if chunk.is_complete { manifest_there(storage, chunk.id).await } else { Ok(None) }
+}
+
+/// The manifest of a chunk that is known to be complete; none: storage has lost it.
+///
+/// # Errors
+///
+/// As [`manifest_of`].
+pub async fn manifest_there(storage: &Storage, id: ChunkId) -> Result<Option<Manifest>, Error> {
+    let name = id.manifest_blob();
     let Some((_, bytes)) = Box::pin(storage.read_dataset(&name)).await? else { return Ok(None) };
     let manifest = serde_json::from_slice(&bytes).map_err(|error| storage::Error::Refused {
         doing: "read manifest",

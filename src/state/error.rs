@@ -64,6 +64,9 @@ const SCHEMA_CODES: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
 /// A read-only server: a standby, a full disk of a managed one, `default_transaction_read_only`.
 const READ_ONLY: &str = "25006";
 
+/// A statement that was ended by its time limit (same page).
+const CANCELED: &str = "57014";
+
 /// What a text or a number of a message may be refused with (same page): characters that the server's
 /// encoding does not have, and numbers out of range.
 const VALUE_CODES: [&str; 3] = ["22021", "22P05", "22003"];
@@ -156,6 +159,12 @@ impl Error {
     /// Whether the database cannot be asked right now.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. })
+    }
+
+    /// Whether the server ended the statement, since it took too long.
+    pub fn is_slow(&self) -> bool {
+        matches!(self, Self::Away { source: Some(source), .. }
+            if code(source).is_some_and(|code| code == CANCELED))
     }
 
     /// Whether the error says nothing about the message or the chunk: rights, schema and an absent

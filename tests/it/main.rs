@@ -152,6 +152,16 @@ mod telemetry {
     mod strangers;
 }
 
+/// Pages for a browser.
+mod dashboard {
+    mod away;
+    mod control;
+    mod guard;
+    mod pages;
+    mod size;
+    mod strangers;
+}
+
 /// The command line.
 mod command {
     mod capacity;

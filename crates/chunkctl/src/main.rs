@@ -5,6 +5,7 @@ mod applied;
 mod blocked;
 mod capacity;
 mod control;
+mod dashboard;
 mod doctor;
 mod extend;
 mod failure;
@@ -38,6 +39,7 @@ use chunk_handler::{
 };
 use clap::{Parser, Subcommand};
 use control::Control;
+use dashboard::Dashboard;
 use failure::{Failure, bail_as};
 use fetch::Fetch;
 use shell::{Completions, Man};
@@ -68,6 +70,7 @@ use verify::Verify;
   chunkctl urls --job-id 7 --status failed,invalid --format csv
   chunkctl control pause --minutes 30
   chunkctl capacity --images-per-day 1000000
+  chunkctl dashboard
   chunkctl doctor
 
 With --json the result is one document on stdout, and an error is {\"error\":{\"code\",\"message\",\"hint\"}},
@@ -100,6 +103,8 @@ enum Action {
     Urls(Urls),
     /// Say what holds the fleet back, and what more work needs and costs, from the last days.
     Capacity(Capacity),
+    /// Serve pages for a browser: the fleet, its slots, jobs, chunks, and what was rejected.
+    Dashboard(Dashboard),
     /// Check settings and everything the handler depends on, and say what to do.
     #[command(after_help = "Examples:
   chunkctl doctor
@@ -118,6 +123,7 @@ settings cannot be used.")]
 }
 
 /// Settings and clients of one run.
+#[derive(Clone)]
 struct Session {
     settings: Settings,
     database: Database,
@@ -201,6 +207,7 @@ impl Session {
             Action::Verify(verify) => self.verify(verify).await,
             Action::Urls(urls) => self.urls(urls).await,
             Action::Capacity(asked) => self.capacity(asked).await,
+            Action::Dashboard(options) => self.clone().dashboard(options).await,
             Action::Doctor => self.doctor().await,
             Action::Control(control) => self.control(control).await,
             Action::Completions(asked) => shell::completions(&asked, self.json),

@@ -58,6 +58,7 @@ pub const DEFAULTS: [(&str, &str); 38] = [
     ("PIXCRAWLER_ALLOWED_ORIGINS", ""),
     ("PIXCRAWLER_NAME_SERVERS", ""),
     ("PIXCRAWLER_BLOCKED_HOSTS", ""),
+    ("PIXCRAWLER_DASHBOARD_PASSWORD", ""),
     ("PIXCRAWLER_BLOCKED_HASHES", ""),
     ("RUST_LOG", "info"),
     ("DATABASE_URL", ""),

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod checkout;
 pub mod child;
 pub mod crowd;
+pub mod dashboard;
 pub mod doctor;
 pub mod doorkeeper;
 pub mod env;

@@ -1,0 +1,77 @@
+//! `chunkctl dashboard`: pages of the fleet and its jobs for a browser, from the views.
+//!
+//! A request goes through [`guard`] (who may ask, from where), then to the page of its address. A page
+//! reads what it shows in one go and is a function of it; [`answer`] keeps the last reading of each address
+//! for the time that the database is away. Pages work without the script, which only fetches them again.
+//! Nothing of a stranger becomes a link or markup: `maud` escapes what it writes.
+
+mod action;
+mod answer;
+mod asked;
+mod assets;
+mod chunk_page;
+mod guard;
+mod job_page;
+mod jobs_page;
+mod layout;
+mod listen;
+mod look;
+mod overview;
+mod rejected_page;
+mod router;
+mod show;
+mod table;
+mod world;
+
+use crate::{Session, failure::USAGE};
+use chunk_handler::state::Database;
+use clap::Args;
+use std::process::ExitCode;
+use world::World;
+
+/// What stands behind the options.
+const HELP: &str = "Examples:
+  chunkctl dashboard
+  chunkctl dashboard --allow-control
+  PIXCRAWLER_DASHBOARD_PASSWORD=... chunkctl dashboard --listen 0.0.0.0:7072
+
+It reads views only: a role that may read the views of schema chunk_handler is enough, but for
+--allow-control. Where PIXCRAWLER_DASHBOARD_PASSWORD is set the browser asks for it, with any user
+name. It speaks no TLS. From another machine a tunnel is safe, and needs no password:
+ssh -L 7072:127.0.0.1:7072 HOST";
+
+/// Its options.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Dashboard {
+    /// Where it listens: an address or name, and a port. Other than loopback needs a password.
+    #[arg(long, default_value = "127.0.0.1:7072", value_name = "HOST:PORT")]
+    listen: String,
+    /// Show forms that pause, resume, retry and cancel; without it nothing can be changed.
+    #[arg(long)]
+    allow_control: bool,
+}
+
+impl Session {
+    pub(crate) async fn dashboard(self, options: Dashboard) -> anyhow::Result<ExitCode> {
+        let password = self.settings.dashboard_password.clone();
+        let place = match listen::open(&options.listen, password.is_some()).await {
+            Ok(place) => place,
+            Err(why) => {
+                eprintln!("error: {why}");
+                return Ok(ExitCode::from(USAGE));
+            }
+        };
+        let read = Database::for_dashboard(&self.settings)?;
+        let login = read.clone();
+        eprintln!("dashboard on http://{}/ until Ctrl-C", place.address);
+        let guard = guard::Guard::new(place.hosts, password.as_ref(), options.allow_control);
+        let routes = router::routes(World::new(self, read, options.allow_control), guard);
+        tokio::select! {
+            never = login.keep_login() => match never {},
+            served = axum::serve(place.listener, routes) => served?,
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,211 @@
+//! Answers: a page that was read, the last reading of it while the database is away, or why there is none.
+
+use super::{asked::Asked, layout, world::World};
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use chunk_handler::{
+    redact::cause_chain,
+    state::{Capacity, Error},
+};
+use maud::Markup;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use time::OffsetDateTime;
+
+/// A page as it was read.
+pub(super) struct Page {
+    /// Of the window and of the page, as text.
+    pub(super) title: String,
+    /// What stands below its heading.
+    pub(super) main: Markup,
+}
+
+/// Why there is no page.
+pub(super) enum Trouble {
+    /// There is no such thing; what there is instead.
+    Unknown(String),
+    /// The database did not answer.
+    Database(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// A page with the time of its reading.
+pub(super) struct Reading {
+    pub(super) page: Page,
+    pub(super) capacity: Capacity,
+    pub(super) at: OffsetDateTime,
+    /// What the reading took.
+    cost: Duration,
+    since: Instant,
+}
+
+impl Reading {
+    /// A reading that took long serves for a while, whoever asks: pages that are open must not keep the
+    /// database busy.
+    fn serves(&self) -> bool {
+        self.cost > CHEAP && self.since.elapsed() < (self.cost * 4).min(LONGEST_SERVED)
+    }
+}
+
+/// The last reading of each address.
+#[derive(Default)]
+pub(super) struct Kept {
+    readings: HashMap<String, Arc<Reading>>,
+    away_since: Option<OffsetDateTime>,
+}
+
+/// A reading that takes no longer is made each time.
+const CHEAP: Duration = Duration::from_millis(500);
+const LONGEST_SERVED: Duration = Duration::from_secs(10);
+/// Addresses whose last reading is kept: more than one looks at, and some MB.
+const MOST_KEPT: usize = 64;
+/// The time of the reading, for the script.
+const READ_AT: HeaderName = HeaderName::from_static("x-read-at");
+
+impl Kept {
+    fn serving(&self, address: &str) -> Option<Arc<Reading>> {
+        self.readings.get(address).filter(|reading| reading.serves()).cloned()
+    }
+
+    /// Something was changed: each page is read anew.
+    pub(super) fn forget(&mut self) {
+        self.readings.clear();
+    }
+
+    fn keep(&mut self, address: &str, reading: &Arc<Reading>) {
+        self.away_since = None;
+        if self.readings.len() >= MOST_KEPT && !self.readings.contains_key(address) {
+            let oldest = self.readings.iter().min_by_key(|(_, reading)| reading.at);
+            let oldest = oldest.map(|(address, _)| address.clone()).unwrap_or_default();
+            self.readings.remove(&oldest);
+        }
+        self.readings.insert(address.to_owned(), Arc::clone(reading));
+    }
+}
+
+/// Reads a page and answers with it. While the database is away the last reading stays, and says so.
+pub(super) async fn live(
+    world: &World,
+    asked: &Asked,
+    read: impl Future<Output = Result<Page, Trouble>>,
+) -> Response {
+    // Who waits for others is not told that the database is away, and may find what they read.
+    let _turn = world.turns.acquire().await;
+    let serving = world.kept.lock().serving(&asked.address);
+    if let Some(reading) = serving {
+        return whole(world, asked, &reading, None);
+    }
+    let begun = Instant::now();
+    let read = async {
+        let capacity = world.capacity().await?;
+        let page = read.await?;
+        let (at, since, cost) = (OffsetDateTime::now_utc(), Instant::now(), begun.elapsed());
+        Ok(Arc::new(Reading { page, capacity, at, cost, since }))
+    };
+    match read.await {
+        Ok(reading) => {
+            world.kept.lock().keep(&asked.address, &reading);
+            whole(world, asked, &reading, None)
+        }
+        Err(Trouble::Unknown(text)) => problem(StatusCode::NOT_FOUND, "Not found", &text),
+        Err(Trouble::Database(error)) => away(world, asked, &error),
+    }
+}
+
+fn away(world: &World, asked: &Asked, error: &Error) -> Response {
+    let cause = cause_chain(error);
+    let (since, last) = {
+        let mut kept = world.kept.lock();
+        let since = *kept.away_since.get_or_insert_with(OffsetDateTime::now_utc);
+        (since, kept.readings.get(&asked.address).cloned())
+    };
+    match last {
+        Some(reading) => whole(world, asked, &reading, Some((since, &cause))),
+        None => {
+            let main = layout::away(since, &cause, None);
+            let document = layout::document("No answer", None, true, None, &main);
+            html(StatusCode::SERVICE_UNAVAILABLE, &document)
+        }
+    }
+}
+
+/// The page, or that the browser has it already.
+fn whole(
+    world: &World,
+    asked: &Asked,
+    reading: &Reading,
+    away: Option<(OffsetDateTime, &str)>,
+) -> Response {
+    let main = layout::main(world, &asked.address, reading, away);
+    let digest = Sha256::digest(&main.0);
+    let tag: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{tag}\"");
+    let mut answer = if asked.has.as_ref() == Some(&tag) {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer
+    } else {
+        let title = &reading.page.title;
+        let document = layout::document(title, Some(&asked.address), true, Some(reading.at), &main);
+        html(StatusCode::OK, &document)
+    };
+    let read_at = super::show::clock(reading.at);
+    for (name, value) in [(header::ETAG, tag), (READ_AT, read_at)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+/// A page that is not fetched again: a form, or what went wrong.
+pub(super) fn still(status: StatusCode, title: &str, main: &Markup) -> Response {
+    html(status, &layout::document(title, None, false, None, main))
+}
+
+/// A page that says what went wrong and what to do.
+pub(super) fn problem(status: StatusCode, title: &str, text: &str) -> Response {
+    still(status, title, &layout::problem(title, text))
+}
+
+fn html(status: StatusCode, document: &Markup) -> Response {
+    file(status, "text/html; charset=utf-8", document.0.clone())
+}
+
+/// A line of text, for what no page of ours asks.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
+    file(status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+/// What was read in time; none: the server ended the statement, and the rest of the page stays.
+///
+/// # Errors
+///
+/// Every other error of the database.
+pub(super) fn in_time<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_slow() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Any text.
+pub(super) fn file(status: StatusCode, kind: &'static str, text: String) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

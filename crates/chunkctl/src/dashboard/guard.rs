@@ -1,0 +1,119 @@
+//! Who may ask, from where, and what an answer's headers say. Every request comes by here first.
+
+use super::{answer, listen::Hosts};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
+    middleware::Next,
+    response::Response,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chunk_handler::settings::Secret;
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
+
+/// What is asked of a request.
+#[derive(Clone)]
+pub(super) struct Guard(Arc<Rules>);
+
+struct Rules {
+    hosts: Hosts,
+    /// Of the password; none: nobody is asked for one.
+    digest: Option<[u8; 32]>,
+    allow_control: bool,
+}
+
+/// What may be loaded, and from where: our own style, script and pictures, and nothing inline.
+const POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    // Asked each time: what is shown changes, and what a shared browser keeps may be read by others.
+    (header::CACHE_CONTROL, "no-cache, private"),
+];
+
+impl Guard {
+    pub(super) fn new(hosts: Hosts, password: Option<&Secret>, allow_control: bool) -> Self {
+        let digest = password.map(|password| Sha256::digest(password.expose()).into());
+        Self(Arc::new(Rules { hosts, digest, allow_control }))
+    }
+}
+
+/// Answers what may not be asked, lets the rest pass, and writes the headers of every answer.
+pub(super) async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut answer = match guard.0.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+    for (name, value) in HEADERS {
+        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    answer
+}
+
+impl Rules {
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let (method, headers) = (request.method(), request.headers());
+        if !self.is_meant(request) {
+            let text = "This address is not the one that the dashboard listens on.";
+            return Some(answer::plain(StatusCode::MISDIRECTED_REQUEST, text));
+        }
+        if !self.knows_password(headers) {
+            let mut refusal = answer::plain(StatusCode::UNAUTHORIZED, "The password is needed.");
+            let ask =
+                HeaderValue::from_static("Basic realm=\"chunkctl dashboard\", charset=\"UTF-8\"");
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
+            return Some(refusal);
+        }
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let acts = *method == Method::POST && self.allow_control;
+        if !reads && !acts {
+            let allowed = if self.allow_control { "GET, HEAD, POST" } else { "GET, HEAD" };
+            let text = "Nothing can be changed here; start the dashboard with --allow-control.";
+            let mut refusal = answer::plain(StatusCode::METHOD_NOT_ALLOWED, text);
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            return Some(refusal);
+        }
+        if acts && !is_from_here(headers) {
+            let text = "Only a page of this dashboard may send this; reload it and try again.";
+            return Some(answer::plain(StatusCode::FORBIDDEN, text));
+        }
+        None
+    }
+
+    /// One `Host`, which is ours; a target in absolute form comes before it (RFC 9112, section 3.2.2).
+    fn is_meant(&self, request: &Request) -> bool {
+        let mut named = request.headers().get_all(header::HOST).iter();
+        let host = match (named.next(), named.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            _ => "",
+        };
+        let target = request.uri().authority().map(Authority::as_str);
+        self.hosts.have(host) && target.is_none_or(|target| self.hosts.have(target))
+    }
+
+    /// Any user with the password. Digests are compared, so that its length takes no time, either.
+    fn knows_password(&self, headers: &HeaderMap) -> bool {
+        let Some(digest) = &self.digest else { return true };
+        let said = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let said = said.and_then(|value| value.split_once(' '));
+        let said = said.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+        let said = said.and_then(|(_, text)| STANDARD.decode(text.trim()).ok()).unwrap_or_default();
+        let colon = said.iter().position(|byte| *byte == b':');
+        let password = colon.and_then(|at| said.get(at + 1..)).unwrap_or_default();
+        let told: [u8; 32] = Sha256::digest(password).into();
+        colon.is_some() & bool::from(told.ct_eq(digest))
+    }
+}
+
+/// Browsers say where a request comes from, and no page can say it in their place.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all("sec-fetch-site").iter();
+    matches!((said.next(), said.next()), (Some(site), None) if site == "same-origin")
+}

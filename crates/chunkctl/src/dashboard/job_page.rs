@@ -1,0 +1,172 @@
+//! One job: totals, reasons, hosts, and its chunks as a grid and as a table.
+
+mod grid;
+mod hosts;
+mod open;
+
+pub(super) use hosts::HostsOfChunk;
+
+use super::{
+    answer::{self, Page, Trouble, in_time},
+    asked::Asked,
+    layout,
+    overview::reason_table,
+    show,
+    table::{Column, SLOW, table},
+    world::World,
+};
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use chunk_handler::state::{Error, JobProgress};
+use maud::{Markup, html};
+use std::sync::Arc;
+
+const SHOWN_REASONS: i64 = 30;
+const SHOWN_CODES: i64 = 20;
+
+/// `/jobs/{job}`.
+pub(super) async fn page(
+    State(world): State<Arc<World>>,
+    Path(job): Path<String>,
+    asked: Asked,
+) -> Response {
+    Box::pin(answer::live(&world, &asked, read(&world, &asked, &job))).await
+}
+
+async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
+    let unknown =
+        || Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."));
+    let Ok(job_id) = job.parse() else { return Err(unknown()) };
+    let database = &world.read;
+    let job = database.job_of_page(job_id).await?.ok_or_else(unknown)?;
+    let per_cell = grid::per_cell(job.total_chunks);
+    let (state, code) = (asked.filter("chunks"), asked.filter("code"));
+    let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
+    // Each reads all chunks of the job: a large one takes its time, and there are two connections.
+    let chunks = async {
+        let cells = in_time(database.chunk_cells(job_id, per_cell).await)?;
+        let codes = in_time(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
+        let chunks = in_time(database.open_chunks(job_id, state, code, more).await)?;
+        let failed = in_time(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
+        Ok::<_, Error>((cells, codes, chunks, failed))
+    };
+    // The reasons take about as long as all of those.
+    let reasons = async { in_time(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
+    let ((cells, codes, chunks, failed), reasons) = tokio::try_join!(chunks, reasons)?;
+    let hosts = hosts::hosts(world, job_id, failed.as_deref()).await;
+
+    let main = html! {
+        (facts(&job))
+        (warnings(&job))
+        @if world.allow_control { (actions(&job, asked)) }
+        section.sheet {
+            h2 { "Chunks" }
+            @match &cells {
+                Some(cells) => { (grid::grid(&job, cells, per_cell)) }
+                None => { p.nothing { (SLOW) } }
+            }
+        }
+        section.sheet {
+            (open::codes(world, asked, job_id, &codes))
+            (open::filters(asked, &codes))
+            (open::chunks(world, asked, job_id, chunks.as_deref()))
+        }
+        div.pair {
+            section.sheet { (totals(&job)) }
+            section.sheet { (reason_table(reasons.as_deref(), job.images_total)) }
+            section.sheet { (hosts) }
+        }
+    };
+    Ok(Page { title: format!("Job {job_id}"), main })
+}
+
+fn facts(job: &JobProgress) -> Markup {
+    html! {
+        dl.facts {
+            div { dt { "State" } dd.small { (show::state(&job.status)) } }
+            div { dt { "Chunks over" } dd { (format!("{:.0} %", job.progress)) } }
+            div { dt { "Images done" } dd { (show::count(job.items_done)) } }
+            div { dt { "Images submitted" } dd { (show::maybe(job.images_submitted)) } }
+            div { dt { "Downloaded" } dd { (show::bytes(job.bytes_in)) } }
+            div { dt { "Written" } dd { (show::bytes(job.bytes_out)) } }
+            div { dt { "Created" } dd.small { (show::moment(job.created_at)) } }
+            div {
+                @match job.ended_at {
+                    Some(at) => { dt { "Ended" } dd.small { (show::moment(at)) } }
+                    None => { dt { "Changed" } dd.small { (show::moment(job.updated_at)) } }
+                }
+            }
+        }
+    }
+}
+
+fn warnings(job: &JobProgress) -> Markup {
+    let waits = job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0;
+    html! {
+        @if let Some(cause) = &job.end_error {
+            p.banner.away { strong { "It cannot end: " } (cause) ". Free the named blob, or run "
+                code { "chunkctl doctor" } "; it ends by itself then." }
+        }
+        @if waits && job.ended_at.is_none() {
+            p.banner.paused { strong { "It waits for " (show::count(job.missing_chunks.into()))
+                " chunks that nobody sent. " } "Send them, or end it without them: "
+                code { "chunkctl control close --job-id " (job.job_id) } }
+        }
+    }
+}
+
+fn actions(job: &JobProgress, asked: &Asked) -> Markup {
+    let fields = [("job_id", job.job_id.to_string())];
+    html! {
+        p.row {
+            @if job.failed_chunks > 0 {
+                (layout::action("Retry failed chunks…", "retry", &fields, &asked.address))
+            }
+            @if job.ended_at.is_none() && job.status != "cancelled" {
+                (layout::action("Cancel job…", "cancel", &fields, &asked.address))
+            }
+        }
+    }
+}
+
+/// Chunks and images, each with their sum.
+fn totals(job: &JobProgress) -> Markup {
+    const CHUNKS: [Column; 3] = [("Chunks", false), ("Number", true), ("Share", true)];
+    const IMAGES: [Column; 3] = [("Images", false), ("Number", true), ("Share", true)];
+    let chunks: [(&str, i64); 5] = [
+        ("completed", job.completed_chunks.into()),
+        ("failed", job.failed_chunks.into()),
+        ("running", job.active_chunks.into()),
+        ("pending", job.pending_chunks.into()),
+        ("never sent", job.missing_chunks.into()),
+    ];
+    let images = [
+        ("valid", job.images_valid),
+        ("duplicates", job.duplicates_removed),
+        ("invalid", job.images_invalid),
+        ("failed", job.images_failed),
+    ];
+    html! {
+        (table("Chunks", &CHUNKS, &with_sum(&chunks, job.total_chunks.into()), ""))
+        (table("Images of completed chunks", &IMAGES, &with_sum(&images, job.images_total), ""))
+        @if job.late_duplicates > 0 {
+            p.quiet { (show::count(job.late_duplicates)) " of the valid ones are late duplicates." }
+        }
+        @if job.images_asked_again > 0 {
+            p.quiet { (show::count(job.images_asked_again)) " of all were asked for again." }
+        }
+    }
+}
+
+fn with_sum(parts: &[(&str, i64)], sum: i64) -> Vec<Markup> {
+    let row = |word: &str, n: i64| {
+        html! { tr {
+            th scope="row" { (word) }
+            td.n { (show::count(n)) }
+            td.n { (show::percent(n, sum)) }
+        } }
+    };
+    parts.iter().map(|(word, n)| row(word, *n)).chain([row("all", sum)]).collect()
+}

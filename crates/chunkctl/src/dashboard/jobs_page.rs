@@ -1,0 +1,99 @@
+//! Jobs as a list.
+
+use super::{
+    answer::{self, Page, Trouble},
+    asked::{Asked, written},
+    show,
+    table::{Column, table},
+    world::World,
+};
+use axum::{extract::State, response::Response};
+use chunk_handler::state::JobProgress;
+use maud::{Markup, html};
+use std::sync::Arc;
+
+const PER_PAGE: usize = 50;
+/// The last page that can be asked for: further ones would take the database too long.
+const LAST_PAGE: i64 = 200;
+const STATES: [&str; 5] = ["pending", "running", "completed", "failed", "cancelled"];
+const COLUMNS: [Column; 10] = [
+    ("Job", false),
+    ("State", false),
+    ("Over", true),
+    ("Chunks", true),
+    ("Running", true),
+    ("Failed chunks", true),
+    ("Images", true),
+    ("Valid", true),
+    ("Written", true),
+    ("Created", false),
+];
+
+/// `/jobs`.
+pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Response {
+    answer::live(&world, &asked, read(&world, &asked)).await
+}
+
+async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
+    let state = asked.filter("state");
+    let at = asked.number::<i64>("page").unwrap_or(1).clamp(1, LAST_PAGE);
+    let per_page = i64::try_from(PER_PAGE).unwrap_or(i64::MAX);
+    let offset = (at - 1).saturating_mul(per_page);
+    let mut jobs = world.read.jobs_page(state, offset, per_page + 1).await?;
+    let has_more = jobs.len() > PER_PAGE && at < LAST_PAGE;
+    jobs.truncate(PER_PAGE);
+    let rows: Vec<Markup> = jobs.iter().map(row).collect();
+    let to_page = |page: i64| asked.with("page", Some(&page.to_string()));
+    let main = html! {
+        form.filter method="get" action="/jobs" {
+            div {
+                label for="state" { "State" }
+                select #state name="state" {
+                    option value="" selected[state.is_none()] { "all" }
+                    @for word in STATES {
+                        option value=(word) selected[state == Some(word)] { (word) }
+                    }
+                }
+            }
+            button type="submit" { "Show" }
+        }
+        section.sheet {
+            (table("Jobs, the newest first", &COLUMNS, &rows, nothing(state)))
+            @if at > 1 || has_more {
+                nav.row aria-label="Pages" {
+                    @if at > 1 { a href=(to_page(at - 1)) { "Newer" } }
+                    span { "Page " (at) }
+                    @if has_more { a href=(to_page(at + 1)) { "Older" } }
+                }
+            }
+        }
+    };
+    Ok(Page { title: state.map_or_else(|| "Jobs".into(), |state| format!("Jobs: {state}")), main })
+}
+
+fn nothing(state: Option<&str>) -> &'static str {
+    match state {
+        Some(_) => "There is no such job.",
+        None => "There is no job yet; chunkctl submit makes one.",
+    }
+}
+
+fn row(job: &JobProgress) -> Markup {
+    let address = format!("/jobs/{}", job.job_id);
+    let failed = written(&address, &[("chunks", "failed")]);
+    html! { tr {
+        th scope="row" { a href=(address) { (job.job_id) } }
+        td { (show::state(&job.status)) }
+        td.n { (format!("{:.0} %", job.progress)) }
+        td.n { (show::count(job.total_chunks.into())) }
+        td.n { (show::count(job.active_chunks.into())) }
+        td.n {
+            @if job.failed_chunks > 0 { a href=(failed) { (show::count(job.failed_chunks.into())) } }
+            @else { "0" }
+        }
+        td.n { (show::count(job.images_total)) }
+        td.n { (show::count(job.images_valid)) }
+        td.n { (show::bytes(job.bytes_out)) }
+        td { (show::moment(job.created_at)) }
+    } }
+}

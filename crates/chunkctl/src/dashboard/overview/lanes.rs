@@ -1,0 +1,201 @@
+//! The lanes: what each slot did in the last half hour.
+
+use super::event::{Event, Kind, ended, heard};
+use crate::dashboard::{look::pattern, show};
+use chunk_handler::state::{AttemptRow, LiveProcess};
+use maud::{Markup, html};
+use std::{collections::BTreeMap, fmt::Write as _};
+use time::OffsetDateTime;
+
+/// Seconds of the picture.
+const SPAN: i64 = 1800;
+/// Seconds of one unit of it.
+const SECONDS_A_UNIT: i64 = 2;
+const LEFT: i64 = 46;
+const WIDTH: i64 = LEFT + SPAN / SECONDS_A_UNIT + 4;
+const TOP: i64 = 20;
+const LANE: i64 = 18;
+/// The most lanes that are drawn.
+const MOST_LANES: i32 = 40;
+
+/// How a bar looks: its pattern and what the legend says.
+const LOOKS: [(&str, &str, &str); 5] = [
+    ("completed", "completed-fill", "completed"),
+    ("running", "running-fill", "running"),
+    ("failed", "failed-fill", "failed or retried"),
+    ("released", "odd-fill", "released"),
+    ("expired", "quiet-fill", "lease ran out, or cancelled"),
+];
+
+/// The picture with its legend. `slots`: the limit in force.
+pub(super) fn lanes(
+    attempts: &[AttemptRow],
+    live: &[LiveProcess],
+    events: &[Event],
+    slots: i32,
+    now: OffsetDateTime,
+) -> Markup {
+    // Moved on in steps: what is not changed is not drawn again.
+    let until = now.unix_timestamp() / 10 * 10 + 10;
+    let seen = attempts.iter().filter_map(|attempt| attempt.slot_no).max().unwrap_or(0);
+    let wanted = slots.max(seen);
+    let n = wanted.clamp(1, MOST_LANES);
+    let height = TOP + i64::from(n) * LANE + 4;
+    let bars = bars(attempts, until, n);
+    let marks = marks(attempts, live, until, n);
+    let summary = summary(attempts, events, slots);
+    html! {
+        div.scroll.lanes role="region" aria-label="Slots over the last 30 minutes" tabindex="0" {
+            svg role="img" aria-labelledby="lanes-title lanes-text" viewBox={ "0 0 " (WIDTH) " " (height) } {
+                title #lanes-title { "Slots over the last 30 minutes" }
+                desc #lanes-text { (summary) }
+                defs { @for (look, fill, _) in LOOKS { (pattern("p-", look, fill, None)) } }
+                @for minutes in [30, 20, 10, 0] {
+                    @let x = at(until - minutes * 60, until);
+                    path.axis d={ "M" (x) " " (TOP - 4) "V" (height) } {}
+                    text x=(x) y="11" text-anchor=(if minutes == 0 { "end" } else { "middle" }) {
+                        @if minutes == 0 { "now" } @else { "-" (minutes) " min" }
+                    }
+                }
+                @for lane in 0..n {
+                    rect.lane x=(LEFT) y=(y(lane)) width=(SPAN / SECONDS_A_UNIT) height=(LANE - 4) {}
+                    @if n <= 20 || (lane + 1) % 5 == 0 || lane == 0 {
+                        text x=(LEFT - 6) y=(y(lane) + 11) text-anchor="end" { (lane + 1) }
+                    }
+                }
+                @for (look, path) in &bars { path fill={ "url(#p-" (look) ")" } d=(path) {} }
+                path.mark d=(marks) {}
+                @for event in events { (line(event, until, height)) }
+            }
+        }
+        ul.legend {
+            @for (look, fill, words) in LOOKS {
+                li { svg viewBox="0 0 16 16" aria-hidden="true" {
+                    defs { (pattern("k-", look, fill, None)) }
+                    rect width="16" height="16" fill={ "url(#k-" (look) ")" } {}
+                } (words) }
+            }
+            li { (mark_key("M3 3l10 10M13 3L3 13", "mark")) "reclaimed" }
+            li { (mark_key("M8 2l6 6l-6 6l-6-6z", "mark")) "fenced" }
+            li { (mark_key("M3 4h10l-5 9z", "mark")) "released" }
+            li { (mark_key("M8 0V16", "death")) "process died" }
+            li { (mark_key("M8 0V16", "mark")) "process stopped" }
+        }
+        @if wanted > n { p.quiet { "The first " (n) " of " (wanted) " slots." } }
+    }
+}
+
+fn mark_key(path: &str, class: &str) -> Markup {
+    html! { svg viewBox="0 0 16 16" aria-hidden="true" { path.(class) d=(path) {} } }
+}
+
+fn y(lane: i32) -> i64 {
+    TOP + i64::from(lane) * LANE
+}
+
+/// Where a time is, within the picture.
+fn at(time: i64, until: i64) -> i64 {
+    LEFT + (time - (until - SPAN)).clamp(0, SPAN) / SECONDS_A_UNIT
+}
+
+fn look(outcome: Option<&str>) -> &'static str {
+    match outcome {
+        None => "running",
+        Some("completed") => "completed",
+        Some("failed" | "retried") => "failed",
+        Some("released") => "released",
+        Some(_) => "expired",
+    }
+}
+
+/// A lane from 0 of an attempt that is drawn.
+fn lane(attempt: &AttemptRow, n: i32) -> Option<i32> {
+    attempt.slot_no.map(|slot| slot - 1).filter(|lane| (0..n).contains(lane))
+}
+
+/// One path for each look. Bars of a lane that touch and look alike are one.
+fn bars(attempts: &[AttemptRow], until: i64, n: i32) -> Vec<(&'static str, String)> {
+    let mut spans: BTreeMap<(&str, i32), Vec<(i64, i64)>> = BTreeMap::new();
+    for attempt in attempts {
+        let Some(lane) = lane(attempt, n) else { continue };
+        let end = attempt.finished_at.map_or(until, OffsetDateTime::unix_timestamp);
+        let (from, to) = (at(attempt.claimed_at.unix_timestamp(), until), at(end, until));
+        spans
+            .entry((look(attempt.outcome.as_deref()), lane))
+            .or_default()
+            .push((from, to.max(from + 1)));
+    }
+    let mut paths: BTreeMap<&str, String> = BTreeMap::new();
+    for ((look, lane), mut spans) in spans {
+        spans.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (from, to) in spans {
+            match joined.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => joined.push((from, to)),
+            }
+        }
+        let path = paths.entry(look).or_default();
+        for (from, to) in joined {
+            let (width, height) = (to - from, LANE - 4);
+            write!(path, "M{from} {}h{width}v{height}h-{width}z", y(lane)).unwrap_or_default();
+        }
+    }
+    paths.into_iter().collect()
+}
+
+/// A shape at the end of each claim that was reclaimed, fenced or released.
+fn marks(attempts: &[AttemptRow], live: &[LiveProcess], until: i64, n: i32) -> String {
+    let heard = heard(attempts, live);
+    let mut path = String::new();
+    for attempt in attempts {
+        let (Some(lane), Some((kind, end))) = (lane(attempt, n), ended(attempt, &heard)) else {
+            continue;
+        };
+        let shape = match kind {
+            Kind::Died => "m-4-4l8 8m0-8l-8 8",
+            Kind::Fenced => "m0-5l5 5l-5 5l-5-5z",
+            Kind::Released | Kind::Stopped => "m-4-4h8l-4 8z",
+            Kind::Retried | Kind::Failed => continue,
+        };
+        let (x, y) = (at(end.unix_timestamp(), until), y(lane) + (LANE - 4) / 2);
+        write!(path, "M{x} {y}{shape}").unwrap_or_default();
+    }
+    path
+}
+
+/// A line through all lanes where a process ended.
+fn line(event: &Event, until: i64, height: i64) -> Markup {
+    let class = match event.kind {
+        Kind::Died => "death",
+        Kind::Stopped => "mark",
+        Kind::Fenced | Kind::Released | Kind::Retried | Kind::Failed => return html! {},
+    };
+    let x = at(event.at.unix_timestamp(), until);
+    html! {
+        path.(class) d={ "M" (x) " " (TOP - 6) "V" (height) } {
+            title { (event.kind.words()) " " (show::clock(event.at)) " " (event.owner) }
+        }
+    }
+}
+
+/// The picture in words.
+fn summary(attempts: &[AttemptRow], events: &[Event], slots: i32) -> String {
+    let count = |wanted: &str| {
+        attempts.iter().filter(|attempt| look(attempt.outcome.as_deref()) == wanted).count()
+    };
+    let of_kind = |kind: Kind| events.iter().filter(|event| event.kind == kind).count();
+    format!(
+        "{slots} slots. Claims: {} completed, {} running, {} failed or retried, {} released, {} whose lease \
+         ran out or that were cancelled. Processes: {} died, {} stopped, {} fenced. The table of events has \
+         them one by one.",
+        count("completed"),
+        count("running"),
+        count("failed"),
+        count("released"),
+        count("expired"),
+        of_kind(Kind::Died),
+        of_kind(Kind::Stopped),
+        of_kind(Kind::Fenced),
+    )
+}

@@ -1,0 +1,143 @@
+//! Who may ask, from where, and what each answer's headers say.
+
+use reqwest::Method;
+use support::{dashboard::Dashboard, rig::Rig};
+
+async fn migrated() -> Rig {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    rig
+}
+
+/// Case 444: a page of another name that leads here is answered nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_listened_on_is_refused() {
+    let rig = migrated().await;
+    let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
+    let port = dashboard.address.rsplit(':').next().unwrap().to_owned();
+    let localhost = format!("localhost:{port}");
+    for ours in [localhost.as_str(), &format!("127.0.0.1:{port}"), "localhost"] {
+        assert_eq!(dashboard.get("/", &[("Host", ours)]).await.status, 200, "{ours}");
+    }
+    for (path, host) in [
+        ("/", format!("evil.example:{port}")),
+        ("/", "localhost.evil.example".into()),
+        ("/style.css", format!("evil.example:{port}")),
+        ("/control/pause", "evil.example".into()),
+    ] {
+        let answer = dashboard.get(path, &[("Host", &host)]).await;
+        assert_eq!(answer.status, 421, "{path} of {host}");
+        assert!(!answer.text.contains("<html"), "{}", answer.text);
+    }
+}
+
+/// Case 445: only a page of the dashboard sends forms, and only where they are allowed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_from_elsewhere_changes_nothing() {
+    let rig = migrated().await;
+    let paused = "select paused_until is not null from chunk_handler.capacity";
+    let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
+    let from = |site: &'static str| [("Sec-Fetch-Site", site)];
+    for headers in [&from("cross-site")[..], &from("same-site"), &from("none"), &[]] {
+        let answer = dashboard.ask(Method::POST, "/control/pause", headers, "minutes=9").await;
+        assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text);
+    }
+    assert!(!rig.value::<bool>(paused).await);
+
+    let looks_on = Dashboard::start(&rig, &[]).await;
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
+        let headers = [("Sec-Fetch-Site", "same-origin")];
+        let answer = looks_on.ask(method.clone(), "/control/pause", &headers, "minutes=9").await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.header("allow"), "GET, HEAD");
+    }
+    assert!(!rig.value::<bool>(paused).await);
+    assert_eq!(looks_on.get("/control/pause", &[]).await.status, 404);
+    assert!(!looks_on.page("/").await.text.contains("/control/"));
+    assert_eq!(looks_on.ask(Method::HEAD, "/", &[], "").await.status, 200);
+}
+
+/// Another address than loopback needs a password; with it, and on loopback too, the password is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_for_others_needs_a_password() {
+    let rig = migrated().await;
+    let output = rig.chunkctl(&["dashboard", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("set PIXCRAWLER_DASHBOARD_PASSWORD"), "{}", output.stderr);
+    let output = rig.chunkctl(&["dashboard", "--listen", "7072"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("as 127.0.0.1:7072"), "{}", output.stderr);
+
+    let password = [("PIXCRAWLER_DASHBOARD_PASSWORD", "open: sesame")];
+    let listens = ["127.0.0.1:0", "0.0.0.0:0"];
+    for listen in listens {
+        let mut dashboard = Dashboard::start_with(&rig, &password, &["--listen", listen]).await;
+        dashboard.address = dashboard.address.replace("0.0.0.0", "127.0.0.1");
+        let said = |text: &str| {
+            use base64::Engine as _;
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+        };
+        let right = said("anybody:open: sesame");
+        assert_eq!(dashboard.get("/", &[("Authorization", &right)]).await.status, 200);
+        let wrong = [
+            said("anybody:open"),
+            said("anybody:"),
+            said("open: sesame"),
+            said(""),
+            "Bearer x".into(),
+        ];
+        for path in ["/", "/style.css", "/nowhere"] {
+            let answer = dashboard.get(path, &[]).await;
+            assert_eq!(answer.status, 401, "{listen} {path}");
+            assert!(answer.header("www-authenticate").starts_with("Basic "));
+        }
+        for wrong in &wrong {
+            let answer = dashboard.get("/", &[("Authorization", wrong)]).await;
+            assert_eq!(answer.status, 401, "{listen} {wrong}");
+        }
+        assert!(!format!("{:?}", dashboard.errors()).contains("sesame"));
+    }
+}
+
+/// Each answer, of whatever status, lets a browser load and run nothing but our own files.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_the_headers() {
+    let rig = migrated().await;
+    let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
+    let policy = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; \
+        connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let wanted = [
+        ("content-security-policy", policy),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cache-control", "no-cache, private"),
+    ];
+    let mut answers = Vec::new();
+    for path in [
+        "/",
+        "/jobs",
+        "/rejected",
+        "/control/pause",
+        "/style.css",
+        "/script.js",
+        "/icon.svg",
+        "/nowhere",
+    ] {
+        answers.push(dashboard.get(path, &[]).await);
+    }
+    answers.push(dashboard.get("/", &[("Host", "evil.example")]).await);
+    answers.push(dashboard.ask(Method::PUT, "/", &[], "").await);
+    answers.push(dashboard.ask(Method::POST, "/control/pause", &[], "").await);
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 404, 421, 405, 403]);
+    for answer in &answers {
+        for (name, value) in wanted {
+            assert_eq!(answer.header(name), value, "{} {name}", answer.status);
+        }
+        // What the policy would refuse anyway is not there, either.
+        for inline in [" style=", "<style", " onclick=", "<iframe", "javascript:"] {
+            assert!(!answer.text.contains(inline), "{inline} in {}", answer.text);
+        }
+    }
+}
