@@ -17,7 +17,7 @@ pub const PORT: (&str, &str) = ("FUNCTIONS_CUSTOMHANDLER_PORT", "7999");
 
 /// Every setting with its default in profile `local`, as `doctor` shows it. Those of telemetry and
 /// Azure Monitor come with their areas.
-pub const DEFAULTS: [(&str, &str); 38] = [
+pub const DEFAULTS: [(&str, &str); 39] = [
     ("PIXCRAWLER_ENVIRONMENT", "local"),
     ("PIXCRAWLER_MAX_CONCURRENT_CHUNKS", "35"),
     ("PIXCRAWLER_MAX_TEMP_STORAGE_MB", "20000"),
