@@ -13,5 +13,5 @@ pub use control::{Applied, Command, CommandError, Which, again_command};
 pub use end::DOCUMENTS;
 pub(crate) use end::{end_if_over, end_touched_jobs};
 pub use extend::{ExtendError, extend};
-pub use urls::{list_of, manifest_of, manifest_there};
+pub use urls::{list_of, manifest_bytes, manifest_of, manifest_there};
 pub(crate) use verify::withdraw_manifest;
