@@ -16,5 +16,5 @@ pub(crate) use end::{end_if_over, end_touched_jobs};
 pub use extend::{ExtendError, extend};
 pub(crate) use other_jobs::{NotReady, Returning};
 pub use other_jobs::{OtherJobError, prepare_other_jobs};
-pub use urls::{list_of, manifest_of, manifest_there};
+pub use urls::{list_of, manifest_bytes, manifest_of, manifest_there};
 pub(crate) use verify::withdraw_manifest;

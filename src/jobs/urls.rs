@@ -6,6 +6,7 @@ use crate::{
     state::JobChunk,
     storage::{self, SOURCE_LIMIT, Storage},
 };
+use azure_core::http::Etag;
 
 /// The list of a chunk, as it was given; none: its list is not there any more, or cannot be read.
 ///
@@ -44,11 +45,22 @@ pub async fn manifest_of(storage: &Storage, chunk: &JobChunk) -> Result<Option<M
 ///
 /// As [`manifest_of`].
 pub async fn manifest_there(storage: &Storage, id: ChunkId) -> Result<Option<Manifest>, Error> {
-    let name = id.manifest_blob();
-    let Some((_, bytes)) = Box::pin(storage.read_dataset(&name)).await? else { return Ok(None) };
+    let Some((_, bytes)) = manifest_bytes(storage, id).await? else { return Ok(None) };
     let manifest = serde_json::from_slice(&bytes).map_err(|error| storage::Error::Refused {
         doing: "read manifest",
-        cause: format!("{name} is not one of this release: {error}"),
+        cause: format!("{} is not one of this release: {error}", id.manifest_blob()),
     })?;
     Ok(Some(manifest))
+}
+
+/// The manifest of a chunk as it is stored, at most 64 MiB, with its version; none: there is none.
+///
+/// # Errors
+///
+/// When storage is away or refuses.
+pub async fn manifest_bytes(
+    storage: &Storage,
+    id: ChunkId,
+) -> Result<Option<(Etag, Vec<u8>)>, Error> {
+    Ok(Box::pin(storage.read_dataset(&id.manifest_blob())).await?)
 }

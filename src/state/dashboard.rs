@@ -3,6 +3,7 @@
 //! Times are compared with `now()`, which is fixed for a statement, so that indexes of times are of use.
 //! A role that may read the views and nothing else can show every page.
 
+mod chunk;
 mod fleet;
 mod job;
 

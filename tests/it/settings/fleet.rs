@@ -13,7 +13,8 @@ use support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fleets_limits_are_those_of_the_last_start() {
     let rig = Rig::new().await;
-    let view = "select to_jsonb(c) - 'paused_until' from chunk_handler.capacity c";
+    let view = "select to_jsonb(c) - '{paused_until,paused_since,storage}'::text[]
+        from chunk_handler.capacity c";
     let expected = |max: u32, environment: &str, size: u32, storage: u32| {
         json!({"active_chunks": 0, "max_chunks": max, "available": max, "utilization": 0,
             "environment": environment, "chunk_size": size, "storage_limit_mb": storage})

@@ -1,6 +1,6 @@
 //! What all pages share: the database, blobs, options, and the last reading of each address.
 
-use super::{answer::Kept, job_page::HostsOfChunk};
+use super::{answer::Kept, chunk_page::Manifests, job_page::HostsOfChunk};
 use crate::Session;
 use chunk_handler::{
     redact::without_queries,
@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) hosts: Mutex<HashMap<(i64, i32, i64), Arc<HostsOfChunk>>>,
     /// When a manifest could not be read in time.
     pub(super) storage_failed: Mutex<Option<Instant>>,
+    /// Manifests that were read last, for the pictures of a page.
+    pub(super) manifests: Mutex<Manifests>,
     /// What was done last, and when.
     pub(super) notice: Mutex<Option<(OffsetDateTime, String)>>,
 }
@@ -39,6 +41,7 @@ impl World {
             kept: Mutex::default(),
             turns: Semaphore::new(2),
             hosts: Mutex::default(),
+            manifests: Mutex::default(),
             storage_failed: Mutex::default(),
             notice: Mutex::default(),
         })
