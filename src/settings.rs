@@ -282,8 +282,7 @@ impl Settings {
             keep_query: reader.boolean("KEEP_QUERY", true),
             keep: keep_settings(&mut reader),
             monitor: monitor_settings(&mut reader),
-            dashboard_password: reader
-                .optional("PIXCRAWLER_DASHBOARD_PASSWORD", |_| HIDDEN.to_owned()),
+            dashboard_password: reader.hidden("DASHBOARD_PASSWORD"),
             blocked: reader.blocked(),
             host,
             log_filter: reader.log_filter("RUST_LOG", "info"),

@@ -347,6 +347,17 @@ impl Reader {
         Some(Secret::new(text))
     }
 
+    /// Text of ours that is never shown; none when unset.
+    pub(super) fn hidden(&mut self, name: &str) -> Option<Secret> {
+        let (full, found) = self.lookup(name);
+        let Some((text, provenance)) = found else {
+            self.record(full, "", Provenance::Default);
+            return None;
+        };
+        self.record_shown(full, HIDDEN.to_owned(), provenance);
+        Some(Secret::new(text))
+    }
+
     /// Text that is never shown, under its name or a second one.
     pub(super) fn secret_text(&mut self, name: &str, second: Option<&str>) -> Option<String> {
         let (text, provenance) =

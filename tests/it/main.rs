@@ -80,6 +80,7 @@ mod chunk {
 mod state {
     mod admission;
     mod endings;
+    mod numbers;
     mod order;
     mod refusals;
     mod rows;
@@ -167,5 +168,6 @@ mod command {
     mod lists;
     mod rows;
     mod read_only;
+    mod status;
     mod submit;
 }

@@ -36,15 +36,15 @@ const HELP: &str = "Examples:
   PIXCRAWLER_DASHBOARD_PASSWORD=... chunkctl dashboard --listen 0.0.0.0:7072
 
 It reads views only: a role that may read the views of schema chunk_handler is enough, but for
---allow-control. It speaks no TLS. From another machine, a tunnel is safe, and needs no password:
+--allow-control. Where PIXCRAWLER_DASHBOARD_PASSWORD is set the browser asks for it, with any user
+name. It speaks no TLS. From another machine a tunnel is safe, and needs no password:
 ssh -L 7072:127.0.0.1:7072 HOST";
 
 /// Its options.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Dashboard {
-    /// Where it listens: an address or name, and a port. Other than loopback needs
-    /// PIXCRAWLER_DASHBOARD_PASSWORD.
+    /// Where it listens: an address or name, and a port. Other than loopback needs a password.
     #[arg(long, default_value = "127.0.0.1:7072", value_name = "HOST:PORT")]
     listen: String,
     /// Show forms that pause, resume, retry and cancel; without it nothing can be changed.

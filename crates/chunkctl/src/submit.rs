@@ -21,6 +21,7 @@ use chunk_handler::{
     storage::Storage,
     wake::top_up,
 };
+use imagecheck::Level;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) struct SubmittedJob {
     pub(crate) chunks: usize,
     /// How many URLs.
     pub(crate) images: usize,
+    /// How its images are checked.
+    pub(crate) level: Level,
     /// False when the same was submitted before: nothing changed.
     pub(crate) is_new: bool,
     /// What is to be said of its rows.
@@ -181,8 +184,9 @@ pub(crate) async fn submit(
     };
     // The job is registered: handlers send what could not be sent here.
     let unsent = top_up(database, storage).await.err().map(|error| cause_chain(&error));
-    let Submission { chunks, images, .. } = registered;
-    Ok(SubmittedJob { job_id, chunks, images, is_new, remarks, unsent })
+    let Submission { chunks, images, validation, .. } = registered;
+    let level = validation.level;
+    Ok(SubmittedJob { job_id, chunks, images, level, is_new, remarks, unsent })
 }
 
 /// How the known job was submitted, when that is how it is submitted now.

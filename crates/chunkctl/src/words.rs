@@ -10,6 +10,11 @@ pub(crate) fn count(n: impl Into<i64>, one: &str) -> String {
     }
 }
 
+/// The same of a length.
+pub(crate) fn count_of(n: usize, one: &str) -> String {
+    count(i64::try_from(n).unwrap_or(i64::MAX), one)
+}
+
 /// A moment and how far it is: `2026-11-26T12:00:00Z (in 12 min)`.
 pub(crate) fn moment(at: OffsetDateTime, now: OffsetDateTime) -> String {
     let whole = at.replace_nanosecond(0).unwrap_or(at);

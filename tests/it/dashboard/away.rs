@@ -53,3 +53,22 @@ async fn it_starts_without_the_database() {
     world.proxies[0].resume();
     wait_for("the page is read", async || dashboard.get("/", &[]).await.status == 200).await;
 }
+
+/// A statement that the server ends after its two seconds costs its own table: the rest is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_statement_costs_its_own_table() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    rig.submit(7, &rig.pictures(1), 1);
+    rig.execute(
+        "create or replace view chunk_handler.job_reasons as
+        select 7::bigint as job_id, 'late'::text as reason, 1::bigint as images from pg_sleep(60)",
+    )
+    .await;
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    let page = dashboard.page("/jobs/7").await;
+    let reasons = "Why images are not in the dataset not said within 2 s";
+    assert!(page.says(reasons), "{}", page.words());
+    assert!(page.says("pending 1 100.0 %"), "{}", page.words());
+    assert!(!page.says("No answer from the database"), "{}", page.words());
+}

@@ -1,7 +1,10 @@
 //! How long pages take and how large they are, with a large fleet's history.
 
 use std::time::Instant;
-use support::{dashboard::Dashboard, rig::Rig};
+use support::{
+    dashboard::Dashboard,
+    rig::{Rig, all},
+};
 
 /// Bytes of a page with its style and script.
 const LARGEST: usize = 80 * 1024;
@@ -63,4 +66,13 @@ async fn pages_stay_small_with_a_long_history() {
         assert!(size < LARGEST, "{path}: {size}");
         assert!(!page.says("No answer from the database"), "{path}: {}", page.words());
     }
+    // Many who look at the same time wait for each other, and each gets its page.
+    let paths = ["/jobs/1", "/jobs/1?chunks=failed", "/jobs/1?chunks=pending", "/", "/jobs"];
+    let pages = all((0..20).map(|i| dashboard.page(paths[i % paths.len()]))).await;
+    for page in pages {
+        assert!(!page.says("No answer from the database"), "{}", page.words());
+    }
+    let used = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'chunk-handler'";
+    assert!(rig.value::<i64>(used).await <= 2, "two connections");
 }

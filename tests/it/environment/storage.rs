@@ -175,7 +175,7 @@ async fn a_submit_that_may_not_send_registers_the_job() {
     let list = rig.list("a.txt", &rig.pictures(3)).display().to_string();
     let submitted = rig.chunkctl_with(&behind, &["submit", "--job-id", "1", "--urls", &list]);
     assert_eq!(submitted.code, Some(0), "{submitted:?}");
-    assert!(submitted.stdout.contains("job 1 submitted: 3 images in 1 chunks"), "{submitted:?}");
+    assert!(submitted.stdout.contains("job 1 submitted: 3 images in 1 chunk"), "{submitted:?}");
     assert!(submitted.stderr.contains("the job is registered"), "{submitted:?}");
     let _handler = rig.handler().await;
     rig.until("select woken_at is not null from chunk_handler.chunk").await;

@@ -146,6 +146,7 @@ async fn the_resource_prefix_wins() {
         ("NAME_SERVERS", "127.0.0.1:53"),
         ("BLOCKED_HOSTS", "hosts.txt"),
         ("BLOCKED_HASHES", "hashes.txt"),
+        ("DASHBOARD_PASSWORD", "***"),
     ] {
         pairs.push((format!("PIXCRAWLER_{name}"), "\u{e9}"));
         pairs.push((format!("PIXCRAWLER_RESOURCE_{name}"), value));

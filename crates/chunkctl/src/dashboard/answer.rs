@@ -101,6 +101,8 @@ pub(super) async fn live(
     asked: &Asked,
     read: impl Future<Output = Result<Page, Trouble>>,
 ) -> Response {
+    // Who waits for others is not told that the database is away, and may find what they read.
+    let _turn = world.turns.acquire().await;
     let serving = world.kept.lock().serving(&asked.address);
     if let Some(reading) = serving {
         return whole(world, asked, &reading, None);

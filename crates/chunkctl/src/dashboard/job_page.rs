@@ -12,7 +12,7 @@ use super::{
     layout,
     overview::reason_table,
     show,
-    table::{Column, table},
+    table::{Column, SLOW, table},
     world::World,
 };
 use axum::{
@@ -32,7 +32,7 @@ pub(super) async fn page(
     Path(job): Path<String>,
     asked: Asked,
 ) -> Response {
-    answer::live(&world, &asked, read(&world, &asked, &job)).await
+    Box::pin(answer::live(&world, &asked, read(&world, &asked, &job))).await
 }
 
 async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
@@ -46,16 +46,15 @@ async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> 
     let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
     // Each reads all chunks of the job: a large one takes its time, and there are two connections.
     let chunks = async {
-        let cells = database.chunk_cells(job_id, per_cell).await?;
-        let codes = database.failure_codes(job_id, SHOWN_CODES).await?;
-        Ok::<_, Error>((cells, codes, database.open_chunks(job_id, state, code, more).await?))
+        let cells = in_time(database.chunk_cells(job_id, per_cell).await)?;
+        let codes = in_time(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
+        let chunks = in_time(database.open_chunks(job_id, state, code, more).await)?;
+        let failed = in_time(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
+        Ok::<_, Error>((cells, codes, chunks, failed))
     };
-    let images = async {
-        let reasons = in_time(database.reasons_of_page(job_id, SHOWN_REASONS).await)?;
-        let failed = database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await;
-        Ok((reasons, in_time(failed)?))
-    };
-    let ((cells, codes, chunks), (reasons, failed)) = tokio::try_join!(chunks, images)?;
+    // The reasons take about as long as all of those.
+    let reasons = async { in_time(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
+    let ((cells, codes, chunks, failed), reasons) = tokio::try_join!(chunks, reasons)?;
     let hosts = hosts::hosts(world, job_id, failed.as_deref()).await;
 
     let main = html! {
@@ -64,12 +63,15 @@ async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> 
         @if world.allow_control { (actions(&job, asked)) }
         section.sheet {
             h2 { "Chunks" }
-            (grid::grid(&job, &cells, per_cell))
+            @match &cells {
+                Some(cells) => { (grid::grid(&job, cells, per_cell)) }
+                None => { p.nothing { (SLOW) } }
+            }
         }
         section.sheet {
             (open::codes(world, asked, job_id, &codes))
             (open::filters(asked, &codes))
-            (open::chunks(world, asked, job_id, &chunks))
+            (open::chunks(world, asked, job_id, chunks.as_deref()))
         }
         div.pair {
             section.sheet { (totals(&job)) }

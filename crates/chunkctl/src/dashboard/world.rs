@@ -9,6 +9,7 @@ use chunk_handler::{
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 /// What all pages share.
 pub(super) struct World {
@@ -18,6 +19,9 @@ pub(super) struct World {
     pub(super) read: Database,
     pub(super) allow_control: bool,
     pub(super) kept: Mutex<Kept>,
+    /// Pages that are read at once. A page uses both connections at times: with more of them one would wait
+    /// longer for a connection than it may.
+    pub(super) turns: Semaphore,
     /// Hosts of images that were not downloaded, by job, chunk and the claim that wrote the manifest.
     pub(super) hosts: Mutex<HashMap<(i64, i32, i64), Arc<HostsOfChunk>>>,
     /// When a manifest could not be read in time.
@@ -35,6 +39,7 @@ impl World {
             read,
             allow_control,
             kept: Mutex::default(),
+            turns: Semaphore::new(2),
             hosts: Mutex::default(),
             manifests: Mutex::default(),
             storage_failed: Mutex::default(),

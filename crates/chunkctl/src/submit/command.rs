@@ -6,8 +6,10 @@ use crate::{
     extend::Given,
     list::{Chosen, Field, Format, Listed, Names, Source},
     rows::Division,
+    words::{count, count_of},
 };
 use anyhow::Context as _;
+use chunk_handler::state::JobProgress;
 use clap::Args;
 use std::{
     path::{Path, PathBuf},
@@ -190,13 +192,25 @@ impl Session {
         let job = ReadJob::new(request)?;
         self.prepare().await?;
         let job = super::submit(&self.database, &self.storage, job).await?;
-        let state = if job.is_new { "submitted" } else { "was submitted before" };
+        let known = if job.is_new { None } else { self.database.job_progress(job.job_id).await? };
+        let mut json = serde_json::to_value(&job)?;
+        if let Some(known) = &known {
+            json["status"] = known.status.clone().into();
+            json["total_chunks"] = known.total_chunks.into();
+        }
+        let what =
+            format!("{} in {}", count_of(job.images, "image"), count_of(job.chunks, "chunk"));
         Ok(Taken {
-            json: serde_json::to_value(&job)?,
-            line: format!(
-                "job {} {state}: {} images in {} chunks",
-                job.job_id, job.images, job.chunks
-            ),
+            line: match &known {
+                None => format!("job {} submitted: {what}", job.job_id),
+                Some(known) => format!(
+                    "job {} was submitted before: {what}, level {}; {}",
+                    job.job_id,
+                    json["level"].as_str().unwrap_or_default(),
+                    as_it_is(known)
+                ),
+            },
+            json,
             warnings: job.remarks.warnings(job.images),
             unsent: job.unsent,
         })
@@ -224,4 +238,15 @@ impl Session {
         }
         Ok(Source { files, format, names })
     }
+}
+
+/// What a job that was known before is now.
+fn as_it_is(job: &JobProgress) -> String {
+    let JobProgress { job_id, status, completed_chunks, failed_chunks, total_chunks, .. } = job;
+    let over = completed_chunks + failed_chunks;
+    let opens = match status.as_str() {
+        "cancelled" => format!("; `chunkctl control retry --job-id {job_id}` reopens it"),
+        _ => String::new(),
+    };
+    format!("it is {status}, and {over} of its {} are over{opens}", count(*total_chunks, "chunk"))
 }

@@ -3,7 +3,7 @@
 use crate::dashboard::{
     asked::Asked,
     layout, show,
-    table::{Column, table},
+    table::{Column, SLOW, table},
     world::World,
 };
 use chunk_handler::{
@@ -59,11 +59,18 @@ pub(super) fn filters(asked: &Asked, codes: &[FailureCode]) -> Markup {
 }
 
 /// The chunks; one more than are shown says that there are more.
-pub(super) fn chunks(world: &World, asked: &Asked, job_id: i64, chunks: &[OpenChunk]) -> Markup {
+pub(super) fn chunks(
+    world: &World,
+    asked: &Asked,
+    job_id: i64,
+    chunks: Option<&[OpenChunk]>,
+) -> Markup {
+    let nothing = if chunks.is_some() { "There is none." } else { SLOW };
+    let chunks = chunks.unwrap_or_default();
     let rows: Vec<Markup> =
         chunks.iter().take(SHOWN).map(|chunk| row(world, asked, job_id, chunk)).collect();
     html! {
-        (table("Chunks that are not completed", &COLUMNS, &rows, "There is none."))
+        (table("Chunks that are not completed", &COLUMNS, &rows, nothing))
         @if chunks.len() > SHOWN { p.quiet { "The first " (SHOWN) "; filter to see others." } }
     }
 }

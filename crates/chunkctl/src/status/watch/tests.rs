@@ -15,7 +15,7 @@ fn a_running_chunk_moves_the_bar_by_its_part() {
     assert_eq!(permille(&job()), (2000 + 240) / 4);
     assert_eq!(permille(&JobProgress { items_done: 9000, ..job() }), 3000 / 4);
     assert_eq!(permille(&JobProgress { images_submitted: None, ..job() }), (2000 + 240) / 4);
-    assert_eq!(permille(&JobProgress { total_chunks: 0, ..job() }), 2240);
+    assert_eq!(permille(&JobProgress { total_chunks: 0, images_submitted: None, ..job() }), 2240);
 }
 
 /// No speed and no ETA before something was done; then both, of the last minute.
