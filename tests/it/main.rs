@@ -155,6 +155,7 @@ mod telemetry {
 /// Pages for a browser.
 mod dashboard {
     mod away;
+    mod chunk;
     mod control;
     mod guard;
     mod pages;

@@ -2,6 +2,7 @@
 
 mod files;
 mod manifests;
+mod pictures;
 mod urls;
 
 pub(super) use files::{image, list, manifest};
@@ -82,6 +83,7 @@ async fn read(world: &World, asked: &Asked, job: &str, chunk: &str) -> Result<Pa
                     a href={ (place) "/list.jsonl" } { "Save the list" }
                 }
                 (urls::urls(world, asked, manifest))
+                (pictures::pictures(asked, manifest))
             }
             Err(why) => {
                 p.banner { (why) }
