@@ -15,6 +15,7 @@ mod known;
 mod list;
 mod memory;
 mod next;
+mod object;
 mod progress;
 mod remarks;
 mod rows;
