@@ -113,7 +113,7 @@ impl Upkeep {
                 let sent = Box::pin(wake::top_up_in_turn(database, storage, owner)).await;
                 sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX))
             }
-            Duty::Keep => keep::remove_in_turn(&self.process).await,
+            Duty::Keep => Box::pin(keep::remove_in_turn(&self.process)).await,
         };
         if let Err(Error::Storage(error)) = &done
             && error.concerns_all_blobs()

@@ -20,6 +20,7 @@ mod known;
 mod list;
 mod memory;
 mod next;
+mod object;
 mod progress;
 mod remarks;
 mod rows;

@@ -6,7 +6,7 @@ mod failures;
 mod lines;
 mod watch;
 
-use super::{Session, few_valid, host_busy, out};
+use super::{Session, few_valid, host_busy, object::add, out};
 use crate::{
     failure::{bail_as, tell_wrong},
     words::count,
@@ -139,7 +139,7 @@ impl Session {
         let shown = rows.len();
         if self.json {
             let mut object = self.jobs_as_json(&rows).await?;
-            object["jobs_total"] = total.into();
+            add(&mut object, "jobs_total", total);
             out(format_args!("{object}"));
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Session {
         let jobs = std::slice::from_ref(job);
         if self.json {
             let mut object = self.jobs_as_json(jobs).await?;
-            object["account"] = account.as_json(job);
+            add(&mut object, "account", account.as_json(job));
             out(format_args!("{object}"));
             return Ok(());
         }

@@ -68,8 +68,7 @@ pub(super) fn check_head(
     if response.body().size_hint().exact().is_some_and(|length| length > max_bytes) {
         return Err(TryError::Final(Reason::TooLarge.because(Detail::Bytes)));
     }
-    let codings = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
-    let is_coded = codings.flat_map(|value| value.as_bytes().split(|c| *c == b',')).any(is_coding);
+    let is_coded = codings(response).next().is_some();
     let has_no_length = response.headers().contains_key(NO_LENGTH);
     let unless_picture = match (is_coded, is_stream(response)) {
         (true, _) => Some(Reason::EncodingRefused),
@@ -153,9 +152,20 @@ fn parts(range: &[u8]) -> Option<(u64, u64, Option<u64>)> {
 
 /// Codings that exist, and that a body may really have. Servers also say `none`, `utf-8`, `binary`, a
 /// media type: that means nothing.
+/// How a body is compressed, by the names that are known.
+pub(super) fn codings(response: &Response) -> impl Iterator<Item = &[u8]> {
+    let lines = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
+    let names = lines.flat_map(|value| value.as_bytes().split(|c| *c == b','));
+    names.map(<[u8]>::trim_ascii).filter(|name| is_coding(name))
+}
+
+pub(super) fn is_gzip(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip")
+}
+
 fn is_coding(name: &[u8]) -> bool {
     let known = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
-    known.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes()))
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Retry-After as seconds or a date (RFC 9110, section 10.2.3,

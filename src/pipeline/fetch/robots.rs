@@ -82,13 +82,15 @@ impl Fetcher {
         };
         tracing::debug!(%why, "no robots.txt");
         match why.reason {
-            // There is none (section 2.3.1.3), or it is too far away, which is the same (2.3.1.2).
-            Reason::Http(400..=499) | Reason::TooManyRedirects => {
+            // There is none (section 2.3.1.3), or nothing in it, or it is too far away, which is the same
+            // (2.3.1.2).
+            Reason::Http(204 | 205 | 400..=499) | Reason::TooManyRedirects => {
                 Ok(Answer::Rules(Robots::default()))
             }
             Reason::RateLimited => Err(TryError::Final(why)),
-            Reason::Http(_) => Ok(Answer::Failed),
-            _ => Ok(Answer::Silent(chunk.party)),
+            // Rules that cannot be read are not known.
+            Reason::Http(_) | Reason::EncodingRefused => Ok(Answer::Failed),
+            _ => Ok(Answer::Silent),
         }
     }
 }
@@ -106,7 +108,7 @@ fn judge(answer: &Answer, url: &Url, chunk: &ChunkFetch) -> Result<(), TryError>
             chunk.answered.store(true, Ordering::Relaxed);
             refused(Detail::Unreachable)
         }
-        Answer::Silent(_) => refused(Detail::Unreachable),
+        Answer::Silent => refused(Detail::Unreachable),
     }
 }
 
@@ -122,10 +124,13 @@ impl Want {
     }
 }
 
-/// Refuses what is no robots.txt by its status. One that is to be asked for later is an origin that is busy,
+/// Refuses what is no robots.txt by its status, or compressed in a way that is not read. One that is to be asked for later is an origin that is busy,
 /// whatever else the status says.
 pub(super) fn check_head(response: &Response) -> Result<answer::Doubts, TryError> {
     match answer::check_status(response) {
+        Ok(_) if answer::codings(response).any(|coding| !answer::is_gzip(coding)) => {
+            Err(TryError::Final(Reason::EncodingRefused.into()))
+        }
         Ok(_) => Ok(answer::Doubts::default()),
         Err(TryError::Throttled(_, asked)) => {
             Err(TryError::Throttled(Reason::RateLimited.into(), asked))

@@ -55,7 +55,7 @@ async fn a_job_ends_with_its_indexes_and_not_with_their_number() {
     assert_eq!(rig.value::<i64>("select count(*) from chunk_handler.job_over").await, 0);
     assert_eq!(rig.value::<String>(PROGRESS).await, "running 67");
     let shown = status(&rig);
-    assert!(shown.contains("waits for 1 chunks that nobody sent: 1\n"), "{shown}");
+    assert!(shown.contains("waits for 1 chunk that nobody sent: 1\n"), "{shown}");
     assert!(shown.contains("chunkctl control close --job-id 1"), "{shown}");
     assert!(say(&handler, &of(2, chunk(1))).await.contains("1 of 1"));
     rig.until(ENDED).await;

@@ -5,7 +5,9 @@ use super::{
     lines::{END_ERROR_HELP, capacity_line, degraded_line, is_waiting, job_line},
 };
 use crate::{
-    Session, few_valid, is_heard, out,
+    Session, few_valid, is_heard,
+    object::add,
+    out,
     words::{count, moment, span},
 };
 use anyhow::bail;
@@ -201,11 +203,11 @@ fn named(process: &LiveProcess) -> Value {
 impl Reading {
     fn as_json(&self) -> Value {
         let mut object = serde_json::to_value(&self.job).unwrap_or_default();
-        let mut capacity = serde_json::to_value(&self.capacity).unwrap_or_default();
+        let capacity = serde_json::to_value(&self.capacity).unwrap_or_default();
         for name in ["paused_since", "paused_until"] {
-            object[name] = capacity[name].take();
+            add(&mut object, name, capacity.get(name).cloned().unwrap_or_default());
         }
-        object["degraded_processes"] = self.degraded.iter().map(named).collect();
+        add(&mut object, "degraded_processes", self.degraded.iter().map(named).collect::<Value>());
         object
     }
 

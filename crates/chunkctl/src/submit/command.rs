@@ -5,6 +5,7 @@ use crate::{
     Session,
     extend::Given,
     list::{Chosen, Field, Format, Listed, Names, Source},
+    object::add,
     rows::Division,
     words::count,
 };
@@ -196,10 +197,11 @@ impl Session {
         self.prepare().await?;
         let job = super::submit(&self.database, &self.storage, job).await?;
         let known = if job.is_new { None } else { self.database.job_progress(job.job_id).await? };
+        let level = serde_json::to_value(job.level)?;
         let mut json = serde_json::to_value(&job)?;
         if let Some(known) = &known {
-            json["status"] = known.status.clone().into();
-            json["total_chunks"] = known.total_chunks.into();
+            add(&mut json, "status", known.status.clone());
+            add(&mut json, "total_chunks", known.total_chunks);
         }
         let what = format!("{} in {}", count(job.images, "image"), count(job.chunks, "chunk"));
         Ok(Taken {
@@ -208,7 +210,7 @@ impl Session {
                 Some(known) => format!(
                     "job {} was submitted before: {what}, level {}; {}",
                     job.job_id,
-                    json["level"].as_str().unwrap_or_default(),
+                    level.as_str().unwrap_or_default(),
                     as_it_is(known)
                 ),
             },

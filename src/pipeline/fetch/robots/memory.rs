@@ -14,9 +14,9 @@ pub(super) enum Answer {
     Rules(Robots),
     /// The origin answered that it cannot tell now.
     Failed,
-    /// The origin did not answer this chunk, which says as much of the network as of the origin: another
-    /// chunk asks again.
-    Silent(Party),
+    /// The origin did not answer, which says as much of the network as of the origin: another chunk asks
+    /// again.
+    Silent,
 }
 
 /// An answer and until when it holds.
@@ -31,6 +31,8 @@ struct Entry {
     /// Held while one asks: the others wait for it, and for nothing else.
     asking: Mutex<()>,
     known: parking_lot::Mutex<Option<Arc<Known>>>,
+    /// Chunks that were not answered, each until when that holds.
+    silent: parking_lot::Mutex<Vec<(Party, Instant)>>,
 }
 
 /// Origins by their keys. The one that was not used for longest gives way.
@@ -82,9 +84,17 @@ impl Memory {
             return Ok(read(&known.answer));
         }
         let answer = ask().await?;
+        let now = Instant::now();
         let hold = if matches!(answer, Answer::Rules(_)) { RULES_HOLD } else { FAILURE_HOLDS };
-        let known = Arc::new(Known { answer, until: Instant::now() + hold });
-        *entry.known.lock() = Some(Arc::clone(&known));
+        let known = Arc::new(Known { answer, until: now + hold });
+        if matches!(known.answer, Answer::Silent) {
+            // Beside that of other chunks: theirs would make this one ask again.
+            let mut silent = entry.silent.lock();
+            silent.retain(|(_, until)| now < *until);
+            silent.push((party, known.until));
+        } else {
+            *entry.known.lock() = Some(Arc::clone(&known));
+        }
         // It is weighed anew.
         self.0.insert(origin.to_owned(), Arc::clone(&entry)).await;
         Ok(read(&known.answer))
@@ -93,20 +103,22 @@ impl Memory {
 
 impl Entry {
     fn known_to(&self, party: Party) -> Option<Arc<Known>> {
-        let known = self.known.lock().clone()?;
-        let is_for = match known.answer {
-            Answer::Rules(_) | Answer::Failed => true,
-            Answer::Silent(other) => other == party,
-        };
-        (is_for && Instant::now() < known.until).then_some(known)
+        let now = Instant::now();
+        let known = self.known.lock().clone().filter(|known| now < known.until);
+        known.or_else(|| {
+            let silent = self.silent.lock();
+            let own = silent.iter().find(|(other, until)| *other == party && now < *until)?;
+            Some(Arc::new(Known { answer: Answer::Silent, until: own.1 }))
+        })
     }
 
     fn weight(&self, key: &str) -> u32 {
         let rules = self.known.lock().as_ref().map_or(0, |known| match &known.answer {
             Answer::Rules(robots) => robots.weight(),
-            Answer::Failed | Answer::Silent(_) => 0,
+            Answer::Failed | Answer::Silent => 0,
         });
-        u32::try_from(ENTRY_BYTES + key.len() + rules).unwrap_or(u32::MAX)
+        let silent = self.silent.lock().len() * size_of::<(Party, Instant)>();
+        u32::try_from(ENTRY_BYTES + key.len() + rules + silent).unwrap_or(u32::MAX)
     }
 }
 
