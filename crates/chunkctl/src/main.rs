@@ -1,5 +1,9 @@
 //! The command line of operators and producers. Parses arguments, calls the library.
-#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+/// Says a line on stderr. The one of `std` panics where nobody listens.
+macro_rules! eprintln {
+    ($($line:tt)*) => { $crate::print::err(format_args!($($line)*)) };
+}
 
 mod blocked;
 mod control;
@@ -13,6 +17,7 @@ mod kept;
 mod known;
 mod list;
 mod memory;
+mod print;
 mod progress;
 mod remarks;
 mod rows;
@@ -32,7 +37,8 @@ use chunk_handler::{
 use clap::{Parser, Subcommand};
 use control::Control;
 use fetch::Fetch;
-use std::{fmt, io::Write as _, process::ExitCode};
+use print::out;
+use std::process::ExitCode;
 use submit::Submit;
 use urls::Urls;
 use verify::Verify;
@@ -90,6 +96,19 @@ enum Action {
     Control(Control),
 }
 
+impl Action {
+    /// What a watch ends with whose stdout nobody reads any more: how its job ends is not known. None: it
+    /// is no watch, and ends by itself.
+    fn unread(&self) -> Option<ExitCode> {
+        match self {
+            Self::Status { job_id: None, watch: true } => Some(ExitCode::SUCCESS),
+            Self::Status { watch: true, .. } => Some(ExitCode::FAILURE),
+            Self::Submit(submit) if submit.watch => Some(ExitCode::FAILURE),
+            _ => None,
+        }
+    }
+}
+
 /// Settings and clients of one run.
 struct Session {
     settings: Settings,
@@ -130,10 +149,10 @@ fn main() -> ExitCode {
 }
 
 fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
-    done.unwrap_or_else(|error| {
+    print::ended(done.unwrap_or_else(|error| {
         eprintln!("error: {}", cause_chain(&*error));
         ExitCode::FAILURE
-    })
+    }))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -142,9 +161,11 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
     let login = session.database.clone();
+    let unread = cli.action.unread();
     let done = tokio::select! {
         never = login.keep_login() => match never {},
         done = session.act(cli.action) => done,
+        () = print::nobody_reads(), if unread.is_some() => Ok(unread.unwrap_or_default()),
     };
     let of_database = |error: &anyhow::Error| {
         error.downcast_ref::<state::Error>().is_some_and(state::Error::is_away)
@@ -223,12 +244,5 @@ impl Session {
         } else {
             out(format_args!("{text}"));
         }
-    }
-}
-
-/// Prints a line. A reader that has seen enough (`| head`) is no failure.
-fn out(line: fmt::Arguments<'_>) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
     }
 }
