@@ -118,6 +118,7 @@ mod fleet {
 mod jobs {
     mod again;
     pub mod control;
+    mod directory;
     mod documents;
     mod ending;
     mod brought;
@@ -130,6 +131,8 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod number;
+    mod unheard;
     mod urls;
     mod verify;
     mod with_jobs;

@@ -76,8 +76,8 @@ impl Session {
         }
         if matches!(applied, Applied::NotReopened { .. }) {
             bail!(
-                "nothing was changed; put the blob back, run its chunk again (--chunk-index N --again), or \
-                 submit the list under a new number"
+                "nothing was changed; run the chunk again as it says, put the blob back, or submit the list \
+                 under a new number"
             );
         }
         if matches!(applied, Applied::NotOver { .. } | Applied::NotFailed { .. }) {

@@ -9,7 +9,7 @@ use crate::{
     progress::Progress,
     remarks::Remarks,
     rows::{Growth, UrlDigest, digest_of, urls_of},
-    submit::{JobRequest, ReadJob, SubmitError, write_sources},
+    submit::{JobRequest, ReadJob, SubmitError, refuse_used_number, write_sources},
 };
 use anyhow::{Context as _, bail};
 use chunk_handler::{
@@ -68,6 +68,9 @@ impl Session {
     ) -> anyhow::Result<Extended> {
         let job_id = request.job_id;
         let known = self.database.registered_job(job_id).await?;
+        if known.is_none() {
+            refuse_used_number(&self.database, &self.storage, job_id).await?;
+        }
         let known =
             known.with_context(|| format!("job {job_id} is unknown; leave out --extend"))?;
         if let Some(submitted) = &known.submitted {
