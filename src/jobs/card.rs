@@ -153,11 +153,12 @@ fn how_to_load(has_samples: bool, late_duplicates: i64) -> String {
         "
 ## Load it
 
-In this folder:
+In this folder, whatever it is called:
 
 ```python
+import os
 from datasets import load_dataset
-pictures = load_dataset(\".\", split=\"train\")
+pictures = load_dataset(os.getcwd(), split=\"train\")
 ```
 
 ```python
