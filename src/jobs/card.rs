@@ -4,21 +4,22 @@
 //! Without the head Hugging Face `datasets` loads the manifests as rows
 //! (<https://huggingface.co/docs/hub/datasets-manual-configuration>).
 
-use crate::{chunk::job_folder, state::DatasetRows};
+use crate::state::DatasetRows;
 use serde_json::Value;
 use std::iter;
 
-/// The text of the card.
-pub(super) fn text(job_id: i64, rows: &DatasetRows) -> String {
+/// The text of the card. `has_strays`: the folder has tars that are none of the job's.
+pub(super) fn text(job_id: i64, rows: &DatasetRows, has_strays: bool) -> String {
     let with_samples: Vec<&str> = files(rows).filter(|(_, n)| *n > 0).map(|(f, _)| f).collect();
     // A chunk that is not complete may have left a shard that nobody counts.
-    let are_all = with_samples.len() == files(rows).count()
+    let are_all = !has_strays
+        && with_samples.len() == files(rows).count()
         && total(rows, "chunks") == total(rows, "chunks_completed");
     let late = total(rows, "late_duplicates");
     [
         head(&with_samples, are_all),
         about(job_id, with_samples.len(), rows),
-        how_to_load(job_id, with_samples.first(), late),
+        how_to_load(!with_samples.is_empty(), late),
     ]
     .concat()
 }
@@ -157,23 +158,27 @@ fn reasons(reasons: &Value) -> String {
     iter::once("| why not | number |\n| --- | --- |\n".to_owned()).chain(rows).collect()
 }
 
-fn how_to_load(job_id: i64, shard: Option<&&str>, late_duplicates: i64) -> String {
-    let Some(shard) = shard else { return "\nNo shard has a sample.\n".to_owned() };
-    let folder = job_folder(job_id);
+fn how_to_load(has_samples: bool, late_duplicates: i64) -> String {
+    if !has_samples {
+        return "\nNo shard has a sample.\n".to_owned();
+    }
     format!(
         "
 ## Load it
 
-Beside this folder:
+In this folder, whatever it is called:
 
 ```python
+import os
 from datasets import load_dataset
-pictures = load_dataset(\"{folder}\", split=\"train\")
+pictures = load_dataset(os.getcwd(), split=\"train\")
 ```
 
 ```python
-import webdataset
-pictures = webdataset.WebDataset(\"{folder}/{shard}\").decode(\"pil\")
+import json, webdataset
+sizes = json.load(open(\"chunks/sizes.json\"))
+shards = [f\"chunks/{{name}}\" for name, samples in sorted(sizes.items()) if samples]
+pictures = webdataset.WebDataset(shards, shardshuffle=False).decode(\"pil\")
 ```
 
 open_clip finds the number of samples in `chunks/sizes.json`. {late_duplicates} samples are late duplicates: chunks
@@ -181,7 +186,7 @@ that ran at the same time kept the same picture. To leave them out:
 
 ```python
 import json
-late = {{late[\"key\"] for late in json.load(open(\"{folder}/dataset.json\"))[\"late_duplicates\"]}}
+late = {{late[\"key\"] for late in json.load(open(\"dataset.json\"))[\"late_duplicates\"]}}
 pictures = [picture for picture in pictures if picture[\"__key__\"] not in late]
 ```
 
@@ -201,6 +206,10 @@ mod tests {
 
     /// The head of a card of these shards, by their samples, of a job of so many chunks.
     fn head_of(samples: &[i64], chunks: usize) -> String {
+        head_beside(samples, chunks, false)
+    }
+
+    fn head_beside(samples: &[i64], chunks: usize, has_strays: bool) -> String {
         let shard = |(n, samples): (usize, &i64)| json!({"file": format!("chunks/chunk_{n:05}.tar"), "samples": samples});
         let rows = DatasetRows {
             totals: Json(json!({"chunks": chunks, "chunks_completed": samples.len()})),
@@ -209,7 +218,7 @@ mod tests {
             reasons: Json(json!({"http_404": 1})),
             asked: Json(json!({})),
         };
-        let card = text(7, &rows);
+        let card = text(7, &rows, has_strays);
         card.split("# Job 7").next().unwrap().to_owned()
     }
 
@@ -240,6 +249,7 @@ mod tests {
         assert!(head_of(&[3, 1], 2).contains("    path: chunks/*.tar\n---"));
         assert!(head_of(&[3, 0], 2).contains(one_by_one));
         assert!(head_of(&[3], 2).contains(one_by_one), "a cancelled chunk may have left one");
+        assert!(head_beside(&[3, 1], 2, true).contains(one_by_one), "others lie there, too");
         assert_eq!(head_of(&[0], 1), "");
     }
 }

@@ -1,6 +1,9 @@
 //! The end of a job: the documents of its folder, then the row.
 
-use super::{card, verify};
+use super::{
+    card,
+    verify::{self, Whole},
+};
 use crate::{
     chunk::{hex, job_folder},
     process::Error,
@@ -66,12 +69,12 @@ const ROUNDS: usize = 3;
 
 async fn end_job(database: &Database, storage: &Storage, job: &OverJob) -> Result<bool, Error> {
     let id = job.job_id;
-    if !Box::pin(verify::is_whole(database, storage, job)).await? {
+    let Some(whole) = Box::pin(verify::whole(database, storage, job)).await? else {
         return Ok(false);
-    }
+    };
     for _ in 0..ROUNDS {
         // Boxed: the SDK's futures are large.
-        if !Box::pin(write_documents(database, storage, id)).await? {
+        if !Box::pin(write_documents(database, storage, id, whole)).await? {
             continue;
         }
         let is_ended = database.end_job(job).await?;
@@ -94,6 +97,7 @@ async fn write_documents(
     database: &Database,
     storage: &Storage,
     job_id: i64,
+    whole: Whole,
 ) -> Result<bool, Error> {
     let names = DOCUMENTS.map(|name| format!("{}/{name}", job_folder(job_id)));
     // The versions are read before the rows. A writer with newer rows then changes a version, our
@@ -110,7 +114,7 @@ async fn write_documents(
         "late_duplicates": rows.late_duplicates.0,
     });
     let json = |value| serde_json::to_vec(&value).unwrap_or_default();
-    let card = card::text(job_id, &rows).into_bytes();
+    let card = card::text(job_id, &rows, whole.has_stray_tars).into_bytes();
     let documents = [json(stats), card, json(card::sizes(&rows)), json(dataset)];
     for ((name, seen), bytes) in names.iter().zip(seen).zip(documents) {
         if !write(storage, name, seen, bytes).await? {

@@ -1,7 +1,7 @@
 //! The hashes of a job that is reopened, or that another one is deduplicated with: they may be gone, and
 //! its manifests have them.
 
-use super::duplicates;
+use super::{again_command, duplicates};
 use crate::{
     chunk::{ChunkId, Completion, Manifest, sha256_of_hex},
     state::{self, Database, Hashes, KeptShard, ReferringChunk},
@@ -20,11 +20,15 @@ pub(super) enum Error {
     #[error("it is being removed, since it ended longer ago than PIXCRAWLER_KEEP_JOBS_DAYS")]
     JobGoing,
     /// Without it nobody knows the samples of the shard.
-    #[error("the manifest {0} is not there")]
-    Missing(String),
+    #[error("the manifest {} is not there; `{}` makes it again", .0.manifest_blob(), again_command(*.0))]
+    Missing(ChunkId),
     /// Its samples may be others.
-    #[error("the manifest {0} is not that of the shard that the chunk's row names")]
-    Other(String),
+    #[error(
+        "the manifest {} is not that of the shard that the chunk's row names; `{}` makes both again",
+        .0.manifest_blob(),
+        again_command(*.0)
+    )]
+    Other(ChunkId),
     /// It cannot be read now.
     #[error("the manifest {0} cannot be read: {1}")]
     Unread(String, storage::Error),
@@ -127,14 +131,14 @@ async fn bring_back_chunk(
     let read = Box::pin(storage.read_dataset(&name)).await;
     let bytes = match read {
         Ok(Some((_, bytes))) => bytes,
-        Ok(None) => return Err(Error::Missing(name)),
+        Ok(None) => return Err(Error::Missing(id)),
         Err(error) => return Err(Error::Unread(name, error)),
     };
     let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
     let is_its_own = |m: &Manifest| {
         m.id == id && m.fence == shard.fence() && m.shard.sha256 == shard.shard_sha256
     };
-    let Some(manifest) = manifest.filter(is_its_own) else { return Err(Error::Other(name)) };
+    let Some(manifest) = manifest.filter(is_its_own) else { return Err(Error::Other(id)) };
     let mut hashes = Completion::from_manifest(&manifest).hashes;
     hashes.retain(|(_, key)| !shard.late_keys.contains(key));
     Ok(database.return_hashes(id, &hashes).await?)

@@ -28,25 +28,35 @@ struct Seen {
     ran_in_vain: Vec<CompletedShard>,
     /// Manifests of chunks that are not completed.
     stray_manifests: Vec<ListedBlob>,
+    /// Whether there are tars that are no shard of a completed chunk.
+    has_stray_tars: bool,
 }
 
-/// Whether the documents of a job that is over can be written: everything that its rows name is
-/// there. What is not runs again, and the job is not over any more.
-pub(super) async fn is_whole(
+/// A job of which everything is in storage that its rows name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole {
+    /// Whether its folder has tars that are none of its shards: an earlier job of its number left them, or
+    /// a chunk that did not complete.
+    pub(super) has_stray_tars: bool,
+}
+
+/// A job that is over, if its documents can be written: everything that its rows name is there. What is
+/// not runs again, and the job is not over any more.
+pub(super) async fn whole(
     database: &Database,
     storage: &Storage,
     job: &OverJob,
-) -> Result<bool, Error> {
+) -> Result<Option<Whole>, Error> {
     let is_cancelled = job.ends_as == "cancelled";
     let seen = look(database, storage, job.job_id, is_cancelled).await?;
     if !seen.lost.is_empty() {
         run_again(database, storage, job.job_id, &seen.lost).await?;
-        return Ok(false);
+        return Ok(None);
     }
     for row in &seen.ran_in_vain {
         // If not, it is looked at again, like every job that is over and does not end.
         if !Box::pin(seal(storage, job.job_id, row)).await? {
-            return Ok(false);
+            return Ok(None);
         }
     }
     if is_cancelled {
@@ -57,7 +67,7 @@ pub(super) async fn is_whole(
         }
     }
     duplicates::name_lost(database, storage, job).await?;
-    Ok(true)
+    Ok(Some(Whole { has_stray_tars: seen.has_stray_tars }))
 }
 
 /// Lists what a job has in storage, once. Of 10,000 chunks that is four calls, 0.2 s of CPU time and
@@ -74,11 +84,15 @@ async fn look(
         .into_iter()
         .map(|row| (row.chunk_index, Wanted { row, shard: false, manifest: false }))
         .collect();
-    let mut stray_manifests = Vec::new();
+    let (mut stray_manifests, mut has_stray_tars) = (Vec::new(), false);
     if !wanted.is_empty() || is_cancelled {
         let prefix = format!("{}/chunks/", job_folder(job_id));
         let note = |blob: ListedBlob| {
-            let Some(id) = chunk_of(job_id, &blob.name) else { return };
+            let id = chunk_of(job_id, &blob.name);
+            let is_shard =
+                |id: &ChunkId| blob.name == id.shard_blob() && wanted.contains_key(&id.chunk_index);
+            has_stray_tars |= blob.name.ends_with(".tar") && !id.as_ref().is_some_and(is_shard);
+            let Some(id) = id else { return };
             let is_manifest = blob.name == id.manifest_blob();
             match wanted.get_mut(&id.chunk_index) {
                 Some(wanted) if is_manifest => wanted.manifest = wanted.row.is_manifest(&blob),
@@ -97,6 +111,7 @@ async fn look(
         lost: lost.into_iter().map(|wanted| wanted.row).collect(),
         ran_in_vain: there.into_iter().map(|w| w.row).filter(|row| row.ran_in_vain).collect(),
         stray_manifests,
+        has_stray_tars,
     })
 }
 

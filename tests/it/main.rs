@@ -120,6 +120,7 @@ mod fleet {
 mod jobs {
     mod again;
     pub mod control;
+    mod directory;
     mod documents;
     mod ending;
     mod brought;
@@ -133,6 +134,8 @@ mod jobs {
     mod remediation;
     mod workflow;
     mod kept;
+    mod number;
+    mod unheard;
     mod urls;
     mod verify;
     mod with_jobs;

@@ -49,8 +49,8 @@ pub(crate) fn refuse(applied: &Applied) -> anyhow::Result<()> {
         }
         Applied::NotReopened { .. } => bail_as!(
             NothingChanged,
-            "nothing was changed; put the blob back, run its chunk again (--chunk-index N --again), or \
-             submit the list under a new number"
+            "nothing was changed; run the chunk again as it says, put the blob back, or submit the list \
+             under a new number"
         ),
         Applied::NotOver { .. } | Applied::NotFailed { .. } | Applied::NoneFailedWith { .. } => {
             bail_as!(NothingChanged, "nothing was changed; `chunkctl status` shows what is known")

@@ -11,7 +11,7 @@ use crate::{
     progress::Progress,
     remarks::Remarks,
     rows::{Growth, UrlDigest, digest_of, urls_of},
-    submit::{JobRequest, ReadJob, SubmitError, write_sources},
+    submit::{JobRequest, ReadJob, SubmitError, refuse_used_number, write_sources},
     words::count,
 };
 use anyhow::bail;
@@ -71,6 +71,9 @@ impl Session {
     ) -> anyhow::Result<Extended> {
         let job_id = request.job_id;
         let known = self.database.registered_job(job_id).await?;
+        if known.is_none() {
+            refuse_used_number(&self.database, &self.storage, job_id).await?;
+        }
         let known = known.ok_or_else(|| unknown(job_id))?;
         if let Some(submitted) = &known.submitted {
             request.division.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);

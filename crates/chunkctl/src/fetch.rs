@@ -3,17 +3,17 @@
 mod digest;
 mod lost;
 pub(crate) mod mark;
-pub(crate) mod part;
+mod part;
 pub(crate) mod place;
 mod plan;
 mod summary;
-pub(crate) mod transfer;
+mod transfer;
 
 use crate::{
     Session,
     failure::{Failure, bail_as},
     folder::{Interrupted, Listing},
-    known,
+    known::{self, Known},
     progress::Progress,
 };
 use anyhow::Context as _;
@@ -21,9 +21,12 @@ use chunk_handler::{spool, state::JobProgress};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mark::Mark;
+use nix::sys::signal::Signal;
 use plan::Plan;
 use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 use summary::Summary;
+use time::format_description::well_known::Rfc3339;
+use tokio::signal::unix::{SignalKind, signal};
 use transfer::{Counts, Transfer};
 
 /// What stands behind the options.
@@ -81,20 +84,19 @@ impl Session {
         let Fetch { job_id, to: directory, parallel } = fetch;
         self.refuse_another_place().await?;
         let before = self.known_job(job_id).await?;
-        let listing = Listing::read(&self.storage, job_id, "").await?;
-        if before.is_none() && listing.is_empty() {
+        let plan = self.plan(job_id, before.as_ref()).await?;
+        if before.is_none() && plan.there.is_empty() && plan.documents.is_empty() {
             bail_as!(
                 JobUnknown,
                 "job {job_id} is unknown and has nothing in storage; see `chunkctl status`"
             );
         }
-        let storage = self.settings.place();
-        let own = Mark { job_id, storage, documents: BTreeMap::default() };
+        let own = self.mark(job_id, before.as_ref())?;
         let mark = place::refuse_another_job(&directory, &own)?;
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("creating {}", directory.display()))?;
+        place::make(&directory)?;
         let _lock = place::lock(&directory)?;
-        let plan = Plan::new(listing, known::is_over(before.as_ref()));
+        // With a handler a write beyond the shell's limit of a file's length fails, and does not kill.
+        let _limit = signal(SignalKind::from_raw(Signal::SIGXFSZ as i32));
         let progress = match self.json {
             true => Progress::hidden(),
             false => Progress::of_bytes("fetching", plan.files().map(|(_, blob)| blob.bytes).sum()),
@@ -105,7 +107,7 @@ impl Session {
             progress: &progress,
             counts: Counts::default(),
             done: RefCell::default(),
-            mark: RefCell::new(mark.clone().unwrap_or(own)),
+            mark: RefCell::new(own.after(mark.as_ref())),
             changed: RefCell::default(),
         };
         let parallel = usize::from(parallel);
@@ -124,6 +126,37 @@ impl Session {
         self.say(&serde_json::to_value(&summary)?, &summary.line());
         summary.warnings(job.as_ref()).iter().for_each(|line| eprintln!("{line}"));
         Ok(ExitCode::from(u8::from(!summary.failed.is_empty())))
+    }
+
+    /// What is to come of a job as it is now.
+    async fn plan(&self, job_id: i64, job: Option<&Known>) -> anyhow::Result<Plan> {
+        let is_over = known::is_over(job);
+        // Rows first: blobs are written before the row that names them.
+        let rows = match job {
+            Some(_) if is_over => {
+                Some(lost::rows(self.database.dataset_rows(job_id).await?.shards.0)?)
+            }
+            _ => None,
+        };
+        let listing = Listing::read(&self.storage, job_id, "").await?;
+        let listed = match job {
+            Some(_) => rows,
+            None => lost::listed_there(&self.storage, &listing).await?,
+        };
+        Ok(Plan::new(listing, is_over, listed.as_deref()))
+    }
+
+    /// The mark of a directory with this job.
+    fn mark(&self, job_id: i64, job: Option<&Known>) -> anyhow::Result<Mark> {
+        let created_at = job.map(|(job, _)| job.created_at.format(&Rfc3339)).transpose()?;
+        Ok(Mark {
+            job_id,
+            storage: self.settings.place(),
+            documents: BTreeMap::default(),
+            created_at,
+            is_over: Some(known::is_over(job)),
+            chunks: job.map(|(job, _)| job.total_chunks),
+        })
     }
 
     /// Brings everything. A job that ran on or ended meanwhile has other documents, and perhaps shards: what
@@ -153,9 +186,10 @@ impl Session {
                     let is_settled = is_over == plan.is_over && (lost.is_empty() || has_lost);
                     has_lost = !lost.is_empty();
                     if is_settled || is_last {
-                        let (there, _) = place::members(transfer.directory)?;
+                        let there = place::there(transfer.directory)?;
                         summary.failed.extend(lost);
-                        summary.leftovers = plan.leftovers(&there, &rows);
+                        summary.leftovers = plan.leftovers(&there.members, &rows);
+                        summary.leftovers.extend(there.strangers);
                         summary.strangers = plan.others;
                         summary.is_over = plan.is_over;
                         let job = job.map(|(job, _)| job);
@@ -167,8 +201,9 @@ impl Session {
                 Err(Interrupted::Changed) if !is_last => {}
                 Err(error) => return Err(error.into()),
             }
-            let is_over = known::is_over(self.known_job(job_id).await?.as_ref());
-            plan = Plan::new(Listing::read(transfer.storage, job_id, "").await?, is_over);
+            let job = self.known_job(job_id).await?;
+            plan = self.plan(job_id, job.as_ref()).await?;
+            transfer.mark_anew(self.mark(job_id, job.as_ref())?)?;
         }
         Err(Interrupted::Changed.into())
     }
@@ -185,19 +220,19 @@ async fn prepare(
     let looks = stream::iter(plan.files()).map(|(member, blob)| transfer.look(member, blob));
     looks.buffer_unordered(parallel).try_collect::<()>().await?;
     let is_right = |member| transfer.done.borrow().contains_key(&member);
-    let (there, parts) = place::members(directory)?;
-    place::refuse_strangers(directory, is_marked, &there, is_right)?;
+    let there = place::there(directory)?;
+    place::refuse_strangers(directory, is_marked, &there.members, is_right)?;
     let chunks = directory.join("chunks");
     fs::create_dir_all(&chunks).with_context(|| format!("creating {}", chunks.display()))?;
     // Before any file: one that is there without it is somebody else's.
     transfer.mark.borrow().write(directory)?;
-    plan.remove_other_parts(directory, &parts)?;
+    plan.remove_other_parts(directory, &there.parts)?;
     let lacking = place::lacking(directory, plan.files(), is_right);
     place::refuse_without_room(directory, lacking, spool::free_bytes(directory))
 }
 
 /// The first names of a list. Those of others may hold anything.
-fn shown(names: &[String]) -> String {
+pub(crate) fn shown(names: &[String]) -> String {
     let mut text: Vec<String> =
         names.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
     if names.len() > SHOWN {

@@ -106,11 +106,6 @@ impl Listing {
         let is_one = claim(manifest).is_none_or(|of| claim(shard) == Some(of));
         is_one.then(|| Pair { index, shard: shard.clone(), manifest: manifest.clone() })
     }
-
-    /// Whether there is nothing of the job.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.shards.is_empty() && self.manifests.is_empty() && self.documents.is_empty()
-    }
 }
 
 /// Why a blob was not read to its end.

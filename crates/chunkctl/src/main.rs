@@ -1,5 +1,9 @@
 //! The command line of operators and producers. Parses arguments, calls the library.
-#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+/// Says a line on stderr. The one of `std` panics where nobody listens.
+macro_rules! eprintln {
+    ($($line:tt)*) => { $crate::print::err(format_args!($($line)*)) };
+}
 
 mod applied;
 mod blocked;
@@ -21,6 +25,7 @@ mod list;
 mod memory;
 mod next;
 mod object;
+mod print;
 mod progress;
 mod remarks;
 mod rows;
@@ -43,14 +48,10 @@ use control::Control;
 use dashboard::Dashboard;
 use failure::{Failure, bail_as};
 use fetch::Fetch;
+use print::out;
 use shell::{Completions, Man};
 use status::Status;
-use std::{
-    fmt,
-    io::{self, Write as _},
-    process::{self, ExitCode},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::process::ExitCode;
 use submit::Submit;
 use urls::Urls;
 use verify::Verify;
@@ -123,6 +124,18 @@ settings cannot be used.")]
     Man(Man),
 }
 
+impl Action {
+    /// What a watch ends with whose stdout nobody reads any more: how its job ends is not known. None: it
+    /// is no watch, and ends by itself.
+    fn unread(&self) -> Option<ExitCode> {
+        match self {
+            Self::Status(status) => status.unread(),
+            Self::Submit(submit) if submit.watch => Some(ExitCode::FAILURE),
+            _ => None,
+        }
+    }
+}
+
 /// Settings and clients of one run.
 #[derive(Clone)]
 struct Session {
@@ -172,10 +185,10 @@ fn main() -> ExitCode {
 }
 
 fn ended(done: anyhow::Result<ExitCode>, json: bool) -> ExitCode {
-    done.unwrap_or_else(|error| {
+    print::ended(done.unwrap_or_else(|error| {
         Failure::of(&error).tell(json);
         ExitCode::FAILURE
-    })
+    }))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -184,9 +197,11 @@ async fn run(cli: Cli, settings: Settings) -> anyhow::Result<ExitCode> {
     let storage = Storage::open(&settings)?;
     let session = Session { settings, database, storage, json: cli.json };
     let login = session.database.clone();
+    let unread = cli.action.unread();
     let done = tokio::select! {
         never = login.keep_login() => match never {},
         done = session.act(cli.action) => done,
+        () = print::nobody_reads(), if unread.is_some() => Ok(unread.unwrap_or_default()),
     };
     if let Err(error) = &done {
         Failure::of_run(error, &login).await.tell(session.json);
@@ -261,31 +276,6 @@ impl Session {
             out(format_args!("{json}"));
         } else {
             out(format_args!("{text}"));
-        }
-    }
-}
-
-/// Whether somebody still reads what is printed.
-static IS_HEARD: AtomicBool = AtomicBool::new(true);
-
-fn is_heard() -> bool {
-    IS_HEARD.load(Ordering::Relaxed)
-}
-
-/// Prints a line. A reader that has seen enough (`| head`) is no failure, and changes no exit code; a full
-/// disk is one.
-fn out(line: fmt::Arguments<'_>) {
-    if !is_heard() {
-        return;
-    }
-    match writeln!(io::stdout(), "{line}") {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            IS_HEARD.store(false, Ordering::Relaxed);
-        }
-        Err(error) => {
-            eprintln!("error: writing to stdout: {error}");
-            process::exit(1);
         }
     }
 }

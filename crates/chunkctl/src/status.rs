@@ -67,6 +67,14 @@ pub(crate) struct Status {
     rejected: bool,
 }
 
+impl Status {
+    /// What a watch ends with that nobody reads any more; none: it is no watch.
+    pub(crate) fn unread(&self) -> Option<ExitCode> {
+        let is_of_job = self.job.or(self.job_id).is_some();
+        self.watch.then(|| if is_of_job { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum State {
     Pending,

@@ -101,6 +101,13 @@ pub(crate) enum SubmitError {
          one to the job with --extend"
     )]
     OtherFile(i64),
+    /// The database forgot an earlier job of this number, or never knew it.
+    #[error(
+        "the database does not know job {0}, and its folder {folder}/ in the dataset container has blobs: two \
+         datasets would mix; choose another number, or remove these blobs",
+        folder = job_folder(*.0)
+    )]
+    UsedNumber(i64),
     /// The job is known with the same file and other options.
     #[error("job {0} was submitted with {1}; choose another number, or submit it as before")]
     OtherOptions(i64, String),
@@ -179,6 +186,7 @@ pub(crate) async fn submit(
     let known = database.registered_job(job_id).await?;
     let mut is_new = false;
     if known.is_none() {
+        refuse_used_number(database, storage, job_id).await?;
         prepare_other_jobs(database, storage, &submission.dedupe.with_jobs).await?;
         let folder = lists_folder(job_id, &job.judged, &submission);
         let messages = write_sources(storage, &Arc::new(job), &folder).await?;
@@ -200,6 +208,22 @@ pub(crate) async fn submit(
     let Submission { chunks, images, validation, .. } = registered;
     let level = validation.level;
     Ok(SubmittedJob { job_id, chunks, images, level, is_new, remarks, unsent })
+}
+
+/// Refuses the number of a job that the database does not know and storage does.
+pub(crate) async fn refuse_used_number(
+    database: &Database,
+    storage: &Storage,
+    job_id: i64,
+) -> Result<(), SubmitError> {
+    let folder = format!("{}/", job_folder(job_id));
+    // Once more: somebody else may have submitted it, and it may have begun.
+    if storage.has_dataset(folder).await.map_err(Error::from)?
+        && database.registered_job(job_id).await?.is_none()
+    {
+        return Err(SubmitError::UsedNumber(job_id));
+    }
+    Ok(())
 }
 
 /// How the known job was submitted, when that is how it is submitted now.

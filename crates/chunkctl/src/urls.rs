@@ -266,7 +266,8 @@ impl Said {
         if !self.incomplete.is_empty() {
             lines.push(format!(
                 "warning: no manifest yet of {} of job {job_id}: their URLs are not here; `chunkctl \
-                 status --job-id {job_id}` says why",
+                 status --job-id {job_id}` says why; one that is gone from storage is made again by \
+                 `chunkctl control retry --job-id {job_id} --chunk-index I --again`",
                 chunks(&self.incomplete)
             ));
         }

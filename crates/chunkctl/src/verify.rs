@@ -14,7 +14,13 @@ mod shard;
 mod sidecar;
 
 use crate::{
-    Session, failure::bail_as, few_valid, folder::Member, known, out, progress::Progress,
+    Session,
+    failure::bail_as,
+    fetch::{mark::Mark, shown},
+    few_valid,
+    folder::Member,
+    known, out,
+    progress::Progress,
     words::count,
 };
 use anyhow::bail;
@@ -40,7 +46,8 @@ const HELP: &str = "Examples:
 Checked are each shard's length and hash, its members and its end; one verdict for each URL; each
 image at its place, with its hash, and the json beside it; that documents, the head of the card and,
 in storage, metadata and database say what the manifests say; and that nothing else is there. --from reads a directory that `chunkctl fetch`
-brought, needs no settings, and asks nobody. Exit code 0: it is whole; 1: a line for each fault,
+brought, needs no settings, and asks nobody; files of others are named there, and no fault, but for
+a .tar in chunks/, which loaders read. Exit code 0: it is whole; 1: a line for each fault,
 ten of a kind.";
 
 /// Its options.
@@ -67,6 +74,8 @@ struct Run<'a> {
     left_out: BTreeSet<i32>,
     /// Whether it has all chunks of the job.
     is_all: bool,
+    /// What a fetch noted in the directory.
+    mark: Option<Mark>,
     sums: chunks::Sums,
     faults: Faults,
     notes: Vec<String>,
@@ -94,6 +103,7 @@ impl Session {
         run.is_over = known::is_over(job.as_ref());
         match &job {
             Some((job, _)) if !run.is_over => {
+                run.is_all = false;
                 run.notes.push(format!("the job is {}: what is complete was verified", job.status));
             }
             Some((job, _)) => {
@@ -117,15 +127,24 @@ pub(crate) async fn directory(path: &Path, json: bool) -> anyhow::Result<ExitCod
         bail_as!(DirectoryRefused, "{} has nothing of a job", path.display());
     }
     let mut run = Run::new(place, None);
-    // A fetch leaves all documents out of a job that is not over.
-    run.is_over = folder.members.keys().any(|member| matches!(member, Member::Document(_)));
-    if !run.is_over {
-        run.notes.push(
-            "there are no documents: the job was not over when it was fetched, and nothing says which \
-             shards it has"
-                .to_owned(),
-        );
-    }
+    run.mark = Mark::read(path);
+    let has_documents = folder.members.keys().any(|member| matches!(member, Member::Document(_)));
+    // A fetch leaves all documents out of a job that is not over, and those of before where they are.
+    let said = run.mark.as_ref().and_then(|mark| mark.is_over);
+    run.is_over = said.unwrap_or(has_documents);
+    let note = match (said, has_documents) {
+        (Some(false), true) => {
+            "the job was open again when it was last fetched: its documents here are of before, and were \
+             not compared; fetch it when it is over"
+        }
+        (Some(false), false) => "the job was not over when it was fetched: it has no documents yet",
+        (Some(true), false) => {
+            "the job was over, and its fetch did not end: the same command goes on"
+        }
+        (None, false) => "there are no documents: nothing says which shards the job has",
+        (_, true) => "",
+    };
+    run.notes.extend((!note.is_empty()).then(|| note.to_owned()));
     run.verify(folder, None, json).await?;
     run.say(json)
 }
@@ -134,7 +153,8 @@ impl<'a> Run<'a> {
     fn new(place: Place<'a>, job_id: Option<i64>) -> Self {
         let (sums, faults, notes) = (chunks::Sums::default(), Faults::default(), Vec::new());
         let left_out = BTreeSet::new();
-        Self { place, job_id, is_over: true, left_out, is_all: true, sums, faults, notes }
+        let (is_over, is_all, mark) = (true, true, None);
+        Self { place, job_id, is_over, left_out, is_all, mark, sums, faults, notes }
     }
 
     async fn verify(
@@ -149,9 +169,7 @@ impl<'a> Run<'a> {
             false => Progress::of_bytes("verifying", total),
         };
         let shards_alone = self.verify_chunks(&folder, &progress).await?;
-        for name in &folder.others {
-            self.faults.note(Kind::Stray, name, "nobody names it");
-        }
+        self.judge_others(&folder.others);
         for name in &folder.begun {
             self.faults.note(Kind::Stray, name, "a fetch did not end: the same command goes on");
         }
@@ -172,8 +190,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// In storage nobody else puts anything; in a directory only what loaders take for a shard is wrong.
+    fn judge_others(&mut self, others: &[String]) {
+        let is_in_storage = matches!(self.place, Place::Storage { .. });
+        let is_fault =
+            |name: &String| is_in_storage || name.starts_with("chunks/") && name.ends_with(".tar");
+        let (faults, others): (Vec<String>, Vec<String>) =
+            others.iter().cloned().partition(is_fault);
+        for name in &faults {
+            self.faults.note(Kind::Stray, name, "nobody names it");
+        }
+        if !others.is_empty() {
+            self.notes.push(format!("files of others are here: {}", shown(&others)));
+        }
+    }
+
     /// A directory says itself whether chunks of its job are missing.
     fn note_partial(&mut self, documents: &Documents) {
+        // Without `dataset.json` the mark says how many there are, and nothing says which are complete.
+        if matches!(self.place, Place::Directory(_)) && documents.dataset.is_none() {
+            self.is_all = false;
+            let chunks = self.mark.as_ref().and_then(|mark| mark.chunks);
+            let here = self.sums.shards.len();
+            self.notes.extend(chunks.map(|chunks| format!("{here} of {chunks} chunks are here")));
+        }
         let chunks = documents.chunks().filter(|(chunks, completed)| completed < chunks);
         if let (Place::Directory(_), Some((chunks, completed))) = (&self.place, chunks) {
             self.is_all = false;
@@ -207,7 +247,9 @@ impl<'a> Run<'a> {
                 (&self.place, self.faults.has(Kind::Missing))
             {
                 out(format_args!(
-                    "note: `chunkctl control retry --job-id {job_id}` makes again what storage lost of it"
+                    "note: `chunkctl control retry --job-id {job_id}` makes again what storage lost of it; \
+                     where that is refused, `chunkctl control retry --job-id {job_id} --chunk-index I \
+                     --again` does, a chunk at a time"
                 ));
             }
             match n {

@@ -312,7 +312,7 @@ async fn a_job_whose_hashes_cannot_be_had_is_not_reopened() {
     // Else the other container would be refused before anything is read.
     sql.execute("update fleet set storage = null").await;
     for (replaced, reason) in [
-        (elsewhere, "chunk_00000.manifest.json is not there"),
+        (elsewhere, "--job-id 1 --chunk-index 0 --again` makes it again"),
         (("ChunkStorage", dead.as_str()), "storage is away (read blob)"),
     ] {
         let output = retry(&rig, &[replaced]);

@@ -264,8 +264,12 @@ async fn other_documents_and_strays_are_found() {
     job.finds("missing", "README.md", "it is not there");
     for name in ["notes.txt", "chunks/chunk_00000.tar.bak"] {
         job.put(name, Some(b"x")).await;
-        job.finds("stray", name, "nobody names it");
+        found(&job.in_place().json(), "stray", name, "nobody names it");
+        let named = job.on_disk().json()["notes"].to_string();
+        assert!(named.contains(name), "{named}");
     }
+    job.put("chunks/more.tar", Some(b"x")).await;
+    job.finds("stray", "chunks/more.tar", "nobody names it");
     // The other documents say that there was one.
     job.put("dataset.json", None).await;
     job.finds("missing", "dataset.json", "it is not there");

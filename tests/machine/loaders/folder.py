@@ -2,7 +2,7 @@
 
 folder.py CACHE DIRECTORY: {"columns", "keys", "sizes", "of_card"}; the keys are null when there are no rows of
 pictures, the sizes are what open_clip adds up (get_dataset_size of its data.py), and of_card is how many
-pictures each block of the card leaves, run as it stands beside the folder.
+pictures each block of the card leaves, run as it stands in the folder.
 """
 
 import glob
@@ -25,8 +25,8 @@ except datasets.exceptions.DatasetGenerationError as error:  # Files that are no
 are_pictures = rows is not None and isinstance(rows.features.get("jpg"), datasets.Image)
 shards = glob.glob(os.path.join(directory, "chunks", "*.tar"))
 sizes = json.load(open(os.path.join(directory, "chunks", "sizes.json")))
-card = os.path.join(directory, "README.md")
-blocks = re.findall("```python\n(.*?)```", open(card).read(), re.S) if os.path.exists(card) else []
+os.chdir(directory)
+blocks = re.findall("```python\n(.*?)```", open("README.md").read(), re.S) if os.path.exists("README.md") else []
 of_card, names = [], {}
 for block in blocks:
     exec(block, names)  # What a reader of the card does.

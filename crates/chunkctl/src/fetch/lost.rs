@@ -5,11 +5,11 @@ use super::{
     plan::Plan,
     transfer::{Transfer, place},
 };
-use crate::folder::Member;
+use crate::folder::{Listing, Member, read_blob};
 use anyhow::Context as _;
-use chunk_handler::jobs::DOCUMENTS;
+use chunk_handler::{jobs::DOCUMENTS, storage::Storage};
 use serde::Deserialize;
-use std::{fs::File, io::BufReader, path::Path};
+use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path};
 
 /// A shard that must be there.
 #[derive(Debug, Deserialize)]
@@ -58,6 +58,11 @@ impl Row {
     }
 }
 
+/// The chunks that rows name.
+pub(super) fn indexes(rows: &[Row]) -> BTreeSet<i32> {
+    rows.iter().filter_map(Row::index).collect()
+}
+
 /// What is lost, each with its file; nothing of a job that is not over. Without rows, of a job that the
 /// database forgot, `dataset.json` says what there was.
 pub(super) fn find(plan: &Plan, transfer: &Transfer<'_>, rows: Option<&[Row]>) -> Vec<String> {
@@ -89,11 +94,30 @@ pub(super) fn find(plan: &Plan, transfer: &Transfer<'_>, rows: Option<&[Row]>) -
     lost
 }
 
+/// A `dataset.json`.
+#[derive(Deserialize)]
+struct Dataset {
+    shards: serde_json::Value,
+}
+
+/// The shards that the `dataset.json` of storage lists.
+pub(super) async fn listed_there(
+    storage: &Storage,
+    listing: &Listing,
+) -> anyhow::Result<Option<Vec<Row>>> {
+    let Some(blob) = listing.documents.get("dataset.json") else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    read_blob(storage, blob, 0, take).await?;
+    // That it cannot be read is said when it came.
+    let dataset = serde_json::from_slice(&bytes).ok();
+    Ok(dataset.and_then(|dataset: Dataset| rows(dataset.shards).ok()))
+}
+
 fn listed(directory: &Path) -> anyhow::Result<Vec<Row>> {
-    #[derive(Deserialize)]
-    struct Dataset {
-        shards: serde_json::Value,
-    }
     let path = directory.join("dataset.json");
     // That it is not there is said of it as of every document.
     let Ok(file) = File::open(path) else { return Ok(Vec::new()) };

@@ -1,6 +1,9 @@
 //! A file that is on its way: beside its place, under a name that says which bytes it will have.
 
-use super::digest::{Hasher, Told};
+use super::{
+    digest::{Hasher, Told},
+    place::own_file,
+};
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -28,7 +31,7 @@ pub(super) fn path(target: &Path, told: &Told) -> PathBuf {
 }
 
 /// Whether a file's name is that of a part of one of our files.
-pub(crate) fn is_part(name: &str, is_ours: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_part(name: &str, is_ours: impl Fn(&str) -> bool) -> bool {
     let parts = name.strip_suffix(SUFFIX).and_then(|rest| rest.rsplit_once('.'));
     parts.is_some_and(|(target, tag)| {
         tag.len() == 16 && tag.chars().all(|c| c.is_ascii_hexdigit()) && is_ours(target)
@@ -39,13 +42,11 @@ impl Part {
     /// Opens the part of a file, with what an earlier fetch left of it.
     pub(super) fn open(target: &Path, told: &Told, most_bytes: u64) -> io::Result<Self> {
         let path = path(target, told);
-        let open =
-            || File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let (mut file, mut hasher) = (open()?, told.hasher());
+        let (mut file, mut hasher) = (own_file(&path)?, told.hasher());
         let mut length = hasher.read(&mut file)?;
         if length > most_bytes {
             file.set_len(0)?;
-            (file, hasher, length) = (open()?, told.hasher(), 0);
+            (file, hasher, length) = (own_file(&path)?, told.hasher(), 0);
         }
         Ok(Self { path, file, hasher, length })
     }

@@ -1,20 +1,26 @@
 //! The directory that a job is fetched to: one fetch at a time, of one job, with room for it.
 
-use super::{digest::Told, mark::Mark, part, transfer};
+use super::{
+    digest::Told,
+    mark::{self, Mark},
+    part,
+    transfer::{self, NEWER},
+};
 use crate::failure::bail_as;
 use crate::folder::Member;
 use anyhow::Context as _;
 use chunk_handler::storage::ListedBlob;
 use indicatif::HumanBytes;
+use nix::{errno::Errno, fcntl::OFlag};
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// The file whose lock a fetch holds; it goes at the end.
-pub(crate) const LOCK: &str = ".fetch.lock";
+const LOCK: &str = ".fetch.lock";
 
 /// The right to write into a directory.
 #[derive(Debug)]
@@ -30,15 +36,42 @@ impl Drop for Lock {
     }
 }
 
+/// Opens a file of a fetch's own, which is made if it is not there. Not through a link: nobody but its
+/// owner knows what that leads to.
+pub(super) fn own_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path).map_err(|error| {
+        match error.raw_os_error() == Some(Errno::ELOOP as i32) {
+            true => io::Error::other("it is a link, which no fetch makes; move it away"),
+            false => error,
+        }
+    })
+}
+
+/// Makes the directory, if it is not there.
+pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
+    let is_link = fs::symlink_metadata(directory).is_ok_and(|there| there.is_symlink());
+    match fs::metadata(directory) {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(_) => bail_as!(DirectoryRefused, "{} is a file; give a directory", directory.display()),
+        Err(_) if is_link => {
+            bail_as!(
+                DirectoryRefused,
+                "{} is a link to nothing; give a directory",
+                directory.display()
+            )
+        }
+        Err(_) => {}
+    }
+    fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))
+}
+
 /// Takes a directory, unless another fetch has it.
 pub(super) fn lock(directory: &Path) -> anyhow::Result<Lock> {
     let path = directory.join(LOCK);
     loop {
-        if path.is_symlink() {
-            bail_as!(DirectoryRefused, "{} is a link; remove it", path.display());
-        }
-        let file = File::options().write(true).create(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("creating {}", path.display()))?;
+        let file = own_file(&path).with_context(|| format!("creating {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -59,9 +92,52 @@ pub(super) fn lock(directory: &Path) -> anyhow::Result<Lock> {
     }
 }
 
-/// The members of a job's folder that are in a directory, and the parts of such.
-pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<PathBuf>)> {
-    let (mut members, mut parts) = (Vec::new(), Vec::new());
+/// What a file in a directory is that is no member of a job's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// [`Mark`].
+    Mark,
+    /// A fetch did not end.
+    Begun,
+    /// A document that is newer than one that somebody changed.
+    Newer,
+    /// Somebody else's.
+    Stranger,
+}
+
+impl Beside {
+    /// By its name in the directory.
+    pub(crate) fn of(name: &str) -> Self {
+        let newer = name.strip_suffix(NEWER);
+        if name == mark::NAME {
+            Self::Mark
+        } else if matches!(newer.and_then(Member::of), Some(Member::Document(_))) {
+            Self::Newer
+        } else if name == LOCK || newer == Some(mark::NAME) || is_part(name) {
+            Self::Begun
+        } else {
+            Self::Stranger
+        }
+    }
+}
+
+fn is_part(name: &str) -> bool {
+    part::is_part(name, |of| Member::of(of.trim_end_matches(NEWER)).is_some())
+}
+
+/// What is in a directory.
+#[derive(Debug, Default)]
+pub(super) struct There {
+    pub(super) members: Vec<Member>,
+    /// Of files that are on their way.
+    pub(super) parts: Vec<PathBuf>,
+    /// Names of files of somebody else.
+    pub(super) strangers: Vec<String>,
+}
+
+/// The members of a job's folder that are in a directory, and what is there beside them.
+pub(super) fn there(directory: &Path) -> anyhow::Result<There> {
+    let mut there = There::default();
     for folder in ["", "chunks/"] {
         let path = directory.join(folder);
         let entries = match fs::read_dir(&path) {
@@ -72,16 +148,17 @@ pub(super) fn members(directory: &Path) -> anyhow::Result<(Vec<Member>, Vec<Path
             let entry = entry.with_context(|| format!("reading {}", path.display()))?;
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
             if let Some(member) = Member::of(&name) {
-                members.push(member);
-            } else if part::is_part(&name, |of| {
-                Member::of(of.trim_end_matches(transfer::NEWER)).is_some()
-            }) {
-                parts.push(entry.path());
+                there.members.push(member);
+            } else if is_part(&name) {
+                there.parts.push(entry.path());
+            } else if Beside::of(&name) == Beside::Stranger && !entry.path().is_dir() {
+                there.strangers.push(name);
             }
         }
     }
-    members.sort_unstable();
-    Ok((members, parts))
+    there.members.sort_unstable();
+    there.strangers.sort_unstable();
+    Ok(there)
 }
 
 /// Refuses a directory that another job was fetched to: its files have the same names.
@@ -94,6 +171,16 @@ pub(super) fn refuse_another_job(directory: &Path, own: &Mark) -> anyhow::Result
             there.job_id,
             there.storage
         ),
+        // Without its time it is not known which one it is.
+        Some(Mark { created_at: Some(there), .. })
+            if own.created_at.as_ref().is_some_and(|own| *own != there) =>
+        {
+            bail_as!(
+                DirectoryRefused,
+                "{} has an earlier job of this number, which was made at {there}; give another directory",
+                directory.display()
+            )
+        }
         mark => Ok(mark),
     }
 }
@@ -194,11 +281,8 @@ mod tests {
     #[test]
     fn a_directory_of_another_job_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let of = |job_id, storage: &str| Mark {
-            job_id,
-            storage: storage.into(),
-            documents: std::collections::BTreeMap::default(),
-        };
+        let of =
+            |job_id, storage: &str| Mark { job_id, storage: storage.into(), ..Mark::default() };
         assert!(refuse_another_job(directory.path(), &of(7, "a")).unwrap().is_none());
         of(8, "a").write(directory.path()).unwrap();
         assert!(refuse_another_job(directory.path(), &of(8, "a")).unwrap().is_some());
@@ -206,6 +290,13 @@ mod tests {
             let refusal = refuse_another_job(directory.path(), &other).unwrap_err().to_string();
             assert!(refusal.contains("has job 8 of a"), "{refusal}");
         }
+        let made = |at: &str| Mark { created_at: Some(at.into()), ..of(8, "a") };
+        assert!(refuse_another_job(directory.path(), &made("1")).is_ok());
+        made("1").write(directory.path()).unwrap();
+        assert!(refuse_another_job(directory.path(), &made("1")).is_ok());
+        assert!(refuse_another_job(directory.path(), &of(8, "a")).is_ok());
+        let refusal = refuse_another_job(directory.path(), &made("2")).unwrap_err().to_string();
+        assert!(refusal.contains("an earlier job of this number"), "{refusal}");
     }
 
     /// What is there of others is named; what is right, or none of ours, is in nobody's way.
@@ -218,8 +309,8 @@ mod tests {
         }
         fs::write(directory.path().join("chunks/chunk_00003.tar.0123456789abcdef.part"), "")
             .unwrap();
-        let (found, parts) = members(directory.path()).unwrap();
-        assert_eq!((found.len(), parts.len()), (2, 1));
+        let There { members: found, parts, strangers } = there(directory.path()).unwrap();
+        assert_eq!((found.len(), parts.len(), &*strangers), (2, 1, &["notes.txt".to_owned()][..]));
         let refuse = |is_marked, right: &[Member]| {
             refuse_strangers(directory.path(), is_marked, &found, |member| right.contains(&member))
         };

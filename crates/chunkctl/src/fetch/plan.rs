@@ -3,7 +3,7 @@
 use super::{
     ROUNDS,
     digest::Told,
-    lost::Row,
+    lost::{self, Row},
     part,
     summary::Summary,
     transfer::{self, Failed, Transfer},
@@ -25,6 +25,7 @@ pub(super) struct Plan {
     pub(super) documents: Vec<(&'static str, ListedBlob)>,
     /// Shards and manifests that storage has, also those that are no pair.
     pub(super) there: BTreeSet<Member>,
+    /// Names in the folder that are none of the job.
     pub(super) others: Vec<String>,
     pub(super) is_over: bool,
 }
@@ -37,15 +38,24 @@ enum Brought {
 }
 
 impl Plan {
-    /// Of a job that is not over without the documents: they are those of what it was.
-    pub(super) fn new(mut listing: Listing, is_over: bool) -> Self {
-        let pairs = listing.pairs().collect();
+    /// Of a job that is not over without the documents: they are those of what it was. Of one that is over
+    /// only what `listed` names, if that is known: chunks of an earlier job of its number are none of it.
+    pub(super) fn new(mut listing: Listing, is_over: bool, listed: Option<&[Row]>) -> Self {
+        let listed = listed.map(lost::indexes);
+        let is_listed = |index: i32| listed.as_ref().is_none_or(|all| all.contains(&index));
+        let pairs = listing.pairs().filter(|pair| is_listed(pair.index)).collect();
         let document = |name: &&'static str| Some((*name, listing.documents.remove(*name)?));
         let documents = DOCUMENTS.iter().filter(|_| is_over).filter_map(document).collect();
         let shards = listing.shards.keys().map(|index| Member::Shard(*index));
         let manifests = listing.manifests.keys().map(|index| Member::Manifest(*index));
-        let there = shards.chain(manifests).collect();
-        Self { pairs, documents, there, others: listing.others, is_over }
+        let there: BTreeSet<Member> = shards.chain(manifests).collect();
+        let unlisted = there.iter().filter(|member| match member {
+            Member::Shard(index) | Member::Manifest(index) => !is_listed(*index),
+            Member::Document(_) => false,
+        });
+        let mut others = listing.others;
+        others.extend(unlisted.map(|member| member.name()));
+        Self { pairs, documents, there, others, is_over }
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = (Member, &ListedBlob)> {

@@ -28,7 +28,7 @@ pub(super) struct Summary {
     pub(super) failed: Vec<String>,
     /// Chunks that are being written right now.
     pub(super) unfinished: Vec<i32>,
-    /// Files here that the job does not have.
+    /// Files here that the job does not have, those of others last.
     pub(super) leftovers: Vec<String>,
     /// Documents that were changed here, and so stay.
     pub(super) changed: Vec<String>,
@@ -64,11 +64,18 @@ impl Summary {
             lines.extend(job.and_then(few_valid::partial).map(|what| format!("note: {what}")));
         }
         lines.extend(self.changed.iter().map(|what| format!("note: {what}")));
-        if !self.leftovers.is_empty() {
+        // Loaders take each tar for one of the job's.
+        let (shards, others): (Vec<String>, Vec<String>) =
+            self.leftovers.iter().cloned().partition(|name| name.starts_with("chunks/"));
+        if !shards.is_empty() {
             lines.push(format!(
                 "warning: these files are none of what the job has now, and stay: {}",
-                shown(&self.leftovers)
+                shown(&shards)
             ));
+        }
+        if !others.is_empty() {
+            lines
+                .push(format!("note: these files are not the job's, and stay: {}", shown(&others)));
         }
         if !self.strangers.is_empty() {
             lines.push(format!(
@@ -83,7 +90,8 @@ impl Summary {
         if !self.failed.is_empty() {
             lines.push(format!(
                 "`chunkctl control retry --job-id {0}` makes again what storage lost, chunks and documents; \
-                 `chunkctl control retry --job-id {0} --chunk-index I --again` makes a damaged chunk again; \
+                 `chunkctl control retry --job-id {0} --chunk-index I --again` makes a damaged chunk again, \
+                 and a lost one where that is refused; \
                  `chunkctl verify --job-id {0}` says what is damaged",
                 self.job_id
             ));

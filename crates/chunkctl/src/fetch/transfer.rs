@@ -27,12 +27,23 @@ pub(super) struct Transfer<'a> {
     /// What is right by now, by its tag: it is not hashed again.
     pub(super) done: RefCell<BTreeMap<Member, String>>,
     pub(super) mark: RefCell<Mark>,
-    /// Documents that were changed here since they came, each with whether a newer one stands beside it.
-    pub(super) changed: RefCell<BTreeMap<&'static str, bool>>,
+    /// Documents that were changed here since they came.
+    pub(super) changed: RefCell<BTreeMap<&'static str, Changed>>,
+}
+
+/// A document that was changed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Storage has what came.
+    SameThere,
+    /// A newer one stands beside it.
+    NewerBeside,
+    /// The newer one that came beside it was changed, too, and storage has another one.
+    BothChanged,
 }
 
 /// What the name of a newer document ends with that stands beside a changed one.
-pub(crate) const NEWER: &str = ".new";
+pub(super) const NEWER: &str = ".new";
 
 /// What came and what was there.
 #[derive(Debug, Default)]
@@ -106,14 +117,25 @@ impl Transfer<'_> {
         Ok(())
     }
 
+    /// Notes in the directory what is known of the job now.
+    pub(super) fn mark_anew(&self, now: Mark) -> anyhow::Result<()> {
+        let now = now.after(Some(&self.mark.borrow()));
+        self.mark.replace(now);
+        self.mark.borrow().write(self.directory)
+    }
+
     /// What is said of documents that stay as somebody changed them.
     pub(super) fn changed_documents(&self) -> Vec<String> {
-        let say = |(name, is_newer): (&&str, &bool)| match is_newer {
-            true => format!(
+        let say = |(name, changed): (&&str, &Changed)| match changed {
+            Changed::NewerBeside => format!(
                 "{name} was changed here, and stays; what the job has now is in {name}{NEWER}"
             ),
-            false => format!(
+            Changed::SameThere => format!(
                 "{name} was changed here, and stays; without it the same command brings it as it was"
+            ),
+            Changed::BothChanged => format!(
+                "{name} and {name}{NEWER} were changed here, and stay; without {name}{NEWER} the same \
+                 command brings what the job has now"
             ),
         };
         self.changed.borrow().iter().map(say).collect()
@@ -131,14 +153,21 @@ impl Transfer<'_> {
         if target.exists() && !is_there(target, told, blob.bytes).await? {
             let came = self.mark.borrow().documents.get(name).cloned();
             if came != Some(sha256_of(target)?) {
-                let is_newer = came.is_none_or(|came| *told != Told::Sha256(came));
-                self.changed.borrow_mut().insert(name, is_newer);
-                if !is_newer {
+                place.as_mut_os_string().push(NEWER);
+                let is_newer = came.as_ref().is_none_or(|came| *told != Told::Sha256(came.clone()));
+                let changed = match is_newer {
+                    false => Changed::SameThere,
+                    true if is_changed(&place, came, told, blob.bytes).await? => {
+                        Changed::BothChanged
+                    }
+                    true => Changed::NewerBeside,
+                };
+                self.changed.borrow_mut().insert(name, changed);
+                if changed != Changed::NewerBeside {
                     self.progress.skip(blob.bytes);
                     add(&self.counts.files_kept, 1);
                     return Ok(());
                 }
-                place.as_mut_os_string().push(NEWER);
             }
         }
         self.bring_told(&place, told, blob).await?;
@@ -189,6 +218,16 @@ impl Transfer<'_> {
         }
         Err(Failed::Damaged)
     }
+}
+
+/// Whether a document is there that is neither what came last nor what is to come.
+async fn is_changed(
+    place: &Path,
+    came: Option<String>,
+    told: &Told,
+    bytes: u64,
+) -> io::Result<bool> {
+    Ok(place.exists() && !is_there(place, told, bytes).await? && came != Some(sha256_of(place)?))
 }
 
 /// An error with the file that it is of.

@@ -5,7 +5,7 @@ use super::{
     lines::{END_ERROR_HELP, capacity_line, degraded_line, is_waiting, job_line},
 };
 use crate::{
-    Session, few_valid, is_heard,
+    Session, few_valid,
     object::add,
     out,
     words::{count, moment, span},
@@ -52,9 +52,6 @@ impl Session {
             }
             speed.note(job, began);
             screen.show(&reading, &speed);
-            if !is_heard() {
-                return Ok(ExitCode::SUCCESS);
-            }
             if few_valid::is_over(job) {
                 screen.end();
                 if !self.json {
@@ -110,9 +107,6 @@ impl Session {
                 out(format_args!("\u{1b}[H\u{1b}[2J{frame}"));
             } else if pace.is_due(&frame, self.json, Instant::now()) {
                 out(format_args!("{frame}"));
-            }
-            if !is_heard() {
-                return Ok(ExitCode::SUCCESS);
             }
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),

@@ -92,7 +92,7 @@ pub(crate) struct Submit {
     new_only: bool,
     /// Wait for the job's end: exit 0 when it completed, 1 when it failed or was cancelled.
     #[arg(long)]
-    watch: bool,
+    pub(crate) watch: bool,
 }
 
 /// What columns and keys are called that mean something.

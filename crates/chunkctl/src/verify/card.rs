@@ -8,7 +8,9 @@ const ALL: &str = "chunks/*.tar";
 /// What is wrong with the head of a card; none: it names `with_samples`. All shards at once are right only
 /// where each one counts and has a sample. The rest of it is for people, who may change it.
 pub(super) fn fault(card: &str, with_samples: &[&str], are_all: bool) -> Option<String> {
-    let named = paths(card);
+    // An editor may have changed its line ends.
+    let card = card.replace("\r\n", "\n");
+    let named = paths(&card);
     let wanted: BTreeSet<&str> = with_samples.iter().copied().collect();
     if named == wanted || (are_all && named == BTreeSet::from([ALL]) && !wanted.is_empty()) {
         return None;
@@ -54,6 +56,8 @@ mod tests {
         let (all, one) =
             (card("    path: chunks/*.tar\n"), card("    path:\n    - chunks/a.tar\n"));
         assert_eq!(fault(&all, &["chunks/a.tar", "chunks/b.tar"], true), None);
+        let edited = one.replace('\n', "\r\n");
+        assert_eq!(fault(&edited, &["chunks/a.tar"], false), None);
         assert!(fault(&all, &["chunks/a.tar"], false).is_some());
         assert!(fault(&all, &[], true).is_some());
         assert_eq!(fault(&one, &["chunks/a.tar"], true), None);

@@ -1,7 +1,7 @@
 //! Where a job's folder is: in storage, or in a directory.
 
 use crate::{
-    fetch::{mark, part, place::LOCK, transfer::NEWER},
+    fetch::place::Beside,
     folder::{Interrupted, Listing, Member, read_blob},
 };
 use anyhow::Context as _;
@@ -99,19 +99,11 @@ fn of_listing(listing: Listing) -> Folder {
 impl Folder {
     /// Notes a file of a directory that is none of the job's.
     fn note_other(&mut self, name: String) {
-        if name == mark::NAME {
-            return;
-        }
-        let newer = name.strip_suffix(NEWER).and_then(Member::of);
-        if matches!(newer, Some(Member::Document(_))) {
-            self.newer.push(name);
-        } else if name == LOCK
-            || name.strip_suffix(NEWER) == Some(mark::NAME)
-            || part::is_part(&name, |of| Member::of(of.trim_end_matches(NEWER)).is_some())
-        {
-            self.begun.push(name);
-        } else {
-            self.others.push(name);
+        match Beside::of(&name) {
+            Beside::Mark => {}
+            Beside::Newer => self.newer.push(name),
+            Beside::Begun => self.begun.push(name),
+            Beside::Stranger => self.others.push(name),
         }
     }
 }
