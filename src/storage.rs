@@ -2,13 +2,15 @@
 
 mod blob;
 mod list;
+mod listing;
 mod queue;
 mod range;
 mod signature;
 
 pub(crate) use blob::DOCUMENT_LIMIT;
-pub use blob::{BlobHead, Condition, ListedBlob, SOURCE_LIMIT};
+pub use blob::{BlobHead, Condition, SOURCE_LIMIT};
 pub(crate) use list::ListRead;
+pub use listing::ListedBlob;
 pub(crate) use queue::BATCH;
 pub use queue::QueueMessage;
 pub use range::RangeReader;

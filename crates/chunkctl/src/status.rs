@@ -71,7 +71,7 @@ impl Status {
     /// What a watch ends with that nobody reads any more; none: it is no watch.
     pub(crate) fn unread(&self) -> Option<ExitCode> {
         let is_of_job = self.job.or(self.job_id).is_some();
-        self.watch.then(|| if is_of_job { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        self.watch.then_some(if is_of_job { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
