@@ -241,29 +241,6 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether the dataset container has a blob whose name begins with a prefix.
-    ///
-    /// # Errors
-    ///
-    /// When storage is away or refuses.
-    pub async fn has_dataset(&self, prefix: String) -> Result<bool, Error> {
-        let options = BlobContainerClientListBlobsOptions {
-            prefix: Some(prefix),
-            maxresults: Some(1),
-            ..Default::default()
-        };
-        let failed = |error| super::classify("list blobs", &error);
-        let container = self.container(&self.dataset_container)?;
-        let mut pages = container.list_blobs(Some(options)).map_err(failed)?.into_pages();
-        // A page may be empty and not the last one.
-        while let Some(page) = call("list blobs", CALL_DEADLINE, pages.try_next()).await? {
-            if !page.into_model().map_err(failed)?.blob_items.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Removes the version of a blob of the dataset container that was seen.
     ///
     /// # Errors
