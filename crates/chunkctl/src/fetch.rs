@@ -20,7 +20,7 @@ use chunk_handler::{spool, state::JobProgress};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mark::Mark;
-use nix::sys::signal::Signal;
+use nix::libc::SIGXFSZ;
 use plan::Plan;
 use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 use summary::Summary;
@@ -91,7 +91,7 @@ impl Session {
         place::make(&directory)?;
         let _lock = place::lock(&directory)?;
         // With a handler a write beyond the shell's limit of a file's length fails, and does not kill.
-        let _limit = signal(SignalKind::from_raw(Signal::SIGXFSZ as i32));
+        let _limit = signal(SignalKind::from_raw(SIGXFSZ));
         let progress = match self.json {
             true => Progress::hidden(),
             false => Progress::of_bytes("fetching", plan.files().map(|(_, blob)| blob.bytes).sum()),

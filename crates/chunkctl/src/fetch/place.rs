@@ -41,7 +41,7 @@ pub(super) fn own_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path).map_err(|error| {
-        match error.raw_os_error() == Some(Errno::ELOOP as i32) {
+        match error.raw_os_error().map(Errno::from_raw) == Some(Errno::ELOOP) {
             true => io::Error::other("it is a link, which no fetch makes; move it away"),
             false => error,
         }

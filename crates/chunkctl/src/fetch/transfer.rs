@@ -39,7 +39,7 @@ pub(super) enum Changed {
     /// A newer one stands beside it.
     NewerBeside,
     /// The newer one that came beside it was changed, too, and storage has another one.
-    BothChanged,
+    NewerToo,
 }
 
 /// What the name of a newer document ends with that stands beside a changed one.
@@ -133,7 +133,7 @@ impl Transfer<'_> {
             Changed::SameThere => format!(
                 "{name} was changed here, and stays; without it the same command brings it as it was"
             ),
-            Changed::BothChanged => format!(
+            Changed::NewerToo => format!(
                 "{name} and {name}{NEWER} were changed here, and stay; without {name}{NEWER} the same \
                  command brings what the job has now"
             ),
@@ -157,9 +157,7 @@ impl Transfer<'_> {
                 let is_newer = came.as_ref().is_none_or(|came| *told != Told::Sha256(came.clone()));
                 let changed = match is_newer {
                     false => Changed::SameThere,
-                    true if is_changed(&place, came, told, blob.bytes).await? => {
-                        Changed::BothChanged
-                    }
+                    true if is_changed(&place, came, told, blob.bytes).await? => Changed::NewerToo,
                     true => Changed::NewerBeside,
                 };
                 self.changed.borrow_mut().insert(name, changed);
