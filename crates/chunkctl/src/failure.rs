@@ -293,7 +293,9 @@ fn code_of(error: &anyhow::Error) -> Code {
         };
     }
     match found::<SubmitError>(error) {
-        Some(SubmitError::OtherFile(_) | SubmitError::OtherOptions(..)) => Code::JobDiffers,
+        Some(
+            SubmitError::OtherFile(_) | SubmitError::OtherOptions(..) | SubmitError::UsedNumber(..),
+        ) => Code::JobDiffers,
         Some(SubmitError::TooManyChunks(_)) => Code::JobRefuses,
         Some(SubmitError::Option(_)) => Code::Usage,
         Some(_) => Code::ListRefused,

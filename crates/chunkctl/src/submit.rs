@@ -217,10 +217,11 @@ pub(crate) async fn refuse_used_number(
     job_id: i64,
 ) -> Result<(), SubmitError> {
     let folder = format!("{}/", job_folder(job_id));
+    let mut has_blobs = false;
+    // One call where the number is free.
+    storage.list_dataset(folder, |_| has_blobs = true).await.map_err(Error::from)?;
     // Once more: somebody else may have submitted it, and it may have begun.
-    if storage.has_dataset(folder).await.map_err(Error::from)?
-        && database.registered_job(job_id).await?.is_none()
-    {
+    if has_blobs && database.registered_job(job_id).await?.is_none() {
         return Err(SubmitError::UsedNumber(job_id));
     }
     Ok(())
