@@ -18,7 +18,7 @@ async fn files_of_others_are_not_written_over() {
     fs::write(directory.join("README.md"), "of my own").unwrap();
     let refused = fetch_with(&rig, &rig.storage, &[]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("brought: README.md; give another"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("brought: README.md\""), "{}", refused.stderr);
     assert_eq!(files_at(&directory), ["README.md"]);
     fs::rename(directory.join("README.md"), directory.join("notes.md")).unwrap();
     assert_eq!(fetch(&rig)["files_fetched"], 6);

@@ -138,7 +138,7 @@ async fn a_fetch_writes_through_no_link() {
     }
     fs::write(&directory, "mine").unwrap();
     let refused = fetch_with(&rig, &rig.storage, &[]);
-    assert!(refused.stderr.contains("is a file; give a directory"), "{refused:?}");
+    assert!(refused.stderr.contains("is a file"), "{refused:?}");
     fs::remove_file(&directory).unwrap();
     symlink(rig.temp.path().join("nothing"), &directory).unwrap();
     let refused = fetch_with(&rig, &rig.storage, &[]);
