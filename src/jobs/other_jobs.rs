@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
 /// Why a chunk cannot run now.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +51,11 @@ pub(crate) struct Returning {
 }
 
 /// What the tasks have found so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Found {
     jobs: Mutex<BTreeMap<i64, Progress>>,
     /// One job at a time: manifests are large.
-    turn: Semaphore,
-}
-
-impl Default for Found {
-    fn default() -> Self {
-        Self { jobs: Mutex::default(), turn: Semaphore::new(1) }
-    }
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Returning {
@@ -105,14 +99,11 @@ impl Returning {
     /// Begins to read a job's hashes back, unless that is under way or was found to be in vain.
     fn begin(&self, database: &Database, storage: &Storage, job_id: i64) -> Result<(), NotReady> {
         let mut jobs = self.found.jobs.lock();
-        match jobs.remove(&job_id) {
+        match jobs.get(&job_id) {
             Some(Progress::Lost(why, at)) if at.elapsed() < FRESH => {
-                return Err(NotReady::Lost(job_id, why));
+                return Err(NotReady::Lost(job_id, why.clone()));
             }
-            Some(Progress::UnderWay) => {
-                jobs.insert(job_id, Progress::UnderWay);
-                return Ok(());
-            }
+            Some(Progress::UnderWay) => return Ok(()),
             Some(Progress::Lost(..)) | None => {}
         }
         jobs.insert(job_id, Progress::UnderWay);
@@ -131,7 +122,7 @@ impl Found {
     async fn bring_back(&self, database: &Database, storage: &Storage, job_id: i64) {
         // A panic must not leave the job under way for ever.
         let _done = Done { jobs: &self.jobs, job_id };
-        let _turn = self.turn.acquire().await;
+        let _turn = self.turn.lock().await;
         let why = match Box::pin(hashes::bring_back(database, storage, job_id, false)).await {
             Ok(_) | Err(hashes::Error::JobGoing) => return,
             Err(error @ (hashes::Error::Missing(_) | hashes::Error::Other(_))) => error.to_string(),
@@ -175,10 +166,7 @@ pub enum OtherJobError {
     )]
     Going(i64),
     /// Its hashes are gone.
-    #[error(
-        "job {0} cannot be deduplicated with: {1}; `chunkctl control retry --again` makes a chunk's manifest anew, \
-         or leave the job out"
-    )]
+    #[error("job {0} cannot be deduplicated with: {1}, or leave the job out")]
     Lost(i64, String),
     /// Database or storage.
     #[error(transparent)]

@@ -151,12 +151,9 @@ impl Database {
     pub async fn chunk_after(&self, job_id: i64, index: i32) -> Result<Option<JobChunk>, Error> {
         let statement = sqlx::query_as(
             "-- chunk_after
-            select m.chunk_index, (select r.shard_blob is not null from chunk_result r
-                where r.job_id = m.job_id and r.chunk_index = m.chunk_index),
-                coalesce((select s.status in ('pending', 'processing') from chunk_status s
-                    where s.job_id = m.job_id and s.chunk_index = m.chunk_index), false), m.message
-            from chunk_message m
-            where m.job_id = $1 and m.chunk_index > $2 order by m.chunk_index limit 1",
+            select chunk_index, s.shard_blob is not null, s.status in ('pending', 'processing'), m.message
+            from chunk_message m join chunk_status s using (job_id, chunk_index)
+            where job_id = $1 and chunk_index > $2 order by chunk_index limit 1",
         )
         .bind(job_id)
         .bind(index);

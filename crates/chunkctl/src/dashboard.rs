@@ -17,6 +17,7 @@ mod layout;
 mod listen;
 mod look;
 mod overview;
+mod paging;
 mod rejected_page;
 mod router;
 mod show;

@@ -22,12 +22,17 @@ pub(crate) fn transient(reasons: &[JobReason]) -> i64 {
     reasons.iter().filter(is_transient).map(|row| row.images).sum()
 }
 
+/// Nothing of it is left to be done but what nobody sent.
+pub(crate) fn is_waiting(job: &JobProgress) -> bool {
+    job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0
+}
+
 /// Commands, each with what it is for, the most useful first.
 pub(crate) fn commands(job: &JobProgress, reasons: &[JobReason]) -> Vec<(String, &'static str)> {
     let id = job.job_id;
     let mut commands = Vec::new();
     if !is_over(job) {
-        if job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0 {
+        if is_waiting(job) {
             commands.push((
                 format!("chunkctl control close --job-id {id}"),
                 "ends it without the chunks that nobody sent",

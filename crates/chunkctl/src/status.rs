@@ -9,6 +9,7 @@ mod watch;
 use super::{Session, few_valid, host_busy, object::add, out};
 use crate::{
     failure::{bail_as, tell_wrong},
+    next::is_waiting,
     words::count,
 };
 use chunk_handler::{
@@ -16,9 +17,7 @@ use chunk_handler::{
     state::{self, Failures, JobProgress, LiveProcess, LostDuplicates, Page, until_answered},
 };
 use clap::{ArgGroup, Args, ValueEnum};
-use lines::{
-    capacity_line, degraded_line, end_error_line, is_waiting, job_line, lost_line, missing_line,
-};
+use lines::{capacity_line, degraded_line, end_error_line, job_line, lost_line, missing_line};
 use serde_json::{Value, json};
 use std::{future::Future, process::ExitCode, time::Duration};
 use time::OffsetDateTime;

@@ -150,8 +150,6 @@ fn parts(range: &[u8]) -> Option<(u64, u64, Option<u64>)> {
     is_bytes.then_some(parts)
 }
 
-/// Codings that exist, and that a body may really have. Servers also say `none`, `utf-8`, `binary`, a
-/// media type: that means nothing.
 /// How a body is compressed, by the names that are known.
 pub(super) fn codings(response: &Response) -> impl Iterator<Item = &[u8]> {
     let lines = response.headers().get_all(header::CONTENT_ENCODING).into_iter();
@@ -163,6 +161,8 @@ pub(super) fn is_gzip(coding: &[u8]) -> bool {
     coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip")
 }
 
+/// Codings that exist, and that a body may really have. Servers also say `none`, `utf-8`, `binary`, a
+/// media type: that means nothing.
 fn is_coding(name: &[u8]) -> bool {
     let known = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
     known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))

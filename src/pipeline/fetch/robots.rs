@@ -35,7 +35,7 @@ impl Fetcher {
     ///
     /// [`TryError::Final`] with reason `robots` when it may not; else why it cannot be known now, which
     /// ends the picture as if it had happened to it.
-    /// In a box: it fetches by what waits for it.
+    // In a box: it fetches by what waits for it.
     pub(super) fn ask_robots<'a>(
         &'a self,
         url: &'a Url,
@@ -124,8 +124,8 @@ impl Want {
     }
 }
 
-/// Refuses what is no robots.txt by its status, or compressed in a way that is not read. One that is to be asked for later is an origin that is busy,
-/// whatever else the status says.
+/// Refuses what is no robots.txt by its status, or compressed in a way that is not read. One that is to be
+/// asked for later is an origin that is busy, whatever else the status says.
 pub(super) fn check_head(response: &Response) -> Result<answer::Doubts, TryError> {
     match answer::check_status(response) {
         Ok(_) if answer::codings(response).any(|coding| !answer::is_gzip(coding)) => {

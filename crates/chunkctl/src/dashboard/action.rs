@@ -3,6 +3,7 @@
 mod deed;
 
 use super::{answer, layout, world::World};
+use crate::applied;
 use axum::{
     body::Bytes,
     extract::{Path, State},
@@ -140,24 +141,9 @@ fn sheet(deed: &Deed, job: Option<&JobProgress>, fields: &Fields) -> Markup {
     }
 }
 
-/// Whether it did something.
+/// Whether it did something. To cancel what was over is no error, and changes nothing.
 fn changed(applied: &Applied) -> bool {
-    match applied {
-        Applied::Paused { .. }
-        | Applied::Resumed { .. }
-        | Applied::SweepAsked
-        | Applied::Cancelled { .. }
-        | Applied::Closed { .. }
-        | Applied::Retried { .. }
-        | Applied::EndsAnew { .. }
-        | Applied::RunsAgain { .. } => true,
-        Applied::WasOver { .. }
-        | Applied::NotFailed { .. }
-        | Applied::NoneFailedWith { .. }
-        | Applied::NotOver { .. }
-        | Applied::NotReopened { .. }
-        | Applied::UnknownJob { .. } => false,
-    }
+    applied::refuse(applied).is_ok() && !matches!(applied, Applied::WasOver { .. })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
     table::{Column, SLOW, table},
     world::World,
 };
+use crate::next::is_waiting;
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -103,13 +104,12 @@ fn facts(job: &JobProgress) -> Markup {
 }
 
 fn warnings(job: &JobProgress) -> Markup {
-    let waits = job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0;
     html! {
         @if let Some(cause) = &job.end_error {
             p.banner.away { strong { "It cannot end: " } (cause) ". Free the named blob, or run "
                 code { "chunkctl doctor" } "; it ends by itself then." }
         }
-        @if waits && job.ended_at.is_none() {
+        @if is_waiting(job) && job.ended_at.is_none() {
             p.banner.paused { strong { "It waits for " (show::count(job.missing_chunks.into()))
                 " chunks that nobody sent. " } "Send them, or end it without them: "
                 code { "chunkctl control close --job-id " (job.job_id) } }

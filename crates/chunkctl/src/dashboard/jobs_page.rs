@@ -3,6 +3,7 @@
 use super::{
     answer::{self, Page, Trouble},
     asked::{Asked, written},
+    paging::Newest,
     show,
     table::{Column, table},
     world::World,
@@ -12,9 +13,6 @@ use chunk_handler::state::JobProgress;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-const PER_PAGE: usize = 50;
-/// The last page that can be asked for: further ones would take the database too long.
-const LAST_PAGE: i64 = 200;
 const STATES: [&str; 5] = ["pending", "running", "completed", "failed", "cancelled"];
 const COLUMNS: [Column; 10] = [
     ("Job", false),
@@ -36,14 +34,10 @@ pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Respo
 
 async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let state = asked.filter("state");
-    let at = asked.number::<i64>("page").unwrap_or(1).clamp(1, LAST_PAGE);
-    let per_page = i64::try_from(PER_PAGE).unwrap_or(i64::MAX);
-    let offset = (at - 1).saturating_mul(per_page);
-    let mut jobs = world.read.jobs_page(state, offset, per_page + 1).await?;
-    let has_more = jobs.len() > PER_PAGE && at < LAST_PAGE;
-    jobs.truncate(PER_PAGE);
+    let page = Newest::of(asked);
+    let mut jobs = world.read.jobs_page(state, page.offset(), Newest::limit()).await?;
+    let links = page.cut(asked, &mut jobs);
     let rows: Vec<Markup> = jobs.iter().map(row).collect();
-    let to_page = |page: i64| asked.with("page", Some(&page.to_string()));
     let main = html! {
         form.filter method="get" action="/jobs" {
             div {
@@ -59,13 +53,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
         }
         section.sheet {
             (table("Jobs, the newest first", &COLUMNS, &rows, nothing(state)))
-            @if at > 1 || has_more {
-                nav.row aria-label="Pages" {
-                    @if at > 1 { a href=(to_page(at - 1)) { "Newer" } }
-                    span { "Page " (at) }
-                    @if has_more { a href=(to_page(at + 1)) { "Older" } }
-                }
-            }
+            (links)
         }
     };
     Ok(Page { title: state.map_or_else(|| "Jobs".into(), |state| format!("Jobs: {state}")), main })

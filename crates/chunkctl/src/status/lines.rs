@@ -54,11 +54,6 @@ pub(super) fn job_line(job: &JobProgress) -> String {
     )
 }
 
-/// Nothing of it is left to be done but what nobody sent.
-pub(super) fn is_waiting(job: &JobProgress) -> bool {
-    job.missing_chunks > 0 && job.pending_chunks + job.active_chunks == 0
-}
-
 pub(super) fn missing_line(job: &JobProgress, first: &[i32]) -> String {
     let JobProgress { job_id, missing_chunks, .. } = job;
     let mut indexes = first.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");

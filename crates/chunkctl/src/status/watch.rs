@@ -2,10 +2,11 @@
 
 use super::{
     PERIOD, again,
-    lines::{END_ERROR_HELP, capacity_line, degraded_line, is_waiting, job_line},
+    lines::{END_ERROR_HELP, capacity_line, degraded_line, job_line},
 };
 use crate::{
     Session, few_valid,
+    next::is_waiting,
     object::add,
     out,
     words::{count, moment, span},
@@ -72,8 +73,7 @@ impl Session {
             return Ok(None);
         };
         let capacity = again(|| self.database.capacity()).await?;
-        let mut degraded = again(|| self.database.processes()).await?;
-        degraded.retain(|process| process.degraded.is_some());
+        let degraded = again(|| self.degraded()).await?;
         Ok(Some(Reading { job, capacity, degraded }))
     }
 
@@ -88,8 +88,7 @@ impl Session {
         loop {
             let jobs = again(|| self.database.jobs(state, limit)).await?;
             let capacity = again(|| self.database.capacity()).await?;
-            let mut degraded = again(|| self.database.processes()).await?;
-            degraded.retain(|process| process.degraded.is_some());
+            let degraded = again(|| self.degraded()).await?;
             let now = OffsetDateTime::now_utc();
             let frame = if self.json {
                 let degraded: Vec<_> = degraded.iter().map(named).collect();

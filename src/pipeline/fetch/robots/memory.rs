@@ -31,8 +31,8 @@ struct Entry {
     /// Held while one asks: the others wait for it, and for nothing else.
     asking: Mutex<()>,
     known: parking_lot::Mutex<Option<Arc<Known>>>,
-    /// Chunks that were not answered, each until when that holds.
-    silent: parking_lot::Mutex<Vec<(Party, Instant)>>,
+    /// Chunks that were not answered, each with its own [`Answer::Silent`].
+    silent: parking_lot::Mutex<Vec<(Party, Arc<Known>)>>,
 }
 
 /// Origins by their keys. The one that was not used for longest gives way.
@@ -84,14 +84,13 @@ impl Memory {
             return Ok(read(&known.answer));
         }
         let answer = ask().await?;
-        let now = Instant::now();
         let hold = if matches!(answer, Answer::Rules(_)) { RULES_HOLD } else { FAILURE_HOLDS };
-        let known = Arc::new(Known { answer, until: now + hold });
+        let known = Arc::new(Known { answer, until: Instant::now() + hold });
         if matches!(known.answer, Answer::Silent) {
             // Beside that of other chunks: theirs would make this one ask again.
             let mut silent = entry.silent.lock();
-            silent.retain(|(_, until)| now < *until);
-            silent.push((party, known.until));
+            silent.retain(|(_, known)| known.holds());
+            silent.push((party, Arc::clone(&known)));
         } else {
             *entry.known.lock() = Some(Arc::clone(&known));
         }
@@ -101,14 +100,19 @@ impl Memory {
     }
 }
 
+impl Known {
+    fn holds(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
 impl Entry {
     fn known_to(&self, party: Party) -> Option<Arc<Known>> {
-        let now = Instant::now();
-        let known = self.known.lock().clone().filter(|known| now < known.until);
+        let known = self.known.lock().clone().filter(|known| known.holds());
         known.or_else(|| {
             let silent = self.silent.lock();
-            let own = silent.iter().find(|(other, until)| *other == party && now < *until)?;
-            Some(Arc::new(Known { answer: Answer::Silent, until: own.1 }))
+            let own = silent.iter().find(|(other, known)| *other == party && known.holds())?;
+            Some(Arc::clone(&own.1))
         })
     }
 
@@ -117,7 +121,8 @@ impl Entry {
             Answer::Rules(robots) => robots.weight(),
             Answer::Failed | Answer::Silent => 0,
         });
-        let silent = self.silent.lock().len() * size_of::<(Party, Instant)>();
+        let silent =
+            self.silent.lock().len() * (size_of::<(Party, Arc<Known>)>() + size_of::<Known>());
         u32::try_from(ENTRY_BYTES + key.len() + rules + silent).unwrap_or(u32::MAX)
     }
 }

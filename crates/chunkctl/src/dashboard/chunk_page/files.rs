@@ -15,7 +15,7 @@ use chunk_handler::{
     chunk::{ChunkId, Manifest, Status, hex},
     jobs::list_of,
     redact::cause_chain,
-    state::{ChunkStatus, Error},
+    state::Error,
 };
 use imagecheck::Format;
 use sha2::{Digest as _, Sha256};
@@ -38,7 +38,7 @@ pub(in crate::dashboard) async fn image(
     asked: Asked,
 ) -> Response {
     let read = async {
-        let (_, manifest) = manifest_of(&world, &job, &chunk).await?;
+        let manifest = manifest_of(&world, &job, &chunk).await?;
         let bytes = Box::pin(picture(&world, &manifest, &idx)).await?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let format = imagecheck::identify(&mut Cursor::new(&bytes[..]), length);
@@ -58,7 +58,7 @@ pub(in crate::dashboard) async fn manifest(
     Path((job, chunk)): Path<(String, String)>,
 ) -> Response {
     let read = async {
-        let (_, manifest) = manifest_of(&world, &job, &chunk).await?;
+        let manifest = manifest_of(&world, &job, &chunk).await?;
         let mut manifest = Manifest::clone(&manifest);
         for item in &mut manifest.items {
             item.url = world.shown_text(&item.url);
@@ -93,16 +93,11 @@ pub(in crate::dashboard) async fn list(
     read.await.unwrap_or_else(refused)
 }
 
-async fn manifest_of(
-    world: &World,
-    job: &str,
-    chunk: &str,
-) -> Result<(ChunkStatus, Arc<Manifest>), Refusal> {
+async fn manifest_of(world: &World, job: &str, chunk: &str) -> Result<Arc<Manifest>, Refusal> {
     let id = chunk_of(job, chunk).ok_or_else(|| no_chunk(job, chunk))?;
     let row = world.read.chunk(id).await.map_err(|error| no_database(&error))?;
     let row = row.ok_or_else(|| no_chunk(job, chunk))?;
-    let manifest = Box::pin(manifests::of(world, &row)).await.map_err(gone)?;
-    Ok((row, manifest))
+    Box::pin(manifests::of(world, &row)).await.map_err(gone)
 }
 
 /// The bytes of a sample, which are those that the manifest describes.

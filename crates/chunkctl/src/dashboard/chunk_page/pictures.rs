@@ -3,7 +3,10 @@
 //! They are blurred until asked for: nobody knows what strangers put there.
 
 use super::{SHOW, place_of_key};
-use crate::dashboard::asked::Asked;
+use crate::dashboard::{
+    asked::Asked,
+    paging::{Words, links},
+};
 use chunk_handler::chunk::{ItemReport, Manifest, Status};
 use imagecheck::Format;
 use maud::{Markup, html};
@@ -12,6 +15,7 @@ const PER_SHEET: usize = 24;
 /// Pairs that look alike, at most.
 const PAIRS: usize = 12;
 const SHEET: &str = "sheet";
+const WORDS: Words = Words { label: "Sheets of pictures", before: "Before", next: "Next" };
 
 /// The contact sheet and the near duplicates.
 pub(super) fn pictures(asked: &Asked, manifest: &Manifest) -> Markup {
@@ -20,7 +24,6 @@ pub(super) fn pictures(asked: &Asked, manifest: &Manifest) -> Markup {
     let sheets = valid.len().div_ceil(PER_SHEET).max(1);
     let at = asked.number::<usize>(SHEET).unwrap_or(1).clamp(1, sheets);
     let is_shown = asked.filter(SHOW) == Some("shown");
-    let to_sheet = |sheet: usize| asked.with(SHEET, Some(&sheet.to_string()));
     html! {
         section.sheet {
             h2 { "Pictures" }
@@ -34,13 +37,7 @@ pub(super) fn pictures(asked: &Asked, manifest: &Manifest) -> Markup {
                     li { (figure(manifest, item)) }
                 }
             }
-            @if sheets > 1 {
-                nav.row aria-label="Sheets of pictures" {
-                    @if at > 1 { a href=(to_sheet(at - 1)) { "Before" } }
-                    span { "Sheet " (at) " of " (sheets) }
-                    @if at < sheets { a href=(to_sheet(at + 1)) { "Next" } }
-                }
-            }
+            (links(asked, SHEET, at, format_args!("Sheet {at} of {sheets}"), at < sheets, &WORDS))
             (near(manifest, &valid, is_shown))
         }
     }

@@ -3,6 +3,7 @@
 use super::SHOW;
 use crate::dashboard::{
     asked::Asked,
+    paging::{Words, links},
     show,
     table::{Column, table},
     world::World,
@@ -11,6 +12,7 @@ use chunk_handler::chunk::{ItemReport, Manifest, Status};
 use maud::{Markup, html};
 
 const PER_PAGE: usize = 100;
+const WORDS: Words = Words { label: "Pages of URLs", before: "Before", next: "Next" };
 const VERDICTS: [Status; 4] = [Status::Valid, Status::Duplicate, Status::Invalid, Status::Failed];
 const COLUMNS: [Column; 6] = [
     ("Place", true),
@@ -43,19 +45,12 @@ pub(super) fn urls(world: &World, asked: &Asked, manifest: &Manifest) -> Markup 
         .take(PER_PAGE)
         .map(|item| row(world, manifest, item))
         .collect();
-    let to_page = |page: usize| asked.with("page", Some(&page.to_string()));
     html! {
         section.sheet {
             (filters(asked, manifest))
             p.quiet { (found.len()) " of " (manifest.items.len()) " URLs." }
             (table("URLs", &COLUMNS, &rows, "No URL is like that."))
-            @if pages > 1 {
-                nav.row aria-label="Pages of URLs" {
-                    @if at > 1 { a href=(to_page(at - 1)) { "Before" } }
-                    span { "Page " (at) " of " (pages) }
-                    @if at < pages { a href=(to_page(at + 1)) { "Next" } }
-                }
-            }
+            (links(asked, "page", at, format_args!("Page {at} of {pages}"), at < pages, &WORDS))
         }
     }
 }
