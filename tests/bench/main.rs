@@ -35,6 +35,7 @@ mod measure;
 mod names;
 mod options;
 mod origin;
+mod pages;
 mod part;
 mod photo;
 mod process;
@@ -72,6 +73,7 @@ enum Group {
     RssGrowth,
     Calls,
     Telemetry,
+    Pages,
     Kept,
     Lists,
     Fleet,
@@ -99,6 +101,7 @@ impl Group {
             Self::RssGrowth => many::rss_growth(bench).await,
             Self::Calls => calls::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
+            Self::Pages => pages::run(bench).await,
             Self::Kept => kept::run(bench).await,
             Self::Lists => lists::run(bench).await,
             Self::Fleet => fleet::run(bench).await,
@@ -161,6 +164,11 @@ const GOALS: &[(Group, Goal)] = &[
     (Group::Telemetry, Goal::new("telemetry_claim", "p99, with / no", 1.25)),
     (Group::Telemetry, Goal::new("telemetry_wall", "with / without", 1.1)),
     (Group::Telemetry, Goal::new("telemetry_rss", "with / without", 1.1)),
+    // Three pages of the dashboard that renew themselves, against none, in a database with a long history;
+    // and the server's time for the slowest page there.
+    (Group::Pages, Goal::new("pages_claim", "p99, with / no", 1.25)),
+    (Group::Pages, Goal::new("pages_wall", "with / without", 1.1)),
+    (Group::Pages, Goal::new("pages_ms", "ms, slowest page", 500.0)),
     // What a million images leave, all tables and indexes, and a batch of their removal.
     (Group::Kept, Goal::new("kept", "MB / 1M images", 250.0)),
     (Group::Kept, Goal::new("kept_batch", "ms, slowest", 250.0)),

@@ -7,7 +7,6 @@ use crate::{
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -117,17 +116,4 @@ async fn fill_the_fleet(world: &World) -> Result<()> {
         sqlx::query(sql).execute(&world.pool).await?;
     }
     Ok(())
-}
-
-/// For the start of a handler by hand.
-impl World {
-    fn environment(&self) -> BTreeMap<String, String> {
-        let pairs = [
-            ("DATABASE_URL", self.database_url.clone()),
-            ("ChunkStorage", Self::storage(self.sink)),
-            ("PIXCRAWLER_TEMP_DIR", self.temp.path().display().to_string()),
-            ("PIXCRAWLER_ENVIRONMENT", "azure_functions".into()),
-        ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
 }

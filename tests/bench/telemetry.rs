@@ -76,7 +76,7 @@ async fn chunk(world: &World, handler: &Handler, n: u64) -> Result<f64> {
 }
 
 /// The time of an invocation that asks for a chunk that is over, in milliseconds.
-async fn claim(handler: &Handler, n: usize) -> Result<f64> {
+pub async fn claim(handler: &Handler, n: usize) -> Result<f64> {
     let since = Instant::now();
     let (status, answer) = handler.deliver(&format!("claim-{n}"), &wake_up(1, 0)).await;
     let said = answer["Logs"][0].as_str().unwrap_or_default();

@@ -101,6 +101,14 @@ impl World {
 
     /// A handler that is ready, under the profile of the real platform.
     pub async fn handler(&self, extra: &[(&str, &str)]) -> Handler {
+        let handler = Handler::spawn(self.environment(), extra);
+        handler.answers().await;
+        handler.line("ready").await;
+        handler
+    }
+
+    /// The variables of the programs of this world.
+    pub fn environment(&self) -> BTreeMap<String, String> {
         let origins: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
         let pairs = [
             ("DATABASE_URL", self.database_url.clone()),
@@ -112,12 +120,12 @@ impl World {
             // It then ends with its parent, as under a host.
             ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "bench".into()),
         ];
-        let environment: BTreeMap<String, String> =
-            pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let handler = Handler::spawn(environment, extra);
-        handler.answers().await;
-        handler.line("ready").await;
-        handler
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Leaves so many numbers of jobs to others.
+    pub fn leave_jobs(&self, n: i64) {
+        self.next_job.fetch_add(n, Ordering::Relaxed);
     }
 
     /// Pictures that no other chunk has, from so many hosts.

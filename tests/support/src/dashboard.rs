@@ -6,10 +6,41 @@ use crate::{
 };
 use reqwest::{Method, Response, header::HeaderMap, redirect::Policy};
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
+
+/// A thousand jobs, one of a hundred thousand chunks, two hundred thousand attempts.
+pub const HISTORY: &str = "set search_path = chunk_handler;
+insert into job (job_id, total_chunks, created_at)
+    select j, case j when 1 then 100000 else 20 end, now() - make_interval(mins => 1001 - j)
+    from generate_series(1, 1000) j;
+insert into chunk (job_id, chunk_index, state, priority, message, fence, attempt, shard_fence, shard_claim,
+    totals, shard_blob, manifest_blob, error_code, error_message)
+    select j, i, case k when 3 then 'failed' when 5 then 'pending' else 'completed' end::chunk_state, 5, '{}',
+        1, 1, d.f, d.f::text, case when d.f = 1 then jsonb_build_object('images_total', 500,
+            'images_downloaded', 480, 'images_valid', 450, 'images_invalid', 20, 'images_failed', 20,
+            'duplicates_removed', 10, 'bytes_in', 50000000, 'bytes_out', 48000000,
+            'errors', jsonb_build_object('http_404', 12, 'http_503', 8, 'too_small', 20, 'duplicate', 10)) end,
+        d.f::text, d.f::text, case k when 3 then 'nothing_reachable' end,
+        case k when 3 then 'no URL of the chunk could be reached' end
+    from generate_series(1, 1000) j
+    cross join lateral generate_series(0, case j when 1 then 99999 else 19 end) i
+    cross join lateral (select i * 7 % 97 as k) k
+    cross join lateral (select case when k not in (3, 5) then 1 end as f) d;
+update job set ended_at = now(), ended_as = 'completed' where job_id between 2 and 990;
+insert into attempt (job_id, chunk_index, fence, owner, invocation_id, claimed_at, finished_at, outcome,
+    error_code, temp_peak_bytes, slot_no)
+    select case when n < 100000 then 1 else 2 + (n - 100000) / 200 end, n % 100000, 1, 'p' || n % 3, n::text,
+        now() - make_interval(secs => 9 * (200000 - n) + 90), now() - make_interval(secs => 9 * (200000 - n)),
+        case n % 37 when 3 then 'failed' when 5 then 'released' else 'completed' end::attempt_outcome,
+        case n % 37 when 3 then 'panic' when 5 then 'host_busy' end, 20000000, 1 + n % 10
+    from generate_series(0, 199999) n;
+select keep_sums(null) from generate_series(1, 989);
+analyze;";
 
 /// A running dashboard; killed when it is dropped.
 pub struct Dashboard {
@@ -56,6 +87,17 @@ impl Dashboard {
 
     /// The same with some variables replaced.
     pub async fn start_with(rig: &Rig, replaced: &[(&str, &str)], options: &[&str]) -> Self {
+        let mut environment = rig.environment();
+        environment.extend(replaced.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        Self::spawn(&environment, rig.temp.path(), options).await
+    }
+
+    /// One with exactly these variables.
+    pub async fn spawn(
+        environment: &BTreeMap<String, String>,
+        directory: &Path,
+        options: &[&str],
+    ) -> Self {
         let is_placed = options.contains(&"--listen");
         let listen = ["--listen", "127.0.0.1:0"];
         let mut child = Command::new(programs::chunkctl())
@@ -63,9 +105,8 @@ impl Dashboard {
             .args(listen.iter().filter(|_| !is_placed))
             .args(options)
             .env_clear()
-            .envs(rig.environment())
-            .envs(replaced.iter().copied())
-            .current_dir(rig.temp.path())
+            .envs(environment)
+            .current_dir(directory)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
