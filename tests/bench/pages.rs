@@ -27,11 +27,11 @@ const RENEWAL: Duration = Duration::from_secs(2);
 const OPEN: [&str; 3] = ["/", "/jobs", "/jobs/1"];
 const PAGES: [&str; 6] =
     ["/", "/jobs", "/jobs?state=failed", "/jobs/1", "/jobs/1?chunks=failed", "/rejected"];
-/// What is waiting in the history waits for nobody here: a handler would do it.
+/// What waits in the history waits for nobody here, and its jobs for a chunk that nobody sends: a handler
+/// would do the chunks, and end the jobs. Sums of a job that runs cost most.
 const AT_REST: &str = "set search_path = chunk_handler;
 update chunk set state = 'failed', error_code = 'nothing_reachable' where state = 'pending';
-update job set ended_at = now(), ended_as = 'completed' where ended_at is null;
-select keep_sums(null) from generate_series(1, 11);
+update job set total_chunks = total_chunks + 1 where ended_at is null;
 vacuum analyze;";
 
 pub async fn run(bench: &Bench) -> Result<Vec<Measured>> {
