@@ -32,7 +32,7 @@ const HELP: &str = "Examples:
   chunkctl urls --job-id 7 --transient | chunkctl submit --job-id 7 --extend --urls - --format jsonl
 
 A row has the fields of the manifest, and url, label, caption, class and meta as the list had them: all
-of them go back in as they are. Chunks that are not complete have no manifest yet, and are named on
+of them go back in as they are. in_vain names a later try whose chunk failed or was cancelled. Chunks that are not complete have no manifest yet, and are named on
 stderr. In CSV a text that a spreadsheet would run as a formula begins with a ', which a submit takes
 away.";
 
@@ -132,7 +132,7 @@ impl Session {
             );
         }
         let mut said = Said::default();
-        let mut tries = Tries { last: self.last_tries(job_id).await?, valid: HashSet::new() };
+        let mut tries = self.tries(job_id).await?;
         let mut index = urls.chunk_index.map_or(-1, |index| index.saturating_sub(1));
         output.begin()?;
         while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
@@ -177,14 +177,15 @@ impl Session {
         }
         for report in reports {
             let item: Option<&Item> = items.as_ref().and_then(|items| items.get(report.idx));
-            output.write(Row::new(chunk.id, &shard, report, item))?;
+            let in_vain = tries.in_vain(chunk, &report);
+            output.write(Row::new(chunk.id, &shard, report, item, in_vain))?;
         }
         Ok(())
     }
 
-    /// The last try of each URL that was asked for again, by its first.
-    async fn last_tries(&self, job_id: i64) -> anyhow::Result<HashMap<UrlKey, UrlKey>> {
-        let mut last_tries = HashMap::new();
+    /// The tries of the URLs that were asked for again.
+    async fn tries(&self, job_id: i64) -> anyhow::Result<Tries> {
+        let mut tries = Tries::default();
         for (first, last) in self.database.chunks_that_ask_again(job_id).await? {
             let mut index = first - 1;
             while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
@@ -192,23 +193,21 @@ impl Session {
                 if index > last {
                     break;
                 }
-                // It failed or was cancelled: what is known of its URLs is what the try before said.
-                if !chunk.is_complete && !chunk.is_open {
-                    continue;
-                }
-                let tries = self.tries_of(&chunk).await?;
-                let tries = tries.into_iter().zip(0..);
-                let own = |idx| key(&chunk, idx);
-                last_tries.extend(tries.filter_map(|(first, idx)| Some((first?, own(idx)?))));
+                let firsts = self.firsts_of(&chunk).await?.into_iter().zip(0..);
+                firsts.for_each(|(first, idx)| tries.add(&chunk, first, idx));
             }
         }
-        Ok(last_tries)
+        Ok(tries)
     }
 
     /// Of each URL of a chunk its first try, if that was in an earlier chunk.
-    async fn tries_of(&self, chunk: &JobChunk) -> anyhow::Result<Vec<Option<UrlKey>>> {
+    async fn firsts_of(&self, chunk: &JobChunk) -> anyhow::Result<Vec<Option<UrlKey>>> {
         if let Some(items) = list_of(&self.storage, chunk).await? {
             return Ok(items.into_iter().map(|item| item.retry_of).collect());
+        }
+        // What it was to ask for and never got is not shown with it.
+        if !chunk.is_complete && !chunk.is_open {
+            return Ok(Vec::new());
         }
         let manifest = manifest_of(&self.storage, chunk).await?;
         let manifest = manifest.with_context(|| {
@@ -228,13 +227,35 @@ fn key(chunk: &JobChunk, idx: usize) -> Option<UrlKey> {
 }
 
 /// The tries of URLs that were asked for more than once, each by the first.
+#[derive(Default)]
 struct Tries {
+    /// The last that has a verdict, or may get one.
     last: HashMap<UrlKey, UrlKey>,
+    /// The one behind it that ended without one.
+    in_vain: HashMap<UrlKey, UrlKey>,
     /// Those that were valid already.
     valid: HashSet<UrlKey>,
 }
 
 impl Tries {
+    /// Adds the next try of a URL.
+    fn add(&mut self, chunk: &JobChunk, first: Option<UrlKey>, idx: usize) {
+        let Some((first, own)) = first.zip(key(chunk, idx)) else { return };
+        if chunk.is_complete || chunk.is_open {
+            self.last.insert(first, own);
+            self.in_vain.remove(&first);
+        } else {
+            // It failed or was cancelled: what is known of the URL is what the try before said.
+            self.in_vain.insert(first, own);
+        }
+    }
+
+    /// The try behind all that have a verdict, if it ended without one.
+    fn in_vain(&self, chunk: &JobChunk, report: &ItemReport) -> Option<UrlKey> {
+        let first = report.retry_of.or_else(|| key(chunk, report.idx))?;
+        self.in_vain.get(&first).copied()
+    }
+
     /// Whether a URL is shown with this try: the valid one, else the last. What was valid and was asked for
     /// again all the same is its own duplicate then.
     fn shows(&mut self, chunk: &JobChunk, report: &ItemReport) -> bool {

@@ -132,8 +132,21 @@ async fn what_may_work_now_is_asked_for_again() {
     holds(&rig).await;
 }
 
-/// Case 430: of a try whose chunk failed or was cancelled nothing is known: the verdict before it stays what
-/// is shown, and is asked for again.
+/// The one row of each line, without and with what it says of a try in vain.
+fn in_vain(output: &Output) -> (String, Vec<String>) {
+    let mut rows = String::new();
+    let mut said = Vec::new();
+    for line in output.stdout.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let key = row["in_vain"].as_str().unwrap_or_default();
+        rows += &format!("{}\n", line.replace(&format!(",\"in_vain\":\"{key}\""), ""));
+        said.push(key.to_owned());
+    }
+    (rows, said)
+}
+
+/// Cases 430, 433: of a try whose chunk failed or was cancelled nothing is known: the verdict before it stays
+/// what is shown, with the try in vain beside it, and is asked for again, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_try_that_never_ran_hides_no_verdict() {
     let rig = Rig::new().await;
@@ -150,8 +163,39 @@ async fn a_try_that_never_ran_hides_no_verdict() {
     assert_eq!(rig.chunkctl(&["control", "cancel", "--job-id", "1"]).code, Some(0));
     rig.until(ENDED).await;
     let after = rig.chunkctl(&transient);
-    assert_eq!(after.stdout, before);
+    let vain = |keys: [&str; 2]| (before.clone(), keys.map(str::to_owned).to_vec());
+    assert_eq!(in_vain(&after), vain(["00001_00000", "00001_00001"]));
     assert!(after.stderr.contains("no manifest yet of 1 chunk (1)"), "{}", after.stderr);
+    let table = rig.chunkctl(&["urls", "--job-id", "1", "--transient", "--format", "csv"]);
+    assert!(table.stdout.contains(",00001_00001,job_1/chunks/"), "{table:?}");
+
+    // It failed, and its job takes more.
+    let open = "update chunk_handler.job set cancelled_at = null, ended_as = 'failed'";
+    rig.execute(open).await;
+    let output = piped(&rig, &AGAIN, &after.stdout);
+    assert!(output.stdout.contains("1 extended: 2 images in 1 chunk from chunk 2"), "{output:?}");
+    let again = rows(&rig).await;
+    let output = piped(&rig, &AGAIN, &after.stdout);
+    assert!(output.stdout.contains("has this list already"), "{output:?}");
+    assert_eq!(rows(&rig).await, again);
+    let lists = "select message::jsonb #>> '{source,blob}' from chunk_handler.chunk
+        where chunk_index = 2";
+    let list: String = rig.value(lists).await;
+    let list = rig.blobs.read("chunk-sources", &list).await.unwrap();
+    let list = String::from_utf8_lossy(&list).into_owned();
+    assert!(list.contains("retry_of\":\"00000_00003") && !list.contains("in_vain"), "{list}");
+    // Another that failed, and then one with a verdict.
+    let failed = "update chunk_handler.chunk set state = 'failed', error_code = 'panic'
+        where chunk_index = 2";
+    rig.execute(failed).await;
+    let after = rig.chunkctl(&transient);
+    assert_eq!(in_vain(&after), vain(["00002_00000", "00002_00001"]));
+    half.is_down.store(false, Ordering::SeqCst);
+    assert_eq!(piped(&rig, &AGAIN, &after.stdout).code, Some(0));
+    runs(&rig, &handler, [3]).await;
+    assert_eq!(rig.chunkctl(&transient).stdout, "");
+    let all = rig.chunkctl(&["urls", "--job-id", "1"]);
+    assert_eq!(in_vain(&all).1, [""; 4], "{all:?}");
 }
 
 /// Case 431: a valid picture that is asked for again all the same is shown once, as valid.

@@ -1,13 +1,13 @@
 //! One row: what the manifest says of a URL, with what its list said.
 
 use super::{Format, cell::defused};
-use chunk_handler::chunk::{ChunkId, Item, ItemReport, Meta, source::trimmed};
+use chunk_handler::chunk::{ChunkId, Item, ItemReport, Meta, UrlKey, source::trimmed};
 use serde::Serialize;
 use serde_json::Value;
 use std::io;
 
 /// The columns of a table, in order. A field that a row lacks is an empty cell.
-pub(super) const COLUMNS: [&str; 25] = [
+pub(super) const COLUMNS: [&str; 26] = [
     "job_id",
     "chunk_index",
     "idx",
@@ -28,6 +28,7 @@ pub(super) const COLUMNS: [&str; 25] = [
     "phash",
     "duplicate_of",
     "retry_of",
+    "in_vain",
     "shard",
     "offset",
     "length",
@@ -43,6 +44,9 @@ pub(super) struct Row<'a> {
     #[serde(flatten)]
     report: ItemReport,
     shard: &'a str,
+    /// A later try that ended without a verdict: the same URL asked for once more is another list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_vain: Option<UrlKey>,
 }
 
 impl<'a> Row<'a> {
@@ -52,6 +56,7 @@ impl<'a> Row<'a> {
         shard: &'a str,
         mut report: ItemReport,
         item: Option<&Item>,
+        in_vain: Option<UrlKey>,
     ) -> Self {
         if let Some(item) = item {
             report.url.clone_from(&item.url);
@@ -62,7 +67,7 @@ impl<'a> Row<'a> {
             report.retry_of = report.retry_of.or(item.retry_of);
             report.meta.clone_from(&item.meta);
         }
-        Self { id, report, shard }
+        Self { id, report, shard, in_vain }
     }
 
     fn cells(mut self) -> serde_json::Result<Vec<String>> {
@@ -162,7 +167,7 @@ mod tests {
         self, Names,
         tests::{file_of, rows_of},
     };
-    use chunk_handler::chunk::{ITEM_LIMIT, Reason, UrlKey};
+    use chunk_handler::chunk::{ITEM_LIMIT, Reason};
 
     fn written(format: Format, items: &[Item]) -> Vec<u8> {
         let mut output = Output::new(Form::Rows(format), Vec::new());
@@ -172,7 +177,9 @@ mod tests {
                 ItemReport::rejected(idx, "http://bare".into(), None, Reason::Http(503));
             report.retry_of = item.retry_of;
             let id = ChunkId { job_id: 7, chunk_index: 4 };
-            output.write(Row::new(id, "job_7/chunks/chunk_00004.tar", report, Some(item))).unwrap();
+            let in_vain = "00009_00004".parse().ok().filter(|_| idx == 5);
+            let shard = "job_7/chunks/chunk_00004.tar";
+            output.write(Row::new(id, shard, report, Some(item), in_vain)).unwrap();
         }
         output.to
     }
@@ -250,7 +257,7 @@ mod tests {
             for idx in 0..n {
                 let report = ItemReport::rejected(idx, "http://a".into(), None, Reason::Http(503));
                 output
-                    .write(Row::new(ChunkId { job_id: 7, chunk_index: 4 }, "", report, None))
+                    .write(Row::new(ChunkId { job_id: 7, chunk_index: 4 }, "", report, None, None))
                     .unwrap();
             }
             output.end().unwrap();
@@ -269,7 +276,7 @@ mod tests {
         for url in ["http://a/1", "http://a\nb", " ", "http://a/2"] {
             let report = ItemReport::rejected(0, url.into(), None, Reason::UrlRefused);
             let id = ChunkId { job_id: 7, chunk_index: 4 };
-            output.write(Row::new(id, "", report, None)).unwrap();
+            output.write(Row::new(id, "", report, None, None)).unwrap();
         }
         assert_eq!((output.left_out, &*output.to), (2, &b"http://a/1\nhttp://a/2\n"[..]));
     }
@@ -285,7 +292,7 @@ mod tests {
             let mut report = ItemReport::rejected(0, item.url.clone(), None, Reason::UrlRefused);
             report.detail = item.refused;
             let id = ChunkId { job_id: 7, chunk_index: 4 };
-            output.write(Row::new(id, "", report, Some(&item))).unwrap();
+            output.write(Row::new(id, "", report, Some(&item), None)).unwrap();
             let items: Vec<Item> = read(name, &output.to).into_iter().map(|row| row.item).collect();
             assert_eq!(items, [item]);
         }
