@@ -21,8 +21,8 @@ pub(super) struct Objects<'n> {
     names: &'n Names,
     keys: Vec<String>,
     meanings: Vec<Option<Field>>,
-    /// Whether they have the keys of rows that `chunkctl urls` wrote.
-    are_told: bool,
+    /// Which keys are columns of rows that `chunkctl urls` wrote.
+    columns: Vec<Option<&'static str>>,
     /// Options whose keys no row had yet.
     unseen: Vec<&'n Chosen>,
     /// The line and keys of the first row.
@@ -40,7 +40,7 @@ impl<'n> Objects<'n> {
             meanings: Vec::new(),
             unseen: names.chosen.iter().collect(),
             first: None,
-            are_told: false,
+            columns: Vec::new(),
         }
     }
 
@@ -50,14 +50,14 @@ impl<'n> Objects<'n> {
             self.keys = all.iter().map(|(key, _)| key.clone()).collect();
             let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
             self.meanings = self.names.meanings(&keys);
-            self.are_told = told::is_table(&keys);
+            self.columns = told::columns(&keys);
             self.unseen.retain(|chosen| chosen.of(&keys).is_none());
         }
-        let mut row = RowBuilder::new();
-        row.fields = if self.are_told { told::of_members(all) } else { None };
-        for ((key, value), field) in all.iter().zip(&self.meanings) {
+        let mut row = RowBuilder::new(told::Fields::of_members(all, &self.columns));
+        let meanings = self.meanings.iter().zip(&self.columns);
+        for ((key, value), (field, column)) in all.iter().zip(meanings) {
             let value = value.as_ref();
-            let is_beside = row.fields.is_some() && told::is_field(key);
+            let is_beside = row.fields.is_some() && (column.is_some() || told::is_index(key));
             if field.is_none() && (is_beside || is_retry(key, value)) {
                 continue;
             }
@@ -126,9 +126,6 @@ impl<'n> Objects<'n> {
 
     /// A row above the limit whose item may be below it: `chunkctl urls` wrote more beside it.
     fn told_row(&mut self, text: &str) -> Option<Row> {
-        if !told::may_be(text) {
-            return None;
-        }
         let mut all = Vec::new();
         members(text, |key, value| all.push((key, ByRef(value)))).ok()?;
         let row = self.row(&all);

@@ -38,6 +38,8 @@ pub(crate) enum Doubt {
     Class,
     /// A caption or label of bytes that are no text, which are kept in the meta.
     NoText,
+    /// It names a URL of a job, and not all of the key is there: it is taken as any other row.
+    Key,
 }
 
 /// A column without a name, whose cells are left out.
@@ -73,7 +75,7 @@ impl From<Item> for Row {
 pub(super) enum Value<'v> {
     /// A cell of a table: a text, or nothing.
     Cell(&'v str),
-    /// A cell of a table that `chunkctl urls` wrote: nothing only when it is empty.
+    /// A cell of a row that `chunkctl urls` wrote: nothing only when it is empty.
     Own(&'v str),
     /// JSON, in which null is nothing.
     Json(&'v RawValue),
@@ -143,10 +145,12 @@ pub(super) struct RowBuilder {
 }
 
 impl RowBuilder {
-    /// A row of nothing.
-    pub(super) fn new() -> Self {
+    /// A row of nothing yet but what `chunkctl urls` may have said.
+    pub(super) fn new(fields: told::Fields) -> Self {
         let item = Item::of_url("");
-        Self { item, has_url: false, meta: None, others: Vec::new(), doubt: None, fields: None }
+        let doubt = fields.is_damaged().then_some(Doubt::Key);
+        let fields = fields.first_try().map(|_| fields);
+        Self { item, has_url: false, meta: None, others: Vec::new(), doubt, fields }
     }
 
     /// Adds a value.
@@ -209,6 +213,10 @@ impl std::fmt::Display for Doubt {
             Self::NoText => {
                 f.write_str("its caption or label is bytes and no text, and is kept in the meta")
             }
+            Self::Key => f.write_str(
+                "of job_id, chunk_index, idx and retry_of not all are there as `chunkctl urls` writes \
+                 them, and it is taken as any other row",
+            ),
             Self::Class => f.write_str("its class is no integer, and is kept in the meta"),
         }
     }

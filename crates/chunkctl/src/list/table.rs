@@ -19,8 +19,8 @@ enum Column {
     Named(Option<Field>, String),
     /// A number that somebody's export put before each row; how many cells were left out.
     Nameless(usize),
-    /// What `chunkctl urls` says of a URL beside the item; the name.
-    Beside(String),
+    /// What `chunkctl urls` says of a URL beside the item, if it wrote the row; the name.
+    Beside(&'static str, String),
 }
 
 /// A table's first line.
@@ -29,7 +29,7 @@ pub(super) struct Head {
     columns: Vec<Column>,
     set_aside: Vec<SetAside>,
     pub(super) delimiter: char,
-    /// Whether `chunkctl urls` wrote the table.
+    /// Whether it has the columns of one that `chunkctl urls` wrote.
     pub(super) is_told: bool,
 }
 
@@ -74,15 +74,16 @@ impl Head {
                 how_to_name(&names)
             )));
         }
-        let is_told = told::is_table(&names);
-        let column = |(name, field): (&&str, Option<Field>)| match *name {
-            "" => Column::Nameless(0),
-            name if is_told && field.is_none() && told::is_field(name) => {
-                Column::Beside(name.to_owned())
+        let told = told::columns(&names);
+        let is_told = told::is_table(&told);
+        let column = |(name, (field, told)): (&&str, (Option<Field>, Option<&'static str>))| {
+            match (*name, field, told) {
+                ("", ..) => Column::Nameless(0),
+                (name, None, Some(told)) => Column::Beside(told, name.to_owned()),
+                (name, field, _) => Column::Named(field, name.to_owned()),
             }
-            name => Column::Named(field, name.to_owned()),
         };
-        let columns = names.iter().zip(meanings).map(column).collect();
+        let columns = names.iter().zip(meanings.into_iter().zip(told)).map(column).collect();
         Ok(Self { columns, set_aside: options.set_aside(&names), delimiter, is_told })
     }
 
@@ -103,18 +104,24 @@ impl Head {
 
     /// The row of some cells, which may be fewer than the head's, or more: those are kept by their
     /// number. Of a row above the limit nothing is kept but what the head names.
-    pub(super) fn row(&mut self, raw: &str, cells: impl Iterator<Item = impl AsRef<str>>) -> Row {
-        let mut row = RowBuilder::new();
-        let mut fields = told::Fields::default();
+    pub(super) fn row(
+        &mut self,
+        raw: &str,
+        cells: impl Iterator<Item = impl AsRef<str>> + Clone,
+    ) -> Row {
+        let mut row = RowBuilder::new(self.fields(cells.clone()));
+        let is_own = row.fields.is_some();
         let mut n = 0;
         let is_whole = raw.len() <= ITEM_LIMIT;
         for (at, cell) in cells.enumerate() {
             n = at + 1;
             let cell = cell.as_ref();
-            let value = if self.is_told { Value::Own(restored(cell)) } else { Value::Cell(cell) };
+            let value = if is_own { Value::Own(restored(cell)) } else { Value::Cell(cell) };
             match self.columns.get_mut(at) {
-                Some(Column::Beside(name)) => fields.take(name, cell),
+                Some(Column::Beside(..)) if is_own || cell.is_empty() => {}
+                Some(Column::Beside(_, name)) => row.put(None, name, value),
                 Some(Column::Named(None, _)) if self.is_told && cell.is_empty() => {}
+                Some(Column::Named(None, name)) if is_own && told::is_index(name) => {}
                 Some(Column::Named(field, name)) => row.put(*field, name, value),
                 None if is_whole && !trimmed(cell).is_empty() => {
                     row.put(None, &format!("column {n}"), value);
@@ -125,7 +132,6 @@ impl Head {
                 None => {}
             }
         }
-        row.fields = self.is_told.then_some(fields);
         let head = self.columns.len();
         let mut row = row.finish(raw.len());
         if n != head {
@@ -134,11 +140,22 @@ impl Head {
         row
     }
 
+    /// What a row says that `chunkctl urls` may have written.
+    fn fields(&self, cells: impl Iterator<Item = impl AsRef<str>>) -> told::Fields {
+        let mut fields = told::Fields::default();
+        for (column, cell) in self.columns.iter().zip(cells) {
+            if let Column::Beside(column, _) = column {
+                fields.take(Some(column), cell.as_ref());
+            }
+        }
+        fields
+    }
+
     /// What is to be said of its columns.
     pub(super) fn told(self) -> Told {
         let of = |(column, kind): (usize, &Column)| match kind {
             Column::Nameless(cells) if *cells > 0 => Some(Nameless { column, cells: *cells }),
-            Column::Nameless(_) | Column::Named(..) | Column::Beside(_) => None,
+            Column::Nameless(_) | Column::Named(..) | Column::Beside(..) => None,
         };
         let nameless = (1..).zip(&self.columns).filter_map(of).collect();
         Told { nameless, set_aside: self.set_aside }

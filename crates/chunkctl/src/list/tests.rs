@@ -11,6 +11,7 @@ use std::io::{Seek as _, Write as _};
 mod json;
 mod names;
 mod parquet;
+mod sent_back;
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
