@@ -132,6 +132,7 @@ mod jobs {
     mod gone;
     mod keep;
     mod remediation;
+    mod sent_back;
     mod workflow;
     mod kept;
     mod number;

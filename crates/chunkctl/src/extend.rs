@@ -10,21 +10,21 @@ use crate::{
     list,
     progress::Progress,
     remarks::Remarks,
-    rows::{Growth, UrlDigest, digest_of, urls_of},
+    rows::{Growth, urls_of},
     submit::{JobRequest, ReadJob, SubmitError, refuse_used_number, write_sources},
     words::count,
 };
 use anyhow::bail;
 use chunk_handler::{
     chunk::{ChunkMessage, hex, job_folder},
-    jobs::{self, list_of},
+    jobs,
     redact::cause_chain,
     state::{ExtendOutcome, Extension, ExtensionOptions, NewExtension, RegisteredJob},
     wake::top_up,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 /// What an extension did: the numbers are those of the chunks that the list became.
 #[derive(Debug, Default, Serialize)]
@@ -39,6 +39,8 @@ pub(crate) struct Extended {
     images_asked_again: usize,
     /// Rows that were left out, since the job has their URLs.
     left_out: usize,
+    /// Rows of `chunkctl urls` that are about other jobs, whose URLs are new ones here.
+    of_other_jobs: usize,
     /// False when the same was added before: nothing changed.
     is_new: bool,
     #[serde(flatten)]
@@ -81,12 +83,14 @@ impl Session {
             request.output = submitted.output.clone();
             request.robots = submitted.robots;
         }
-        request.division.growth = Some(Growth { job_id, had: Arc::default() });
+        let growth = Growth { job_id, had: Arc::default(), lengths: None };
+        request.division.growth = Some(growth);
         let read = match ReadJob::new(request.clone()) {
             // Also of who found nothing to ask for again.
             Err(SubmitError::List(list::Error::Empty)) => return Ok(nothing(job_id, 0)),
             read => Arc::new(read?),
         };
+        let read = self.with_places(&mut request, read).await?;
         let source_sha256 = &read.judged.sha256;
         if known.source_sha256.as_ref() == Some(source_sha256) {
             return of_its_own_list(&read, &known);
@@ -124,6 +128,7 @@ impl Session {
                         images: job.submission.images,
                         images_asked_again: job.judged.asked_again,
                         left_out: job.judged.left_out,
+                        of_other_jobs: job.judged.of_other_jobs,
                         is_new: true,
                         remarks: job.judged.remarks.clone(),
                         unsent: sent.err().map(|error| cause_chain(&error)),
@@ -144,26 +149,28 @@ impl Session {
         progress.end();
         let job_id = request.job_id;
         let had = Arc::new(self.had_of(job_id, &listed?).await?);
-        request.division.growth = Some(Growth { job_id, had });
+        if let Some(growth) = &mut request.division.growth {
+            growth.had = had;
+        }
         Ok(Arc::new(ReadJob::new(request)?))
     }
 
-    /// Those of some URLs that the job has in the lists of its chunks.
-    async fn had_of(
+    /// The list read again if its rows name places that the job does not have.
+    async fn with_places(
         &self,
-        job_id: i64,
-        listed: &HashSet<UrlDigest>,
-    ) -> anyhow::Result<HashSet<UrlDigest>> {
-        let (mut had, mut index) = (HashSet::new(), -1);
-        while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
-            index = chunk.id.chunk_index;
-            let Some(items) = list_of(&self.storage, &chunk).await? else {
-                bail!("the list of chunk {} is gone: its URLs are not known", chunk.id);
-            };
-            let urls = items.iter().map(|item| digest_of(&item.url));
-            had.extend(urls.filter(|url| listed.contains(url)));
+        request: &mut JobRequest,
+        read: Arc<ReadJob>,
+    ) -> anyhow::Result<Arc<ReadJob>> {
+        let named = &read.judged.named;
+        let lengths = self.lengths_of(request.job_id, named.keys().copied()).await?;
+        let is_place = |(chunk, idx): (&u32, &u32)| lengths.get(chunk).is_some_and(|len| idx < len);
+        if named.iter().all(is_place) {
+            return Ok(read);
         }
-        Ok(had)
+        if let Some(growth) = &mut request.division.growth {
+            growth.lengths = Some(Arc::new(lengths));
+        }
+        Ok(Arc::new(ReadJob::new(request.clone())?))
     }
 
     /// Writes the lists, and makes a message for each: checked, deduplicated and written out as the
@@ -307,7 +314,7 @@ fn refuse(job_id: i64, outcome: ExtendOutcome) -> anyhow::Result<()> {
 impl Extended {
     /// What people are told.
     pub(crate) fn line(&self) -> String {
-        let Self { job_id, chunks, images, images_asked_again, left_out, .. } = self;
+        let Self { job_id, chunks, images, images_asked_again, left_out, of_other_jobs, .. } = self;
         let left_out = match left_out {
             0 => String::new(),
             1 => " (1 was left out: the job has it)".to_owned(),
@@ -320,9 +327,14 @@ impl Extended {
             0 => String::new(),
             n => format!(", {n} of them asked for again"),
         };
+        let of_others = match of_other_jobs {
+            0 => String::new(),
+            1 => "; 1 row is of another job, and its URL is a new one here".to_owned(),
+            n => format!("; {n} rows are of other jobs, and their URLs are new ones here"),
+        };
         let state = if self.is_new { "extended" } else { "has this list already" };
         format!(
-            "job {job_id} {state}: {} in {} from chunk {first} on{again}{left_out}",
+            "job {job_id} {state}: {} in {} from chunk {first} on{again}{left_out}{of_others}",
             count(*images, "image"),
             count(*chunks, "chunk")
         )

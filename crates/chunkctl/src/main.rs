@@ -8,6 +8,7 @@ macro_rules! eprintln {
 mod applied;
 mod blocked;
 mod capacity;
+mod chunks;
 mod control;
 mod dashboard;
 mod doctor;

@@ -4,6 +4,10 @@
 //! A list is read twice: first all of it is judged, then each chunk's list is written when it is full.
 //! Of the first reading only a digest of each chunk is kept.
 
+mod division;
+
+pub(crate) use division::{Division, Growth, UrlDigest, digest_of};
+
 use crate::{
     list::{self, List, Row, Source},
     progress::Progress,
@@ -15,7 +19,10 @@ use chunk_handler::{
     storage::SOURCE_LIMIT,
 };
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashSet, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::ControlFlow,
+};
 
 /// What the first reading of a list found.
 #[derive(Debug)]
@@ -36,48 +43,10 @@ pub(crate) struct Judged {
     pub(crate) asked_again: usize,
     /// Further rows, that were left out since the job has their URLs.
     pub(crate) left_out: usize,
-}
-
-/// How a list is divided.
-#[derive(Debug, Clone)]
-pub(crate) struct Division {
-    /// URLs of a chunk, at least 1.
-    pub(crate) chunk_size: usize,
-    /// For rows without a label.
-    pub(crate) label: Option<String>,
-    /// The job that grows by the list; none: a new one, which has asked for nothing before.
-    pub(crate) growth: Option<Growth>,
-}
-
-/// A job that grows by a list.
-#[derive(Debug, Clone)]
-pub(crate) struct Growth {
-    /// Its number.
-    pub(crate) job_id: i64,
-    /// URLs that it has, and that are left out.
-    pub(crate) had: Arc<HashSet<UrlDigest>>,
-}
-
-/// A URL, as far as it must be known again.
-pub(crate) type UrlDigest = [u8; 16];
-
-/// The digest of a URL.
-pub(crate) fn digest_of(url: &str) -> UrlDigest {
-    let mut digest = UrlDigest::default();
-    digest.iter_mut().zip(Sha256::digest(url)).for_each(|(to, byte)| *to = byte);
-    digest
-}
-
-impl Division {
-    /// Whether a row becomes an item, which then says what its URL's first try in the job is. The same
-    /// in both readings.
-    fn takes(&self, row: &mut Row) -> bool {
-        let Some(growth) = &self.growth else { return true };
-        let is_had = !growth.had.is_empty() && growth.had.contains(&digest_of(&row.item.url));
-        let first = row.first_try.filter(|first| first.job_id == growth.job_id);
-        row.item.retry_of = first.map(|first| first.key);
-        !is_had
-    }
+    /// Rows of `chunkctl urls` that are about another job than the one that grows.
+    pub(crate) of_other_jobs: usize,
+    /// The chunks that rows of the job itself name, each with the highest place.
+    pub(crate) named: BTreeMap<u32, u32>,
 }
 
 /// The list of one chunk, as JSON lines.
@@ -99,6 +68,8 @@ struct Divider<'d, F> {
     has_caption_or_class: bool,
     asked_again: usize,
     left_out: usize,
+    of_other_jobs: usize,
+    named: BTreeMap<u32, u32>,
     n: usize,
     /// Whether no more chunks are wanted.
     is_stopped: bool,
@@ -116,6 +87,8 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             has_caption_or_class: false,
             asked_again: 0,
             left_out: 0,
+            of_other_jobs: 0,
+            named: BTreeMap::new(),
             n: 0,
             is_stopped: false,
             take,
@@ -127,6 +100,7 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             self.left_out += 1;
             return ControlFlow::Continue(());
         }
+        self.of_other_jobs += usize::from(self.division.is_of_another(&row));
         let Row { mut item, doubt, .. } = row;
         item.label = item.label.take().or_else(|| self.division.label.clone());
         self.has_caption_or_class |= item.caption.is_some() || item.class.is_some();
@@ -136,7 +110,11 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             item = Item { retry_of, ..Item::too_large(&item.url, item.label.as_deref()) };
             line = line_of(&item);
         }
-        self.asked_again += usize::from(item.retry_of.is_some());
+        if let Some(key) = item.retry_of {
+            self.asked_again += 1;
+            let highest = self.named.entry(key.chunk_index).or_default();
+            *highest = key.idx.max(*highest);
+        }
         if let Some(remarks) = &mut self.remarks {
             remarks.filled.add(&item);
             let place = Place { chunk_index: self.n_chunks, idx: self.chunk.n };
@@ -212,6 +190,7 @@ impl Judged {
         divider.finish();
         let (n, has_caption_or_class) = (divider.n, divider.has_caption_or_class);
         let (asked_again, left_out) = (divider.asked_again, divider.left_out);
+        let (of_other_jobs, named) = (divider.of_other_jobs, std::mem::take(&mut divider.named));
         let mut remarks = divider.remarks.take().unwrap_or_default();
         drop(divider);
         if let Some(refused) = refused {
@@ -224,7 +203,18 @@ impl Judged {
         remarks.set_aside = std::mem::take(&mut files.told.set_aside);
         let format = format!("{}{}", files.formats.join("+"), source.names.words());
         let sha256 = files.sha256();
-        Ok(Self { chunks, n, remarks, format, sha256, has_caption_or_class, asked_again, left_out })
+        Ok(Self {
+            chunks,
+            n,
+            remarks,
+            format,
+            sha256,
+            has_caption_or_class,
+            asked_again,
+            left_out,
+            of_other_jobs,
+            named,
+        })
     }
 
     /// Reads the list again and hands its chunks out, each exactly as it was judged.

@@ -9,14 +9,14 @@ use support::{
 };
 
 /// Adds a list to job 1.
-fn extend(rig: &Rig, list: &Path, options: &[&str]) -> Output {
+pub(super) fn extend(rig: &Rig, list: &Path, options: &[&str]) -> Output {
     let list = list.to_str().unwrap();
     let fixed = ["submit", "--json", "--job-id", "1", "--extend", "--urls", list];
     rig.chunkctl(&[&fixed, options].concat())
 }
 
 /// What an extension said that was taken.
-fn extended(rig: &Rig, list: &Path, options: &[&str]) -> Value {
+pub(super) fn extended(rig: &Rig, list: &Path, options: &[&str]) -> Value {
     let output = extend(rig, list, options);
     assert_eq!(output.code, Some(0), "{output:?}");
     output.json()

@@ -43,7 +43,7 @@ impl Half {
 }
 
 /// Runs chunkctl with what it reads.
-fn piped(rig: &Rig, arguments: &[&str], stdin: &str) -> Output {
+pub(super) fn piped(rig: &Rig, arguments: &[&str], stdin: &str) -> Output {
     let path = rig.temp.path().join("stdin");
     std::fs::write(&path, stdin).unwrap();
     let mut command = Command::new(chunkctl());
@@ -61,7 +61,7 @@ fn piped(rig: &Rig, arguments: &[&str], stdin: &str) -> Output {
     }
 }
 
-const AGAIN: [&str; 8] =
+pub(super) const AGAIN: [&str; 8] =
     ["submit", "--job-id", "1", "--extend", "--urls", "-", "--format", "jsonl"];
 
 /// Case 363: what an origin could not answer is asked for again when it can, alone and once, and the

@@ -40,6 +40,8 @@ pub(crate) enum Doubt {
     NoText,
     /// It names a URL of a job, and not all of the key is there: it is taken as any other row.
     Key,
+    /// It names a URL of the job that grows, and there is none.
+    Place,
 }
 
 /// A column without a name, whose cells are left out.
@@ -216,6 +218,9 @@ impl std::fmt::Display for Doubt {
             Self::Key => f.write_str(
                 "of job_id, chunk_index, idx and retry_of not all are there as `chunkctl urls` writes \
                  them, and it is taken as any other row",
+            ),
+            Self::Place => f.write_str(
+                "the job has no URL at its chunk_index and idx, and it is taken as any other row",
             ),
             Self::Class => f.write_str("its class is no integer, and is kept in the meta"),
         }

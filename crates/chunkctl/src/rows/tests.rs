@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::list::{Listed, Names};
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 /// The source of files in a folder, given in order.
 pub(crate) fn source(folder: &Path, files: &[(&str, &str)]) -> Source {
@@ -178,12 +178,13 @@ fn rows_of_a_job_that_grows_are_taken_alike_in_both_readings() {
     ];
     let folder = tempfile::tempdir().unwrap();
     let had = ["http://a/1", "http://a/5\n"].map(digest_of).into();
-    let growth = Some(Growth { job_id: 7, had: Arc::new(had) });
+    let growth = Some(Growth { job_id: 7, had: Arc::new(had), lengths: None });
     let division = Division { growth, ..division(2, None) };
     let files = [("a.jsonl", &*rows.join("\n")), ("b.txt", "http://a/1\nno URL\n")];
     let source = source(folder.path(), &files);
     let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
     assert_eq!((judged.n, judged.left_out, judged.asked_again), (5, 2, 2));
+    assert_eq!((judged.of_other_jobs, judged.named.clone()), (1, [(0, 2)].into()));
     let chunks = chunks(&source, &division, &judged).unwrap().concat();
     let expected = [
         r#"{"url":"http://a/2","label":"LARGE","refused":"item_too_large","retry_of":"00000_00002"}"#,
@@ -208,7 +209,7 @@ fn a_list_of_nothing_new_is_judged() {
     let folder = tempfile::tempdir().unwrap();
     let source = source(folder.path(), &[("a.txt", "http://a/1\nhttp://a/2\n")]);
     let had = urls_of(&source, &Progress::hidden()).unwrap();
-    let growth = Some(Growth { job_id: 7, had: Arc::new(had) });
+    let growth = Some(Growth { job_id: 7, had: Arc::new(had), lengths: None });
     let division = Division { growth, ..division(2, None) };
     let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
     assert_eq!((judged.n, judged.left_out, judged.chunks.len()), (0, 2, 0));
