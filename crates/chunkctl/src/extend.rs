@@ -77,6 +77,10 @@ impl Session {
             refuse_used_number(&self.database, &self.storage, job_id).await?;
         }
         let known = known.ok_or_else(|| unknown(job_id))?;
+        // What it has would not run either.
+        if let (may @ ExtendOutcome::Cancelled, _) = self.database.next_index(job_id).await? {
+            refuse(job_id, may)?;
+        }
         if let Some(submitted) = &known.submitted {
             request.division.chunk_size = given.chunk_size.unwrap_or(submitted.chunk_size);
             request.priority = given.priority.unwrap_or(submitted.priority);
@@ -238,6 +242,20 @@ fn of_its_own_list(read: &ReadJob, known: &RegisteredJob) -> anyhow::Result<Exte
             now.format
         );
     }
+    let all = [
+        ("--chunk-size", before.chunk_size.to_string(), now.chunk_size.to_string()),
+        ("--priority", before.priority.to_string(), now.priority.to_string()),
+        ("--label", label(before.label.as_ref()), label(now.label.as_ref())),
+    ];
+    let is_said = |option: &str| option != "--label" || now.label.is_some();
+    let differ = differing(all.into_iter().filter(|(option, ..)| is_said(option)));
+    if !differ.is_empty() {
+        bail_as!(
+            JobDiffers,
+            "job {job_id} was submitted with this list and {differ}; what is to be added must be another \
+             file"
+        );
+    }
     let (chunks, images) = (before.chunks, before.images);
     Ok(Extended { job_id, first_chunk: Some(0), chunks, images, ..Extended::default() })
 }
@@ -245,12 +263,11 @@ fn of_its_own_list(read: &ReadJob, known: &RegisteredJob) -> anyhow::Result<Exte
 /// What was added before, when that is how it is added now.
 fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Result<Extended> {
     let (options, now) = (&before.options, &read.submission);
-    let label = |label: &Option<String>| label.clone().unwrap_or_else(|| "none".to_owned());
     let all = [
         ("a file read as", options.format.clone(), now.format.clone()),
         ("--chunk-size", options.chunk_size.to_string(), now.chunk_size.to_string()),
         ("--priority", options.priority.to_string(), now.priority.to_string()),
-        ("--label", label(&options.label), label(&now.label)),
+        ("--label", label(options.label.as_ref()), label(now.label.as_ref())),
         ("--new-only", options.new_only.to_string(), given.new_only.to_string()),
     ];
     // What is not said is the job's, or else a setting, which may be another one by now.
@@ -259,15 +276,12 @@ fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Re
         "--priority" => given.priority.is_some(),
         _ => true,
     };
-    let differ = all.into_iter().filter(|(option, before, now)| is_said(option) && before != now);
-    let differ: Vec<String> =
-        differ.map(|(option, before, now)| format!("{option} {before}, not {now}")).collect();
+    let differ = differing(all.into_iter().filter(|(option, ..)| is_said(option)));
     let job_id = read.job_id;
     if !differ.is_empty() {
         bail_as!(
             JobDiffers,
-            "job {job_id} was extended by this list with {}; submit it as before",
-            differ.join(", and ")
+            "job {job_id} was extended by this list with {differ}; submit it as before"
         );
     }
     Ok(Extended {
@@ -278,6 +292,17 @@ fn same_extension(read: &ReadJob, given: Given, before: Extension) -> anyhow::Re
         images_asked_again: usize::try_from(before.images_asked_again)?,
         ..Extended::default()
     })
+}
+
+/// The options that differ, with what they were and what they are now.
+fn differing(all: impl Iterator<Item = (&'static str, String, String)>) -> String {
+    let differ = all.filter(|(_, before, now)| before != now);
+    let differ = differ.map(|(option, before, now)| format!("{option} {before}, not {now}"));
+    differ.collect::<Vec<_>>().join(", and ")
+}
+
+fn label(label: Option<&String>) -> String {
+    label.cloned().unwrap_or_else(|| "none".to_owned())
 }
 
 /// A list can be added to what is known alone.

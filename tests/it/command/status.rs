@@ -58,7 +58,8 @@ async fn every_url_of_a_job_is_accounted_for() {
     assert!(retried.stdout.contains(AGAIN), "{retried:?}");
 }
 
-/// Submitted again: what the job is, and not only that it is known; a cancelled one says how it opens.
+/// Submitted again: what the job is, and not only that it is known; a cancelled one is refused, and says how
+/// it opens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_known_job_says_what_it_is() {
     let rig = Rig::new().await;
@@ -82,12 +83,12 @@ async fn a_known_job_says_what_it_is() {
     let expected = "job 7 was submitted before: 2 images in 2 chunks, level medium; it is pending, and 0 \
                     of its 2 chunks are over";
     assert!(known.contains(expected), "{known}");
-    assert_eq!(rig.chunkctl(&["control", "cancel", "--job-id", "7"]).code, Some(0));
-    let cancelled = say(&[]).stdout;
-    assert!(cancelled.contains("it is cancelled"), "{cancelled}");
-    assert!(cancelled.contains("`chunkctl control retry --job-id 7` reopens it"), "{cancelled}");
     let object = say(&["--json"]).json();
-    assert_eq!((&object["status"], &object["level"]), (&json!("cancelled"), &json!("medium")));
+    assert_eq!((&object["status"], &object["level"]), (&json!("pending"), &json!("medium")));
+    assert_eq!(rig.chunkctl(&["control", "cancel", "--job-id", "7"]).code, Some(0));
+    let cancelled = say(&[]);
+    let opens = "is cancelled, and nothing of it runs; `chunkctl control retry --job-id 7` reopens it";
+    assert!(cancelled.code == Some(1) && cancelled.stderr.contains(opens), "{cancelled:?}");
 }
 
 /// A URL for a role that may read the views of the schema, and nothing else.

@@ -1,7 +1,8 @@
 //! What people send back to a job: rows of other jobs, lists that it knows, URLs that it has, nothing.
 
 use super::{
-    extend::extended,
+    control::control,
+    extend::{extend, extended, rows, runs},
     tries::{AGAIN, piped},
 };
 use serde_json::{Value, json};
@@ -47,4 +48,51 @@ async fn only_a_url_of_the_job_is_asked_for_again() {
     let output = piped(&rig, &AGAIN, &other);
     let words = "from chunk 4 on; 2 rows are of other jobs, and their URLs are new ones here\n";
     assert!(output.code == Some(0) && output.stdout.ends_with(words), "{output:?}");
+}
+
+/// Case 437: lists that a job knows: in a cancelled job they are refused, with how it opens again; with other
+/// options they are refused with what differs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_list_is_refused_where_nothing_of_it_would_run() {
+    let rig = Rig::new().await;
+    let urls = rig.pictures(3);
+    rig.submit(1, &urls[..2], 2);
+    let own = rig.temp.path().join("1.txt");
+    for (option, difference) in [
+        (["--chunk-size", "1"], "--chunk-size 2, not 1"),
+        (["--priority", "9"], "--priority 5, not 9"),
+        (["--label", "cat"], "--label none, not cat"),
+    ] {
+        let refused = extend(&rig, &own, &option);
+        assert!(refused.code == Some(1) && refused.stderr.contains(difference), "{refused:?}");
+    }
+    let again = |options: &[&str]| {
+        let own = own.to_str().unwrap();
+        let fixed = ["submit", "--job-id", "1", "--chunk-size", "2", "--urls", own];
+        rig.chunkctl(&[&fixed, options].concat())
+    };
+    for (option, difference) in [
+        ("--level slow", "--level medium, not slow"),
+        ("--min-size 200", "--min-size none, not 200x200"),
+        ("--formats png,jpeg", "--formats none, not jpeg,png"),
+        ("--extension original", "--extension jpg, not original"),
+        ("--text label", "--text none, not label"),
+        ("--robots respect", "--robots none, not respect"),
+    ] {
+        let refused = again(&option.split(' ').collect::<Vec<_>>());
+        assert!(refused.code == Some(1) && refused.stderr.contains(difference), "{refused:?}");
+    }
+    let more = rig.list("more.txt", &urls[2..]);
+    extended(&rig, &more, &[]);
+    assert_eq!(extended(&rig, &more, &[])["is_new"], false);
+    control(&rig, &["cancel", "--job-id", "1"]);
+    let before = rows(&rig).await;
+    for refused in [extend(&rig, &more, &[]), extend(&rig, &own, &[]), again(&[])] {
+        let says = refused.stderr.contains("`chunkctl control retry --job-id 1`");
+        assert!(refused.code == Some(1) && says, "{refused:?}");
+    }
+    assert_eq!(rows(&rig).await, before);
+    control(&rig, &["retry", "--job-id", "1"]);
+    assert_eq!(again(&[]).code, Some(0));
+    assert_eq!(extended(&rig, &more, &[])["is_new"], false);
 }

@@ -4,6 +4,7 @@ use super::{JobRequest, ReadJob, wanted::Wanted};
 use crate::{
     Session,
     extend::Given,
+    failure::bail_as,
     list::{Chosen, Field, Format, Listed, Names, Source},
     object::add,
     rows::Division,
@@ -197,6 +198,14 @@ impl Session {
         self.prepare().await?;
         let job = super::submit(&self.database, &self.storage, job).await?;
         let known = if job.is_new { None } else { self.database.job_progress(job.job_id).await? };
+        if known.as_ref().is_some_and(|known| known.status == "cancelled") {
+            bail_as!(
+                JobRefuses,
+                "job {0} was submitted before and is cancelled, and nothing of it runs; `chunkctl control \
+                 retry --job-id {0}` reopens it",
+                job.job_id
+            );
+        }
         let level = serde_json::to_value(job.level)?;
         let mut json = serde_json::to_value(&job)?;
         if let Some(known) = &known {
@@ -246,11 +255,7 @@ impl Session {
 
 /// What a job that was known before is now.
 fn as_it_is(job: &JobProgress) -> String {
-    let JobProgress { job_id, status, completed_chunks, failed_chunks, total_chunks, .. } = job;
+    let JobProgress { status, completed_chunks, failed_chunks, total_chunks, .. } = job;
     let over = completed_chunks + failed_chunks;
-    let opens = match status.as_str() {
-        "cancelled" => format!("; `chunkctl control retry --job-id {job_id}` reopens it"),
-        _ => String::new(),
-    };
-    format!("it is {status}, and {over} of its {} are over{opens}", count(*total_chunks, "chunk"))
+    format!("it is {status}, and {over} of its {} are over", count(*total_chunks, "chunk"))
 }
