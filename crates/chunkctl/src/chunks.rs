@@ -46,10 +46,16 @@ impl Session {
     }
 
     async fn digests_of(&self, chunk: JobChunk) -> anyhow::Result<Vec<UrlDigest>> {
-        let Some(items) = list_of(&self.storage, &chunk).await? else {
-            bail!("the list of chunk {} is gone: its URLs are not known", chunk.id);
+        if let Some(items) = list_of(&self.storage, &chunk).await? {
+            return Ok(items.iter().map(|item| digest_of(&item.url)).collect());
+        }
+        let Some(manifest) = manifest_of(&self.storage, &chunk).await? else {
+            bail!(
+                "list and manifest of chunk {} are gone, and its URLs are not known; leave out --new-only",
+                chunk.id
+            );
         };
-        Ok(items.iter().map(|item| digest_of(&item.url)).collect())
+        Ok(manifest.items.iter().map(|item| digest_of(&item.url)).collect())
     }
 
     /// How many URLs some chunks of a job have; those that are not there are left out.

@@ -37,7 +37,7 @@ pub(crate) struct Extended {
     pub(crate) images: usize,
     /// Those of them that an earlier chunk of the job has, too.
     images_asked_again: usize,
-    /// Rows that were left out, since the job has their URLs.
+    /// Rows that were left out, since the job or an earlier row has their URLs.
     left_out: usize,
     /// Rows of `chunkctl urls` that are about other jobs, whose URLs are new ones here.
     of_other_jobs: usize,
@@ -87,7 +87,7 @@ impl Session {
             request.output = submitted.output.clone();
             request.robots = submitted.robots;
         }
-        let growth = Growth { job_id, had: Arc::default(), lengths: None };
+        let growth = Growth { job_id, had: None, lengths: None };
         request.division.growth = Some(growth);
         let read = match ReadJob::new(request.clone()) {
             // Also of who found nothing to ask for again.
@@ -154,7 +154,7 @@ impl Session {
         let job_id = request.job_id;
         let had = Arc::new(self.had_of(job_id, &listed?).await?);
         if let Some(growth) = &mut request.division.growth {
-            growth.had = had;
+            growth.had = Some(had);
         }
         Ok(Arc::new(ReadJob::new(request)?))
     }
@@ -215,7 +215,7 @@ impl Session {
     }
 }
 
-/// What is said of a list of which nothing is added.
+/// What is said of a list of which all was left out.
 fn nothing(job_id: i64, left_out: usize) -> Extended {
     Extended { job_id, left_out, ..Extended::default() }
 }
@@ -342,8 +342,8 @@ impl Extended {
         let Self { job_id, chunks, images, images_asked_again, left_out, of_other_jobs, .. } = self;
         let left_out = match left_out {
             0 => String::new(),
-            1 => " (1 was left out: the job has it)".to_owned(),
-            n => format!(" ({n} were left out: the job has them)"),
+            1 => " (1 was left out: the job has it, or an earlier row)".to_owned(),
+            n => format!(" ({n} were left out: the job has them, or an earlier row)"),
         };
         let Some(first) = self.first_chunk else {
             return format!("job {job_id} is as it was: the list adds nothing{left_out}");

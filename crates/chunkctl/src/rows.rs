@@ -41,7 +41,7 @@ pub(crate) struct Judged {
     pub(crate) has_caption_or_class: bool,
     /// Rows that ask again for a URL of the job.
     pub(crate) asked_again: usize,
-    /// Further rows, that were left out since the job has their URLs.
+    /// Further rows, that were left out since the job or an earlier row has their URLs.
     pub(crate) left_out: usize,
     /// Rows of `chunkctl urls` that are about another job than the one that grows.
     pub(crate) of_other_jobs: usize,
@@ -63,6 +63,8 @@ struct Divider<'d, F> {
     division: &'d Division,
     chunk: ChunkRows,
     n_chunks: usize,
+    /// URLs of the rows so far, where none is taken twice.
+    taken: HashSet<UrlDigest>,
     /// In the first reading.
     remarks: Option<Remarks>,
     has_caption_or_class: bool,
@@ -83,6 +85,7 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             division,
             chunk: ChunkRows::default(),
             n_chunks: 0,
+            taken: HashSet::new(),
             remarks,
             has_caption_or_class: false,
             asked_again: 0,
@@ -96,10 +99,11 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
     }
 
     fn push(&mut self, mut row: Row) -> ControlFlow<()> {
-        if !self.division.takes(&mut row) {
+        if self.is_had(&row) {
             self.left_out += 1;
             return ControlFlow::Continue(());
         }
+        self.division.name_first_try(&mut row);
         self.of_other_jobs += usize::from(self.division.is_of_another(&row));
         let Row { mut item, doubt, .. } = row;
         item.label = item.label.take().or_else(|| self.division.label.clone());
@@ -134,6 +138,13 @@ impl<F: FnMut(ChunkRows) -> ControlFlow<()>> Divider<'_, F> {
             self.end_chunk();
         }
         if self.is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Whether a row is left out: the job has its URL, or an earlier row. The same in both readings.
+    fn is_had(&mut self, row: &Row) -> bool {
+        let Some(had) = self.division.had() else { return false };
+        let url = digest_of(&row.item.url);
+        had.contains(&url) || !self.taken.insert(url)
     }
 
     /// Hands the chunk out that is full.

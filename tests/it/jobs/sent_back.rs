@@ -96,3 +96,33 @@ async fn a_known_list_is_refused_where_nothing_of_it_would_run() {
     assert_eq!(again(&[]).code, Some(0));
     assert_eq!(extended(&rig, &more, &[])["is_new"], false);
 }
+
+/// Case 438: a URL is new as a handler asks for it, once in the list; where a chunk's list is gone, its
+/// manifest says what the job has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_url_is_none_that_is_spelled_otherwise() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let urls = rig.pictures(6);
+    rig.submit(1, &urls[..2], 1);
+    runs(&rig, &handler, 0..2).await;
+    let lists = rig.blobs.list("chunk-sources", "job_1/").await.unwrap();
+    rig.blobs.delete("chunk-sources", &lists[1]).await.unwrap();
+    let sent = [
+        urls[0].replace("http://", "HTTP://"),
+        format!("{}#part", urls[1].replace("/img/", "/x/../img/")),
+        format!("{}#1", urls[2]),
+        format!("{}#2", urls[2]),
+        urls[3].clone(),
+        urls[3].replace("http:", "Http:"),
+        "no URL".to_owned(),
+    ];
+    let said = extended(&rig, &rig.list("a.txt", &sent), &["--new-only"]);
+    assert_eq!((&said["images"], &said["left_out"]), (&json!(3), &json!(4)), "{said}");
+    // Nothing tells any more what a chunk has.
+    let manifest = "job_1/chunks/chunk_00001.manifest.json";
+    rig.blobs.delete("pixcrawler-datasets", manifest).await.unwrap();
+    let refused = extend(&rig, &rig.list("b.txt", &urls[4..]), &["--new-only"]);
+    let words = "list and manifest of chunk 1/1 are gone";
+    assert!(refused.code == Some(1) && refused.stderr.contains(words), "{refused:?}");
+}

@@ -1,12 +1,16 @@
 //! How a list is divided into chunks, and which of its rows a job that grows takes.
 
 use crate::list::{Doubt, Row};
-use chunk_handler::chunk::UrlKey;
+use chunk_handler::chunk::{
+    UrlKey,
+    source::{is_web_url, trimmed},
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
+use url::Url;
 
 /// How a list is divided.
 #[derive(Debug, Clone)]
@@ -24,8 +28,8 @@ pub(crate) struct Division {
 pub(crate) struct Growth {
     /// Its number.
     pub(crate) job_id: i64,
-    /// URLs that it has, and that are left out.
-    pub(crate) had: Arc<HashSet<UrlDigest>>,
+    /// URLs that it has, and that are left out, as is what the list has twice; none: all are taken.
+    pub(crate) had: Option<Arc<HashSet<UrlDigest>>>,
     /// How many URLs the chunks have that rows name; none: that was not looked up.
     pub(crate) lengths: Option<Arc<HashMap<u32, u32>>>,
 }
@@ -41,25 +45,36 @@ impl Growth {
 /// A URL, as far as it must be known again.
 pub(crate) type UrlDigest = [u8; 16];
 
-/// The digest of a URL.
-pub(crate) fn digest_of(url: &str) -> UrlDigest {
+/// The digest of a URL as a handler asks for it, and so the same however it is spelled; of a text that is
+/// none as it is.
+pub(crate) fn digest_of(text: &str) -> UrlDigest {
+    let text = trimmed(text);
+    // With a backslash a handler asks for none, or for another one than is parsed here.
+    let is_plain = is_web_url(text) && !text.contains('\\');
+    let mut url = Url::parse(text).ok().filter(|_| is_plain);
+    if let Some(url) = &mut url {
+        url.set_fragment(None);
+    }
     let mut digest = UrlDigest::default();
-    digest.iter_mut().zip(Sha256::digest(url)).for_each(|(to, byte)| *to = byte);
+    let whole = Sha256::digest(url.as_ref().map_or(text, Url::as_str));
+    digest.iter_mut().zip(whole).for_each(|(to, byte)| *to = byte);
     digest
 }
 
 impl Division {
-    /// Whether a row becomes an item, which then says what its URL's first try in the job is. The same
-    /// in both readings.
-    pub(super) fn takes(&self, row: &mut Row) -> bool {
-        let Some(growth) = &self.growth else { return true };
-        let is_had = !growth.had.is_empty() && growth.had.contains(&digest_of(&row.item.url));
+    /// URLs of which a row is left out; none: no row is.
+    pub(super) fn had(&self) -> Option<&HashSet<UrlDigest>> {
+        self.growth.as_ref()?.had.as_deref()
+    }
+
+    /// Says in a row what its URL's first try in the job is.
+    pub(super) fn name_first_try(&self, row: &mut Row) {
+        let Some(growth) = &self.growth else { return };
         let first = row.first_try.filter(|first| first.job_id == growth.job_id);
         row.item.retry_of = first.map(|first| first.key).filter(|key| growth.has(*key));
         if first.is_some() && row.item.retry_of.is_none() {
             row.doubt = Some(Doubt::Place);
         }
-        !is_had
     }
 
     /// Whether a row is about another job than the one that grows.

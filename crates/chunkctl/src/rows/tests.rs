@@ -177,8 +177,8 @@ fn rows_of_a_job_that_grows_are_taken_alike_in_both_readings() {
         r#"{"url":"http://a/5","retry_of":"00000_00001"}"#.to_owned(),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let had = ["http://a/1", "http://a/5\n"].map(digest_of).into();
-    let growth = Some(Growth { job_id: 7, had: Arc::new(had), lengths: None });
+    let had = ["http://A:80/1#x", "http://a/5?"].map(digest_of).into();
+    let growth = Some(Growth { job_id: 7, had: Some(Arc::new(had)), lengths: None });
     let division = Division { growth, ..division(2, None) };
     let files = [("a.jsonl", &*rows.join("\n")), ("b.txt", "http://a/1\nno URL\n")];
     let source = source(folder.path(), &files);
@@ -209,7 +209,7 @@ fn a_list_of_nothing_new_is_judged() {
     let folder = tempfile::tempdir().unwrap();
     let source = source(folder.path(), &[("a.txt", "http://a/1\nhttp://a/2\n")]);
     let had = urls_of(&source, &Progress::hidden()).unwrap();
-    let growth = Some(Growth { job_id: 7, had: Arc::new(had), lengths: None });
+    let growth = Some(Growth { job_id: 7, had: Some(Arc::new(had)), lengths: None });
     let division = Division { growth, ..division(2, None) };
     let judged = Judged::read(&source, &division, &Progress::hidden()).unwrap();
     assert_eq!((judged.n, judged.left_out, judged.chunks.len()), (0, 2, 0));

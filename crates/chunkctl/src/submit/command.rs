@@ -87,7 +87,7 @@ pub(crate) struct Submit {
     /// out as the others are. A list that was added before changes nothing.
     #[arg(long, conflicts_with = "Wanted")]
     extend: bool,
-    /// With --extend: leave out URLs that the job has. Its memory grows with the list, by 100 bytes a
+    /// With --extend: leave out URLs that the job has, and take each once. Its memory grows with the list, by 100 bytes a
     /// URL at most.
     #[arg(long, requires = "extend")]
     new_only: bool,
