@@ -90,8 +90,12 @@ impl Session {
         let growth = Growth { job_id, had: None, lengths: None };
         request.division.growth = Some(growth);
         let read = match ReadJob::new(request.clone()) {
-            // Also of who found nothing to ask for again.
-            Err(SubmitError::List(list::Error::Empty)) => return Ok(nothing(job_id, 0)),
+            // It looks the same where the command failed that was to write it.
+            Err(SubmitError::List(list::Error::Empty)) => bail_as!(
+                ListRefused,
+                "the list has no URL, and job {job_id} is as it was; where `chunkctl urls` wrote it, no URL \
+                 of job {job_id} is what it was asked for"
+            ),
             read => Arc::new(read?),
         };
         let read = self.with_places(&mut request, read).await?;

@@ -88,7 +88,7 @@ pub(crate) enum Error {
         problem: String,
     },
     /// Nothing but blanks.
-    #[error("the file has no URL")]
+    #[error("the file has no URL; a command that was to write it says why it did not")]
     Empty,
     /// Rows, and none that could be downloaded.
     #[error(

@@ -126,3 +126,23 @@ async fn a_new_url_is_none_that_is_spelled_otherwise() {
     let words = "list and manifest of chunk 1/1 are gone";
     assert!(refused.code == Some(1) && refused.stderr.contains(words), "{refused:?}");
 }
+
+/// Case 439: nothing to read is no list: the command before the pipe may have failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_is_refused_with_what_to_do() {
+    let rig = Rig::new().await;
+    rig.submit(1, &rig.pictures(1), 1);
+    let before = rows(&rig).await;
+    let new = ["submit", "--job-id", "2", "--urls", "-", "--format", "jsonl"];
+    for (arguments, words) in [
+        (&AGAIN[..], "no URL of job 1 is what it was asked for"),
+        (&new[..], "a command that was to write it says why it did not"),
+    ] {
+        for empty in ["", "\n \n"] {
+            let output = piped(&rig, arguments, empty);
+            let says = output.stderr.contains("has no URL") && output.stderr.contains(words);
+            assert!(output.code == Some(1) && says, "{output:?}");
+        }
+    }
+    assert_eq!(rows(&rig).await, before);
+}

@@ -119,10 +119,11 @@ async fn what_may_work_now_is_asked_for_again() {
     // Nothing is left, and whatever is said once more changes nothing.
     assert_eq!(rig.chunkctl(&transient).stdout, "");
     let before = rows(&rig).await;
-    for (list, said) in [("", "adds nothing"), (&*second.stdout, "has this list already")] {
-        let output = piped(&rig, &AGAIN, list);
-        assert!(output.code == Some(0) && output.stdout.contains(said), "{output:?}");
-    }
+    let output = piped(&rig, &AGAIN, "");
+    assert!(output.code == Some(1) && output.stderr.contains("no URL"), "{output:?}");
+    let output = piped(&rig, &AGAIN, &second.stdout);
+    let said = "has this list already";
+    assert!(output.code == Some(0) && output.stdout.contains(said), "{output:?}");
     assert_eq!(rows(&rig).await, before);
     let each = rig.chunkctl(&["urls", "--job-id", "1", "--format", "txt"]);
     let shown: Vec<&str> = each.stdout.lines().collect();

@@ -123,7 +123,7 @@ fn of_several_files_the_one_that_is_refused_is_named() {
         assert!(!alone.contains("b.json:") && !alone.contains(file.0), "{alone}");
     }
     let nothing = judged(&[("a.txt", "\n"), ("b.txt", "")], 9).unwrap_err().to_string();
-    assert_eq!(nothing, "the file has no URL");
+    assert!(nothing.starts_with("the file has no URL; "), "{nothing}");
 }
 
 /// Case 349: whatever changes between the two readings, what would be written is not what was judged, and no chunk
