@@ -87,7 +87,8 @@ async fn a_known_job_says_what_it_is() {
     assert_eq!((&object["status"], &object["level"]), (&json!("pending"), &json!("medium")));
     assert_eq!(rig.chunkctl(&["control", "cancel", "--job-id", "7"]).code, Some(0));
     let cancelled = say(&[]);
-    let opens = "is cancelled, and nothing of it runs; `chunkctl control retry --job-id 7` reopens it";
+    let opens =
+        "is cancelled, and nothing of it runs; `chunkctl control retry --job-id 7` reopens it";
     assert!(cancelled.code == Some(1) && cancelled.stderr.contains(opens), "{cancelled:?}");
 }
 

@@ -118,8 +118,7 @@ async fn every_command_has_its_keys_in_json() {
     assert_eq!(document(&rig, &submit).0, of_submit);
     let more = rig.list("two.txt", &["http://127.0.0.1:1/b".into()]).display().to_string();
     let extend = ["submit", "--job-id", "2", "--extend", "--urls", &more];
-    let of_extend =
-        "chunks doubtful first_chunk images images_asked_again is_new job_id left_out unusable";
+    let of_extend = "chunks doubtful first_chunk images images_asked_again is_new job_id left_out of_other_jobs unusable";
     assert_eq!(document(&rig, &extend).0, of_extend);
     let to = rig.temp.path().join("cats").display().to_string();
     let of_fetch = "bytes bytes_fetched changed chunks directory failed files_fetched files_kept is_over \

@@ -76,12 +76,12 @@ impl Head {
         }
         let told = told::columns(&names);
         let is_told = told::is_table(&told);
-        let column = |(name, (field, told)): (&&str, (Option<Field>, Option<&'static str>))| {
-            match (*name, field, told) {
-                ("", ..) => Column::Nameless(0),
-                (name, None, Some(told)) => Column::Beside(told, name.to_owned()),
-                (name, field, _) => Column::Named(field, name.to_owned()),
-            }
+        let column = |(name, (field, told)): (&&str, (Option<Field>, Option<&'static str>))| match (
+            *name, field, told,
+        ) {
+            ("", ..) => Column::Nameless(0),
+            (name, None, Some(told)) => Column::Beside(told, name.to_owned()),
+            (name, field, _) => Column::Named(field, name.to_owned()),
         };
         let columns = names.iter().zip(meanings.into_iter().zip(told)).map(column).collect();
         Ok(Self { columns, set_aside: options.set_aside(&names), delimiter, is_told })

@@ -43,7 +43,7 @@ fn rows_are_known_whatever_they_went_through() {
     ] {
         let text = if name == "a.jsonl" { text.replace('\n', "") } else { text.to_owned() };
         let all = rows(name, &text);
-        assert_eq!(all.iter().map(said).collect::<Vec<_>>(), [known.clone()], "{text}");
+        assert_eq!((all.len(), said(&all[0])), (1, known.clone()), "{text}");
     }
 }
 
