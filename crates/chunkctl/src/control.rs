@@ -65,7 +65,7 @@ pub(crate) enum Control {
         #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         job_id: i64,
         /// Only this chunk, 0 to 99999.
-        #[arg(long, value_parser = clap::value_parser!(i32).range(0..=99_999))]
+        #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=99_999))]
         chunk_index: Option<i32>,
         /// Only chunks that failed with this code, as `chunkctl status` shows it.
         #[arg(long, conflicts_with = "chunk_index")]

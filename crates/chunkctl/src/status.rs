@@ -59,7 +59,7 @@ pub(crate) struct Status {
     #[arg(long, requires = "the_job", conflicts_with_all = ["watch", "chunk_index"])]
     chunks: bool,
     /// One chunk of the job, 0 to 99999, with its attempts.
-    #[arg(long, requires = "the_job", conflicts_with = "watch", value_parser = clap::value_parser!(i32).range(0..=99_999))]
+    #[arg(long, requires = "the_job", conflicts_with = "watch", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=99_999))]
     chunk_index: Option<i32>,
     /// Messages that could never work, the newest first.
     #[arg(long, conflicts_with_all = ["the_job", "watch", "state"])]
