@@ -1,7 +1,7 @@
 //! `chunkctl urls`: what became of each URL of a job, as a list that can be submitted again.
 //!
-//! A URL that was asked for again is shown once, with its last try. One chunk is held at a time, and a
-//! pair of keys for each URL that was asked for again.
+//! A URL that was asked for again is shown once, with its last try. A few chunks are held at a time, and
+//! a pair of keys for each URL that was asked for again.
 
 mod cell;
 mod row;
@@ -9,18 +9,21 @@ pub(crate) mod told;
 
 pub(crate) use cell::restored;
 
-use crate::{Session, failure::bail_as, words::count};
+use crate::{Session, chunks::AHEAD, failure::bail_as, words::count};
 use anyhow::Context as _;
 use chunk_handler::{
-    chunk::{Item, ItemReport, Reason, Status, UrlKey},
+    chunk::{Item, ItemReport, Manifest, Reason, Status, UrlKey},
     jobs::{list_of, manifest_of},
     state::JobChunk,
 };
 use clap::{Args, ValueEnum};
+use futures_util::TryStreamExt as _;
 use row::{Form, Output, Row};
 use std::{
     collections::{HashMap, HashSet},
+    future::ready,
     io::{self, BufWriter},
+    pin::pin,
     process::ExitCode,
 };
 
@@ -46,14 +49,14 @@ pub(crate) struct Urls {
     /// Only these verdicts.
     #[arg(long, value_enum, value_delimiter = ',')]
     status: Vec<Verdict>,
-    /// Only these reasons, by the words of the manifests.
+    /// Only these reasons, by the words of the manifests: timeout, `http_404`, `not_image`, robots and their like.
     #[arg(long, value_delimiter = ',')]
     reason: Vec<Reason>,
     /// Only what may work at another time: timeouts, connections, 429, 5xx and their like.
     #[arg(long)]
     transient: bool,
     /// Only this chunk, 0 to 99999.
-    #[arg(long, value_parser = clap::value_parser!(i32).range(0..=99_999))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=99_999))]
     chunk_index: Option<i32>,
     /// How it is written; with --json it is one document, whatever this says.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
@@ -133,91 +136,101 @@ impl Session {
         }
         let mut said = Said::default();
         let mut tries = self.tries(job_id).await?;
-        let mut index = urls.chunk_index.map_or(-1, |index| index.saturating_sub(1));
-        output.begin()?;
-        while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
-            index = chunk.id.chunk_index;
-            if urls.chunk_index.is_some_and(|only| only != index) {
-                break;
-            }
-            self.write_chunk(urls, &chunk, &mut tries, output, &mut said).await?;
-            if urls.chunk_index.is_some() {
-                break;
-            }
+        let is_asked =
+            |chunk: &JobChunk| urls.chunk_index.is_none_or(|i| i == chunk.id.chunk_index);
+        let behind = urls.chunk_index.map_or(-1, |index| index - 1);
+        let chunks = self.chunks_behind(job_id, behind);
+        let chunks = chunks.try_take_while(|chunk| ready(Ok(is_asked(chunk))));
+        let mut chunks =
+            pin!(chunks.map_ok(|chunk| self.read_chunk(urls, chunk)).try_buffered(AHEAD));
+        let mut is_there = false;
+        while let Some(read) = chunks.try_next().await? {
+            is_there = true;
+            write_chunk(urls, read, &mut tries, output, &mut said)?;
         }
-        output.end()?;
-        if let Some(only) = urls.chunk_index.filter(|only| *only != index) {
+        if let Some(only) = urls.chunk_index.filter(|_| !is_there) {
             bail_as!(ChunkUnknown, "job {job_id} has no chunk {only}");
         }
+        output.end()?;
         said.lines(job_id, output.left_out).iter().for_each(|line| eprintln!("{line}"));
         Ok(())
     }
 
-    async fn write_chunk(
-        &self,
-        urls: &Urls,
-        chunk: &JobChunk,
-        tries: &mut Tries,
-        output: &mut Output<impl io::Write>,
-        said: &mut Said,
-    ) -> anyhow::Result<()> {
-        let Some(manifest) = manifest_of(&self.storage, chunk).await? else {
-            said.incomplete.push(chunk.id.chunk_index);
-            return Ok(());
+    async fn read_chunk(&self, urls: &Urls, chunk: JobChunk) -> anyhow::Result<Read> {
+        let manifest = manifest_of(&self.storage, &chunk).await?;
+        let wants = |manifest: &Manifest| manifest.items.iter().any(|report| urls.wants(report));
+        let items = match &manifest {
+            Some(manifest) if wants(manifest) => list_of(&self.storage, &chunk).await?,
+            _ => None,
         };
-        let shard = manifest.shard.blob;
-        let mut reports = manifest.items;
-        reports.retain(|report| tries.shows(chunk, report) && urls.wants(report));
-        if reports.is_empty() {
-            return Ok(());
-        }
-        let items = list_of(&self.storage, chunk).await?;
-        if items.is_none() {
-            said.without_list.push(chunk.id.chunk_index);
-        }
-        for report in reports {
-            let item: Option<&Item> = items.as_ref().and_then(|items| items.get(report.idx));
-            let in_vain = tries.in_vain(chunk, &report);
-            output.write(Row::new(chunk.id, &shard, report, item, in_vain))?;
-        }
-        Ok(())
+        Ok(Read { chunk, manifest, items })
     }
 
     /// The tries of the URLs that were asked for again.
     async fn tries(&self, job_id: i64) -> anyhow::Result<Tries> {
         let mut tries = Tries::default();
         for (first, last) in self.database.chunks_that_ask_again(job_id).await? {
-            let mut index = first - 1;
-            while let Some(chunk) = self.database.chunk_after(job_id, index).await? {
-                index = chunk.id.chunk_index;
-                if index > last {
-                    break;
-                }
-                let firsts = self.firsts_of(&chunk).await?.into_iter().zip(0..);
-                firsts.for_each(|(first, idx)| tries.add(&chunk, first, idx));
+            let chunks = self.chunks_behind(job_id, first - 1);
+            let chunks = chunks.try_take_while(|chunk| ready(Ok(chunk.id.chunk_index <= last)));
+            let mut chunks = pin!(chunks.map_ok(|chunk| self.firsts_of(chunk)).try_buffered(AHEAD));
+            while let Some((chunk, firsts)) = chunks.try_next().await? {
+                firsts.into_iter().zip(0..).for_each(|(first, idx)| tries.add(&chunk, first, idx));
             }
         }
         Ok(tries)
     }
 
     /// Of each URL of a chunk its first try, if that was in an earlier chunk.
-    async fn firsts_of(&self, chunk: &JobChunk) -> anyhow::Result<Vec<Option<UrlKey>>> {
-        if let Some(items) = list_of(&self.storage, chunk).await? {
-            return Ok(items.into_iter().map(|item| item.retry_of).collect());
+    async fn firsts_of(&self, chunk: JobChunk) -> anyhow::Result<(JobChunk, Vec<Option<UrlKey>>)> {
+        if let Some(items) = list_of(&self.storage, &chunk).await? {
+            return Ok((chunk, items.into_iter().map(|item| item.retry_of).collect()));
         }
         // What it was to ask for and never got is not shown with it.
         if !chunk.is_complete && !chunk.is_open {
-            return Ok(Vec::new());
+            return Ok((chunk, Vec::new()));
         }
-        let manifest = manifest_of(&self.storage, chunk).await?;
+        let manifest = manifest_of(&self.storage, &chunk).await?;
         let manifest = manifest.with_context(|| {
             format!(
                 "chunk {} asks again for URLs, and its list is gone: which is not known",
                 chunk.id
             )
         })?;
-        Ok(manifest.items.into_iter().map(|item| item.retry_of).collect())
+        Ok((chunk, manifest.items.into_iter().map(|item| item.retry_of).collect()))
     }
+}
+
+/// What was read of a chunk before its turn.
+struct Read {
+    chunk: JobChunk,
+    manifest: Option<Manifest>,
+    /// None: the list is gone, or nothing of the chunk is wanted.
+    items: Option<Vec<Item>>,
+}
+
+fn write_chunk(
+    urls: &Urls,
+    Read { chunk, manifest, items }: Read,
+    tries: &mut Tries,
+    output: &mut Output<impl io::Write>,
+    said: &mut Said,
+) -> io::Result<()> {
+    let Some(manifest) = manifest else {
+        said.incomplete.push(chunk.id.chunk_index);
+        return Ok(());
+    };
+    let shard = manifest.shard.blob;
+    let mut reports = manifest.items;
+    reports.retain(|report| tries.shows(&chunk, report) && urls.wants(report));
+    if items.is_none() && !reports.is_empty() {
+        said.without_list.push(chunk.id.chunk_index);
+    }
+    for report in reports {
+        let item: Option<&Item> = items.as_ref().and_then(|items| items.get(report.idx));
+        let in_vain = tries.in_vain(&chunk, &report);
+        output.write(Row::new(chunk.id, &shard, report, item, in_vain))?;
+    }
+    Ok(())
 }
 
 /// The key of a URL of a chunk; none: it has no such place.

@@ -31,7 +31,7 @@ use tokio::{
 const BLOCK: u64 = 8 << 20;
 
 /// The connection string of whoever shall meet what listens at `address`.
-fn through(rig: &Rig, address: &str) -> (String, String) {
+pub(super) fn through(rig: &Rig, address: &str) -> (String, String) {
     let endpoint = rig.storage.split_once("BlobEndpoint=http://").unwrap().1;
     let real = endpoint.split_once('/').unwrap().0.to_owned();
     let blobs = |host: &str| format!("BlobEndpoint=http://{host}/");

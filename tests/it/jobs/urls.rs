@@ -1,11 +1,23 @@
 //! `chunkctl urls`: what became of each URL, as a list.
 
-use super::control::{ENDED, say};
+use super::{
+    control::{ENDED, say},
+    extend::runs,
+    fetch::through,
+};
 use serde_json::{Value, json};
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use support::{
     programs::{self, Output},
-    rig::{DATASETS, Handler, Rig, inline, wake_up},
+    proxy::{Call, Calls, Fate, Proxy, Wire},
+    rig::{DATASETS, Handler, Rig, inline, wait_for, wake_up},
 };
 
 fn urls(rig: &Rig, options: &[&str]) -> Output {
@@ -91,12 +103,66 @@ async fn each_url_has_its_row() {
     assert_eq!(of(&["--status", "failed", "--reason", "not_image"]), [""; 0]);
     assert_eq!(of(&["--chunk-index", "1"]), expected[3..]);
     assert_eq!(of(&["--transient"]), [""; 0]);
-    for (options, code) in
-        [(["--chunk-index", "7"], 1), (["--reason", "http_5xx"], 2), (["--status", "bad"], 2)]
-    {
-        assert_eq!(urls(&rig, &options).code, Some(code), "{options:?}");
+    for (options, code, words) in [
+        (["--chunk-index", "7"], 1, "job 1 has no chunk 7"),
+        (["--chunk-index", "-3"], 2, "-3 is not in 0..=99999"),
+        (["--reason", "http_5xx"], 2, "http_5xx"),
+        (["--status", "bad"], 2, "bad"),
+    ] {
+        let refused = urls(&rig, &[&options[..], &["--format", "csv"]].concat());
+        assert_eq!((refused.code, &*refused.stdout), (Some(code), ""), "{refused:?}");
+        assert!(refused.stderr.contains(words), "{refused:?}");
     }
-    assert_eq!(rig.chunkctl(&["urls", "--job-id", "2"]).code, Some(1));
+    for command in [&["status", "1"][..], &["control", "retry", "--job-id", "1"]] {
+        let refused = rig.chunkctl(&[command, &["--chunk-index", "-3"]].concat());
+        assert!(refused.stderr.contains("-3 is not in 0..=99999"), "{refused:?}");
+    }
+    let unknown = rig.chunkctl(&["urls", "--job-id", "2", "--format", "csv"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""), "{unknown:?}");
+    let nothing = urls(&rig, &["--transient", "--format", "csv"]);
+    assert!(nothing.stdout.starts_with("job_id,chunk_index,idx,url,"), "{nothing:?}");
+}
+
+/// Four chunks are read at once, and no fifth before the first of them is written; rows are in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_chunks_are_read_ahead() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let pictures = rig.pictures(6);
+    rig.submit(1, &pictures, 1);
+    runs(&rig, &handler, 0..6).await;
+    let calls = Calls::default();
+    let (real, _) = through(&rig, "");
+    let proxy = Proxy::start("blob", Wire::Http, &real, &calls).await.unwrap();
+    let (_, storage) = through(&rig, &proxy.address().to_string());
+    let is_manifest = |call: &Call| call.what.contains(".manifest.json");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    calls.restart(move |call| match is_manifest(call) && !over.load(Ordering::SeqCst) {
+        true => Fate::HoldBefore,
+        false => Fate::Pass,
+    });
+    let asked = || calls.seen().iter().filter(|call| is_manifest(call)).count();
+    let (asked, output) = std::thread::scope(|scope| {
+        let storage = [("ChunkStorage", &*storage)];
+        let arguments = ["urls", "--job-id", "1", "--format", "txt"];
+        let rig = &rig;
+        let run = scope.spawn(move || rig.chunkctl_with(&storage, &arguments));
+        let asked = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let four = wait_for("four chunks are asked for", async || asked() >= 4);
+                let _ = tokio::time::timeout(Duration::from_secs(10), four).await;
+                calls.quiet(Duration::from_millis(200)).await;
+                let asked = asked();
+                is_over.store(true, Ordering::SeqCst);
+                calls.release();
+                asked
+            })
+        });
+        (asked, run.join().unwrap())
+    });
+    assert_eq!(asked, 4);
+    assert_eq!(output.stdout.lines().collect::<Vec<_>>(), pictures, "{output:?}");
 }
 
 /// Case 361: rows in either form are a list of another job: the items that the first one had, and

@@ -100,6 +100,7 @@ pub(super) enum Form {
 pub(super) struct Output<W> {
     form: Form,
     to: W,
+    has_begun: bool,
     /// Whether a row was written.
     has_rows: bool,
     /// URLs that are no line of text.
@@ -108,11 +109,14 @@ pub(super) struct Output<W> {
 
 impl<W: io::Write> Output<W> {
     pub(super) fn new(form: Form, to: W) -> Self {
-        Self { form, to, has_rows: false, left_out: 0 }
+        Self { form, to, has_begun: false, has_rows: false, left_out: 0 }
     }
 
-    /// Before the first row.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
+    /// What comes before the first row, when that is there: an error that comes at once has none.
+    fn begin(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
         match self.form {
             Form::Rows(Format::Csv) => self.record(COLUMNS),
             Form::Rows(Format::Jsonl | Format::Txt) => Ok(()),
@@ -122,6 +126,7 @@ impl<W: io::Write> Output<W> {
 
     /// Writes a row.
     pub(super) fn write(&mut self, row: Row<'_>) -> io::Result<()> {
+        self.begin()?;
         let separator = if std::mem::replace(&mut self.has_rows, true) { "," } else { "" };
         match self.form {
             Form::Document { .. } => {
@@ -146,6 +151,7 @@ impl<W: io::Write> Output<W> {
 
     /// Behind the last row.
     pub(super) fn end(&mut self) -> io::Result<()> {
+        self.begin()?;
         if matches!(self.form, Form::Document { .. }) {
             self.to.write_all(b"]}\n")?;
         }
@@ -171,7 +177,6 @@ mod tests {
 
     fn written(format: Format, items: &[Item]) -> Vec<u8> {
         let mut output = Output::new(Form::Rows(format), Vec::new());
-        output.begin().unwrap();
         for (idx, item) in items.iter().enumerate() {
             let mut report =
                 ItemReport::rejected(idx, "http://bare".into(), None, Reason::Http(503));
@@ -253,7 +258,6 @@ mod tests {
     fn rows_are_one_document_of_their_job() {
         for n in [0, 1, 3] {
             let mut output = Output::new(Form::Document { job_id: 7 }, Vec::new());
-            output.begin().unwrap();
             for idx in 0..n {
                 let report = ItemReport::rejected(idx, "http://a".into(), None, Reason::Http(503));
                 output
@@ -288,7 +292,6 @@ mod tests {
         for (format, name) in [(Format::Jsonl, "a.jsonl"), (Format::Csv, "a.csv")] {
             let item = Item::too_large("http://a/start...", None);
             let mut output = Output::new(Form::Rows(format), Vec::new());
-            output.begin().unwrap();
             let mut report = ItemReport::rejected(0, item.url.clone(), None, Reason::UrlRefused);
             report.detail = item.refused;
             let id = ChunkId { job_id: 7, chunk_index: 4 };
