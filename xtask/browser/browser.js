@@ -20,7 +20,7 @@ const ask = async (found) => {
 
 // Runs `work` with a browser; `work` has 100 s.
 const run = async (work) => {
-  const late = setTimeout(() => {
+  setTimeout(() => {
     console.error("the script did not end within 100 s");
     process.exit(1);
   }, 100_000);
@@ -30,11 +30,9 @@ const run = async (work) => {
   } catch (error) {
     console.error(error);
     process.exitCode = 1;
-  } finally {
-    await browser.close();
-    clearTimeout(late);
-    process.stdin.destroy();
   }
+  await browser.close();
+  process.exit();
 };
 
 const program = () => {

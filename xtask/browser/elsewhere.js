@@ -17,7 +17,10 @@ run(async (browser) => {
   });
   const load = () => page.goto(`http://127.0.0.1:${site.address().port}/`);
   await load();
-  await Promise.all([page.waitForURL(DEED), page.evaluate("document.forms[0].submit()")]);
+  const answered = page.waitForResponse((answer) => answer.request().method() === "POST");
+  await page.evaluate("document.forms[0].submit()");
+  await answered;
+  await page.waitForLoadState();
   found.said = await page.locator("body").innerText();
   await load();
   found.fetched = await page.evaluate(async (url) => {
@@ -26,6 +29,5 @@ run(async (browser) => {
       .catch((error) => error);
     return String(answer.type || answer);
   }, DEED);
-  site.close();
   say(found);
 });
