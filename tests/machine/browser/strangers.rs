@@ -86,7 +86,7 @@ async fn svg_in_place_of_a_picture(rig: &Rig) {
         ["tar", "manifest.json"].map(|end| format!("job_7/chunks/chunk_00000.{end}"));
     let mut bytes = rig.blobs.read(DATASETS, &shard).await.unwrap().to_vec();
     let mut said = rig.manifest(7, 0).await;
-    let at = |name: &str| said["items"][0][name].as_u64().unwrap() as usize;
+    let at = |name: &str| usize::try_from(said["items"][0][name].as_u64().unwrap()).unwrap();
     let (start, length) = (at("offset"), at("length"));
     let svg = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert('canary-ran')</script></svg>";
     let mut svg = svg.as_bytes().to_vec();
