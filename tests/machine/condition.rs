@@ -1,7 +1,7 @@
 //! What a test may need of the machine. Each answers with what is missing, in a few words.
 
 use std::{path::PathBuf, sync::OnceLock};
-use support::{pooler, postgres, python as installed, tool::works};
+use support::{browser::Browser, pooler, postgres, python as installed, tool::works};
 
 /// Whether something is there, or else why not.
 pub type Condition = fn() -> Result<(), String>;
@@ -110,6 +110,21 @@ pub fn python_with_img2dataset() -> &'static Result<PathBuf, String> {
         crate::block_on(installed::img2dataset()).map_err(|error| {
             eprintln!("img2dataset cannot be installed: {error:#}");
             "no img2dataset".into()
+        })
+    })
+}
+
+pub fn browser() -> Result<(), String> {
+    chromium().as_ref().map(drop).map_err(Clone::clone)
+}
+
+/// The browser, which is installed when it is missing.
+pub fn chromium() -> &'static Result<Browser, String> {
+    static FOUND: OnceLock<Result<Browser, String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        crate::block_on(Browser::ensure()).map_err(|error| {
+            eprintln!("Chromium cannot be installed: {error:#}");
+            "no Chromium".into()
         })
     })
 }

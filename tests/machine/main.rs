@@ -13,6 +13,7 @@
 )]
 
 mod alerts;
+mod browser;
 mod condition;
 mod control;
 mod database;
@@ -53,6 +54,12 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         alerts::rejected_fires_for_a_bad_message_and_for_poison needs kql;
         alerts::active_saturated_and_silent_follow_the_timer needs kql;
         alerts::nothing_fires_for_a_fleet_at_rest needs kql;
+        browser::what_strangers_wrote_never_runs_in_a_browser needs browser;
+        browser::sheets_and_reasons_are_of_the_manifests_in_a_browser needs browser;
+        browser::a_page_moves_with_its_job_in_a_browser needs browser;
+        browser::everything_is_done_by_keyboard_in_a_browser needs browser;
+        browser::a_post_of_another_site_is_refused_in_a_browser needs browser;
+        browser::every_page_meets_wcag_in_a_browser needs browser;
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;
         database::chunks_outlast_a_failover_with_all_they_have needs own_postgres;

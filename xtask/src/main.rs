@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod fuzz;
 mod host;
+mod images;
 mod package;
 mod signals;
 mod test;
@@ -29,6 +30,7 @@ Examples:
   cargo xtask cases                the cases of bad input and their tests
   cargo xtask fuzz --seconds 60    changed inputs against all that reads what strangers write
   cargo xtask bench --quick        every benchmark that fits 15 minutes
+  cargo xtask images               the pictures of the dashboard in doc/images, made again
   cargo xtask infra                the infrastructure, without a subscription
   cargo xtask package              what is deployed: one zip
   cargo xtask build && func start  the handler under the Functions host";
@@ -52,6 +54,7 @@ enum Command {
     Cases(cases::Options),
     Chaos(chaos::Options),
     Fuzz(fuzz::Options),
+    Images(images::Options),
     Infra(infra::Options),
     Package(package::Options),
 }
@@ -69,6 +72,7 @@ impl Command {
             Self::Chaos(options) => chaos::run(options).await,
             Self::Fuzz(options) => fuzz::run(options).await,
             Self::Package(options) => package::run(options).await,
+            Self::Images(_) => images::run().await,
             Self::Infra(options) => infra::run(options).await,
         }
     }

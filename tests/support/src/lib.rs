@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod azurite;
 pub mod blob;
+pub mod browser;
 pub mod canary;
 pub mod cases;
 pub mod catalogue;

@@ -92,7 +92,7 @@ pub(super) fn paused(world: &World, capacity: &Capacity, address: &str) -> Marku
                     strong { "Intake is paused " }
                     "until " (show::moment(until)) ". No chunk starts; running ones go on."
                 }
-                @if world.allow_control { (action("Resume intake", "resume", &[], address)) }
+                @if world.allow_control { (action("Resume intake…", "resume", &[], address)) }
                 @else { p { code { "chunkctl control resume" } " lifts it." } }
             }
         }
