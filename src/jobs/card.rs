@@ -34,7 +34,7 @@ fn about(job_id: i64, shards: usize, rows: &DatasetRows) -> String {
     format!(
         "# Job {job_id}
 
-{valid} pictures in {shards} shards, WebDataset's format: a picture and a `.json` beside it, with
+Pictures: {valid}, in shards of WebDataset's format: {shards}. Each is a picture and a `.json` beside it, with
 `url`, `label`, `caption`, `class` (-1: none), `width`, `height`, `format`, `file_size`, `sha256` and `meta`.
 {members}
 ## Numbers
@@ -181,8 +181,8 @@ shards = [f\"chunks/{{name}}\" for name, samples in sorted(sizes.items()) if sam
 pictures = webdataset.WebDataset(shards, shardshuffle=False).decode(\"pil\")
 ```
 
-open_clip finds the number of samples in `chunks/sizes.json`. {late_duplicates} samples are late duplicates: chunks
-that ran at the same time kept the same picture. To leave them out:
+open_clip finds the number of samples in `chunks/sizes.json`. Late duplicates, which chunks that ran at the same
+time kept of the same picture: {late_duplicates}. To leave them out:
 
 ```python
 import json

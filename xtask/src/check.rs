@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -75,14 +76,16 @@ async fn run_all(checks: &[Check], missing: Missing) -> Result<u8> {
     Ok(0)
 }
 
-/// Runs a command, naming it first, and returns its exit code.
+/// Runs a command, naming it first, says how long it took, and returns its exit code.
 pub(crate) async fn step(command: Command) -> Result<u8> {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     let name = words.join(" ");
     eprintln!("$ {name}");
+    let start = Instant::now();
     let code = child::run(&name, command).await?.code();
+    eprintln!("took {} s: {name}", start.elapsed().as_secs());
     Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 

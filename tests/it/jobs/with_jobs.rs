@@ -245,7 +245,12 @@ async fn a_job_that_nobody_knows_holds_nothing() {
     let jobs = "select count(*) from chunk_handler.job_progress";
     assert_eq!(rig.value::<i64>(jobs).await, 0);
     completes(&handler, &chunk(1, (0, 2), &urls[..1], &[]), "1 of 1").await;
+    // One that still runs may keep more: that is said.
+    let beside = submit(&rig, "3", &urls, &["--dedupe-with", "1"]);
+    assert!(beside.stderr.contains("--dedupe-with that still run: 1;"), "{beside:?}");
     control(&rig, &["cancel", "--job-id", "1"]);
+    let after = submit(&rig, "4", &urls, &["--dedupe-with", "1"]);
+    assert!(after.code == Some(0) && !after.stderr.contains("still run"), "{after:?}");
     completes(&handler, &chunk(2, (0, 1), &urls, &[1, 5]), "3 of 4").await;
     assert_eq!(duplicates(&rig, 2, 0).await[0], "1/00000_00000");
     let lines = handler.lines();

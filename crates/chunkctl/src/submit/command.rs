@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use chunk_handler::state::JobProgress;
 use clap::Args;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -194,6 +195,7 @@ impl Session {
                 unsent: job.unsent,
             });
         }
+        let others = request.dedupe.with_jobs.clone();
         let job = ReadJob::new(request)?;
         self.prepare().await?;
         let job = super::submit(&self.database, &self.storage, job).await?;
@@ -205,6 +207,10 @@ impl Session {
                  retry --job-id {0}` reopens it",
                 job.job_id
             );
+        }
+        let mut warnings = job.remarks.warnings(job.images);
+        if job.is_new {
+            warnings.extend(self.running(&others).await?);
         }
         let level = serde_json::to_value(job.level)?;
         let mut json = serde_json::to_value(&job)?;
@@ -224,9 +230,26 @@ impl Session {
                 ),
             },
             json,
-            warnings: job.remarks.warnings(job.images),
+            warnings,
             unsent: job.unsent,
         })
+    }
+
+    /// Of the jobs that a new one is deduplicated with, those that still run: what people should know of it.
+    async fn running(&self, others: &BTreeSet<i64>) -> anyhow::Result<Option<String>> {
+        let mut running = Vec::new();
+        for job_id in others {
+            if self.database.has_ended(*job_id).await? == Some(false) {
+                running.push(job_id.to_string());
+            }
+        }
+        let jobs = running.join(", ");
+        Ok((!running.is_empty()).then(|| {
+            format!(
+                "jobs of --dedupe-with that still run: {jobs}; a picture that one of them keeps after a chunk \
+                 has looked can be kept here as well"
+            )
+        }))
     }
 
     /// Makes what a list is written to. Idempotent, and a first submit may come before the first handler.
