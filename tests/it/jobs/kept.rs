@@ -90,7 +90,9 @@ async fn a_commit_after_the_cancel_changes_nothing() {
     rig.until(ENDED).await;
     again(&rig, "0");
     let gate = Gate::new(&rig, "comp=blocklist").await;
-    let handler = rig.handler_with(&[("ChunkStorage", &gate.storage)]).await;
+    // A commit waits an eighth of a lease for its answer: longer than a cancel takes on a busy machine.
+    let lease = ("PIXCRAWLER_LEASE_SECONDS", "120");
+    let handler = rig.handler_with(&[("ChunkStorage", &gate.storage), lease]).await;
     let wake_up = wake_up(1, 0);
     let (said, ()) = tokio::join!(say(&handler, &wake_up), async {
         gate.met().await;
