@@ -8,7 +8,8 @@ mod pages;
 mod strangers;
 
 pub use acts::{
-    a_post_of_another_site_is_refused_in_a_browser, everything_is_done_by_keyboard_in_a_browser,
+    a_form_works_from_another_machine_in_a_browser, a_post_of_another_site_is_refused_in_a_browser,
+    everything_is_done_by_keyboard_in_a_browser,
 };
 pub use live::a_page_moves_with_its_job_in_a_browser;
 pub use looks::every_page_meets_wcag_in_a_browser;

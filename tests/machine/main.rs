@@ -59,6 +59,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         browser::a_page_moves_with_its_job_in_a_browser needs browser;
         browser::everything_is_done_by_keyboard_in_a_browser needs browser;
         browser::a_post_of_another_site_is_refused_in_a_browser needs browser;
+        browser::a_form_works_from_another_machine_in_a_browser needs browser;
         browser::every_page_meets_wcag_in_a_browser needs browser;
         control::a_missing_condition_is_ignored_and_never_passed needs nothing;
         database::a_crash_of_postgres_loses_and_charges_nothing needs own_postgres;

@@ -31,7 +31,7 @@ async fn a_host_that_is_not_listened_on_is_refused() {
     }
 }
 
-/// Case 445: only a page of the dashboard sends forms, and only where they are allowed.
+/// Cases 445, 460: only a page of the dashboard sends forms, and only where they are allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_from_elsewhere_changes_nothing() {
     let rig = migrated().await;
@@ -42,7 +42,26 @@ async fn a_post_from_elsewhere_changes_nothing() {
         let answer = dashboard.ask(Method::POST, "/control/pause", headers, "minutes=9").await;
         assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text);
     }
+    // Of `Origin` what another site says is refused, too, and so is two of it.
+    let own = ("Origin", &*dashboard.address);
+    for headers in [
+        &[("Origin", "http://evil.example")][..],
+        &[("Origin", "http://127.0.0.1:1")],
+        &[("Origin", "null")],
+        &[own, own],
+        &[own, ("Sec-Fetch-Site", "cross-site")],
+        &[own, ("Host", "localhost")],
+    ] {
+        let answer = dashboard.ask(Method::POST, "/control/pause", headers, "minutes=9").await;
+        assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text);
+    }
     assert!(!rig.value::<bool>(paused).await);
+    let answer = dashboard.ask(Method::POST, "/control/pause", &[own], "minutes=9").await;
+    assert_eq!(answer.status, 303, "{}", answer.text);
+    assert!(rig.value::<bool>(paused).await);
+    let again = [("Sec-Fetch-Site", "same-origin")];
+    let answer = dashboard.ask(Method::POST, "/control/resume", &again, "").await;
+    assert_eq!(answer.status, 303, "{}", answer.text);
 
     let looks_on = Dashboard::start(&rig, &[]).await;
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
@@ -109,7 +128,7 @@ async fn every_answer_has_the_headers() {
     let wanted = [
         ("content-security-policy", policy),
         ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
         ("cache-control", "no-cache, private"),
     ];

@@ -64,3 +64,18 @@ pub async fn a_post_of_another_site_is_refused_in_a_browser() {
     let paused = "select paused_until is not null from chunk_handler.capacity";
     assert!(!rig.value::<bool>(paused).await, "{found}");
 }
+
+/// Case 460: with a password, over plain HTTP, from another machine: a browser says less there of where a form
+/// comes from.
+pub async fn a_form_works_from_another_machine_in_a_browser() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    let password = [("PIXCRAWLER_DASHBOARD_PASSWORD", "open")];
+    let everywhere = ["--allow-control", "--listen", "0.0.0.0:0"];
+    let dashboard = Dashboard::start_with(&rig, &password, &everywhere).await;
+    let address = dashboard.address.replace("0.0.0.0", "203.0.113.7");
+    let found = browser().run("distant.js", &[&address, "open"]).await;
+    assert!(found["told"].as_str().unwrap().contains("intake is paused for"), "{found}");
+    // Else it would be what every other test is.
+    assert_eq!(found["site"], "not said", "{found}");
+}

@@ -31,7 +31,8 @@ const POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; scri
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // Not `no-referrer`: then a browser says `Origin: null` for our own forms, too.
+    (header::REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     // Asked each time: what is shown changes, and what a shared browser keeps may be read by others.
@@ -112,8 +113,19 @@ impl Rules {
     }
 }
 
-/// Browsers say where a request comes from, and no page can say it in their place.
+/// Browsers say where a request comes from, and no page can say it in their place. Over plain HTTP from
+/// another machine they leave `Sec-Fetch-Site` out (W3C Fetch Metadata, section 2), but not `Origin`; the
+/// `Host` was found to be ours.
 fn is_from_here(headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all("sec-fetch-site").iter();
-    matches!((said.next(), said.next()), (Some(site), None) if site == "same-origin")
+    let said = |name: &str| {
+        let mut said = headers.get_all(name).iter();
+        (said.next().map(HeaderValue::as_bytes), said.next().is_some())
+    };
+    match (said("sec-fetch-site"), said("origin"), said("host")) {
+        ((Some(site), false), ..) => site == b"same-origin",
+        ((None, _), (Some(origin), false), (Some(host), false)) => {
+            origin.strip_prefix(b"http://") == Some(host)
+        }
+        _ => false,
+    }
 }
