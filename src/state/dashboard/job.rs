@@ -63,14 +63,25 @@ impl Database {
         offset: i64,
         limit: i64,
     ) -> Result<Vec<JobProgress>, Error> {
-        let statement = sqlx::query_as(
-            "-- jobs_page
-            select * from job_progress where $1::text is null or status = $1
-            order by created_at desc, job_id desc offset $2 limit $3",
-        )
-        .bind(status)
-        .bind(offset)
-        .bind(limit);
+        // Those that ended as it, and those that are it and not over: few, whose chunks are counted.
+        let text = match status {
+            None => {
+                "-- jobs_page
+                select * from job_progress where $1::text is null
+                order by created_at desc, job_id desc offset $2 limit $3"
+            }
+            Some(_) => {
+                "-- jobs_page
+                select * from (
+                    (select * from job_progress where ended_as = $1
+                        order by created_at desc, job_id desc limit $2 + $3)
+                    union all
+                    (select * from job_progress where ended_at is null and status = $1
+                        order by created_at desc, job_id desc limit $2 + $3)) j
+                order by created_at desc, job_id desc offset $2 limit $3"
+            }
+        };
+        let statement = sqlx::query_as(text).bind(status).bind(offset).bind(limit);
         ask!(self.pool, self.cap, "jobs_page", statement.fetch_all)
     }
 

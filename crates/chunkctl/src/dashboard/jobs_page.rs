@@ -33,7 +33,7 @@ pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Respo
 }
 
 async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
-    let state = asked.filter("state");
+    let state = asked.filter("state").filter(|state| STATES.contains(state));
     let page = Newest::of(asked);
     let mut jobs = world.read.jobs_page(state, page.offset(), Newest::limit()).await?;
     let links = page.cut(asked, &mut jobs);
@@ -72,7 +72,7 @@ fn row(job: &JobProgress) -> Markup {
     html! { tr {
         th scope="row" { a href=(address) { (job.job_id) } }
         td { (show::state(&job.status)) }
-        td.n { (format!("{:.0} %", job.progress)) }
+        td.n { (show::over(job.progress)) }
         td.n { (show::count(job.total_chunks.into())) }
         td.n { (show::count(job.active_chunks.into())) }
         td.n {

@@ -63,8 +63,12 @@ impl Newest {
 
     /// Cuts what was read to what is shown, and says how to go on.
     pub(super) fn cut<T>(&self, asked: &Asked, rows: &mut Vec<T>) -> Markup {
-        let has_next = rows.len() > PER_PAGE && self.at < LAST_PAGE;
+        let has_more = rows.len() > PER_PAGE;
+        let has_next = has_more && self.at < LAST_PAGE;
         rows.truncate(PER_PAGE);
-        links(asked, "page", self.at, format_args!("Page {}", self.at), has_next, &NEWEST)
+        html! {
+            (links(asked, "page", self.at, format_args!("Page {}", self.at), has_next, &NEWEST))
+            @if has_more && !has_next { p.quiet { "Older ones are not listed here; " code { "chunkctl status" } " and --limit show any." } }
+        }
     }
 }

@@ -69,6 +69,11 @@ pub(super) fn percent(part: i64, whole: i64) -> String {
     }
 }
 
+/// How much is over, in percent; 100 when all is.
+pub(super) fn over(progress: f64) -> String {
+    format!("{:.0} %", progress.floor())
+}
+
 /// The time of day.
 pub(super) fn clock(at: OffsetDateTime) -> String {
     let format = format_description!("[hour]:[minute]:[second]");
@@ -126,5 +131,6 @@ mod tests {
             ["0 s", "119 s", "2 min", "2 h 1 min"]
         );
         assert_eq!([percent(1, 0), percent(1, 8)], ["–", "12.5 %"]);
+        assert_eq!([over(0.0), over(99.7), over(100.0)], ["0 %", "99 %", "100 %"]);
     }
 }

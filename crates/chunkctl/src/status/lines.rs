@@ -39,7 +39,7 @@ pub(super) fn job_line(job: &JobProgress) -> String {
          failed",
         job.job_id,
         job.status,
-        job.progress,
+        job.progress.floor(),
         job.pending_chunks,
         job.active_chunks,
         job.completed_chunks,
