@@ -46,8 +46,9 @@ const use = async (page) => {
   await page.getByRole("region", { name: "Processes" }).focus();
   await page.waitForTimeout(4500);
   const focus = await page.evaluate("document.activeElement.getAttribute('aria-label')");
+  const waits = await page.locator("#fresh").textContent();
   await page.evaluate("document.activeElement.blur()");
-  return { at, scrolled, text, chosen, focus };
+  return { at, scrolled, text, chosen, focus, waits };
 };
 
 run(async (browser) => {

@@ -20,6 +20,7 @@ mod overview;
 mod paging;
 mod rejected_page;
 mod router;
+mod serve;
 mod show;
 mod table;
 mod world;
@@ -70,7 +71,7 @@ impl Session {
         let routes = router::routes(World::new(self, read, options.allow_control), guard);
         tokio::select! {
             never = login.keep_login() => match never {},
-            served = axum::serve(place.listener, routes) => served?,
+            () = serve::serve(place.listener, routes) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         Ok(ExitCode::SUCCESS)

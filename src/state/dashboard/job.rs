@@ -63,26 +63,30 @@ impl Database {
         offset: i64,
         limit: i64,
     ) -> Result<Vec<JobProgress>, Error> {
-        // Those that ended as it, and those that are it and not over: few, whose chunks are counted.
-        let text = match status {
-            None => {
+        let Some(status) = status else {
+            let statement = sqlx::query_as(
                 "-- jobs_page
-                select * from job_progress where $1::text is null
-                order by created_at desc, job_id desc offset $2 limit $3"
-            }
-            Some(_) => {
-                "-- jobs_page
-                select * from (
-                    (select * from job_progress where ended_as = $1
-                        order by created_at desc, job_id desc limit $2 + $3)
-                    union all
-                    (select * from job_progress where ended_at is null and status = $1
-                        order by created_at desc, job_id desc limit $2 + $3)) j
-                order by created_at desc, job_id desc offset $2 limit $3"
-            }
+                select * from job_progress order by created_at desc, job_id desc offset $1 limit $2",
+            )
+            .bind(offset)
+            .bind(limit);
+            return ask!(self.pool, self.cap, "jobs_page", statement.fetch_all);
         };
-        let statement = sqlx::query_as(text).bind(status).bind(offset).bind(limit);
-        ask!(self.pool, self.cap, "jobs_page", statement.fetch_all)
+        // Those that ended as it, and those that are it and not over: few, whose chunks are counted.
+        let statement = sqlx::query_as(
+            "-- jobs_of_status
+            select * from (
+                (select * from job_progress where ended_as = $1
+                    order by created_at desc, job_id desc limit $2 + $3)
+                union all
+                (select * from job_progress where ended_at is null and status = $1
+                    order by created_at desc, job_id desc limit $2 + $3)) j
+            order by created_at desc, job_id desc offset $2 limit $3",
+        )
+        .bind(status)
+        .bind(offset)
+        .bind(limit);
+        ask!(self.pool, self.cap, "jobs_of_status", statement.fetch_all)
     }
 
     /// One job; none: nobody knows it.

@@ -1,5 +1,6 @@
 //! The page of one chunk: its URLs, and its pictures, whose bytes are a stranger's.
 
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use support::{
@@ -58,9 +59,34 @@ async fn sheets_have_each_picture_as_the_manifest_says() {
     }
     let saved = dashboard.get(&format!("{PAGE}/manifest.json"), &[]).await;
     assert_eq!(saved.header("content-disposition"), "attachment; filename=\"manifest.json\"");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&saved.text).unwrap(), manifest);
+    assert_eq!(serde_json::from_str::<Value>(&saved.text).unwrap(), manifest);
     let list = dashboard.page(&format!("{PAGE}/list.jsonl")).await;
     assert_eq!(list.text.lines().count(), 34, "{}", list.text);
+}
+
+/// Case 464: what is long is shown by its beginning, and the list has all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_captions_are_shown_by_their_beginning() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let text = |start: &str| format!("{start}{}", "\"".repeat(10_000));
+    let items: Vec<Value> = rig
+        .pictures(100)
+        .into_iter()
+        .map(|url| json!({"url": url, "caption": text("a cat"), "label": text("cat")}))
+        .collect();
+    let mut message = inline(7, 0, &[]);
+    let list: String = items.iter().map(|item| format!("{item}\n")).collect();
+    rig.blobs.put("chunk-sources", "long.jsonl", list.into()).await.unwrap();
+    message["source"] = json!({"blob": "long.jsonl"});
+    let (status, answer) = handler.deliver("one", &message).await;
+    assert_eq!(status, 200, "{answer}");
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    let page = dashboard.page(PAGE).await;
+    assert!(page.text.contains("a cat&quot;") && page.text.contains("…"), "{}", page.text);
+    assert!(page.text.len() < 1_000_000, "{} bytes", page.text.len());
+    let list = dashboard.page(&format!("{PAGE}/list.jsonl")).await;
+    assert!(list.text.len() > 3_000_000, "{} bytes", list.text.len());
 }
 
 /// Case 451: what strangers put in the place of a picture.

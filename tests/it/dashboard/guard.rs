@@ -2,6 +2,10 @@
 
 use reqwest::Method;
 use support::{dashboard::Dashboard, rig::Rig};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 async fn migrated() -> Rig {
     let rig = Rig::new().await;
@@ -74,6 +78,46 @@ async fn a_post_from_elsewhere_changes_nothing() {
     assert_eq!(looks_on.get("/control/pause", &[]).await.status, 404);
     assert!(!looks_on.page("/").await.text.contains("/control/"));
     assert_eq!(looks_on.ask(Method::HEAD, "/", &[], "").await.status, 200);
+}
+
+/// Case 462: another site may link here; what its pages load by themselves, and would many times a second, is
+/// refused. A browser that says nothing is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_site_may_only_link_here() {
+    let rig = migrated().await;
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    for (site, mode, status) in [
+        ("cross-site", "navigate", 200),
+        ("cross-site", "no-cors", 403),
+        ("same-site", "cors", 403),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ] {
+        let headers = [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode)];
+        assert_eq!(dashboard.get("/", &headers).await.status, status, "{site} {mode}");
+    }
+    assert_eq!(dashboard.get("/", &[("Sec-Fetch-Site", "cross-site")]).await.status, 403);
+}
+
+/// Case 463: who connects and says nothing holds a place for seconds, and not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_is_not_waited_for() {
+    let rig = migrated().await;
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    let address = dashboard.address.strip_prefix("http://").unwrap().to_owned();
+    let silent = async || {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        stream
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..300 {
+        waiting.push(silent().await);
+    }
+    // More than may be connected at once: this one comes when they are closed.
+    assert_eq!(dashboard.get("/", &[]).await.status, 200);
+    let mut rest = Vec::new();
+    waiting[0].read_to_end(&mut rest).await.unwrap();
 }
 
 /// Another address than loopback needs a password; with it, and on loopback too, the password is asked for.

@@ -38,6 +38,7 @@ pub async fn a_page_moves_with_its_job_in_a_browser() {
         assert!(!used["text"].as_str().unwrap().is_empty(), "{used}");
         assert_eq!(used["chosen"], used["text"], "{used}");
         assert_eq!(used["focus"], "Processes", "{used}");
+        assert!(used["waits"].as_str().unwrap().contains("waits while"), "{used}");
 
         world.proxies[0].refuse();
         world.proxies[0].cut();

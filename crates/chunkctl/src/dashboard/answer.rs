@@ -69,8 +69,10 @@ pub(super) struct Kept {
 /// A reading that takes no longer is made each time.
 const CHEAP: Duration = Duration::from_millis(500);
 const LONGEST_SERVED: Duration = Duration::from_secs(10);
-/// Addresses whose last reading is kept: more than one looks at, and some MB.
+/// Addresses whose last reading is kept: more than one looks at.
 const MOST_KEPT: usize = 64;
+/// Bytes of those: a page of long URLs and captions has some 100 kB.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// The time of the reading, for the script.
 const READ_AT: HeaderName = HeaderName::from_static("x-read-at");
 
@@ -86,9 +88,12 @@ impl Kept {
 
     fn keep(&mut self, address: &str, reading: &Arc<Reading>) {
         self.away_since = None;
-        if self.readings.len() >= MOST_KEPT && !self.readings.contains_key(address) {
+        self.readings.remove(address);
+        let size = |reading: &Reading| reading.page.main.0.len();
+        let sum = |readings: &HashMap<_, Arc<_>>| readings.values().map(|r| size(r)).sum::<usize>();
+        while self.readings.len() >= MOST_KEPT || sum(&self.readings) + size(reading) > MOST_BYTES {
             let oldest = self.readings.iter().min_by_key(|(_, reading)| reading.at);
-            let oldest = oldest.map(|(address, _)| address.clone()).unwrap_or_default();
+            let Some(oldest) = oldest.map(|(address, _)| address.clone()) else { return };
             self.readings.remove(&oldest);
         }
         self.readings.insert(address.to_owned(), Arc::clone(reading));

@@ -75,11 +75,20 @@ impl Rules {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         let acts = *method == Method::POST && self.allow_control;
         if !reads && !acts {
-            let allowed = if self.allow_control { "GET, HEAD, POST" } else { "GET, HEAD" };
-            let text = "Nothing can be changed here; start the dashboard with --allow-control.";
+            let (allowed, text) = if self.allow_control {
+                ("GET, HEAD, POST", "There are only pages and forms here.")
+            } else {
+                (
+                    "GET, HEAD",
+                    "Nothing can be changed here; start the dashboard with --allow-control.",
+                )
+            };
             let mut refusal = answer::plain(StatusCode::METHOD_NOT_ALLOWED, text);
             refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             return Some(refusal);
+        }
+        if reads && !is_opened_or_ours(headers) {
+            return Some(answer::plain(StatusCode::FORBIDDEN, "Another site may only link here."));
         }
         if acts && !is_from_here(headers) {
             let text = "Only a page of this dashboard may send this; reload it and try again.";
@@ -128,4 +137,12 @@ fn is_from_here(headers: &HeaderMap) -> bool {
         }
         _ => false,
     }
+}
+
+/// A page of another site may lead people here. What it loads by itself, many times a second, would keep
+/// the database busy. Browsers leave both headers out, or say both.
+fn is_opened_or_ours(headers: &HeaderMap) -> bool {
+    let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let is_other = matches!(said("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
+    !is_other || said("sec-fetch-mode") == Some(b"navigate")
 }

@@ -4,12 +4,13 @@
   const live = document.querySelector("[data-live]");
   const button = document.getElementById("pause");
   const fresh = document.getElementById("fresh");
-  let tag = "", paused = false, asking = false, since = "";
-  const clock = () => new Date().toISOString().slice(11, 19);
+  let tag = "", paused = false, asking = false, away = "", read = fresh.textContent;
+  const say = (more) => { fresh.textContent = read + more; };
   const inUse = () => {
-    const chosen = getSelection();
-    return live.contains(document.activeElement) && document.activeElement !== live
+    const chosen = getSelection(), is = live.matches(":has(:focus)")
       || (!chosen.isCollapsed && live.contains(chosen.anchorNode));
+    if (is) say(", waits while a part is in use");
+    return is;
   };
   const show = (text) => {
     const next = new DOMParser().parseFromString(text, "text/html");
@@ -22,19 +23,21 @@
     if (asking || paused || document.hidden || inUse()) return;
     asking = true;
     try {
-      const answer = await fetch(location.href, { headers: { "If-None-Match": tag }, cache: "no-store" });
+      const headers = { "If-None-Match": tag }, signal = AbortSignal.timeout(15000);
+      const answer = await fetch(location.href, { headers, cache: "no-store", signal });
       const text = await answer.text();
       if (paused || inUse()) return;
-      if (answer.status !== 304 && text.includes('id="live"')) {
+      if (text.includes('id="live"')) {
         show(text);
         tag = answer.headers.get("ETag") || "";
       }
       const at = answer.headers.get("X-Read-At");
-      if (at) fresh.textContent = `As of ${at} UTC`;
-      since = "";
+      if (at) read = `As of ${at} UTC`;
+      away = "";
+      say("");
     } catch {
-      since = since || clock();
-      fresh.textContent = `No answer from the dashboard since ${since} UTC`;
+      away = away || new Date().toISOString().slice(11, 19);
+      say(`, no answer since ${away}`);
     } finally {
       asking = false;
     }

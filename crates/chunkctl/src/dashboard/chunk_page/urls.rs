@@ -10,8 +10,11 @@ use crate::dashboard::{
 };
 use chunk_handler::chunk::{ItemReport, Manifest, Status};
 use maud::{Markup, html};
+use std::borrow::Cow;
 
 const PER_PAGE: usize = 100;
+/// Of a label or a caption.
+const SHOWN_CHARACTERS: usize = 500;
 const WORDS: Words = Words { label: "Pages of URLs", before: "Before", next: "Next" };
 const VERDICTS: [Status; 4] = [Status::Valid, Status::Duplicate, Status::Invalid, Status::Failed];
 const COLUMNS: [Column; 6] = [
@@ -116,11 +119,19 @@ fn row(world: &World, manifest: &Manifest, item: &ItemReport) -> Markup {
         }
         td.long { (world.shown_text(&item.url)) }
         td.long {
-            @if let Some(label) = &item.label { (world.shown_text(label)) " " }
-            @if let Some(caption) = &item.caption { (world.shown_text(caption)) }
+            @if let Some(label) = &item.label { (shortened(&world.shown_text(label))) " " }
+            @if let Some(caption) = &item.caption { (shortened(&world.shown_text(caption))) }
         }
         td { (sample(manifest, item)) }
     } }
+}
+
+/// The beginning of a text: a caption may have 64 kB, and the list has all of it.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
+    }
 }
 
 /// The sample that shows the picture: its own, or the one that was kept in its place.

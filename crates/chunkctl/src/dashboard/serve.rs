@@ -1,0 +1,43 @@
+//! Serving the pages: connections, each with a time for what it asks.
+
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tower_service::Service as _;
+
+/// Until the head of a request is there, the first one or the next: who says nothing is not waited for.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Connections at once: far below the descriptors that a process may have.
+const MOST_CONNECTIONS: usize = 256;
+/// How long nothing is accepted after that failed: there may be no descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves the pages for ever.
+pub(super) async fn serve(listener: TcpListener, routes: Router) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, routes.clone(), place));
+            }
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| routes.clone().call(request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    // How it ended is the browser's business.
+    drop(served.await);
+}
