@@ -84,7 +84,6 @@ async fn what_an_address_says_is_shown_as_text() {
     let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
     let canary: String = url_encoded(CANARY);
     for path in [
-        format!("/jobs?state={canary}"),
         format!("/jobs/7?code={canary}"),
         format!("/rejected?queue={canary}"),
         format!("/control/pause?back=/{canary}&x={canary}"),

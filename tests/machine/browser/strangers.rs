@@ -33,7 +33,6 @@ pub async fn what_strangers_wrote_never_runs_in_a_browser() {
     let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
     let encoded: String = CANARY.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let in_address = [
-        format!("/jobs?state={encoded}"),
         format!("/jobs/8?code={encoded}"),
         format!("/jobs/{encoded}"),
         format!("/rejected?queue={encoded}"),
