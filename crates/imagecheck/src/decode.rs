@@ -3,6 +3,7 @@
 mod fence;
 mod gif;
 mod jpeg;
+mod png;
 mod webp;
 
 use crate::{
@@ -46,7 +47,7 @@ fn decode_within<R: BufRead + Seek>(
 ) -> Decoded {
     match format {
         Format::Jpeg => fenced(body, len, limit, |body| jpeg::decode(&mut Scan::start(body, len)?)),
-        Format::Png => fenced(body, len, limit, |body| still(body, ImageFormat::Png, size)),
+        Format::Png => fenced(body, len, limit, |body| pixels(png::decoder(body, size)?, 0)),
         Format::Gif => {
             fenced(body, len, limit, |body| gif::decode(&mut Scan::start(body, len)?, size))
         }
@@ -73,12 +74,7 @@ fn fenced<R: BufRead + Seek>(
 /// pixel.
 fn bmp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown)
-}
-
-/// Decodes the one picture, or the default picture of an animated PNG.
-fn still<R: BufRead + Seek>(body: R, format: ImageFormat, size: Size) -> Decoded {
-    pixels(decoder(body, format, size)?, 0)
+    caught(|| pixels(decoder(body, ImageFormat::Bmp, size)?, 0)).or_else(no_hash_if_unknown)
 }
 
 /// The decoder of a picture, which says the same size as the walk.

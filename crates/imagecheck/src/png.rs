@@ -310,4 +310,35 @@ mod tests {
         assert_eq!(size(&file), Ok((2, 1)));
         assert_eq!(inspect_bytes(&file, Level::Slow), Err(Refusal::Corrupt));
     }
+    /// Case 480: the checksum of the pixels, behind them in their chunk. Loaders raise where it is wrong, and do not look
+    /// for it elsewhere.
+    #[cfg(feature = "decode")]
+    #[test]
+    fn a_wrong_checksum_of_the_pixels_is_found_at_slow() {
+        // Three zeros, stored.
+        let pixels = b"\x78\x01\x01\x03\0\xfc\xff\0\0\0";
+        let slow = |chunks: &[&[u8]]| {
+            let data = chunks.iter().map(|data| chunk(b"IDAT", data)).collect::<Vec<_>>().concat();
+            let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
+            assert_eq!(size(&file), Ok((2, 1)));
+            inspect_bytes(&file, Level::Slow).err()
+        };
+        let with = |sum: &[u8]| slow(&[&[pixels, sum].concat()]);
+        assert_eq!(with(&[0, 3, 0, 1]), None);
+        assert_eq!(with(&[0, 3, 0, 1, 9]), None);
+        for wrong in [[0; 4], [0, 3, 0, 2], [1, 0, 3, 0]] {
+            assert_eq!(with(&wrong), Some(Refusal::Corrupt), "{wrong:?}");
+            assert_eq!(slow(&[pixels, &wrong]), None, "{wrong:?}");
+        }
+        assert_eq!([with(&[]), with(&[0, 9])], [None, None]);
+    }
+
+    /// What is not decoded takes no memory: pictures with as many texts as loaders read, and a profile.
+    #[cfg(feature = "decode")]
+    #[test]
+    fn texts_are_no_part_of_the_decode() {
+        let text = chunk(b"tEXt", &[b"k\0", &[b'x'; 1 << 20][..]].concat());
+        let file = png(2, 1, &vec![text; 40]);
+        assert_eq!(inspect_bytes(&file, Level::Slow).map(|_| ()), Ok(()));
+    }
 }
