@@ -53,7 +53,7 @@ fn decode_within<R: BufRead + Seek>(
         }
         Format::Bmp => bmp(body, size),
         Format::Webp => fenced(body, len, limit, |body| webp::decode(body, size)),
-        Format::Tiff => fenced(body, len, limit, |body| tiff(body, size)),
+        Format::Tiff => fenced(body, len, limit, tiff),
     }
 }
 
@@ -90,8 +90,9 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
     Ok(decoder)
 }
 
-fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
+fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>) -> Decoded {
     let len = body.end;
+    let size = tiff::size(&mut Scan::start(body, len)?)?;
     let support = tiff::support(&mut Scan::start(body, len)?)?;
     if matches!(support, tiff::Support::ProvenPanics) {
         return Ok(None);

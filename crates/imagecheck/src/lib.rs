@@ -43,9 +43,10 @@ pub const MAX_AREA_PX: u64 = 100_000_000;
 pub struct ImageInfo {
     /// The format, by content.
     pub format: Format,
-    /// The width in pixels, as the header says: before any rotation that metadata asks for.
+    /// The width in pixels, as the header says: before any rotation that metadata asks for, but of a TIFF
+    /// after it, as loaders give it out.
     pub width: u32,
-    /// The height in pixels, as the header says.
+    /// The height in pixels, likewise.
     pub height: u32,
     /// What the picture looks like. Only [`Level::Slow`](Level) finds it out. A picture without
     /// structure has none, nor has one in a variant that only loaders know, whose data is there all the same.

@@ -40,6 +40,10 @@ pub(crate) fn inspect<R: BufRead + Seek>(
 
 fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refusal> {
     let mut chunk = Chunk::open(scan)?;
+    // Apple's tools write PNG for its devices so, whose pixels no loader reads.
+    if chunk.kind == *b"CgBI" {
+        return Err(Refusal::UnsupportedFormat);
+    }
     if chunk.kind != *b"IHDR" || chunk.len != 13 {
         return Err(Refusal::Corrupt);
     }
@@ -197,6 +201,16 @@ mod tests {
         }
         let unknown = [start(), chunk(b"WHAT", &[]), data(), end()];
         assert_eq!(refusal(&png_of(&unknown)), Some(Refusal::UnsupportedFormat));
+    }
+
+    /// Case 484: Apple's own kind of PNG.
+    #[test]
+    fn a_png_of_apples_is_another_variant() {
+        let chunks = [chunk(b"CgBI", &[0x50, 0, 0x20, 2]), png_header(1, 1), chunk(b"IEND", &[])];
+        for &level in Level::ALL {
+            let verdict = inspect_bytes(&png_of(&chunks), level);
+            assert_eq!(verdict, Err(Refusal::UnsupportedFormat), "{level:?}");
+        }
     }
 
     fn deflate(bytes: usize) -> Vec<u8> {

@@ -35,16 +35,24 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     let mut reader = Reader::open(scan)?;
     let at = reader.first;
     let first = reader.directory(at)?;
-    let (width, height) = (reader.value(first.width)?, reader.value(first.height)?);
-    let size = match (width, height) {
-        (Some(width), Some(height)) => Size::checked(width, height)?,
-        _ => return Err(Refusal::Corrupt),
-    };
+    let size = stored_size(&mut reader, &first)?;
+    // Loaders turn the picture when they open it, and of no other format.
+    let is_turned = matches!(reader.value(first.orientation)?, Some(5..=8));
     if level != Level::Fast {
         first_page(&mut reader, &first, size)?;
         other_pages(&mut reader, &first)?;
     }
-    Ok(size)
+    Ok(if is_turned { Size { width: size.height, height: size.width } } else { size })
+}
+
+fn stored_size<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+) -> Result<Size, Refusal> {
+    match (reader.value(page.width)?, reader.value(page.height)?) {
+        (Some(width), Some(height)) => Size::checked(width, height),
+        _ => Err(Refusal::Corrupt),
+    }
 }
 
 /// What the decoder of level slow makes of a variant.
@@ -61,6 +69,15 @@ pub(crate) enum Support {
     Part,
     /// It reads all files.
     Full,
+}
+
+/// The size of the first page before it is turned.
+#[cfg(feature = "decode")]
+pub(crate) fn size<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Size, Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let at = reader.first;
+    let first = reader.directory(at)?;
+    stored_size(&mut reader, &first)
 }
 
 /// What the decoder of level slow makes of the first page.
@@ -249,6 +266,23 @@ mod tests {
         let mut file = tiff(false, &[Vec::leak([&page[..], more].concat())]);
         file.resize(file.len().max(200) + 400, 7);
         file
+    }
+
+    /// Case 483: loaders give out pictures of these orientations turned.
+    #[test]
+    fn a_turned_picture_has_the_size_that_loaders_show() {
+        const PAGE: Entries =
+            &[(256, 3, 1, 4), (257, 3, 1, 2), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 0)];
+        for (kind, orientation) in (1..=9).map(|n| (3, n)).chain([(4, 6), (1, 6)]) {
+            let entries = [PAGE, &[(274, kind, 1, orientation)]].concat();
+            let file = tiff(false, &[Vec::leak(entries)]);
+            let is_turned = kind != 1 && (5..=8).contains(&orientation);
+            let expected = if is_turned { (2, 4) } else { (4, 2) };
+            for &level in Level::ALL {
+                let size = inspect_bytes(&file, level).map(|info| (info.width, info.height));
+                assert_eq!(size, Ok(expected), "{kind} {orientation} {level:?}");
+            }
+        }
     }
 
     #[test]
