@@ -32,9 +32,7 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     let size = stored_size(&mut reader, &first)?;
     // Loaders turn the picture when they open it, and of no other format.
     let is_turned = matches!(reader.value(first.orientation)?, Some(5..=8));
@@ -43,6 +41,15 @@ pub(crate) fn inspect<R: BufRead + Seek>(
         other_pages(&mut reader, &first)?;
     }
     Ok(if is_turned { Size { width: size.height, height: size.width } } else { size })
+}
+
+/// The reader of a file, and the directory of its first page.
+fn open<'s, 'b, R: BufRead + Seek>(
+    scan: &'s mut Scan<'b, R>,
+) -> Result<(Reader<'s, 'b, R>, Directory), Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let first = reader.directory(reader.first)?;
+    Ok((reader, first))
 }
 
 fn stored_size<R: BufRead + Seek>(
@@ -74,18 +81,14 @@ pub(crate) enum Support {
 /// The size of the first page before it is turned.
 #[cfg(feature = "decode")]
 pub(crate) fn size<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Size, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     stored_size(&mut reader, &first)
 }
 
 /// What the decoder of level slow makes of the first page.
 #[cfg(feature = "decode")]
 pub(crate) fn support<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Support, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     variant::support(&mut reader, &first)
 }
 
@@ -95,9 +98,7 @@ pub(crate) fn check_unpacked<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     size: Size,
 ) -> Result<(), Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     unpacked::check(&mut reader, &first, size)
 }
 
@@ -107,9 +108,7 @@ pub(crate) fn cost<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     size: Size,
 ) -> Result<cost::Cost, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     cost::of(&mut reader, &first, size)
 }
 
