@@ -3,6 +3,7 @@
 mod fence;
 mod gif;
 mod jpeg;
+mod png;
 mod webp;
 
 use crate::{
@@ -46,13 +47,13 @@ fn decode_within<R: BufRead + Seek>(
 ) -> Decoded {
     match format {
         Format::Jpeg => fenced(body, len, limit, |body| jpeg::decode(&mut Scan::start(body, len)?)),
-        Format::Png => fenced(body, len, limit, |body| still(body, ImageFormat::Png, size)),
+        Format::Png => fenced(body, len, limit, |body| pixels(png::decoder(body, size)?, 0)),
         Format::Gif => {
             fenced(body, len, limit, |body| gif::decode(&mut Scan::start(body, len)?, size))
         }
         Format::Bmp => bmp(body, size),
         Format::Webp => fenced(body, len, limit, |body| webp::decode(body, size)),
-        Format::Tiff => fenced(body, len, limit, |body| tiff(body, size)),
+        Format::Tiff => fenced(body, len, limit, tiff),
     }
 }
 
@@ -73,12 +74,7 @@ fn fenced<R: BufRead + Seek>(
 /// pixel.
 fn bmp<R: BufRead + Seek>(body: &mut R, size: Size) -> Decoded {
     body.seek(SeekFrom::Start(0)).map_err(|_| Refusal::Truncated)?;
-    caught(|| still(body, ImageFormat::Bmp, size)).or_else(no_hash_if_unknown)
-}
-
-/// Decodes the one picture, or the default picture of an animated PNG.
-fn still<R: BufRead + Seek>(body: R, format: ImageFormat, size: Size) -> Decoded {
-    pixels(decoder(body, format, size)?, 0)
+    caught(|| pixels(decoder(body, ImageFormat::Bmp, size)?, 0)).or_else(no_hash_if_unknown)
 }
 
 /// The decoder of a picture, which says the same size as the walk.
@@ -94,8 +90,9 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
     Ok(decoder)
 }
 
-fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>, size: Size) -> Decoded {
+fn tiff<R: BufRead + Seek>(body: &mut Fence<'_, R>) -> Decoded {
     let len = body.end;
+    let size = tiff::size(&mut Scan::start(body, len)?)?;
     let support = tiff::support(&mut Scan::start(body, len)?)?;
     if matches!(support, tiff::Support::ProvenPanics) {
         return Ok(None);

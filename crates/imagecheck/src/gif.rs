@@ -4,6 +4,8 @@
 //! header (17), logical screen (18), colour tables (19, 21), image descriptor (20), image data (22),
 //! extensions (23 to 26), trailer (27), compression (appendix F).
 
+pub(crate) mod codes;
+
 use crate::{Level, Refusal, Size, scan::Scan};
 use std::io::{BufRead, Seek};
 
@@ -34,6 +36,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Pixels in all.
+    pub(crate) fn area(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
     /// Whether the rows come in four passes.
     #[cfg(feature = "decode")]
     pub(crate) fn is_interlaced(&self) -> bool {
@@ -73,14 +80,14 @@ pub(crate) fn inspect<R: BufRead + Seek>(
         screen.height.max(first.top + first.height),
     )?;
     if level != Level::Fast {
-        first.open(scan, &mut room)?;
-        skip_sub_blocks(scan)?;
+        let (_, code_size) = first.open(scan, &mut room)?;
+        skip_codes(scan, code_size, &first)?;
         while let Some(frame) = next_frame(scan)? {
             if frame.width > 0 && frame.height > 0 {
                 Size::checked(frame.width, frame.height)?;
             }
-            frame.open(scan, &mut room)?;
-            skip_sub_blocks(scan)?;
+            let (_, code_size) = frame.open(scan, &mut room)?;
+            skip_codes(scan, code_size, &frame)?;
         }
     }
     Ok(size)
@@ -120,34 +127,39 @@ pub(crate) fn first_frame<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<F
 
 /// Finds the frame behind another one, if there is one.
 ///
-/// The file may end where a block could begin, and readers stop at a byte that begins none: every
-/// frame that was announced is there. A zero between blocks is stepped over.
+/// The file may end where a block could begin or inside an extension, and readers stop at a byte that begins
+/// no block: every frame that was begun is there. A zero between blocks is stepped over.
 pub(crate) fn next_frame<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
 ) -> Result<Option<Frame>, Refusal> {
-    let mut control = None;
+    let mut transparent = None;
     while scan.left() > 0 {
         match scan.byte()? {
-            b',' => return descriptor(scan, control.flatten()).map(Some),
-            b'!' => control = extension(scan)?.or(control),
+            b',' => return descriptor(scan, transparent).map(Some),
+            b'!' => {
+                if let Some(colour) = extension(scan)? {
+                    transparent = colour;
+                }
+            }
             0 => {}
             _ => return Ok(None),
         }
     }
-    match control {
-        Some(_) => Err(Refusal::Truncated),
-        None => Ok(None),
-    }
+    Ok(None)
 }
 
-/// Reads an extension. One that belongs to the next frame names its transparent colour, or none.
+/// Reads an extension, or what there is of it. One that belongs to the next frame names its transparent
+/// colour, or none; loaders raise where it is cut before that.
 fn extension<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Option<Option<u8>>, Refusal> {
-    let is_control = scan.byte()? == GRAPHIC_CONTROL;
-    let len = scan.byte()?;
+    if scan.byte()? != GRAPHIC_CONTROL {
+        skip_sub_blocks(scan)?;
+        return Ok(None);
+    }
     let mut colour = None;
-    match (is_control, len) {
-        (_, 0) => return Ok(is_control.then_some(None)),
-        (true, 4..) => {
+    let len = if scan.left() == 0 { 0 } else { scan.byte()? };
+    match len {
+        0 => return Ok(Some(None)),
+        4.. => {
             let [flags, _, _, index] = scan.array()?;
             colour = (flags & 1 == 1).then_some(index);
             scan.skip(u64::from(len) - 4)?;
@@ -155,7 +167,7 @@ fn extension<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Option<Option<
         _ => scan.skip(len.into())?,
     }
     skip_sub_blocks(scan)?;
-    Ok(is_control.then_some(colour))
+    Ok(Some(colour))
 }
 
 fn descriptor<R: BufRead + Seek>(
@@ -182,12 +194,37 @@ fn colours<'c, R: BufRead + Seek>(
     Ok(Some(table))
 }
 
-fn skip_sub_blocks<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<(), Refusal> {
+/// Steps over a frame's codes. Where the file ends inside them, they have to give all of its pixels.
+fn skip_codes<R: BufRead + Seek>(
+    scan: &mut Scan<'_, R>,
+    code_size: u8,
+    frame: &Frame,
+) -> Result<(), Refusal> {
+    let at = scan.at();
+    if skip_sub_blocks(scan)? {
+        return Ok(());
+    }
+    scan.jump(at)?;
+    codes::unpack(scan, code_size, frame.area(), &mut [0; 4096]).map_err(|_| Refusal::Truncated)
+}
+
+/// Steps over sub-blocks, and says whether their end was there.
+fn skip_sub_blocks<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<bool, Refusal> {
     loop {
-        match scan.byte()? {
-            0 => return Ok(()),
-            n => scan.skip(n.into())?,
+        match next_sub_block(scan)? {
+            Some(0) => return Ok(true),
+            Some(n) => scan.skip(n.into())?,
+            None => return Ok(false),
         }
+    }
+}
+
+/// The length of the sub-block that comes next; none where the file ends before it does, which is then read over.
+fn next_sub_block<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Option<u8>, Refusal> {
+    let n = if scan.left() == 0 { None } else { Some(scan.byte()?) };
+    match n {
+        Some(n) if u64::from(n) <= scan.left() => Ok(Some(n)),
+        _ => scan.jump(scan.len()).map(|()| None),
     }
 }
 
@@ -238,18 +275,50 @@ mod tests {
         assert_eq!(file(&[&frame(12)[..], b";"].concat()), Some(Refusal::Corrupt));
     }
 
-    /// Readers show every frame of these.
+    /// Case 481: readers show every frame of these, whatever was begun behind the last one.
     #[test]
-    fn a_file_may_end_where_a_block_could_begin() {
+    fn a_file_may_end_behind_the_pixels_of_a_frame() {
         let whole = gif(&[(0, 0, 1, 1); 2]);
-        let blocks = &whole[..whole.len() - 1];
-        for end in [&b""[..], b"\0", b"\0;", b"?", b"!\xfe\x01x\0", b"!\xff\0"] {
-            assert_eq!(size(&[blocks, end].concat()), Ok((1, 1)), "{end:x?}");
+        let pixels = whole.strip_suffix(b"\0;").unwrap();
+        for end in [
+            &b""[..],
+            b";",
+            b"\0",
+            b"\0\0",
+            b"\0\0;",
+            b"\0?",
+            b"\0!\xf9",
+            b"\0!\xf9\0",
+            b"\0!\xf9\x04\0\0\0\0",
+            b"\0!\xf9\x04\0\0\0\0\0",
+            b"\0!\xfe",
+            b"\0!\xfe\x09x",
+            b"\0!\xff\x0bNETSCAPE",
+        ] {
+            let file = [pixels, end].concat();
+            assert_eq!(size(&file), Ok((1, 1)), "{end:x?}");
+            #[cfg(feature = "decode")]
+            assert!(crate::sample::inspect_bytes(&file, Level::Slow).is_ok(), "{end:x?}");
         }
-        // A frame was announced, or something was begun.
-        for end in [&b"!\xf9\x04\0\0\0\0\0"[..], b"!\xf9\0", b"!", b"!\xfe\x01", b",", b",\0\0"] {
-            assert_eq!(refusal(&[blocks, end].concat()), Some(Refusal::Truncated), "{end:x?}");
+        // What loaders raise at.
+        for end in [&b"\0!"[..], b"\0!\xf9\x04", b"\0!\xf9\x04\0\0", b"\0,", b"\0,\0\0", b"\0\0,"] {
+            assert_eq!(refusal(&[pixels, end].concat()), Some(Refusal::Truncated), "{end:x?}");
         }
+        assert_eq!(refusal(&pixels[..pixels.len() - 1]), Some(Refusal::Truncated));
+    }
+
+    /// Case 481: two pixels, one code more in each of two blocks.
+    #[test]
+    fn a_cut_between_the_blocks_of_a_frame_is_seen() {
+        let frame =
+            [b"GIF87a\x02\0\x01\0\0\0\0,\0\0\0\0\x02\0\x01\0\0\x02", &[1, 4, 1, 10][..]].concat();
+        assert_eq!(size(&frame), Ok((2, 1)));
+        assert_eq!(size(&[&frame[..], b"\0;"].concat()), Ok((2, 1)));
+        assert_eq!(refusal(&frame[..frame.len() - 2]), Some(Refusal::Truncated));
+        // A wrong code is nothing that medium looks for, and no pixel.
+        let wrong = [&frame[..frame.len() - 1], &[0xFF]].concat();
+        assert_eq!(refusal(&wrong), Some(Refusal::Truncated));
+        assert_eq!(refusal(&[&wrong[..], b"\0;"].concat()), None);
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub(crate) fn inspect<R: BufRead + Seek>(
 
 fn read_header<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Header, Refusal> {
     let mut chunk = Chunk::open(scan)?;
+    // Apple's tools write PNG for its devices so, whose pixels no loader reads.
+    if chunk.kind == *b"CgBI" {
+        return Err(Refusal::UnsupportedFormat);
+    }
     if chunk.kind != *b"IHDR" || chunk.len != 13 {
         return Err(Refusal::Corrupt);
     }
@@ -199,6 +203,16 @@ mod tests {
         assert_eq!(refusal(&png_of(&unknown)), Some(Refusal::UnsupportedFormat));
     }
 
+    /// Case 484: Apple's own kind of PNG.
+    #[test]
+    fn a_png_of_apples_is_another_variant() {
+        let chunks = [chunk(b"CgBI", &[0x50, 0, 0x20, 2]), png_header(1, 1), chunk(b"IEND", &[])];
+        for &level in Level::ALL {
+            let verdict = inspect_bytes(&png_of(&chunks), level);
+            assert_eq!(verdict, Err(Refusal::UnsupportedFormat), "{level:?}");
+        }
+    }
+
     fn deflate(bytes: usize) -> Vec<u8> {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut encoder, &vec![b'x'; bytes]).unwrap();
@@ -309,5 +323,36 @@ mod tests {
         let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
         assert_eq!(size(&file), Ok((2, 1)));
         assert_eq!(inspect_bytes(&file, Level::Slow), Err(Refusal::Corrupt));
+    }
+    /// Case 480: the checksum of the pixels, behind them in their chunk. Loaders raise where it is wrong, and do not look
+    /// for it elsewhere.
+    #[cfg(feature = "decode")]
+    #[test]
+    fn a_wrong_checksum_of_the_pixels_is_found_at_slow() {
+        // Three zeros, stored.
+        let pixels = b"\x78\x01\x01\x03\0\xfc\xff\0\0\0";
+        let slow = |chunks: &[&[u8]]| {
+            let data = chunks.iter().map(|data| chunk(b"IDAT", data)).collect::<Vec<_>>().concat();
+            let file = png_of(&[png_header(2, 1), data, chunk(b"IEND", &[])]);
+            assert_eq!(size(&file), Ok((2, 1)));
+            inspect_bytes(&file, Level::Slow).err()
+        };
+        let with = |sum: &[u8]| slow(&[&[pixels, sum].concat()]);
+        assert_eq!(with(&[0, 3, 0, 1]), None);
+        assert_eq!(with(&[0, 3, 0, 1, 9]), None);
+        for wrong in [[0; 4], [0, 3, 0, 2], [1, 0, 3, 0]] {
+            assert_eq!(with(&wrong), Some(Refusal::Corrupt), "{wrong:?}");
+            assert_eq!(slow(&[pixels, &wrong]), None, "{wrong:?}");
+        }
+        assert_eq!([with(&[]), with(&[0, 9])], [None, None]);
+    }
+
+    /// What is not decoded takes no memory: pictures with as many texts as loaders read, and a profile.
+    #[cfg(feature = "decode")]
+    #[test]
+    fn texts_are_no_part_of_the_decode() {
+        let text = chunk(b"tEXt", &[b"k\0", &[b'x'; 1 << 20][..]].concat());
+        let file = png(2, 1, &vec![text; 40]);
+        assert_eq!(inspect_bytes(&file, Level::Slow).map(|_| ()), Ok(()));
     }
 }

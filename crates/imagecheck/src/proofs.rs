@@ -63,7 +63,7 @@ fn probes() -> Vec<Probe> {
         (Format::Png, SLOW, "pixels", png_of(&[png_header(2, 1), no_stream, chunk(b"IEND", &[])])),
         (Format::Gif, FAST, "screen", b"GIF89a\xff\xff\xff\xff\0\0\0".to_vec()),
         (Format::Gif, FAST, "first frame", gif(&[(0, 0, 0, 1)])),
-        (Format::Gif, MEDIUM, "end of a frame", without_end(gif(&[(0, 0, 1, 1)]), 2)),
+        (Format::Gif, MEDIUM, "end of a frame", without_end(gif(&[(0, 0, 1, 1)]), 3)),
         (Format::Gif, SLOW, "codes of the frames", with(gif(&[(0, 0, 1, 1); 2]), 4, 0xFF)),
         (Format::Bmp, FAST, "header", bmp(-1, 1, 24, 0, &[])),
         (Format::Bmp, MEDIUM, "pixels", bmp(2, 2, 24, 0, &[9; 15])),

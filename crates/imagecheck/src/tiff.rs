@@ -32,19 +32,34 @@ pub(crate) fn inspect<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     level: Level,
 ) -> Result<Size, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
-    let (width, height) = (reader.value(first.width)?, reader.value(first.height)?);
-    let size = match (width, height) {
-        (Some(width), Some(height)) => Size::checked(width, height)?,
-        _ => return Err(Refusal::Corrupt),
-    };
+    let (mut reader, first) = open(scan)?;
+    let size = stored_size(&mut reader, &first)?;
+    // Loaders turn the picture when they open it, and of no other format.
+    let is_turned = matches!(reader.value(first.orientation)?, Some(5..=8));
     if level != Level::Fast {
         first_page(&mut reader, &first, size)?;
         other_pages(&mut reader, &first)?;
     }
-    Ok(size)
+    Ok(if is_turned { Size { width: size.height, height: size.width } } else { size })
+}
+
+/// The reader of a file, and the directory of its first page.
+fn open<'s, 'b, R: BufRead + Seek>(
+    scan: &'s mut Scan<'b, R>,
+) -> Result<(Reader<'s, 'b, R>, Directory), Refusal> {
+    let mut reader = Reader::open(scan)?;
+    let first = reader.directory(reader.first)?;
+    Ok((reader, first))
+}
+
+fn stored_size<R: BufRead + Seek>(
+    reader: &mut Reader<'_, '_, R>,
+    page: &Directory,
+) -> Result<Size, Refusal> {
+    match (reader.value(page.width)?, reader.value(page.height)?) {
+        (Some(width), Some(height)) => Size::checked(width, height),
+        _ => Err(Refusal::Corrupt),
+    }
 }
 
 /// What the decoder of level slow makes of a variant.
@@ -63,12 +78,17 @@ pub(crate) enum Support {
     Full,
 }
 
+/// The size of the first page before it is turned.
+#[cfg(feature = "decode")]
+pub(crate) fn size<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Size, Refusal> {
+    let (mut reader, first) = open(scan)?;
+    stored_size(&mut reader, &first)
+}
+
 /// What the decoder of level slow makes of the first page.
 #[cfg(feature = "decode")]
 pub(crate) fn support<R: BufRead + Seek>(scan: &mut Scan<'_, R>) -> Result<Support, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     variant::support(&mut reader, &first)
 }
 
@@ -78,9 +98,7 @@ pub(crate) fn check_unpacked<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     size: Size,
 ) -> Result<(), Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     unpacked::check(&mut reader, &first, size)
 }
 
@@ -90,9 +108,7 @@ pub(crate) fn cost<R: BufRead + Seek>(
     scan: &mut Scan<'_, R>,
     size: Size,
 ) -> Result<cost::Cost, Refusal> {
-    let mut reader = Reader::open(scan)?;
-    let at = reader.first;
-    let first = reader.directory(at)?;
+    let (mut reader, first) = open(scan)?;
     cost::of(&mut reader, &first, size)
 }
 
@@ -249,6 +265,23 @@ mod tests {
         let mut file = tiff(false, &[Vec::leak([&page[..], more].concat())]);
         file.resize(file.len().max(200) + 400, 7);
         file
+    }
+
+    /// Case 483: loaders give out pictures of these orientations turned.
+    #[test]
+    fn a_turned_picture_has_the_size_that_loaders_show() {
+        const PAGE: Entries =
+            &[(256, 3, 1, 4), (257, 3, 1, 2), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 0)];
+        for (kind, orientation) in (1..=9).map(|n| (3, n)).chain([(4, 6), (1, 6)]) {
+            let entries = [PAGE, &[(274, kind, 1, orientation)]].concat();
+            let file = tiff(false, &[Vec::leak(entries)]);
+            let is_turned = kind != 1 && (5..=8).contains(&orientation);
+            let expected = if is_turned { (2, 4) } else { (4, 2) };
+            for &level in Level::ALL {
+                let size = inspect_bytes(&file, level).map(|info| (info.width, info.height));
+                assert_eq!(size, Ok(expected), "{kind} {orientation} {level:?}");
+            }
+        }
     }
 
     #[test]

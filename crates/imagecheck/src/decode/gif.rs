@@ -4,15 +4,14 @@
 
 use super::Decoded;
 use crate::{
-    MAX_AREA_PX, PerceptualHash, Refusal, Size,
+    MAX_AREA_PX, PerceptualHash, Size,
     cost::check_held,
-    gif::{self, Frame, MAX_COLOUR_BYTES},
+    gif::{self, Frame, MAX_COLOUR_BYTES, codes},
     phash::compute::hash_of,
     scan::Scan,
 };
 use image::{Rgba, RgbaImage};
 use std::io::{BufRead, Seek};
-use weezl::{BitOrder, LzwStatus, decode::Decoder};
 
 /// The most pixels decoded; the frames behind them are only walked.
 const MAX_DECODED_PX: u64 = MAX_AREA_PX;
@@ -31,69 +30,25 @@ pub(super) fn decode<R: BufRead + Seek>(scan: &mut Scan<'_, R>, size: Size) -> D
     let mut local = [0; MAX_COLOUR_BYTES];
     let first = gif::first_frame(scan)?;
     let (colours, code_size) = first.open(scan, &mut local)?;
-    let mut indices = vec![0; to_usize(area(&first))];
-    unpack(scan, code_size, area(&first), &mut indices)?;
+    let mut indices = vec![0; to_usize(first.area())];
+    codes::unpack(scan, code_size, first.area(), &mut indices)?;
     let phash = hash(&first, colours.or(global), &indices, size);
     drop(indices);
-    let mut left = MAX_DECODED_PX.saturating_sub(area(&first));
+    let mut left = MAX_DECODED_PX.saturating_sub(first.area());
     let mut block = vec![0; BLOCK_PX];
     while let Some(frame) = gif::next_frame(scan)? {
         let (_, code_size) = frame.open(scan, &mut local)?;
-        left = left.saturating_sub(area(&frame));
+        left = left.saturating_sub(frame.area());
         if left == 0 {
             break;
         }
-        unpack(scan, code_size, area(&frame), &mut block)?;
+        codes::unpack(scan, code_size, frame.area(), &mut block)?;
     }
     Ok(phash)
 }
 
-fn area(frame: &Frame) -> u64 {
-    u64::from(frame.width) * u64::from(frame.height)
-}
-
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-/// Unpacks a frame's codes up to the end of its blocks. What is behind the last pixel is not looked
-/// at; what comes before it goes into the room, again and again where that is smaller.
-fn unpack<R: BufRead + Seek>(
-    scan: &mut Scan<'_, R>,
-    code_size: u8,
-    mut left: u64,
-    room: &mut [u8],
-) -> Result<(), Refusal> {
-    let mut decoder = Decoder::new(BitOrder::Lsb, code_size);
-    let mut at = 0;
-    let mut block = [0; 255];
-    loop {
-        let n = usize::from(scan.byte()?);
-        let codes = block.get_mut(..n).unwrap_or_default();
-        if codes.is_empty() {
-            return if left == 0 { Ok(()) } else { Err(Refusal::Corrupt) };
-        }
-        scan.fill(codes)?;
-        let mut codes = &*codes;
-        while left > 0 {
-            if at == room.len() {
-                at = 0;
-            }
-            let free = room.len() - at;
-            let free = room.get_mut(at..at + to_usize(left).min(free)).unwrap_or_default();
-            let result = decoder.decode_bytes(codes, free);
-            codes = codes.get(result.consumed_in..).unwrap_or_default();
-            at += result.consumed_out;
-            left = left.saturating_sub(u64::try_from(result.consumed_out).unwrap_or(u64::MAX));
-            match result.status {
-                // Pixels of codes that were taken may still be to come.
-                Ok(LzwStatus::Ok) if result.consumed_in + result.consumed_out > 0 => {}
-                Ok(LzwStatus::Ok | LzwStatus::NoProgress) => break,
-                Ok(LzwStatus::Done) if left == 0 => break,
-                Ok(LzwStatus::Done) | Err(_) => return Err(Refusal::Corrupt),
-            }
-        }
-    }
 }
 
 /// The hash of the picture with the first frame; the rest of it is transparent.

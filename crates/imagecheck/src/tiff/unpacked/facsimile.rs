@@ -47,12 +47,13 @@ pub(super) fn check<R: BufRead + Seek>(
     // The tables look ahead, also behind the last code.
     let mut page = Page {
         bits: ByteReader::new(bytes.chain([Ok(0), Ok(0)]))?,
+        rows,
         width,
         above: Vec::new(),
         row: Vec::new(),
     };
     for _ in 0..height {
-        page.next(rows)?;
+        page.next()?;
     }
     Ok(())
 }
@@ -61,16 +62,17 @@ pub(super) fn check<R: BufRead + Seek>(
 /// each row begins with white.
 struct Page<I> {
     bits: ByteReader<I>,
+    rows: Rows,
     width: u16,
     above: Vec<u16>,
     row: Vec<u16>,
 }
 
 impl<I: Iterator<Item = Result<u8, Refusal>>> Page<I> {
-    fn next(&mut self, rows: Rows) -> Result<(), Refusal> {
+    fn next(&mut self) -> Result<(), Refusal> {
         std::mem::swap(&mut self.above, &mut self.row);
         self.row.clear();
-        match rows {
+        match self.rows {
             Rows::Bytes => {
                 self.bits.consume(self.bits.bits_to_byte_boundary())?;
                 self.runs()
@@ -91,10 +93,14 @@ impl<I: Iterator<Item = Result<u8, Refusal>>> Page<I> {
 
     /// Steps over the mark before a row, which may be missing.
     fn mark(&mut self) -> Result<(), Refusal> {
-        if self.bits.peek(MARK_ZEROS) == Some(0) {
+        if self.is_at_mark() {
             while !self.bit()? {}
         }
         Ok(())
+    }
+
+    fn is_at_mark(&self) -> bool {
+        self.bits.peek(MARK_ZEROS) == Some(0)
     }
 
     /// A row of runs.
@@ -115,6 +121,11 @@ impl<I: Iterator<Item = Result<u8, Refusal>>> Page<I> {
             at = at.checked_add(n).filter(|at| *at <= self.width).ok_or(Refusal::Corrupt)?;
             // Longer runs begin with multiples of 64.
             if n < 64 {
+                return self.change(at);
+            }
+            // Where one ends the row, some encoders leave it there, and the mark follows.
+            if at == self.width && matches!(self.rows, Rows::Marked { .. }) && self.is_at_mark() {
+                self.mark()?;
                 return self.change(at);
             }
         }
@@ -232,6 +243,23 @@ mod tests {
         assert_eq!(verdict(&format!("{none} {ROW}"), Rows::Bytes, (8, 1)), Ok(()));
         let many = none.repeat(9);
         assert_eq!(verdict(&format!("{many} {ROW}"), Rows::Bytes, (8, 1)), Err(Refusal::Corrupt));
+    }
+
+    /// Case 482: the last run of a row is a multiple of 64, and has no code for the rest, which is none.
+    #[test]
+    fn a_mark_ends_a_run() {
+        // All white, then all black, each without the code for no pixels more.
+        let rows = format!("{MARK} 11011 {MARK} 00110101 0000001111 {MARK}");
+        assert_eq!(verdict(&rows, ONE, (64, 2)), Ok(()));
+        for size in [(63, 2), (65, 2), (128, 2), (64, 3)] {
+            assert_eq!(verdict(&rows, ONE, size), Err(Refusal::Corrupt), "{size:?}");
+        }
+        let two = format!("{MARK}1 11011 {MARK}0 1 {MARK}1 00110101 0000001111 {MARK}");
+        assert_eq!(verdict(&two, TWO, (64, 3)), Ok(()));
+        // Without marks, and where the data ends, it has to be there.
+        let row = format!("11011 {MARK}");
+        assert_eq!(verdict(&row, Rows::Bytes, (64, 1)), Err(Refusal::Corrupt));
+        assert_eq!(verdict("11011", ONE, (64, 1)), Err(Refusal::Corrupt));
     }
 
     /// Nothing that is no code goes on for ever, or panics.
