@@ -66,6 +66,8 @@ const READ_ONLY: &str = "25006";
 
 /// A statement that was ended by its time limit (same page).
 const CANCELED: &str = "57014";
+/// `insufficient_privilege`.
+const DENIED: &str = "42501";
 
 /// What a text or a number of a message may be refused with (same page): characters that the server's
 /// encoding does not have, and numbers out of range.
@@ -165,6 +167,12 @@ impl Error {
     pub fn is_slow(&self) -> bool {
         matches!(self, Self::Away { source: Some(source), .. }
             if code(source).is_some_and(|code| code == CANCELED))
+    }
+
+    /// Whether the login may not read or do what the statement names.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { source, .. }
+            if code(source).is_some_and(|code| code == DENIED))
     }
 
     /// Whether the error says nothing about the message or the chunk: rights, schema and an absent

@@ -70,6 +70,7 @@ pub(crate) struct Dashboard {
 impl Session {
     pub(crate) async fn dashboard(self, options: Dashboard) -> anyhow::Result<ExitCode> {
         if let (Some(path), Some(job_id)) = (&options.write, options.job_id) {
+            self.refuse_another_place().await?;
             return self.write_report(job_id, path).await;
         }
         let password = self.settings.dashboard_password.clone();
@@ -78,6 +79,10 @@ impl Session {
             Err((what, hint)) => return Ok(tell_wrong(what, hint.to_owned(), self.json)),
         };
         let read = Database::for_dashboard(&self.settings)?;
+        // What is in another account or container would be taken for lost. It starts without the database, too.
+        if read.fleet_storage().await.is_ok() {
+            self.refuse_another_place().await?;
+        }
         let login = read.clone();
         eprintln!("dashboard on http://{}/ until Ctrl-C", place.address);
         let guard = guard::Guard::new(place.hosts, password.as_ref(), options.allow_control);

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 pub struct Waiting {
     /// How many, counted up to the limit that was asked for.
     pub chunks: i64,
-    /// Seconds since the first of those counted became pending; null: none waits.
+    /// Seconds since the first of them became pending, or was given back; null: none waits.
     pub oldest_seconds: Option<f64>,
 }
 
@@ -64,7 +64,8 @@ pub struct QueueCount {
 }
 
 impl Database {
-    /// Claims that were under way within the last half hour, the newest first, `limit` at most.
+    /// Claims that were under way within the last half hour, the newest first: `limit` that completed at
+    /// most, and as many others. Of a busy half hour those are the ones that tell of trouble.
     ///
     /// # Errors
     ///
@@ -73,10 +74,17 @@ impl Database {
         // Nothing runs for longer than an hour; the index is on claimed_at.
         let statement = sqlx::query_as(
             "-- recent_attempts
-            select * from attempt_log
-            where claimed_at > now() - interval '1 hour'
-                and (finished_at is null or finished_at > now() - interval '30 minutes')
-            order by claimed_at desc limit $1",
+            (select * from attempt_log
+                where claimed_at > now() - interval '1 hour'
+                    and finished_at > now() - interval '30 minutes' and outcome = 'completed'
+                order by claimed_at desc limit $1)
+            union all
+            (select * from attempt_log
+                where claimed_at > now() - interval '1 hour'
+                    and (finished_at is null or finished_at > now() - interval '30 minutes'
+                        and outcome is distinct from 'completed')
+                order by claimed_at desc limit $1)
+            order by claimed_at desc",
         )
         .bind(limit);
         ask!(self.pool, self.cap, "recent_attempts", statement.fetch_all)
@@ -118,15 +126,16 @@ impl Database {
     pub async fn waiting_chunks(&self, most: i64) -> Result<Waiting, Error> {
         let statement = sqlx::query_as(
             "-- waiting_chunks
-            select count(*) as chunks, extract(epoch from now() - min(updated_at))
-                ::double precision as oldest_seconds
-            from (select updated_at from chunk_status where status = 'pending' limit $1) c",
+            select (select count(*) from (select from chunk_status
+                    where status = 'pending' limit $1) c) as chunks,
+                (select extract(epoch from now() - min(updated_at))::double precision
+                    from chunk_status where status = 'pending') as oldest_seconds",
         )
         .bind(most);
         ask!(self.pool, self.cap, "waiting_chunks", statement.fetch_one)
     }
 
-    /// Verdicts of the chunks that completed within the last half hour, of `most` at most.
+    /// Verdicts of the chunks that completed within the last half hour, of the newest `most` of them.
     ///
     /// # Errors
     ///
@@ -142,7 +151,8 @@ impl Database {
                     select job_id, chunk_index from attempt_log
                     where claimed_at > now() - interval '1 hour'
                         and finished_at > now() - interval '30 minutes'
-                        and outcome = 'completed' limit $1) l) a
+                        and outcome = 'completed'
+                    order by claimed_at desc limit $1) l) a
             join chunk_status c on c.job_id = a.job_id and c.chunk_index = a.chunk_index",
         )
         .bind(most);
@@ -163,7 +173,8 @@ impl Database {
                     select job_id, chunk_index from attempt_log
                     where claimed_at > now() - interval '1 hour'
                         and finished_at > now() - interval '30 minutes'
-                        and outcome = 'completed' limit $1) l) a
+                        and outcome = 'completed'
+                    order by claimed_at desc limit $1) l) a
             join chunk_result r on r.job_id = a.job_id and r.chunk_index = a.chunk_index
             cross join lateral jsonb_each_text(r.totals -> 'errors') k
             group by 2 order by 3 desc, 2 limit $2",

@@ -1,6 +1,10 @@
 //! Answers: a page that was read, the last reading of it while the database is away, or why there is none.
 
-use super::{asked::Asked, layout, world::World};
+use super::{
+    asked::Asked,
+    layout,
+    world::{Turn, World},
+};
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -68,6 +72,8 @@ pub(super) struct Kept {
 
 /// A reading that takes no longer is made each time.
 const CHEAP: Duration = Duration::from_millis(500);
+const SLOW: &str = "not said within 2 s";
+const DENIED: &str = "this login may not read it";
 const LONGEST_SERVED: Duration = Duration::from_secs(10);
 /// Addresses whose last reading is kept: more than one looks at.
 const MOST_KEPT: usize = 64;
@@ -100,14 +106,15 @@ impl Kept {
     }
 }
 
-/// Reads a page and answers with it. While the database is away the last reading stays, and says so.
+/// Reads a page and answers with it. While the database is away the last reading stays, and says so. The turn
+/// is given back before storage is asked, for whose answer no other page waits.
 pub(super) async fn live(
     world: &World,
     asked: &Asked,
-    read: impl Future<Output = Result<Page, Trouble>>,
+    read: impl AsyncFnOnce(Turn<'_>) -> Result<Page, Trouble>,
 ) -> Response {
     // Who waits for others is not told that the database is away, and may find what they read.
-    let _turn = world.turns.acquire().await;
+    let turn = world.turn().await;
     let serving = world.kept.lock().serving(&asked.address);
     if let Some(reading) = serving {
         return whole(world, asked, &reading, None);
@@ -115,7 +122,7 @@ pub(super) async fn live(
     let begun = Instant::now();
     let read = async {
         let capacity = world.capacity().await?;
-        let page = read.await?;
+        let page = read(turn).await?;
         let (at, since, cost) = (OffsetDateTime::now_utc(), Instant::now(), begun.elapsed());
         Ok(Arc::new(Reading { page, capacity, at, cost, since }))
     };
@@ -131,6 +138,10 @@ pub(super) async fn live(
 
 fn away(world: &World, asked: &Asked, error: &Error) -> Response {
     let cause = cause_chain(error);
+    if error.is_denied() {
+        let text = format!("This login may not read all that the page shows: {cause}.");
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "Not for this login", &text);
+    }
     let (since, last) = {
         let mut kept = world.kept.lock();
         let since = *kept.away_since.get_or_insert_with(OffsetDateTime::now_utc);
@@ -194,15 +205,20 @@ pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     file(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
-/// What was read in time; none: the server ended the statement, and the rest of the page stays.
+/// A part of a page, or what stands in its place.
+pub(super) type Part<T> = Result<T, &'static str>;
+
+/// What was read. Where the server ended the statement, or the login may not read this, the rest of the
+/// page stays.
 ///
 /// # Errors
 ///
 /// Every other error of the database.
-pub(super) fn in_time<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn part<T>(read: Result<T, Error>) -> Result<Part<T>, Error> {
     match read {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_slow() => Ok(None),
+        Ok(value) => Ok(Ok(value)),
+        Err(error) if error.is_slow() => Ok(Err(SLOW)),
+        Err(error) if error.is_denied() => Ok(Err(DENIED)),
         Err(error) => Err(error),
     }
 }

@@ -13,7 +13,7 @@ use super::{
     asked::Asked,
     show,
     table::{Column, table},
-    world::World,
+    world::{Turn, World},
 };
 use axum::{
     extract::{Path, State},
@@ -24,10 +24,13 @@ use chunk_handler::{
     state::{AttemptRow, ChunkStatus},
 };
 use maud::{Markup, html};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// The parameter that shows pictures without a blur.
 const SHOW: &str = "pictures";
+/// What a page waits for storage.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts that are shown.
 const ATTEMPTS: i64 = 50;
 const COLUMNS: [Column; 8] = [
@@ -47,7 +50,7 @@ pub(super) async fn page(
     Path((job, chunk)): Path<(String, String)>,
     asked: Asked,
 ) -> Response {
-    answer::live(&world, &asked, read(&world, &asked, &job, &chunk)).await
+    answer::live(&world, &asked, async |turn| read(&world, &asked, &job, &chunk, turn).await).await
 }
 
 /// A chunk of an address; none: there can be none like that.
@@ -66,12 +69,21 @@ fn place_of_key(job_id: i64, key: &str) -> Option<String> {
     Some(format!("/jobs/{job_id}/chunks/{chunk}/images/{idx}"))
 }
 
-async fn read(world: &World, asked: &Asked, job: &str, chunk: &str) -> Result<Page, Trouble> {
+async fn read(
+    world: &World,
+    asked: &Asked,
+    job: &str,
+    chunk: &str,
+    turn: Turn<'_>,
+) -> Result<Page, Trouble> {
     let unknown = || Trouble::Unknown(format!("There is no chunk {chunk} of job {job}."));
     let id = chunk_of(job, chunk).ok_or_else(unknown)?;
     let row = world.read.chunk(id).await?.ok_or_else(unknown)?;
     let attempts = world.read.attempts_of_page(id, ATTEMPTS).await?;
-    let manifest = Box::pin(manifests::of(world, &row)).await;
+    drop(turn);
+    let manifest = timeout(PATIENCE, Box::pin(manifests::of(world, &row))).await;
+    let manifest =
+        manifest.unwrap_or_else(|_| Err("Storage does not answer, or is slow.".to_owned()));
     let place = format!("/jobs/{}/chunks/{}", id.job_id, id.chunk_index);
     let main = html! {
         p { a href={ "/jobs/" (id.job_id) } { "Job " (id.job_id) } }
@@ -106,11 +118,18 @@ fn facts(world: &World, row: &ChunkStatus) -> Markup {
     html! {
         dl.facts {
             div { dt { "State" } dd.small { (show::state(&row.status)) } }
-            div { dt { "Attempts" } dd { (row.attempt) } }
+            div { dt { "Attempts charged" } dd { (row.attempt) } }
             @for (name, n) in images { div { dt { (name) } dd { (show::maybe(n)) } } }
             @if let Some(n) = row.bytes_in { div { dt { "Downloaded" } dd { (show::bytes(n)) } } }
             @if let Some(n) = row.bytes_out { div { dt { "Written" } dd { (show::bytes(n)) } } }
             div { dt { "Changed" } dd.small { (show::moment(row.updated_at)) } }
+        }
+        @if row.lost_duplicates > 0 {
+            p.banner.away {
+                "Pictures that it left out, since another chunk had them whose samples are gone: " (row.lost_duplicates) ". "
+                code { "chunkctl control retry --job-id " (row.job_id) " --chunk-index " (row.chunk_index) " --again" }
+                " makes it again."
+            }
         }
         @if let Some(code) = &row.error_code {
             p.banner.away {

@@ -10,8 +10,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chunk_handler::settings::Secret;
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use subtle::ConstantTimeEq as _;
+use tokio::{sync::Mutex, time::sleep};
 
 /// What is asked of a request.
 #[derive(Clone)]
@@ -22,7 +23,12 @@ struct Rules {
     /// Of the password; none: nobody is asked for one.
     digest: Option<[u8; 32]>,
     allow_control: bool,
+    /// One wrong password at a time is answered, and slowly.
+    guesses: Mutex<u64>,
 }
+
+/// Until a wrong password is answered.
+const GUESS_TIME: Duration = Duration::from_secs(1);
 
 /// What may be loaded, and from where: our own style, script and pictures, and nothing inline.
 const POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; \
@@ -42,14 +48,21 @@ const HEADERS: [(HeaderName, &str); 6] = [
 impl Guard {
     pub(super) fn new(hosts: Hosts, password: Option<&Secret>, allow_control: bool) -> Self {
         let digest = password.map(|password| Sha256::digest(password.expose()).into());
-        Self(Arc::new(Rules { hosts, digest, allow_control }))
+        Self(Arc::new(Rules { hosts, digest, allow_control, guesses: Mutex::default() }))
     }
 }
 
 /// Answers what may not be asked, lets the rest pass, and writes the headers of every answer.
 pub(super) async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut answer = match guard.0.refusal(&request) {
-        Some(refusal) => refusal,
+        Some(refusal) => {
+            if refusal.status() == StatusCode::UNAUTHORIZED
+                && request.headers().contains_key(header::AUTHORIZATION)
+            {
+                guard.0.wrong_password().await;
+            }
+            refusal
+        }
         None => next.run(request).await,
     };
     for (name, value) in HEADERS {
@@ -62,7 +75,8 @@ impl Rules {
     fn refusal(&self, request: &Request) -> Option<Response> {
         let (method, headers) = (request.method(), request.headers());
         if !self.is_meant(request) {
-            let text = "This address is not the one that the dashboard listens on.";
+            let text = "This address is not the one that the dashboard listens on. For a name of its own start it \
+                        with --listen NAME:PORT.";
             return Some(answer::plain(StatusCode::MISDIRECTED_REQUEST, text));
         }
         if !self.knows_password(headers) {
@@ -95,6 +109,16 @@ impl Rules {
             return Some(answer::plain(StatusCode::FORBIDDEN, text));
         }
         None
+    }
+
+    /// Nobody tries many passwords, and nobody tries one without a word.
+    async fn wrong_password(&self) {
+        let mut guesses = self.guesses.lock().await;
+        *guesses += 1;
+        if guesses.is_power_of_two() {
+            eprintln!("dashboard: a wrong password was sent ({guesses} so far)");
+        }
+        sleep(GUESS_TIME).await;
     }
 
     /// One `Host`, which is ours; a target in absolute form comes before it (RFC 9112, section 3.2.2).

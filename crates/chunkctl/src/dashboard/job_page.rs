@@ -7,13 +7,13 @@ mod open;
 pub(super) use hosts::HostsOfChunk;
 
 use super::{
-    answer::{self, Page, Trouble, in_time},
+    answer::{self, Page, Trouble, part},
     asked::Asked,
     layout,
     overview::reason_table,
     show,
-    table::{Column, SLOW, table},
-    world::World,
+    table::{Column, table},
+    world::{Turn, World},
 };
 use crate::{next::is_waiting, words};
 use axum::{
@@ -33,30 +33,37 @@ pub(super) async fn page(
     Path(job): Path<String>,
     asked: Asked,
 ) -> Response {
-    Box::pin(answer::live(&world, &asked, read(&world, &asked, &job))).await
+    Box::pin(answer::live(&world, &asked, async |turn| read(&world, &asked, &job, turn).await))
+        .await
 }
 
 /// Reads the page.
-pub(super) async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
+pub(super) async fn read(
+    world: &World,
+    asked: &Asked,
+    job: &str,
+    turn: Turn<'_>,
+) -> Result<Page, Trouble> {
     let unknown =
         || Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."));
     let Ok(job_id) = job.parse() else { return Err(unknown()) };
     let database = &world.read;
     let job = database.job_of_page(job_id).await?.ok_or_else(unknown)?;
     let per_cell = grid::per_cell(job.total_chunks);
-    let (state, code) = (asked.filter("chunks"), asked.filter("code"));
+    let (state, code) = (open::state(asked), asked.filter("code"));
     let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
     // Each reads all chunks of the job: a large one takes its time, and there are two connections.
     let chunks = async {
-        let cells = in_time(database.chunk_cells(job_id, per_cell).await)?;
-        let codes = in_time(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
-        let chunks = in_time(database.open_chunks(job_id, state, code, more).await)?;
-        let failed = in_time(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
+        let cells = part(database.chunk_cells(job_id, per_cell).await)?;
+        let codes = part(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
+        let chunks = part(database.open_chunks(job_id, state, code, more).await)?;
+        let failed = part(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
         Ok::<_, Error>((cells, codes, chunks, failed))
     };
     // The reasons take about as long as all of those.
-    let reasons = async { in_time(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
+    let reasons = async { part(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
     let ((cells, codes, chunks, failed), reasons) = tokio::try_join!(chunks, reasons)?;
+    drop(turn);
     let hosts = hosts::hosts(world, job_id, failed.as_deref()).await;
 
     let main = html! {
@@ -66,8 +73,8 @@ pub(super) async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page
         section.sheet {
             h2 { "Chunks" }
             @match &cells {
-                Some(cells) => { (grid::grid(&job, cells, per_cell)) }
-                None => { p.nothing { (SLOW) } }
+                Ok(cells) => { (grid::grid(&job, cells, per_cell)) }
+                Err(why) => { p.nothing { (why) } }
             }
         }
         section.sheet {
@@ -77,7 +84,7 @@ pub(super) async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page
         }
         div.pair {
             section.sheet { (totals(&job)) }
-            section.sheet { (reason_table(reasons.as_deref(), job.images_total)) }
+            section.sheet { (reason_table(&reasons, job.images_total)) }
             section.sheet { (hosts) }
         }
     };
@@ -88,7 +95,7 @@ fn facts(job: &JobProgress) -> Markup {
     html! {
         dl.facts {
             div { dt { "State" } dd.small { (show::state(&job.status)) } }
-            div { dt { "Chunks over" } dd { (format!("{:.0} %", job.progress)) } }
+            div { dt { "Chunks over" } dd { (show::over(job.progress)) } }
             div { dt { "Images done" } dd { (show::count(job.items_done)) } }
             div { dt { "Images submitted" } dd { (show::maybe(job.images_submitted)) } }
             div { dt { "Downloaded" } dd { (show::bytes(job.bytes_in)) } }
@@ -152,6 +159,10 @@ fn totals(job: &JobProgress) -> Markup {
     html! {
         (table("Chunks", &CHUNKS, &with_sum(&chunks, job.total_chunks.into()), ""))
         (table("Images of completed chunks", &IMAGES, &with_sum(&images, job.images_total), ""))
+        @let unknown = job.images_submitted.map_or(0, |all| all - job.images_total);
+        @if unknown > 0 {
+            p.quiet { "Without a verdict, in chunks that are not complete: " (show::count(unknown)) "." }
+        }
         @if job.late_duplicates > 0 {
             p.quiet { (show::count(job.late_duplicates)) " of the valid ones are late duplicates." }
         }

@@ -29,7 +29,7 @@ const COLUMNS: [Column; 10] = [
 
 /// `/jobs`.
 pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Response {
-    answer::live(&world, &asked, read(&world, &asked)).await
+    answer::live(&world, &asked, async |_turn| read(&world, &asked).await).await
 }
 
 async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
@@ -52,15 +52,16 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
             button type="submit" { "Show" }
         }
         section.sheet {
-            (table("Jobs, the newest first", &COLUMNS, &rows, nothing(state)))
+            (table("Jobs, the newest first", &COLUMNS, &rows, nothing(state, &page)))
             (links)
         }
     };
     Ok(Page { title: state.map_or_else(|| "Jobs".into(), |state| format!("Jobs: {state}")), main })
 }
 
-fn nothing(state: Option<&str>) -> &'static str {
+fn nothing(state: Option<&str>, page: &Newest) -> &'static str {
     match state {
+        _ if !page.is_first() => "There are no more.",
         Some(_) => "There is no such job.",
         None => "There is no job yet; chunkctl submit makes one.",
     }

@@ -8,11 +8,11 @@ mod window;
 pub(super) use window::Window;
 
 use super::{
-    answer::{self, Page, Trouble, in_time},
+    answer::{self, Page, Part, Trouble, part},
     asked::{Asked, written},
     layout,
     show::{self, MOST_COUNTED},
-    table::{Column, SLOW, table},
+    table::{Column, table},
     world::World,
 };
 use axum::{extract::State, response::Response};
@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 
 /// Claims that are looked at.
 const MOST_ATTEMPTS: i64 = 3000;
-const MOST_PROCESSES: i64 = 100;
+const MOST_PROCESSES: i64 = 2000;
 const SHOWN_REASONS: i64 = 15;
 const SHOWN_HEALTH: i64 = 8;
 const SHOWN_EVENTS: usize = 25;
@@ -38,38 +38,46 @@ const NAMED_CHUNKS: usize = 6;
 
 /// `/`.
 pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Response {
-    answer::live(&world, &asked, read(&world, &asked)).await
+    answer::live(&world, &asked, async |_turn| read(&world, &asked).await).await
 }
 
 async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let database = &world.read;
     let capacity = database.capacity().await?;
-    let live = database.processes().await?;
-    let attempts = database.recent_attempts(MOST_ATTEMPTS).await?;
-    let temps = database.process_temp(MOST_PROCESSES).await?;
-    let rate = in_time(database.images_per_second().await)?;
-    let waiting = in_time(database.waiting_chunks(MOST_COUNTED + 1).await)?;
-    let verdicts = in_time(database.recent_verdicts(MOST_ATTEMPTS).await)?;
-    let reasons = in_time(database.recent_reasons(MOST_ATTEMPTS, SHOWN_REASONS).await)?;
-    let health = database.health_readings(SHOWN_HEALTH).await?;
-    let rejected = database.rejected_today(MOST_COUNTED + 1).await?;
+    let live = part(database.processes().await)?;
+    let attempts = part(database.recent_attempts(MOST_ATTEMPTS).await)?;
+    let temps = part(database.process_temp(MOST_PROCESSES).await)?;
+    let rate = part(database.images_per_second().await)?;
+    let waiting = part(database.waiting_chunks(MOST_COUNTED + 1).await)?;
+    let verdicts = part(database.recent_verdicts(MOST_ATTEMPTS).await)?;
+    let reasons = part(database.recent_reasons(MOST_ATTEMPTS, SHOWN_REASONS).await)?;
+    let health = part(database.health_readings(SHOWN_HEALTH).await)?;
+    let rejected = part(database.rejected_today(MOST_COUNTED + 1).await)?;
 
     let window = Window::live(OffsetDateTime::now_utc());
     let main = html! {
-        (facts(&capacity, rate, waiting, live.len()))
+        (facts(&capacity, rate, waiting, live.as_ref().map(Vec::len).map_err(|why| *why)))
         @if world.allow_control && capacity.paused_until.is_none() {
             p.row { (layout::action("Pause intake…", "pause", &[], &asked.address)) }
         }
         section.sheet {
             h2 { "Slots, last 30 minutes" }
-            (timeline(world, &attempts, &live, capacity.max_chunks, window))
+            @match &attempts {
+                Ok(attempts) => {
+                    (timeline(world, attempts, live.as_deref().unwrap_or_default(), capacity.max_chunks, window))
+                    (left_out(attempts))
+                }
+                Err(why) => p.nothing { (why) }
+            }
         }
-        section.sheet { (process::processes(&live, &temps, &attempts, &capacity)) }
+        section.sheet {
+            (process::processes(live.as_deref(), temps.as_deref(), attempts.as_deref().unwrap_or_default(), &capacity))
+        }
         div.pair {
-            section.sheet { (verdict_table(verdicts, reasons.as_deref())) }
+            section.sheet { (verdict_table(verdicts, &reasons)) }
             div {
-                section.sheet { (health_table(&health)) }
-                section.sheet { (rejected_table(&rejected)) }
+                section.sheet { (health_table(health.as_deref())) }
+                section.sheet { (rejected_table(rejected.as_deref())) }
             }
         }
     };
@@ -78,28 +86,42 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
 
 fn facts(
     capacity: &Capacity,
-    rate: Option<f64>,
-    waiting: Option<Waiting>,
-    processes: usize,
+    rate: Part<f64>,
+    waiting: Part<Waiting>,
+    processes: Part<usize>,
 ) -> Markup {
-    let rate = rate.map_or_else(|| SLOW.to_owned(), |rate| format!("{rate:.1}"));
+    let rate = rate.map_or_else(str::to_owned, |rate| format!("{rate:.1}"));
+    let processes = processes.map_or_else(str::to_owned, |n| n.to_string());
     let (chunks, oldest) = match waiting {
-        Some(Waiting { chunks, oldest_seconds: Some(age) }) => {
+        Ok(Waiting { chunks, oldest_seconds: Some(age) }) => {
             (show::counted(chunks), show::age(age))
         }
-        Some(Waiting { chunks, oldest_seconds: None }) => {
+        Ok(Waiting { chunks, oldest_seconds: None }) => {
             (show::counted(chunks), "none waits".to_owned())
         }
-        None => (SLOW.to_owned(), SLOW.to_owned()),
+        Err(why) => (why.to_owned(), why.to_owned()),
     };
     html! {
         dl.facts {
             div { dt { "Active chunks" } dd { (capacity.active_chunks) " of " (capacity.max_chunks) } }
             div { dt { "Images/s, last 5 min" } dd { (rate) } }
             div { dt { "Chunks waiting" } dd { (chunks) } }
-            div { dt { "Oldest of them" } dd { (oldest) } }
+            div { dt { "Longest wait" } dd { (oldest) } }
             div { dt { "Processes" } dd { (processes) } }
             div { dt { "Profile" } dd.small { (capacity.environment) } }
+        }
+    }
+}
+
+/// That not all claims were looked at, where that is so.
+fn left_out(attempts: &[AttemptRow]) -> Markup {
+    let completed = |attempt: &&AttemptRow| attempt.outcome.as_deref() == Some("completed");
+    let rows = || attempts.iter().filter(completed);
+    let first = rows().map(|attempt| attempt.claimed_at).min();
+    let is_all = i64::try_from(rows().count()).is_ok_and(|n| n < MOST_ATTEMPTS);
+    html! {
+        @if let Some(first) = first.filter(|_| !is_all) {
+            p.quiet { "Of the claims that completed the newest " (MOST_ATTEMPTS) " are shown, from " (show::moment(first)) " on." }
         }
     }
 }
@@ -147,9 +169,9 @@ fn events(world: &World, happened: &[Event]) -> Markup {
     }
 }
 
-fn verdict_table(verdicts: Option<Verdicts>, reasons: Option<&[JobReason]>) -> Markup {
+fn verdict_table(verdicts: Part<Verdicts>, reasons: &Part<Vec<JobReason>>) -> Markup {
     const COLUMNS: [Column; 3] = [("Verdict", false), ("Images", true), ("Share", true)];
-    let nothing = if verdicts.is_some() { "No chunk completed." } else { SLOW };
+    let nothing = verdicts.as_ref().err().copied().unwrap_or("No chunk completed.");
     let verdicts = verdicts.unwrap_or_default();
     let all = verdicts.valid + verdicts.duplicates + verdicts.invalid + verdicts.failed;
     let kinds = [
@@ -165,16 +187,23 @@ fn verdict_table(verdicts: Option<Verdicts>, reasons: Option<&[JobReason]>) -> M
     };
     html! {
         (table("Verdicts of chunks completed in the last 30 minutes", &COLUMNS, &rows, nothing))
-        @if !rows.is_empty() { (reason_table(reasons, all)) }
+        @if !rows.is_empty() {
+            @if verdicts.chunks >= MOST_ATTEMPTS { p.quiet { "Of the newest " (verdicts.chunks) " of them." } }
+            (reason_table(reasons, all))
+        }
     }
 }
 
 /// Reasons with their images, and their share of `all`.
-pub(super) fn reason_table(reasons: Option<&[JobReason]>, all: i64) -> Markup {
+pub(super) fn reason_table(reasons: &Part<Vec<JobReason>>, all: i64) -> Markup {
     const COLUMNS: [Column; 3] = [("Reason", false), ("Images", true), ("Share", true)];
-    let nothing = if reasons.is_some() { "All of them are." } else { SLOW };
-    let reasons = reasons.unwrap_or_default().iter();
-    let rows: Vec<Markup> = reasons.map(|row| reason_row(&row.reason, row.images, all)).collect();
+    let nothing = match reasons {
+        Ok(_) if all == 0 => "No image has a verdict.",
+        Ok(_) => "All of them are.",
+        Err(why) => why,
+    };
+    let rows: Vec<Markup> =
+        reasons.iter().flatten().map(|row| reason_row(&row.reason, row.images, all)).collect();
     table("Why images are not in the dataset", &COLUMNS, &rows, nothing)
 }
 
@@ -186,7 +215,7 @@ fn reason_row(word: &str, n: i64, all: i64) -> Markup {
     } }
 }
 
-fn health_table(health: &[HealthReading]) -> Markup {
+fn health_table(health: Result<&[HealthReading], &&str>) -> Markup {
     const COLUMNS: [Column; 7] = [
         ("Checked", false),
         ("Active", true),
@@ -209,16 +238,13 @@ fn health_table(health: &[HealthReading]) -> Markup {
             td { (reading.azure_state) }
         } }
     };
-    let rows: Vec<Markup> = health.iter().map(row).collect();
-    table(
-        "Health checks",
-        &COLUMNS,
-        &rows,
-        "There was none yet; the timer runs every five minutes.",
-    )
+    let none = "There was none yet; the timer runs every five minutes.";
+    let nothing = health.err().map_or(none, |why| *why);
+    let rows: Vec<Markup> = health.unwrap_or_default().iter().map(row).collect();
+    table("Health checks", &COLUMNS, &rows, nothing)
 }
 
-fn rejected_table(rejected: &[QueueCount]) -> Markup {
+fn rejected_table(rejected: Result<&[QueueCount], &&str>) -> Markup {
     const COLUMNS: [Column; 2] = [("Queue", false), ("Rejected messages", true)];
     let row = |count: &QueueCount| {
         let address = written("/rejected", &[("queue", &count.queue)]);
@@ -227,6 +253,7 @@ fn rejected_table(rejected: &[QueueCount]) -> Markup {
             td.n { (show::counted(count.messages)) }
         } }
     };
-    let rows: Vec<Markup> = rejected.iter().map(row).collect();
-    table("Messages rejected in the last 24 hours", &COLUMNS, &rows, "None was rejected.")
+    let nothing = rejected.err().map_or("None was rejected.", |why| *why);
+    let rows: Vec<Markup> = rejected.unwrap_or_default().iter().map(row).collect();
+    table("Messages rejected in the last 24 hours", &COLUMNS, &rows, nothing)
 }

@@ -56,6 +56,10 @@ impl Newest {
         i64::try_from(PER_PAGE + 1).unwrap_or(i64::MAX)
     }
 
+    pub(super) fn is_first(&self) -> bool {
+        self.at == 1
+    }
+
     /// Rows before those of this page.
     pub(super) fn offset(&self) -> i64 {
         i64::try_from((self.at - 1) * PER_PAGE).unwrap_or(i64::MAX)

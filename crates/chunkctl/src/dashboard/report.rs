@@ -36,7 +36,7 @@ impl Session {
         file::refuse_others(path)?;
         let world = World::of_file(self.clone(), self.database.clone());
         let asked = Asked::new("", "", &HeaderMap::new());
-        let page = Box::pin(job_page::read(&world, &asked, &job_id.to_string())).await;
+        let page = Box::pin(job_page::read(&world, &asked, &job_id.to_string(), None)).await;
         let page = match page {
             Ok(page) => page,
             Err(Trouble::Unknown(_)) => {

@@ -5,9 +5,6 @@ use maud::{Markup, html};
 /// A column: its heading, and whether it has numbers.
 pub(super) type Column = (&'static str, bool);
 
-/// What stands in the place of what the database did not say in time.
-pub(super) const SLOW: &str = "not said within 2 s";
-
 /// A table with a caption; `rows` are its `tr`, whose first cell may be a `th scope="row"`. Without rows it
 /// says `nothing`.
 pub(super) fn table(caption: &str, columns: &[Column], rows: &[Markup], nothing: &str) -> Markup {

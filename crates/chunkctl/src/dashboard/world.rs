@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What all pages share.
 pub(super) struct World {
@@ -35,6 +35,9 @@ pub(super) struct World {
     pub(super) notice: Mutex<Option<(OffsetDateTime, String)>>,
 }
 
+/// The right to ask the database for a page, until it is dropped.
+pub(super) type Turn<'a> = Option<SemaphorePermit<'a>>;
+
 impl World {
     /// For pages that are served.
     pub(super) fn new(session: Session, read: Database, allow_control: bool) -> Arc<Self> {
@@ -55,6 +58,11 @@ impl World {
             storage_failed: Mutex::default(),
             notice: Mutex::default(),
         }
+    }
+
+    /// Waits until the database may be asked for a page.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        self.turns.acquire().await.ok()
     }
 
     /// What the head of every page shows.

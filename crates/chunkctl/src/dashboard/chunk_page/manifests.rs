@@ -70,7 +70,7 @@ pub(in crate::dashboard) async fn of(
             let read = manifest_bytes(storage, id).await.map_err(|error| away(&error))?;
             let (etag, bytes) = read.ok_or_else(lost)?;
             let manifest: Manifest = serde_json::from_slice(&bytes)
-                .map_err(|error| format!("The manifest is not one of this release: {error}"))?;
+                .map_err(|error| format!("The manifest is damaged, or not one of this release: {error}. `chunkctl verify` says more."))?;
             let manifest = Arc::new(manifest);
             let etag = AsRef::<str>::as_ref(&etag).to_owned();
             let kept = Kept { id, etag, bytes: bytes.len(), manifest: Arc::clone(&manifest) };

@@ -2,13 +2,13 @@
 
 use crate::dashboard::{
     show,
-    table::{Column, SLOW, table},
+    table::{Column, table},
     world::World,
 };
 use crate::words;
 use chunk_handler::{
     chunk::{ChunkId, Manifest, Status},
-    jobs::manifest_there,
+    jobs::manifest_bytes,
     state::FailedImages,
 };
 use futures_util::{StreamExt as _, stream};
@@ -33,19 +33,25 @@ const SHOWN: usize = 15;
 /// Chunks whose hosts are remembered, some kB each.
 const MOST_KEPT: usize = 2000;
 
-/// Images of a chunk that were not downloaded, by host; none: storage has lost the manifest.
+/// Images of a chunk that were not downloaded, by host; none: storage has lost the manifest, or
+/// it is damaged.
 pub(crate) type HostsOfChunk = Option<BTreeMap<String, i64>>;
 
 /// A table of hosts.
-pub(super) async fn hosts(world: &World, job_id: i64, chunks: Option<&[FailedImages]>) -> Markup {
+pub(super) async fn hosts(
+    world: &World,
+    job_id: i64,
+    chunks: Result<&[FailedImages], &&str>,
+) -> Markup {
     const COLUMNS: [Column; 2] = [("Host", false), ("Images not downloaded", true)];
-    let nothing = if chunks.is_some() { "No manifest with failures was read." } else { SLOW };
+    let nothing = chunks.err().map_or("No manifest with failures was read.", |why| *why);
     let chunks = chunks.unwrap_or_default();
     let (found, is_away) = counted(world, job_id, chunks).await;
     let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
     for (host, n) in found.iter().flat_map(|hosts| hosts.iter().flatten()) {
         *sums.entry(host).or_default() += n;
     }
+    let read = found.iter().filter(|hosts| hosts.is_some()).count();
     let mut sums: Vec<(&str, i64)> = sums.into_iter().collect();
     sums.sort_by_key(|(host, n)| (std::cmp::Reverse(*n), *host));
     let rows: Vec<Markup> = sums
@@ -57,9 +63,12 @@ pub(super) async fn hosts(world: &World, job_id: i64, chunks: Option<&[FailedIma
         (table("Hosts with most failures", &COLUMNS, &rows, nothing))
         @if !chunks.is_empty() {
             p.quiet {
-                "From the manifests of " (found.len()) " of " (words::count(chunks.len(), "chunk")) ": those with most \
+                "From the manifests of " (read) " of " (words::count(chunks.len(), "chunk")) ": those with most \
                  failures, at most " (MOST_MANIFESTS) ". Other chunks may have other hosts."
                 @if is_away { " Storage does not answer, or is slow." }
+                @if read < found.len() {
+                    " Lost or damaged, as " code { "chunkctl verify" } " says: " (found.len() - read) "."
+                }
             }
         }
     }
@@ -82,8 +91,11 @@ async fn counted(
     }
     let reads = stream::iter(unknown).map(async |chunk| {
         let id = ChunkId { job_id, chunk_index: chunk.chunk_index };
-        let read = Box::pin(manifest_there(&world.session.storage, id)).await;
-        let hosts = read.map(|manifest| manifest.map(|manifest| by_host(&manifest)));
+        let read = Box::pin(manifest_bytes(&world.session.storage, id)).await;
+        let hosts = read.map(|read| {
+            let manifest = read.and_then(|(_, bytes)| serde_json::from_slice(&bytes).ok());
+            manifest.map(|manifest: Manifest| by_host(&manifest))
+        });
         hosts.map(|hosts| keep(world, key(&chunk), hosts)).is_ok()
     });
     let all = reads.buffer_unordered(AT_ONCE).all(async |is_read| is_read);

@@ -3,7 +3,7 @@
 use crate::dashboard::{
     asked::Asked,
     layout, show,
-    table::{Column, SLOW, table},
+    table::{Column, table},
     world::World,
 };
 use chunk_handler::{
@@ -27,9 +27,15 @@ const COLUMNS: [Column; 8] = [
     ("Changed", false),
 ];
 
+/// The state that is asked for, if there is such a one; in the database's word or in the page's.
+pub(super) fn state(asked: &Asked) -> Option<&'static str> {
+    let wanted = asked.filter("chunks")?;
+    STATES.into_iter().find(|state| wanted == state.0 || wanted == state.1).map(|state| state.0)
+}
+
 /// Chunks of one state, or of one error code.
 pub(super) fn filters(asked: &Asked, codes: &[FailureCode]) -> Markup {
-    let (state, code) = (asked.filter("chunks"), asked.filter("code"));
+    let (state, code) = (state(asked), asked.filter("code"));
     html! {
         form.filter method="get" {
             div {
@@ -63,9 +69,9 @@ pub(super) fn chunks(
     world: &World,
     asked: &Asked,
     job_id: i64,
-    chunks: Option<&[OpenChunk]>,
+    chunks: Result<&[OpenChunk], &&str>,
 ) -> Markup {
-    let nothing = if chunks.is_some() { "There is none." } else { SLOW };
+    let nothing = chunks.err().map_or("There is none.", |why| *why);
     let chunks = chunks.unwrap_or_default();
     let rows: Vec<Markup> =
         chunks.iter().take(SHOWN).map(|chunk| row(world, asked, job_id, chunk)).collect();

@@ -4,7 +4,7 @@ use chunk_handler::{
     chunk::ChunkId,
     state::{AttemptRow, LiveProcess},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 /// What happened.
@@ -72,6 +72,13 @@ pub(super) fn events(attempts: &[AttemptRow], live: &[LiveProcess]) -> Vec<Event
     let mut events: Vec<Event> = found.into_values().collect();
     events.sort_by_key(|event| std::cmp::Reverse(event.at));
     events
+}
+
+/// The processes that died, as far as these claims tell.
+pub(super) fn died<'a>(attempts: &'a [AttemptRow], live: &'a [LiveProcess]) -> BTreeSet<&'a str> {
+    let heard = heard(attempts, live);
+    let is_dead = |row: &&AttemptRow| matches!(ended(row, &heard), Some((Kind::Died, _)));
+    attempts.iter().filter(is_dead).map(|attempt| attempt.owner.as_str()).collect()
 }
 
 /// How a claim ended, when that is worth a word.

@@ -1,5 +1,6 @@
 //! The processes: whether they start chunks, and their temp space against limit and quota.
 
+use super::event;
 use crate::dashboard::{
     show,
     table::{Column, table},
@@ -27,13 +28,18 @@ const BAR: i64 = 120;
 
 /// A table of the processes.
 pub(super) fn processes(
-    live: &[LiveProcess],
-    temps: &[ProcessTemp],
+    live: Result<&[LiveProcess], &&str>,
+    temps: Result<&[ProcessTemp], &&str>,
     attempts: &[AttemptRow],
     capacity: &Capacity,
 ) -> Markup {
+    let nothing =
+        live.err().map_or("No process is there; nothing runs until one starts.", |why| *why);
+    let live = live.unwrap_or_default();
+    let unsaid = temps.err().copied();
+    let died = event::died(attempts, live);
     let now: BTreeMap<&str, &ProcessTemp> =
-        temps.iter().map(|temp| (temp.owner.as_str(), temp)).collect();
+        temps.unwrap_or_default().iter().map(|temp| (temp.owner.as_str(), temp)).collect();
     let high = high_water(attempts);
     let limit = i64::from(capacity.storage_limit_mb) * mib();
     let quota = quota_bytes(&capacity.environment).unwrap_or(limit).max(limit);
@@ -47,20 +53,25 @@ pub(super) fn processes(
             html! { tr {
                 th scope="row" { (owner) }
                 @match &process.degraded {
+                    _ if died.contains(owner) => td { span.state.failed { "✕ died" } },
                     Some(why) => td.long { span.state.failed { "✕ degraded" } " " (why) },
                     None => td { span.state.completed { "✓ starts chunks" } },
                 }
                 td { (show::moment(process.since)) }
                 td { (show::moment(process.seen_at)) }
-                td.n { (show::count(chunks)) }
-                td.n { (show::bytes(temp)) }
+                @if let Some(why) = unsaid {
+                    td.n colspan="2" { (why) }
+                } @else {
+                    td.n { (show::count(chunks)) }
+                    td.n { (show::bytes(temp)) }
+                }
                 td.n { (show::bytes(high)) }
                 td { (bar(owner, high, limit, quota)) }
             } }
         })
         .collect();
     html! {
-        (table("Processes", &COLUMNS, &rows, "No process is there; nothing runs until one starts."))
+        (table("Processes", &COLUMNS, &rows, nothing))
         p.quiet {
             "Limit " (show::bytes(limit)) ", quota of the platform " (show::bytes(quota))
             ". The high water is that of the last half hour: the peaks of chunks that ran at once, added."
