@@ -1,15 +1,18 @@
 //! Whether the head of an answer asks that its picture stays out of datasets.
 //!
-//! Two headers say so. `X-Robots-Tag`, as
+//! Four headers say so. `X-Robots-Tag`, as
 //! [Google](https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag) describes
 //! it: directives for everybody, and, after `agent:`, for that agent until the next is named.
 //! `tdm-reservation: 1`, of the [TDM Reservation Protocol](https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/).
+//! `Content-Usage: train-ai=n`, of the [IETF's draft](https://datatracker.ietf.org/doc/draft-ietf-aipref-attach/).
+//! `Content-Signal: ai-train=no`, [Cloudflare's](https://contentsignals.org/).
 //! Only the answer with the picture counts, as img2dataset reads it: a redirect speaks for its own
 //! address, and a refusal gives no picture.
 
 use super::head::BETWEEN_LINES;
 use crate::chunk::Detail;
 use hyper::header::HeaderMap;
+use time::{Date, Month, OffsetDateTime};
 
 /// `noindex`, `noimageindex` and `none`, which includes the first, are Google's; `noai` and `noimageai`
 /// `DeviantArt`'s, as img2dataset reads them; `noml` is <https://noml.info>'s.
@@ -30,6 +33,13 @@ const KNOWN: [&str; 13] = [
     "noml",
     "x-robots-tag",
 ];
+/// Headers of pairs, the name that means what we do, and what is told of it.
+const PREFERENCES: [(&str, &str, Detail); 2] = [
+    ("content-usage", "train-ai", Detail::ContentUsage),
+    ("content-signal", "ai-train", Detail::ContentSignal),
+];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 /// Names that mean every agent.
 const EVERYBODY: [&str; 3] = ["*", "robots", "all"];
 
@@ -46,7 +56,24 @@ pub(super) fn opt_out(headers: &HeaderMap, user_agent: &str) -> Option<Detail> {
         return Some(Detail::XRobotsTag);
     }
     let is_reserved = |text: &str| text.split([' ', ',']).any(|word| word == "1");
-    any("tdm-reservation", &is_reserved).then_some(Detail::TdmReservation)
+    if any("tdm-reservation", &is_reserved) {
+        return Some(Detail::TdmReservation);
+    }
+    let mut preferences = PREFERENCES.into_iter();
+    let denied = preferences.find(|(header, wish, _)| any(header, &|text| denies(text, wish)));
+    denied.map(|(_, _, detail)| detail)
+}
+
+/// Whether pairs such as `search=y, train-ai=n` deny what we do. Between the two is a blank when they
+/// are read.
+fn denies(text: &str, wish: &str) -> bool {
+    let mut words = text.split([' ', ',']).map(directive).filter(|word| !word.is_empty());
+    let mut is_named = false;
+    words.any(|word| {
+        let is_denied = is_named && matches!(word, "n" | "no");
+        is_named = word == wish;
+        is_denied
+    })
 }
 
 /// The name by which an origin knows us: the first product of the header, or, in `Mozilla/5.0
@@ -110,7 +137,8 @@ fn spread(value: &[u8]) -> String {
 fn robots_opt_out(text: &str, own: &str) -> bool {
     let mut concerns_us = true;
     let mut after_name = false;
-    for part in text.split(',') {
+    let mut parts = text.split(',');
+    while let Some(part) = parts.next() {
         let mut words = part.split_whitespace().peekable();
         while let Some(word) = words.next() {
             let has_colon = words.next_if_eq(&":").is_some();
@@ -120,7 +148,15 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
             match word {
                 // In `max-image-preview: none` there is no `none`.
                 limit if limit.starts_with("max-") && has_colon => _ = words.next(),
-                "unavailable_after" => {}
+                "unavailable_after" => {
+                    // A comma stands behind the day of the week.
+                    let is_here = words.clone().any(|word| word.starts_with(is_digit));
+                    let next = parts.clone().take(usize::from(!is_here));
+                    let next = next.flat_map(str::split_whitespace);
+                    if concerns_us && is_past(words.clone().chain(next)) {
+                        return true;
+                    }
+                }
                 // People repeat the header's name, and write a colon behind a directive.
                 known if KNOWN.contains(&directive(known)) => {}
                 // Names in a row share what follows.
@@ -135,6 +171,40 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
         }
     }
     false
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// Whether words begin with a date before today, in any of the spellings of RFC 822, RFC 850 and ISO
+/// 8601, which are published, and that of C.
+fn is_past<'w>(words: impl Iterator<Item = &'w str>) -> bool {
+    let (mut month, mut numbers) = (None, Vec::new());
+    for word in words.take(6) {
+        let day = word.split('t').next().filter(|_| word.starts_with(is_digit)).unwrap_or(word);
+        for part in day.split('-').filter(|part| !part.contains(':')) {
+            let named = part.get(..3).and_then(|start| MONTHS.iter().position(|m| *m == start));
+            month = month.or(named.map(|n| n + 1));
+            numbers.extend(part.parse::<u16>().ok());
+        }
+    }
+    date(month, &numbers).is_some_and(|date| date < OffsetDateTime::now_utc().date())
+}
+
+fn date(month: Option<usize>, numbers: &[u16]) -> Option<Date> {
+    let (year, month, day) = match (month, numbers) {
+        (None, [year, month, day, ..]) => (*year, usize::from(*month), *day),
+        (Some(month), [day, year, ..]) => (*year, month, *day),
+        _ => return None,
+    };
+    let year = match year {
+        0..70 => year + 2000,
+        70..100 => year + 1900,
+        _ => year,
+    };
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    Date::from_calendar_date(i32::from(year), month, u8::try_from(day).ok()?).ok()
 }
 
 /// A word without what is around it: `noai.`, `+noai`, `noai/1`.
@@ -212,6 +282,10 @@ mod tests {
             "unavailable_after: Wednesday, 25-Jun-10 15:00:00 GMT+02:00, noai",
             "unavailable_after: 2010-06-25T15:00:00+00:00, noai",
             "pixcrawler: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
+            "unavailable_after: 25 Jun 2010 15:00:00 PST",
+            "unavailable_after: Wed Jun 25 15:00:00 2010",
+            "unavailable_after: 2010-06-25",
+            "unavailable_after: 25-Jun-99 15:00:00 GMT",
         ] {
             assert_eq!(tag(value), Some(Detail::XRobotsTag), "{value}");
         }
@@ -232,6 +306,10 @@ mod tests {
             "otherbot: max-snippet: -1, noai",
             "otherbot: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
             "noaim, xnoindex",
+            "unavailable_after: never",
+            "unavailable_after: 31 Feb 2010",
+            "unavailable_after:, 2069-06-25, 2010-06-25",
+            "unavailable_after: 25 Oct 2069 00:00:00 GMT, max-snippet: 5",
         ] {
             assert_eq!(tag(value), None, "{value}");
         }
@@ -284,11 +362,18 @@ mod tests {
         "max-image-preview:large",
         "max-image-preview : none",
         "max-video-preview: 10",
-        "unavailable_after: 25 Jun 2030 15:00:00 PST",
-        "unavailable_after: Wednesday, 25-Jun-30 15:00:00 GMT+01:00",
-        "unavailable_after: 2030-06-25T15:00:00Z",
+        "unavailable_after: 25 Jun 2069 15:00:00 PST",
+        "unavailable_after: Tuesday, 25-Jun-69 15:00:00 GMT+01:00",
+        "unavailable_after: 2069-06-25T15:00:00Z",
         "caf\u{e9}",
         "",
+    ];
+    /// What opts out since it is over.
+    const PAST: [&str; 4] = [
+        "unavailable_after: 25 Jun 2010 15:00:00 PST",
+        "unavailable_after: Friday, 25-Jun-10 15:00:00 GMT+01:00",
+        "unavailable_after: Sat, 02 Oct 2010 15:00:00 GMT",
+        "unavailable_after: 2010-06-25T15:00:00Z",
     ];
     const OTHERS: [&str; 5] = ["googlebot", "Other Bot", "bot-2/1.0", "gpt_bot", "pixcrawlers"];
     const OURS: [&str; 4] = ["pixcrawler", "pixcrawler-chunk-handler", "*", "PixCrawler/3"];
@@ -318,7 +403,7 @@ mod tests {
 
     /// A block of another agent, with or without opt-outs.
     fn block(rng: &mut Rng) -> Vec<String> {
-        let mut directives = directives(rng, &[&OPT_OUTS[..], &IDLE].concat());
+        let mut directives = directives(rng, &[&OPT_OUTS[..], &PAST, &IDLE].concat());
         let name = one(rng, &OTHERS);
         match directives.first_mut() {
             Some(first) => *first = format!("{name}: {first}"),
@@ -332,7 +417,7 @@ mod tests {
     fn an_opt_out_is_seen_whatever_is_around_it() {
         let mut rng = Rng::with_seed(77);
         for _ in 0..4_000 {
-            let no = one(&mut rng, &OPT_OUTS);
+            let no = one(&mut rng, &[&OPT_OUTS[..], &PAST].concat());
             let mut all = directives(&mut rng, &IDLE);
             if rng.bool() {
                 // For us by name, after blocks of others.
@@ -358,6 +443,31 @@ mod tests {
             let values = vec![values.join(&[BETWEEN_LINES][..])];
             let shown = String::from_utf8_lossy(&values[0]);
             assert_eq!(said("x-robots-tag", &values), Some(Detail::XRobotsTag), "{shown:?}");
+        }
+    }
+
+    /// Case 489: a preference against training is seen among others, in any case and with any blanks, and
+    /// nothing else is taken for one.
+    #[test]
+    fn a_preference_is_seen_whatever_is_around_it() {
+        const OTHER: [&str; 7] =
+            ["search=n", "ai-input=no", "train-ai=y", "ai-train=yes", "x-ai-train=no", "foo", "n"];
+        let mut rng = Rng::with_seed(79);
+        for _ in 0..4_000 {
+            let (header, no, detail) = match rng.bool() {
+                true => ("content-usage", ["train-ai=n", "train-ai = n"], Detail::ContentUsage),
+                false => ("content-signal", ["ai-train=no", "ai-train =no"], Detail::ContentSignal),
+            };
+            let mut pairs: Vec<String> =
+                (0..rng.usize(..4)).map(|_| one(&mut rng, &OTHER)).collect();
+            assert_eq!(said(header, &[row(&mut rng, &pairs, false)]), None, "{pairs:?}");
+            pairs.insert(rng.usize(..=pairs.len()), one(&mut rng, &no));
+            let odd = rng.bool();
+            let mut value = row(&mut rng, &pairs, odd);
+            let separator = [b',', b';'][rng.usize(..2)];
+            value.iter_mut().filter(|byte| **byte == b',').for_each(|byte| *byte = separator);
+            assert_eq!(said(header, &[value]), Some(detail), "{pairs:?}");
+            assert_eq!(said("x-robots-tag", &[row(&mut rng, &pairs, false)]), None, "{pairs:?}");
         }
     }
 
