@@ -166,7 +166,9 @@ mod tests {
         assert_eq!(refused("a.txt", b"url\tcaption\nhttp://a\tx"), words(text, tsv));
         let zeros = "no text, or UTF-16 without a byte order mark (save it as UTF-8)";
         assert_eq!(refused("a.txt", b"h\0t\0t\0p\0:\0/\0/\0a\0"), words(text, zeros));
-        for list in ["{'url': 'http://a'}\n{'url': 'http://b'}", "{\n\"url\":\"http://a\"\n}", "a b"] {
+        for list in
+            ["{'url': 'http://a'}\n{'url': 'http://b'}", "{\n\"url\":\"http://a\"\n}", "a b"]
+        {
             assert_eq!(refused("a.jsonl", list.as_bytes()), words(lines, "no JSON"));
         }
         let long = format!("{{\"k\":\"{}\"}}", "x".repeat(ITEM_LIMIT));

@@ -128,9 +128,11 @@ fn check_encryption(url: &Url) -> Result<(), String> {
     let mut pairs = url.query_pairs();
     let has_mode = pairs.clone().any(|(key, _)| key == "sslmode" || key == "ssl-mode");
     if !has_mode && pairs.any(|(key, value)| asks(&key.to_lowercase(), &value.to_lowercase())) {
-        return Err("asks for TLS in another client's words: it must end in ?sslmode=verify-full, or in \
+        return Err(
+            "asks for TLS in another client's words: it must end in ?sslmode=verify-full, or in \
                     ?sslmode=require, which does not prove who answers"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! items is one line.
 
 use super::{
-    Content, ListError, ListFormat, OtherContent, is_blank, is_web_url, read_row, too_large, trimmed,
+    Content, ListError, ListFormat, OtherContent, is_blank, is_web_url, read_row, too_large,
+    trimmed,
 };
 use crate::chunk::{ITEM_LIMIT, Item};
 use encoding_rs::{Decoder, UTF_8};

@@ -127,8 +127,7 @@ async fn an_archived_blob_is_named_with_its_tier() {
     rig.blobs.create(DATASETS, SHARD).await.unwrap();
     rig.blobs.set_tier(SOURCES, LIST, "Archive").await.unwrap();
     rig.blobs.set_tier(DATASETS, SHARD, "Archive").await.unwrap();
-    let message =
-        json!({"version": 1, "job_id": 1, "chunk_index": 0, "source": {"blob": LIST}});
+    let message = json!({"version": 1, "job_id": 1, "chunk_index": 0, "source": {"blob": LIST}});
     for (container, name) in [(SOURCES, LIST), (DATASETS, SHARD)] {
         handler.deliver(name, &message).await;
         let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;

@@ -61,8 +61,10 @@ fn urls_are_read_as_browsers_read_them() {
     let fragment = format!("{}#{}", of_length(MAX_URL_BYTES), "\u{dc}".repeat(9_000));
     assert!(guard().parse(&fragment).is_ok(), "no server is sent it");
     // A character of three bytes is nine when it is encoded.
-    let too_long =
-        [of_length(MAX_URL_BYTES + 1) + "#x", format!("http://a.example/{}", "\u{5199}".repeat(1000))];
+    let too_long = [
+        of_length(MAX_URL_BYTES + 1) + "#x",
+        format!("http://a.example/{}", "\u{5199}".repeat(1000)),
+    ];
     for url in too_long {
         assert_eq!(guard().parse(&url).err(), Some(refused_with(Detail::TooLong)));
     }
