@@ -19,6 +19,8 @@ pub enum Part {
     Start,
     /// Postgres refuses statements.
     Database,
+    /// What stands in front of Postgres keeps no sessions.
+    Pooler,
     /// Blob storage refuses or does not answer.
     Blobs,
     /// Queues refuse or do not answer.
@@ -40,6 +42,9 @@ impl Part {
             Self::Start => "it does so as soon as the database answers",
             Self::Database => {
                 "check rights and state of DATABASE_URL's server with `chunkctl doctor`"
+            }
+            Self::Pooler => {
+                "DATABASE_URL must lead to the server itself, or to a pooler in session mode"
             }
             Self::Blobs => {
                 "check key, identity, roles, network and containers of ChunkStorage with `chunkctl doctor`"
@@ -64,6 +69,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Start => "start",
             Self::Database => "database",
+            Self::Pooler => "pooler",
             Self::Blobs => "blob storage",
             Self::Queues => "queues",
             Self::Temp => "temp space",

@@ -80,7 +80,9 @@ impl Process {
     pub(crate) fn will_pass(&self, error: &state::Error) -> bool {
         let is_known = error.is_away() || matches!(error, state::Error::Degraded(_));
         if error.is_environment() && !is_known {
-            self.circuits.open(Part::Database, &cause_chain(error));
+            let is_pooler = matches!(error, state::Error::TransactionPooler);
+            let part = if is_pooler { Part::Pooler } else { Part::Database };
+            self.circuits.open(part, &cause_chain(error));
         }
         error.is_environment()
     }

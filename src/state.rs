@@ -241,22 +241,29 @@ impl Database {
 
     /// With a pooler in transaction mode a session of ours is one of the server's only while it is
     /// busy: a second one then gets the very same.
-    async fn refuse_transaction_pooler(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionPooler`], or when the database cannot be asked.
+    pub async fn refuse_transaction_pooler(&self) -> Result<(), Error> {
         let (mut first, mut second) = (
             self.capped("session", self.pool.acquire()).await?,
             self.capped("session", self.pool.acquire()).await?,
         );
-        let pids = async {
-            let before = backend(&mut first).await?;
-            let mut transaction = sqlx::Connection::begin(&mut *second).await?;
-            let other = backend(&mut transaction).await?;
-            let after = backend(&mut first).await?;
-            transaction.rollback().await?;
-            Ok((before, other, after))
-        };
-        let (before, other, after) = self.capped("session", pids).await?;
-        if before == other || before != after {
-            return Err(Error::TransactionPooler);
+        // Another client may take and give back the server's session in between: not each time.
+        for _ in 0..3 {
+            let pids = async {
+                let before = backend(&mut first).await?;
+                let mut transaction = sqlx::Connection::begin(&mut *second).await?;
+                let other = backend(&mut transaction).await?;
+                let after = backend(&mut first).await?;
+                transaction.rollback().await?;
+                Ok((before, other, after))
+            };
+            let (before, other, after) = self.capped("session", pids).await?;
+            if before == other || before != after {
+                return Err(Error::TransactionPooler);
+            }
         }
         Ok(())
     }

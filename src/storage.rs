@@ -89,11 +89,9 @@ pub enum Error {
         /// What the service said.
         cause: String,
     },
-    /// Something that was put on this one blob keeps it from being overwritten: a lease, a legal
-    /// hold, another type.
-    #[error(
-        "blob {blob} cannot be overwritten ({doing}); break its lease, lift its hold, or move it away: {cause}"
-    )]
+    /// Something that was put on this one blob keeps it from being used: a lease, a legal
+    /// hold, another type, the archive tier.
+    #[error("{}", blocked(.doing, .blob, .cause))]
     Blocked {
         /// The call.
         doing: &'static str,
@@ -273,6 +271,23 @@ fn refusal(status: StatusCode, error: &azure_core::Error) -> String {
     let id = id.map(|id| format!("request id {id}"));
     let words = [Some(status.as_str()), code].into_iter().flatten().collect::<Vec<_>>().join(" ");
     one_line(&[Some(words), id].into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// What of a blob's properties is in the way decides what to do: a message for each.
+fn blocked(doing: &str, blob: &str, cause: &str) -> String {
+    if cause.contains("BlobBeingRehydrated") {
+        return format!(
+            "blob {blob} comes back from the archive ({doing}), which takes hours; wait: {cause}"
+        );
+    }
+    if cause.contains("BlobArchived") {
+        return format!(
+            "blob {blob} is archived ({doing}); move it to the tier Hot or Cool: {cause}"
+        );
+    }
+    format!(
+        "blob {blob} cannot be overwritten ({doing}); break its lease, lift its hold, or move it away: {cause}"
+    )
 }
 
 fn request_id(error: &azure_core::Error) -> Option<&str> {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 /// Between two probes: what is mended is noticed within it.
 const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// The parts that are probed. The others are compared with each check-in, or read again.
-const PROBED: [Part; 4] = [Part::Database, Part::Blobs, Part::Queues, Part::Temp];
+const PROBED: [Part; 5] = [Part::Database, Part::Pooler, Part::Blobs, Part::Queues, Part::Temp];
 
 /// Probes every part whose circuit is open, until the process drains.
 pub(super) async fn probe_until_stopped(process: Arc<Process>) {
@@ -39,6 +39,7 @@ async fn probe(process: &Process, part: Part) -> Result<(), String> {
             Ok(None) => Ok(()),
             Err(error) => Err(Error::from(error)),
         },
+        Part::Pooler => database.refuse_transaction_pooler().await.map_err(Error::from),
         // A container that somebody removed is not made again: an empty one in its place would say that
         // all lists are missing, and be in the way of who brings it back.
         Part::Blobs => storage.probe_blobs().await.map_err(Error::from),

@@ -83,10 +83,14 @@ impl<'a> Rounds<'a> {
         let Process { database, storage, circuits, .. } = self.process;
         if !self.is_schema_ready {
             let prepared = database.prepare().await;
-            if let Err(error @ (state::Error::Migrate(_) | state::Error::TransactionPooler)) =
-                &prepared
-            {
-                circuits.open(Part::Release, &cause_chain(error));
+            match &prepared {
+                Err(error @ state::Error::Migrate(_)) => {
+                    circuits.open(Part::Release, &cause_chain(error));
+                }
+                Err(error @ state::Error::TransactionPooler) => {
+                    circuits.open(Part::Pooler, &cause_chain(error));
+                }
+                Ok(()) | Err(_) => {}
             }
             self.is_schema_ready = prepared.is_ok();
             let is_away = prepared.as_ref().is_err_and(state::Error::is_away);

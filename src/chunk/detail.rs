@@ -108,6 +108,10 @@ pub enum Detail {
     XRobotsTag,
     /// `tdm_reservation`: the header `tdm-reservation`.
     TdmReservation,
+    /// `content_usage`: the header `Content-Usage`.
+    ContentUsage,
+    /// `content_signal`: the header `Content-Signal`.
+    ContentSignal,
 
     /// `disallowed`: a rule of the robots.txt forbids the URL.
     Disallowed,

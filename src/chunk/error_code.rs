@@ -41,7 +41,7 @@ pub enum ErrorCode {
     StorageUnreachable,
     /// Not charged: another writer was at the same blob.
     StorageConflict,
-    /// Not charged: a lease, a legal hold or the like keeps one blob from being overwritten.
+    /// Not charged: a lease, a legal hold, the archive tier or the like keeps one blob from being used.
     StorageBlocked,
     /// Not charged: Postgres did not answer.
     DatabaseAway,
@@ -114,7 +114,7 @@ impl ErrorCode {
                 "check the network and /etc/resolv.conf of the app, or set PIXCRAWLER_NAME_SERVERS; it runs again by itself"
             }
             Self::StorageBlocked => {
-                "break the lease of the named blob, lift its hold, or move it away; it runs again by itself"
+                "free the named blob, as the message says; it runs again by itself"
             }
             Self::StorageUnreachable
             | Self::StorageConflict

@@ -259,7 +259,7 @@ impl ChunkMessage {
     fn check_source(&self) -> Result<(), MessageError> {
         match &self.source {
             Some(Source::Blob(BlobSource { blob })) if !is_blob_name(blob) => {
-                let problem = "names no blob of the source container: at most 1024 characters, \
+                let problem = "names no blob of the source container: at most 1024 bytes, \
                                ending in .jsonl or .txt, without empty, . or .. segments or \
                                control characters";
                 Err(MessageError::Value { field: "source", problem: problem.to_owned() })

@@ -31,7 +31,8 @@ pub(crate) enum ListFormat {
     JsonLines,
 }
 
-/// A blob without one http(s) URL whose content is certainly of another kind than its name says.
+/// A blob whose content is certainly of another kind than its name says: a table, or one without one
+/// http(s) URL.
 #[derive(Debug, thiserror::Error)]
 #[error("the source blob should be {expected}, and is {content}")]
 pub(crate) struct OtherContent {
@@ -141,7 +142,8 @@ mod tests {
         }
     }
 
-    /// Without one URL, and certainly something else: named. With one, or of no certain kind: rows.
+    /// Case 486: without one URL, or a table, and certainly something else: named. With one, or of no
+    /// certain kind: rows.
     #[test]
     fn a_blob_of_another_kind_is_named() {
         let refused =
@@ -157,6 +159,22 @@ mod tests {
             words(lines, "a table with commas (CSV)")
         );
         assert_eq!(refused("a.txt", b"\x1f\x8b\x08\0\0"), words(text, "compressed with gzip"));
+        let csv = "a table with commas (CSV)";
+        assert_eq!(refused("a.txt", b"url,caption\nhttp://a,x"), words(text, csv));
+        assert_eq!(refused("a.jsonl", b"id,url\n1,http://a"), words(lines, csv));
+        let tsv = "a table with tabs (TSV)";
+        assert_eq!(refused("a.txt", b"url\tcaption\nhttp://a\tx"), words(text, tsv));
+        let zeros = "no text, or UTF-16 without a byte order mark (save it as UTF-8)";
+        assert_eq!(refused("a.txt", b"h\0t\0t\0p\0:\0/\0/\0a\0"), words(text, zeros));
+        for list in
+            ["{'url': 'http://a'}\n{'url': 'http://b'}", "{\n\"url\":\"http://a\"\n}", "a b"]
+        {
+            assert_eq!(refused("a.jsonl", list.as_bytes()), words(lines, "no JSON"));
+        }
+        let long = format!("{{\"k\":\"{}\"}}", "x".repeat(ITEM_LIMIT));
+        assert_eq!(refused("a.jsonl", long.as_bytes()), None);
+        assert_eq!(refused("a.jsonl", b"[1]\nx"), None);
+        assert_eq!(refused("a.txt", b"url\nhttp://a"), None);
         assert_eq!(refused("a.txt", b"{\"url\":\"http://a\"}\nhttp://b"), None);
         assert_eq!(refused("a.jsonl", b"http://a\nhttp://b"), None);
         assert_eq!(refused("a.txt", b"no url\nftp://a"), None);

@@ -113,9 +113,9 @@ impl Fault {
                 state::Error::Refused { .. }
                 | state::Error::Unstorable(_)
                 | state::Error::Degraded(_)
-                | state::Error::TransactionPooler
                 | state::Error::Migrate(_),
             ) => Some(Part::Database),
+            Self::State(state::Error::TransactionPooler) => Some(Part::Pooler),
             Self::Spool(_) => Some(Part::Temp),
             Self::State(state::Error::Away { .. } | state::Error::LeaseLost(_))
             | Self::LeaseLost

@@ -144,7 +144,7 @@ mod tests {
             ("db", "?sslmode=disable", NO, NO, WARNED),
             ("db", "?sslmode=require", NO, NO, WARNED),
             ("db", "?ssl-mode=prefer", NO, NO, WARNED),
-            ("db", "?ssl=true", NO, NO, WARNED),
+            ("db", "?ssl=true", NO, NO, NO),
             ("db", "?sslmode=verify-ca", NO, NO, WARNED),
             ("127.0.0.2.example", "", NO, NO, WARNED),
             ("db", "?sslmode=verify-full", "", "", ""),

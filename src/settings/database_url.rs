@@ -36,6 +36,9 @@ const PARAMETERS: [&str; 18] = [
 const FILES: [&str; 7] =
     ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
+/// Parameters of other clients that ask for TLS.
+const ENCRYPTION: [&str; 5] = ["ssl", "tls", "usessl", "requiressl", "encrypt"];
+
 /// Words that begin the parts of other clients' strings.
 const KEYS: [&str; 16] = [
     "server",
@@ -78,6 +81,7 @@ pub(super) fn check(text: &str) -> Result<Checked, String> {
     }
     check_shape(rest)?;
     let mut url = Url::parse(text).map_err(|error| format!("{FORM}: {error}; {ENCODE}"))?;
+    check_encryption(&url)?;
     let mut warnings = user_warnings(rest);
     warnings.extend(leave_out_unknown(&mut url));
     check_parts(&url)?;
@@ -112,6 +116,23 @@ fn check_shape(rest: &str) -> Result<(), String> {
     }
     if !host.starts_with('[') && host.matches(':').count() > 1 {
         return Err(format!("has an IPv6 address without brackets: write [::1]:5432; it {FORM}"));
+    }
+    Ok(())
+}
+
+/// Whether a parameter of other clients asks for encryption, and none that the driver knows does: it
+/// would do without where the server does.
+fn check_encryption(url: &Url) -> Result<(), String> {
+    let is_off = |value: &str| matches!(value, "0" | "no" | "off" | "false" | "disable");
+    let asks = |key: &str, value: &str| ENCRYPTION.contains(&key) && !is_off(value);
+    let mut pairs = url.query_pairs();
+    let has_mode = pairs.clone().any(|(key, _)| key == "sslmode" || key == "ssl-mode");
+    if !has_mode && pairs.any(|(key, value)| asks(&key.to_lowercase(), &value.to_lowercase())) {
+        return Err(
+            "asks for TLS in another client's words: it must end in ?sslmode=verify-full, or in \
+                    ?sslmode=require, which does not prove who answers"
+                .to_owned(),
+        );
     }
     Ok(())
 }

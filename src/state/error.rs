@@ -34,10 +34,10 @@ pub enum Error {
     /// The database was not asked: another part of the environment is not as it must be.
     #[error("this process is degraded: {0}")]
     Degraded(String),
-    /// A pooler in front of the server gives each transaction to another session.
+    /// A pooler in front of the server gives each transaction, or statement, to another session.
     #[error(
-        "a pooler in transaction mode is in front of the database: settings and prepared statements \
-         of a session are lost; connect to the server itself, or set pool_mode = session"
+        "a pooler in transaction or statement mode is in front of the database: settings and prepared \
+         statements of a session are lost; connect to the server itself, or set pool_mode = session"
     )]
     TransactionPooler,
     /// The schema could not be brought up to date.
@@ -78,6 +78,9 @@ const CHECK_VIOLATION: &str = "23514";
 impl Error {
     /// Sorts what the driver said: "cannot be asked now" or "refused".
     pub(super) fn of_driver(doing: &'static str, source: sqlx::Error) -> Self {
+        if refuses_transaction(&source) {
+            return Self::TransactionPooler;
+        }
         let away = match code(&source) {
             _ if lacks_tls(&source) || refuses_parameter(&source) => false,
             Some(code) => AWAY_CODES.iter().any(|class| code.starts_with(class)),
@@ -222,6 +225,11 @@ fn lacks_tls(source: &sqlx::Error) -> bool {
 /// pgbouncer's words: it has one code for all that it refuses.
 fn refuses_parameter(source: &sqlx::Error) -> bool {
     source.as_database_error().is_some_and(|e| e.message().contains("startup parameter"))
+}
+
+/// The same: in statement mode it takes no transaction.
+fn refuses_transaction(source: &sqlx::Error) -> bool {
+    source.as_database_error().is_some_and(|e| e.message().contains("statement pooling mode"))
 }
 
 /// Whether another connection may get another answer.

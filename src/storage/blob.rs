@@ -164,7 +164,8 @@ impl Storage {
             }
             Ok(Some((etag, pieces)))
         });
-        read.await?.ok_or(Error::TooLarge { doing })
+        let read = read.await.map_err(|error| error.about(name))?;
+        read.ok_or(Error::TooLarge { doing })
     }
 
     /// Version and metadata of a blob of the dataset container; none when there is none.
@@ -179,6 +180,8 @@ impl Storage {
                 Some("it has a legal hold")
             } else if answer.lease_status()? == Some(LeaseStatus::Locked) {
                 Some("somebody has a lease on it (LeaseIdMissing)")
+            } else if answer.access_tier()?.as_deref() == Some("Archive") {
+                Some("nothing of it can be read or replaced (BlobArchived)")
             } else {
                 None
             };
@@ -201,7 +204,7 @@ impl Storage {
         let options = BlobClientDeleteOptions { if_match: Some(seen), ..Default::default() };
         match call("remove blob", CALL_DEADLINE, blob.delete(Some(options))).await {
             Ok(_) | Err(Error::Missing { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.about(name)),
         }
     }
 

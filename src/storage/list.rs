@@ -67,6 +67,6 @@ impl Storage {
             }
             Ok(ListRead::Whole(etag))
         });
-        read.await
+        read.await.map_err(|error| error.about(name))
     }
 }

@@ -50,7 +50,7 @@ impl Storage {
             range: Some(range.into()),
             ..Default::default()
         };
-        let answer = call("read blob", CALL_DEADLINE, blob.download(Some(options))).await?;
-        Ok(RangeReader(answer.body))
+        let answer = call("read blob", CALL_DEADLINE, blob.download(Some(options))).await;
+        answer.map(|answer| RangeReader(answer.body)).map_err(|error| error.about(name))
     }
 }

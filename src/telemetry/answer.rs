@@ -61,6 +61,23 @@ impl Problem {
         Self::new(status.as_u16(), format!("{} {why}", status.as_u16()), remedy)
     }
 
+    /// A success of something else than an ingestion endpoint: a proxy, a sign-in page, another service.
+    fn foreign(status: u16, body: &[u8]) -> Self {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        let kind = match body.trim_ascii() {
+            [] => "nothing",
+            [b'<', ..] => "a page in HTML or XML",
+            _ if is_json => "other JSON",
+            _ => "other text",
+        };
+        let what = format!("{status} with {kind} in place of how many items were taken");
+        let remedy = format!(
+            "something else answers there, as a proxy or a sign-in page: correct the \
+             IngestionEndpoint of {CONNECTION}, or let this machine through"
+        );
+        Self::new(status, what, remedy)
+    }
+
     /// What is wrong with an answer; none: all was taken.
     pub(super) fn of(
         status: StatusCode,
@@ -70,10 +87,13 @@ impl Problem {
     ) -> Option<Self> {
         let account: Account = serde_json::from_slice(body).unwrap_or_default();
         let refused = account.refused();
+        let code = status.as_u16();
+        if status.is_success() && !account.is_one() {
+            return Some(Self::foreign(code, body));
+        }
         if status.is_success() && refused == 0 {
             return None;
         }
-        let code = status.as_u16();
         let first = account.errors.first();
         // Of a part that was not taken the first item's status says why.
         let reason = if status.is_success() { first.map_or(code, |e| e.status_code) } else { code };
@@ -96,12 +116,14 @@ impl Problem {
 }
 
 impl Account {
+    /// Whether an ingestion endpoint wrote it.
+    fn is_one(&self) -> bool {
+        self.items_received.is_some() && self.items_accepted.is_some()
+    }
+
     fn refused(&self) -> u64 {
-        match (self.items_received, self.items_accepted) {
-            (Some(received), Some(accepted)) => received.saturating_sub(accepted),
-            // An account without numbers has its errors.
-            _ => u64::try_from(self.errors.len()).unwrap_or(u64::MAX),
-        }
+        let received = self.items_received.unwrap_or_default();
+        received.saturating_sub(self.items_accepted.unwrap_or_default())
     }
 }
 
@@ -192,6 +214,22 @@ mod tests {
         assert!(problem.remedy.contains("daily cap"), "{problem:?}");
         let taken = r#"{"itemsReceived":3,"itemsAccepted":3,"errors":[]}"#;
         assert_eq!((of(200, taken, None, false), of(206, taken, None, false)), (None, None));
-        assert_eq!(of(200, "", None, false), None);
+    }
+
+    /// Case 488: who says nothing of what it took is no ingestion endpoint.
+    #[test]
+    fn a_success_of_something_else_is_named() {
+        for (body, kind) in [
+            ("\n<!DOCTYPE html><title>Sign in</title>", "a page in HTML or XML"),
+            ("", "nothing"),
+            ("{}", "other JSON"),
+            (r#"{"itemsReceived":1}"#, "other JSON"),
+            ("OK", "other text"),
+        ] {
+            let problem = of(200, body, None, false).unwrap();
+            let what = format!("200 with {kind} in place of how many items were taken");
+            assert_eq!(problem.what, what, "{body}");
+            assert!(problem.remedy.contains("something else answers there"), "{problem:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A pooler in front of the database: settings of a session hold, or it is refused.
 
+use std::time::Duration;
 use support::{
     doctor::{doctor, failures, names},
     pooler::{Mode, Pooler},
@@ -30,14 +31,32 @@ pub async fn settings_hold_behind_a_session_pooler() {
     assert!(answer.1["Logs"][0].as_str().unwrap().contains("completed"), "{}", answer.1);
 }
 
-/// One in transaction mode would lose settings and statements: the process takes no chunk and says why.
+/// Case 216: one in transaction or statement mode would lose settings and statements: the process takes
+/// no chunk and says why, and every command names it.
 pub async fn a_transaction_pooler_is_refused_by_its_name() {
-    let rig = Rig::new().await;
-    let pooler = Pooler::start(&rig.database_url, Mode::Transaction).await.unwrap();
-    let handler = Handler::spawn(rig.environment(), &[("DATABASE_URL", pooler.url())]);
-    handler.answers().await;
-    handler.line("a pooler in transaction mode is in front of the database").await;
-    assert!(!handler.lines().iter().any(|line| line.contains("\"ready\"")));
+    const NAME: &str = "a pooler in transaction or statement mode is in front of the database";
+    for mode in [Mode::Transaction, Mode::Statement] {
+        let rig = Rig::new().await;
+        let pooler = Pooler::start(&rig.database_url, mode).await.unwrap();
+        let behind = [("DATABASE_URL", pooler.url())];
+        let handler = Handler::spawn(rig.environment(), &behind);
+        handler.answers().await;
+        handler.line(NAME).await;
+        assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+        // Ten rounds, also with a schema: nothing of it passes by itself.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let lines = handler.lines();
+        let said = |word: &str| lines.iter().any(|line| line.contains(word));
+        assert!(!said("\"ready\"") && !said("works again"), "{mode:?}: {lines:#?}");
+        assert!(said("or to a pooler in session mode"), "{mode:?}: {lines:#?}");
+        names(&doctor(&rig, &behind, &["--json"]), "Postgres", &[NAME, "pool_mode = session"]);
+        for command in [&["migrate"][..], &["status"], &["status", "--rejected"]] {
+            let ended = rig.chunkctl_with(&behind, command);
+            assert_eq!(ended.code, Some(1), "{mode:?}: {ended:?}");
+            assert!(ended.stderr.contains(NAME), "{mode:?}: {ended:?}");
+            assert!(ended.stderr.contains("pool_mode = session"), "{mode:?}: {ended:?}");
+        }
+    }
 }
 
 /// Case 216: one that refuses what it does not know is enough as it comes; one more parameter of ours is

@@ -32,7 +32,7 @@ struct Check {
 impl Check {
     /// What the database would have been asked.
     fn not_asked(what: &'static str) -> Self {
-        let result = Err("not asked: there is no login to Postgres".to_owned());
+        let result = Err("not asked: see Postgres".to_owned());
         Self { what, result, remedy: "mend what Postgres says above".into() }
     }
 }

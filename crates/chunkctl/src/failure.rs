@@ -139,6 +139,14 @@ impl Failure {
             true => database.try_login().await.err(),
             false => None,
         };
+        // Behind one the server says that statements or tables are not there.
+        if hindrance.is_none()
+            && let Err(pooler @ state::Error::TransactionPooler) =
+                database.refuse_transaction_pooler().await
+        {
+            let told = Self::of(&pooler.into());
+            return Self { message: format!("{place}: {}", told.message), ..told };
+        }
         failure.message = match (hindrance, cause.hindrance()) {
             (Some(Hindrance::Server { code, message, .. }), _) => {
                 format!("{place}: no login: {message} ({code})")

@@ -109,6 +109,12 @@ impl State {
 impl Session {
     pub(super) async fn status(&self, status: Status) -> anyhow::Result<ExitCode> {
         let Status { watch, state, limit, chunks, chunk_index, rejected, .. } = status;
+        // Behind one it may succeed, while no handler works.
+        if let Err(error @ state::Error::TransactionPooler) =
+            self.database.refuse_transaction_pooler().await
+        {
+            return Err(error.into());
+        }
         if rejected {
             self.show_rejected(limit).await?;
             return Ok(ExitCode::SUCCESS);

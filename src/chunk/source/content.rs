@@ -56,6 +56,9 @@ const MAGIC: [(&[u8], &str); 20] = [
 const MARKUP: [&str; 9] =
     ["<!doctype", "<html", "<head", "<body", "<?xml", "<!--", "<urlset", "<rss", "<error"];
 
+/// Bytes of the first line that are looked at for a zero.
+const FIRST: usize = 256;
+
 impl Content {
     /// What bytes, and the text that they are, certainly hold; none: nothing that is certain.
     pub fn of(bytes: &[u8], text: &str) -> Option<Self> {
@@ -67,7 +70,7 @@ impl Content {
         let is_tar = bytes.get(257..262) == Some(b"ustar");
         let magic = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic));
         let word = magic.map(|(_, word)| *word).or(is_tar.then_some("a tar archive"));
-        word.map(Self::Foreign)
+        word.or_else(|| other_text(bytes)).map(Self::Foreign)
     }
 
     /// What a text certainly is.
@@ -97,6 +100,20 @@ impl Content {
         }
         of_head(line)
     }
+}
+
+/// A text in an encoding that is not read: no UTF-8 has a zero byte, and text in UTF-16 has one in its
+/// first character.
+fn other_text(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\xff\xfe\0\0") || bytes.starts_with(b"\0\0\xfe\xff") {
+        return Some("text in UTF-32 (save it as UTF-8)");
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return None;
+    }
+    let mut first_line = bytes.iter().take(FIRST).take_while(|byte| !b"\n\r".contains(byte));
+    let has_zero = first_line.any(|byte| *byte == 0);
+    has_zero.then_some("no text, or UTF-16 without a byte order mark (save it as UTF-8)")
 }
 
 /// Whether an object has lists or objects, and no URL.
@@ -193,6 +210,12 @@ mod tests {
             ["<!DOCTYPE html>", "\n<?xml version=\"1.0\"?>", "PK\u{3}\u{4}", "PAR1", "%PDF-1.4"]
         {
             assert!(matches!(content(text), Some(Content::Foreign(_))), "{text}");
+        }
+        for bytes in [b"h\0t\0\n\0", b"\0h\0t\0\n", b"\xff\xfe\0\0h\0", b"\0\0\xfe\xff\0h"] {
+            assert!(matches!(Content::of_bytes(bytes), Some(Content::Foreign(_))), "{bytes:?}");
+        }
+        for bytes in [&b"\xff\xfeh\0"[..], b"\xfe\xff\0h", b"http://a\n\0"] {
+            assert_eq!(Content::of_bytes(bytes), None, "{bytes:?}");
         }
         let mut tar = [0; 512];
         tar[257..262].copy_from_slice(b"ustar");

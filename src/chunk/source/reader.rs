@@ -2,7 +2,8 @@
 //! items is one line.
 
 use super::{
-    Content, ListError, ListFormat, OtherContent, is_blank, is_web_url, too_large, trimmed,
+    Content, ListError, ListFormat, OtherContent, is_blank, is_web_url, read_row, too_large,
+    trimmed,
 };
 use crate::chunk::{ITEM_LIMIT, Item};
 use encoding_rs::{Decoder, UTF_8};
@@ -24,6 +25,8 @@ pub(super) struct Reader {
     bytes: usize,
     items: Vec<Item>,
     has_url: bool,
+    /// None: there was no row yet.
+    begins_with_json: Option<bool>,
 }
 
 /// A line, as far as it may be an item.
@@ -65,6 +68,7 @@ impl Reader {
             bytes: 0,
             items: Vec::new(),
             has_url: false,
+            begins_with_json: None,
         }
     }
 
@@ -83,15 +87,16 @@ impl Reader {
             ListFormat::Text => Content::Text,
             ListFormat::JsonLines => Content::JsonLines,
         };
-        // What has a URL is read as it always was.
-        if self.has_url {
+        let content = Content::of(&self.magic, &self.start).filter(|found| *found != expected);
+        let is_table = matches!(content, Some(Content::Csv | Content::Semicolons | Content::Tsv));
+        // What has a URL is read as it always was. The rows of a table only look as if they were URLs.
+        if self.has_url && !is_table {
             return Ok(self.items);
         }
-        match Content::of(&self.magic, &self.start) {
-            Some(content) if content != expected => {
-                Err(ListError::OtherContent(OtherContent { expected, content }))
-            }
-            Some(_) | None => Ok(self.items),
+        let is_json = self.format != ListFormat::JsonLines || self.begins_with_json != Some(false);
+        match content.or((!is_json).then_some(Content::Foreign("no JSON"))) {
+            Some(content) => Err(ListError::OtherContent(OtherContent { expected, content })),
+            None => Ok(self.items),
         }
     }
 
@@ -118,6 +123,7 @@ impl Reader {
         if row.is_empty() {
             return Ok(());
         }
+        self.begins_with_json.get_or_insert_with(|| is_cut || read_row(row).is_ok());
         let item = if is_cut { too_large(row) } else { self.format.item(row) };
         self.bytes += item.len();
         if self.items.len() >= self.most_items || self.bytes > self.most_bytes {

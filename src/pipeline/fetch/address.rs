@@ -5,9 +5,9 @@ use crate::{
     settings::Settings,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
-/// The longest URL that is fetched, in bytes.
+/// The longest URL that is fetched, in bytes, without its fragment, which no server is sent.
 const MAX_URL_BYTES: usize = 8192;
 /// Ports of web servers; everything else is somebody's internal service.
 const PORTS: [u16; 4] = [80, 443, 8080, 8443];
@@ -47,12 +47,13 @@ impl Guard {
     pub(super) fn parse(&self, text: &str) -> Result<Url, Rejection> {
         // As browsers do, and what lists are read with may not.
         let text = text.trim_matches(|c: char| c <= ' ');
-        if text.len() > MAX_URL_BYTES {
+        let sent = text.split('#').next().unwrap_or_default();
+        if sent.len() > MAX_URL_BYTES {
             return Err(refused(Detail::TooLong));
         }
         // The URL standard drops tabs and newlines, and takes a backslash for a slash before the query,
         // so that other parsers see another host or path.
-        let before_query = text.split(['?', '#']).next().unwrap_or_default();
+        let before_query = sent.split('?').next().unwrap_or_default();
         if text.contains(|c: char| c.is_control()) || before_query.contains('\\') {
             return Err(refused(Detail::NotAUrl));
         }
@@ -79,7 +80,7 @@ impl Guard {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused(Detail::UserInfo));
         }
-        if url.as_str().len() > MAX_URL_BYTES {
+        if url[..Position::AfterQuery].len() > MAX_URL_BYTES {
             return Err(refused(Detail::TooLong));
         }
         self.check_host(url).map_err(refused)

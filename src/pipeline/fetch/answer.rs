@@ -46,7 +46,7 @@ pub(super) fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, T
 
 /// Where a `Location` leads, as browsers read it: bytes that are not ASCII stay what they are, be they
 /// UTF-8 or Latin-1 (<https://github.com/whatwg/fetch/issues/883>), and blanks are escaped by the
-/// parser of URLs. One without anything leads nowhere.
+/// parser of URLs, which drops tabs and line ends. One without anything leads nowhere.
 fn target(from: &Url, location: &[u8]) -> Option<Url> {
     let location = location.trim_ascii();
     let escaped = percent_encode(location, &AsciiSet::EMPTY).to_string();
@@ -238,6 +238,7 @@ mod tests {
             "bytes=0-0/*",
             "gzip, br",
             "noai, noimageai",
+            "search=y, train-ai=n;p",
             "agent: none, noindex",
             "otherbot: noai, unavailable_after: 25 Jun 2010 15:00:00 PST",
         ]
@@ -253,7 +254,9 @@ mod tests {
             wait_of(&value);
             let mut headers = header::HeaderMap::new();
             headers.append("x-robots-tag", value.clone());
-            headers.append("tdm-reservation", value);
+            for name in ["tdm-reservation", "content-usage", "content-signal"] {
+                headers.append(name, value.clone());
+            }
             let said = opt_out(&headers, "agent/1.0");
             headers.append("x-robots-tag", HeaderValue::from_static("noai"));
             assert!(opt_out(&headers, "agent/1.0").is_some(), "hidden, after {said:?}");

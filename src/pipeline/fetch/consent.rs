@@ -1,15 +1,18 @@
 //! Whether the head of an answer asks that its picture stays out of datasets.
 //!
-//! Two headers say so. `X-Robots-Tag`, as
+//! Four headers say so. `X-Robots-Tag`, as
 //! [Google](https://developers.google.com/search/docs/crawling-indexing/robots-meta-tag) describes
 //! it: directives for everybody, and, after `agent:`, for that agent until the next is named.
 //! `tdm-reservation: 1`, of the [TDM Reservation Protocol](https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/).
+//! `Content-Usage: train-ai=n`, of the [IETF's draft](https://datatracker.ietf.org/doc/draft-ietf-aipref-attach/).
+//! `Content-Signal: ai-train=no`, [Cloudflare's](https://contentsignals.org/).
 //! Only the answer with the picture counts, as img2dataset reads it: a redirect speaks for its own
 //! address, and a refusal gives no picture.
 
 use super::head::BETWEEN_LINES;
 use crate::chunk::Detail;
 use hyper::header::HeaderMap;
+use time::{Date, Month, OffsetDateTime};
 
 /// `noindex`, `noimageindex` and `none`, which includes the first, are Google's; `noai` and `noimageai`
 /// `DeviantArt`'s, as img2dataset reads them; `noml` is <https://noml.info>'s.
@@ -30,6 +33,13 @@ const KNOWN: [&str; 13] = [
     "noml",
     "x-robots-tag",
 ];
+/// Headers of pairs, the name that means what we do, and what is told of it.
+const PREFERENCES: [(&str, &str, Detail); 2] = [
+    ("content-usage", "train-ai", Detail::ContentUsage),
+    ("content-signal", "ai-train", Detail::ContentSignal),
+];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 /// Names that mean every agent.
 const EVERYBODY: [&str; 3] = ["*", "robots", "all"];
 
@@ -46,7 +56,24 @@ pub(super) fn opt_out(headers: &HeaderMap, user_agent: &str) -> Option<Detail> {
         return Some(Detail::XRobotsTag);
     }
     let is_reserved = |text: &str| text.split([' ', ',']).any(|word| word == "1");
-    any("tdm-reservation", &is_reserved).then_some(Detail::TdmReservation)
+    if any("tdm-reservation", &is_reserved) {
+        return Some(Detail::TdmReservation);
+    }
+    let mut preferences = PREFERENCES.into_iter();
+    let denied = preferences.find(|(header, wish, _)| any(header, &|text| denies(text, wish)));
+    denied.map(|(_, _, detail)| detail)
+}
+
+/// Whether pairs such as `search=y, train-ai=n` deny what we do. Between the two is a blank when they
+/// are read.
+fn denies(text: &str, wish: &str) -> bool {
+    let mut words = text.split([' ', ',']).map(directive).filter(|word| !word.is_empty());
+    let mut is_named = false;
+    words.any(|word| {
+        let is_denied = is_named && matches!(word, "n" | "no");
+        is_named = word == wish;
+        is_denied
+    })
 }
 
 /// The name by which an origin knows us: the first product of the header, or, in `Mozilla/5.0
@@ -110,7 +137,8 @@ fn spread(value: &[u8]) -> String {
 fn robots_opt_out(text: &str, own: &str) -> bool {
     let mut concerns_us = true;
     let mut after_name = false;
-    for part in text.split(',') {
+    let mut parts = text.split(',');
+    while let Some(part) = parts.next() {
         let mut words = part.split_whitespace().peekable();
         while let Some(word) = words.next() {
             let has_colon = words.next_if_eq(&":").is_some();
@@ -120,7 +148,15 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
             match word {
                 // In `max-image-preview: none` there is no `none`.
                 limit if limit.starts_with("max-") && has_colon => _ = words.next(),
-                "unavailable_after" => {}
+                "unavailable_after" => {
+                    // A comma stands behind the day of the week.
+                    let is_here = words.clone().any(|word| word.starts_with(is_digit));
+                    let next = parts.clone().take(usize::from(!is_here));
+                    let next = next.flat_map(str::split_whitespace);
+                    if concerns_us && is_past(words.clone().chain(next)) {
+                        return true;
+                    }
+                }
                 // People repeat the header's name, and write a colon behind a directive.
                 known if KNOWN.contains(&directive(known)) => {}
                 // Names in a row share what follows.
@@ -135,6 +171,40 @@ fn robots_opt_out(text: &str, own: &str) -> bool {
         }
     }
     false
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// Whether words begin with a date before today, in any of the spellings of RFC 822, RFC 850 and ISO
+/// 8601, which are published, and that of C.
+fn is_past<'w>(words: impl Iterator<Item = &'w str>) -> bool {
+    let (mut month, mut numbers) = (None, Vec::new());
+    for word in words.take(6) {
+        let day = word.split('t').next().filter(|_| word.starts_with(is_digit)).unwrap_or(word);
+        for part in day.split('-').filter(|part| !part.contains(':')) {
+            let named = part.get(..3).and_then(|start| MONTHS.iter().position(|m| *m == start));
+            month = month.or(named.map(|n| n + 1));
+            numbers.extend(part.parse::<u16>().ok());
+        }
+    }
+    date(month, &numbers).is_some_and(|date| date < OffsetDateTime::now_utc().date())
+}
+
+fn date(month: Option<usize>, numbers: &[u16]) -> Option<Date> {
+    let (year, month, day) = match (month, numbers) {
+        (None, [year, month, day, ..]) => (*year, usize::from(*month), *day),
+        (Some(month), [day, year, ..]) => (*year, month, *day),
+        _ => return None,
+    };
+    let year = match year {
+        0..70 => year + 2000,
+        70..100 => year + 1900,
+        _ => year,
+    };
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    Date::from_calendar_date(i32::from(year), month, u8::try_from(day).ok()?).ok()
 }
 
 /// A word without what is around it: `noai.`, `+noai`, `noai/1`.
@@ -157,226 +227,4 @@ pub(super) fn names(agent: &str, own: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use fastrand::Rng;
-    use hyper::header::HeaderValue;
-
-    const AGENT: &str = "pixcrawler-chunk-handler/0.1.0 (+https://example.com)";
-
-    /// What the values of a header say.
-    fn said(name: &'static str, values: &[Vec<u8>]) -> Option<Detail> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(name, HeaderValue::from_bytes(value).unwrap());
-        }
-        opt_out(&headers, AGENT)
-    }
-
-    fn tag(value: &str) -> Option<Detail> {
-        said("x-robots-tag", &[value.into()])
-    }
-
-    /// Cases 77, 186.
-    #[test]
-    fn directives_are_read_as_published() {
-        for value in [
-            "none",
-            "NoArchive, None",
-            "all, noai",
-            "noml",
-            "noai;noimageai",
-            "nofollow noindex",
-            "\"noai\"",
-            "*: noindex",
-            "robots: noai",
-            "pixcrawler: noai",
-            "PixCrawler-Chunk-Handler/0.1.0 : noai",
-            "otherbot: noindex, nofollow, pixcrawler: noai",
-            "otherbot: nofollow, *: noai",
-            "googlebot: pixcrawler: noai",
-            "pixcrawler-chunk-handler/0.1.0 (+https://example.com): noai",
-            "otherbot: nofollow, pixcrawler-chunk-handler/0.1.0 (+https://example.com): noai",
-            "noai.",
-            "+noai",
-            "noai/1",
-            "noai_",
-            "X-Robots-Tag: noai",
-            "nofollow: noai",
-            "noarchive: noindex",
-            "max-snippet:-1, noai",
-            "max-image-preview:large noai",
-            "max-image-preview:, none",
-            "unavailable_after: 25 Jun 2010 15:00:00 PST, noai",
-            "unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
-            "unavailable_after: Wednesday, 25-Jun-10 15:00:00 GMT+02:00, noai",
-            "unavailable_after: 2010-06-25T15:00:00+00:00, noai",
-            "pixcrawler: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
-        ] {
-            assert_eq!(tag(value), Some(Detail::XRobotsTag), "{value}");
-        }
-        for value in [
-            "",
-            ":",
-            ": ,:",
-            "all",
-            "nofollow",
-            "index, follow",
-            "googlebot: none",
-            "otherbot: noarchive, noai",
-            "pix: noai",
-            "pixcrawlers: noai",
-            "pixcrawler: nofollow, otherbot: noai",
-            "max-image-preview: none",
-            "max-image-preview:none, max-snippet: 0",
-            "otherbot: max-snippet: -1, noai",
-            "otherbot: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT, noai",
-            "noaim, xnoindex",
-        ] {
-            assert_eq!(tag(value), None, "{value}");
-        }
-        let reserved = |value: &str| said("tdm-reservation", &[value.into()]);
-        for value in ["1", " 1 ", "0, 1", "1;"] {
-            assert_eq!(reserved(value), Some(Detail::TdmReservation), "{value}");
-        }
-        assert_eq!(["0", "", "11"].map(reserved), [None; 3]);
-    }
-
-    /// Case 186: our name is the one that the setting says.
-    #[test]
-    fn the_product_is_that_of_the_user_agent() {
-        for (user_agent, name) in [
-            (AGENT, "pixcrawler-chunk-handler"),
-            ("MyBot", "mybot"),
-            ("My Bot/2.0", "my"),
-            ("Mozilla/5.0 (X11) Firefox/72.0 (compatible; img2dataset; +https://x)", "img2dataset"),
-            ("", ""),
-        ] {
-            assert_eq!(product(user_agent), name);
-        }
-        let headers = [("x-robots-tag", "mybot: noai")]
-            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
-        let headers = HeaderMap::from_iter(headers);
-        assert_eq!(opt_out(&headers, "MyBot/1"), Some(Detail::XRobotsTag));
-        assert_eq!([AGENT, ""].map(|user_agent| opt_out(&headers, user_agent)), [None; 2]);
-    }
-
-    /// One of these, in any case.
-    fn one(rng: &mut Rng, of: &[&str]) -> String {
-        let word = of.get(rng.usize(..of.len())).copied().unwrap_or_default();
-        match rng.u8(..3) {
-            0 => word.to_owned(),
-            1 => word.to_uppercase(),
-            _ => {
-                word.chars().map(|c| if rng.bool() { c.to_ascii_uppercase() } else { c }).collect()
-            }
-        }
-    }
-
-    /// What asks for nothing, and names no agent.
-    const IDLE: [&str; 14] = [
-        "all",
-        "nofollow",
-        "noarchive",
-        "indexifembedded",
-        "max-snippet:-1",
-        "max-snippet: 0",
-        "max-image-preview:large",
-        "max-image-preview : none",
-        "max-video-preview: 10",
-        "unavailable_after: 25 Jun 2030 15:00:00 PST",
-        "unavailable_after: Wednesday, 25-Jun-30 15:00:00 GMT+01:00",
-        "unavailable_after: 2030-06-25T15:00:00Z",
-        "caf\u{e9}",
-        "",
-    ];
-    const OTHERS: [&str; 5] = ["googlebot", "Other Bot", "bot-2/1.0", "gpt_bot", "pixcrawlers"];
-    const OURS: [&str; 4] = ["pixcrawler", "pixcrawler-chunk-handler", "*", "PixCrawler/3"];
-
-    /// Directives in a row, with blanks and, when `odd`, bytes beyond ASCII around each.
-    fn row(rng: &mut Rng, directives: &[String], odd: bool) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for directive in directives {
-            let noise = |rng: &mut Rng, bytes: &mut Vec<u8>| {
-                for _ in 0..rng.usize(..3) {
-                    let strange = [b' ', 0x80, 0xa0, 0xc3, 0xff];
-                    bytes.push(strange[rng.usize(..if odd { strange.len() } else { 1 })]);
-                }
-            };
-            noise(rng, &mut bytes);
-            bytes.extend_from_slice(directive.as_bytes());
-            noise(rng, &mut bytes);
-            bytes.push(b',');
-        }
-        bytes.pop();
-        bytes
-    }
-
-    fn directives(rng: &mut Rng, of: &[&str]) -> Vec<String> {
-        (0..rng.usize(..4)).map(|_| one(rng, of)).collect()
-    }
-
-    /// A block of another agent, with or without opt-outs.
-    fn block(rng: &mut Rng) -> Vec<String> {
-        let mut directives = directives(rng, &[&OPT_OUTS[..], &IDLE].concat());
-        let name = one(rng, &OTHERS);
-        match directives.first_mut() {
-            Some(first) => *first = format!("{name}: {first}"),
-            None => directives.push(format!("{name}:nofollow")),
-        }
-        directives
-    }
-
-    /// Case 186: whatever stands around an opt-out, it is seen.
-    #[test]
-    fn an_opt_out_is_seen_whatever_is_around_it() {
-        let mut rng = Rng::with_seed(77);
-        for _ in 0..4_000 {
-            let no = one(&mut rng, &OPT_OUTS);
-            let mut all = directives(&mut rng, &IDLE);
-            if rng.bool() {
-                // For us by name, after blocks of others.
-                for _ in 0..rng.usize(..3) {
-                    all.extend(block(&mut rng));
-                }
-                let ours = one(&mut rng, &OURS);
-                let mut own = directives(&mut rng, &IDLE);
-                own.push(no);
-                own[0] = format!("{ours}:{}{}", [" ", ""][rng.usize(..2)], own[0]);
-                all.extend(own);
-            } else {
-                all.push(no);
-                all.extend(directives(&mut rng, &IDLE));
-            }
-            all.extend(block(&mut rng));
-            let mut values = vec![row(&mut rng, &all, true)];
-            for _ in 0..rng.usize(..3) {
-                let other = block(&mut rng);
-                values.insert(rng.usize(..=values.len()), row(&mut rng, &other, true));
-            }
-            // As the reader of heads hands them on.
-            let values = vec![values.join(&[BETWEEN_LINES][..])];
-            let shown = String::from_utf8_lossy(&values[0]);
-            assert_eq!(said("x-robots-tag", &values), Some(Detail::XRobotsTag), "{shown:?}");
-        }
-    }
-
-    /// Case 186: what is for other agents alone is not for us.
-    #[test]
-    fn what_is_for_other_agents_is_not_for_us() {
-        let mut rng = Rng::with_seed(78);
-        for _ in 0..4_000 {
-            let mut values = Vec::new();
-            for _ in 0..rng.usize(1..4) {
-                let mut all = directives(&mut rng, &IDLE);
-                for _ in 0..rng.usize(..4) {
-                    all.extend(block(&mut rng));
-                }
-                values.push(row(&mut rng, &all, false));
-            }
-            let values = vec![values.join(&[BETWEEN_LINES][..])];
-            let shown = String::from_utf8_lossy(&values[0]);
-            assert_eq!(said("x-robots-tag", &values), None, "{shown:?}");
-        }
-    }
-}
+mod tests;

@@ -21,12 +21,14 @@ pub(super) const NO_LENGTH: &str = "no-length";
 
 /// The fields that are looked at. What a server says besides (cookies, policies, warnings of PHP)
 /// goes no further.
-const KEPT: [(&str, Lines); 10] = [
+const KEPT: [(&str, Lines); 12] = [
     ("connection", Lines::Rewritten),
     ("content-encoding", Lines::List),
     ("content-length", Lines::Rewritten),
     ("content-range", Lines::First),
+    ("content-signal", Lines::List),
     ("content-type", Lines::First),
+    ("content-usage", Lines::List),
     ("location", Lines::First),
     ("retry-after", Lines::First),
     ("tdm-reservation", Lines::List),
@@ -308,15 +310,17 @@ fn is_name(bytes: &[u8], name: &str) -> bool {
 }
 
 /// The value as any reader may have it: a control byte is a blank, and what lies around is cut. In an
-/// opt-out it is an odd byte like those beyond ASCII, so that it can hide no directive.
+/// opt-out it is an odd byte like those beyond ASCII, so that it can hide no directive. Of a URL tabs
+/// and line ends are no part (<https://url.spec.whatwg.org/#concept-basic-url-parser>).
 fn plain(name: &str, value: &[u8]) -> Vec<u8> {
-    let odd = if name == "x-robots-tag" { 0xff } else { b' ' };
+    let is_opt_out = matches!(name, "x-robots-tag" | "content-usage" | "content-signal");
     let plain = |byte: &u8| match byte {
-        b'\t' => b' ',
-        byte if byte.is_ascii_control() => odd,
-        byte => *byte,
+        b'\t' | b'\r' if name == "location" => None,
+        b'\t' => Some(b' '),
+        byte if byte.is_ascii_control() => Some(if is_opt_out { 0xff } else { b' ' }),
+        byte => Some(*byte),
     };
-    value.iter().map(plain).collect::<Vec<u8>>().trim_ascii().to_vec()
+    value.iter().filter_map(plain).collect::<Vec<u8>>().trim_ascii().to_vec()
 }
 
 /// The number that a length begins with; none for one that no body has.

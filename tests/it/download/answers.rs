@@ -242,7 +242,7 @@ async fn a_retry_after_of_all_eternity_is_rate_limited() {
     assert_eq!(verdicts, [limited, limited, limited, limited, "valid"]);
 }
 
-/// Cases 77, 186: directives with values, names of agents and odd bytes do not hide the others; the
+/// Cases 77, 186, 489: directives with values, names of agents and odd bytes do not hide the others; the
 /// detail names the header. Our name is that of the user agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opt_out_is_found_among_other_directives() {
@@ -260,6 +260,10 @@ async fn an_opt_out_is_found_among_other_directives() {
         ("X-Robots-Tag: noml", robots),
         ("X-Robots-Tag: noai, caf\u{e9}", robots),
         ("TDM-Reservation: 1", tdm),
+        ("X-Robots-Tag: unavailable_after: Wed, 25 Jun 2010 15:00:00 GMT", robots),
+        ("Content-Usage: search=y\r\nContent-Usage: train-ai=n", "failed opt_out content_usage"),
+        ("Content-Signal: search=yes, AI-Train=No", "failed opt_out content_signal"),
+        ("Content-Signal: search=no, ai-train=yes", valid),
         ("TDM-Reservation: 0", valid),
         ("X-Robots-Tag: otherbot: noindex", valid),
         ("X-Robots-Tag: noarchive, max-snippet:0", valid),
@@ -286,7 +290,7 @@ async fn an_opt_out_is_found_among_other_directives() {
     let wrong: Vec<_> = headers.iter().zip(&verdicts).filter(|(h, v)| h.1 != v.as_str()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     let verdicts = said(2, &[("PIXCRAWLER_USER_AGENT", "MyBot/2.0")]).await;
-    assert_eq!(verdicts[14..], [valid, valid, robots], "under another name");
+    assert_eq!(verdicts[18..], [valid, valid, robots], "under another name");
 }
 
 /// Case 49: with the usual patience a dripping origin is left after one window of ten seconds.

@@ -177,7 +177,8 @@ async fn a_redirect_to_a_url_that_is_too_long_says_so() {
     let rig = Rig::new().await;
     let raw = Raw::start(|path, _| match path.trim_start_matches('/').parse::<usize>() {
         Ok(n) => {
-            let to = format!("Location: /picture?token={}\r\n", "a".repeat(n));
+            let fragment = "f".repeat(9_000);
+            let to = format!("Location: /picture?token={}#{fragment}\r\n", "a".repeat(n));
             Act::Send(answer(302, &to, b""))
         }
         Err(_) => Act::Send(answer(200, "", &picture::jpeg(1, path))),

@@ -69,7 +69,7 @@ async fn a_body_with_an_open_end_is_walked_at_level_fast() {
 #[tokio::test(flavor = "multi_thread")]
 async fn locations_are_read_as_browsers_read_them() {
     let rig = Rig::new().await;
-    let leads: [(&[u8], &str); 15] = [
+    let leads: [(&[u8], &str); 17] = [
         (b"/to/caf\xc3\xa9 \xc3\xbc.jpg", "/to/caf%C3%A9%20%C3%BC.jpg"),
         (b"/to/caf\xe9.jpg", "/to/caf%E9.jpg"),
         (b"/to/caf%C3%A92.jpg", "/to/caf%C3%A92.jpg"),
@@ -84,13 +84,15 @@ async fn locations_are_read_as_browsers_read_them() {
         (b"/to/first\r\nLocation: /to/second", "/to/first"),
         (b"/to/fold\r\n ed", "/to/fold%20ed"),
         (b"/to/5%", "/to/5%"),
-        (b"?to=query", "/from/14"),
+        (b"/to/t\tab\t", "/to/tab"),
+        (b"/to/c\rr", "/to/cr"),
+        (b"?to=query", "/from/16"),
     ];
     let address = Arc::new(OnceLock::new());
     let own: Arc<OnceLock<String>> = Arc::clone(&address);
     let raw = Raw::start(move |path, earlier| {
         let n = path.strip_prefix("/from/").and_then(|n| n.parse::<usize>().ok());
-        let lead = n.filter(|n| *n < 14 || earlier == 0).and_then(|n| leads.get(n));
+        let lead = n.filter(|n| *n < 16 || earlier == 0).and_then(|n| leads.get(n));
         let Some((to, _)) = lead else {
             return Act::Send(answer(200, "", &picture::jpeg(1, path)));
         };

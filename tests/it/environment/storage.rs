@@ -2,7 +2,7 @@
 //! downloaded twice for one blob, and work goes on by itself.
 
 use functions_host::{rigged, storage::Account};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use support::{
     invariants,
@@ -12,6 +12,7 @@ use support::{
     world::World,
 };
 
+const SOURCES: &str = "chunk-sources";
 const SHARD: &str = "job_1/chunks/chunk_00000.tar";
 const MANIFEST: &str = "job_1/chunks/chunk_00000.manifest.json";
 const DATASET: &str = "job_1/dataset.json";
@@ -113,6 +114,36 @@ async fn a_leased_shard_keeps_its_chunk_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leased_manifest_keeps_its_chunk_waiting() {
     leased_before(MANIFEST).await;
+}
+
+/// Case 485: a list that the account moved to the archive tier, and a shard of which a retry would write
+/// another: named, with what frees it, and not charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_blob_is_named_with_its_tier() {
+    const LIST: &str = "own/list.txt";
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    rig.blobs.put(SOURCES, LIST, rig.pictures(2).join("\n").into()).await.unwrap();
+    rig.blobs.create(DATASETS, SHARD).await.unwrap();
+    rig.blobs.set_tier(SOURCES, LIST, "Archive").await.unwrap();
+    rig.blobs.set_tier(DATASETS, SHARD, "Archive").await.unwrap();
+    let message = json!({"version": 1, "job_id": 1, "chunk_index": 0, "source": {"blob": LIST}});
+    for (container, name) in [(SOURCES, LIST), (DATASETS, SHARD)] {
+        handler.deliver(name, &message).await;
+        let status = rig.chunkctl(&["status", "--job-id", "1"]).stdout;
+        let doctor = rig.chunkctl(&["doctor"]).stdout;
+        for said in [status, doctor] {
+            assert!(said.contains(&format!("chunk 1/0 waits: blob {name} is archived")), "{said}");
+            assert!(said.contains("move it to the tier Hot or Cool"), "{said}");
+            assert!(!said.contains("lease"), "{said}");
+        }
+        assert_eq!(rig.origin.total(), 0, "what cannot be committed is not downloaded");
+        rig.blobs.set_tier(container, name, "Hot").await.unwrap();
+        rig.execute("update chunk_handler.chunk set not_before = null").await;
+    }
+    let (_, answer) = handler.deliver("again", &wake_up(1, 0)).await;
+    assert!(answer["Logs"][0].as_str().unwrap().contains("completed"), "{answer}");
+    assert_eq!(rig.value::<i32>("select attempt from chunk_handler.chunk_status").await, 1);
 }
 
 /// I13: a lease that comes during the download: the finished shard waits for its blob.

@@ -134,7 +134,7 @@ async fn redirects_that_are_not_followed_are_named() {
     }
 }
 
-/// Case 214: each answer is said in its own words, with what to do; only 401 and 403 speak of tokens.
+/// Cases 214, 488: each answer is said in its own words, with what to do; only 401 and 403 speak of tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_says_what_each_answer_means() {
     let rig = migrated().await;
@@ -149,6 +149,7 @@ async fn doctor_says_what_each_answer_means() {
         ),
         ((429, &[("retry-after", "7")], ""), ["429 too much at once", "asks to wait 7 s"]),
         ((439, &[("retry-after", "7200")], ""), ["439 too much over a longer time", "3600 s"]),
+        ((200, &[], "<html>Sign in"), ["200 with a page in HTML", "something else answers there"]),
         ((206, &[], part), ["206 1 of 1 items were not taken", "400 102: Field 'time' is too old"]),
     ] {
         let endpoint = Endpoint::answering(answer).await;

@@ -108,6 +108,13 @@ impl Blobs {
             .map(drop)
     }
 
+    /// Moves a blob to another access tier.
+    pub async fn set_tier(&self, container: &str, name: &str, tier: &str) -> Result<()> {
+        let path = format!("{container}/{name}");
+        let headers = [("x-ms-access-tier", tier)];
+        self.call(Method::PUT, &path, &[("comp", "tier")], &headers, Vec::new()).await.map(drop)
+    }
+
     /// Takes a lease on a blob, which then only its holder writes, until [`break_lease`](Self::break_lease).
     pub async fn lease(&self, container: &str, name: &str) -> Result<()> {
         self.leased(container, name, ("acquire", "x-ms-lease-duration", "-1")).await

@@ -24,6 +24,8 @@ pub enum Mode {
     Session,
     /// As long as a transaction.
     Transaction,
+    /// As long as a statement.
+    Statement,
 }
 
 /// A running pooler; dropping it stops it.
@@ -106,6 +108,7 @@ fn ini(url: &Url, port: u16, mode: Mode) -> String {
     let mode = match mode {
         Mode::Session => "session",
         Mode::Transaction => "transaction",
+        Mode::Statement => "statement",
     };
     let database = url.path().trim_start_matches('/');
     let (host, upstream) = (url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));

@@ -17,14 +17,16 @@ const SLOW: &str = "the login works, and the question is not answered: the serve
     somebody holds a lock; `select * from pg_stat_activity` on it shows what runs";
 
 impl Session {
-    /// Why nobody can log in; none: a login works.
+    /// Why nobody can work with this login; none: one can.
     pub(super) async fn check_login(&self) -> Option<Check> {
         // Without a token the server is not asked at all.
         let (problem, remedy) = if let Err(problem) = self.database.token().await {
             let remedy = remedy::without_token(&problem, self.is_managed());
             (format!("no token: {problem}"), remedy.into())
+        } else if let Some(refused) = self.refused_login().await {
+            refused
         } else {
-            self.refused_login().await?
+            self.transaction_pooler().await?
         };
         let problem = format!("{}: {problem}", self.database.place());
         Some(Check { what: "Postgres", result: Err(problem), remedy })
@@ -34,6 +36,15 @@ impl Session {
     pub(super) async fn refused_login(&self) -> Option<(String, Cow<'static, str>)> {
         let hindrance = self.database.try_login().await.err()?;
         Some((hindrance.to_string(), remedy::of(&hindrance, &self.login())))
+    }
+
+    /// What stands in front of the server and keeps no sessions, and what to do; none: nothing.
+    async fn transaction_pooler(&self) -> Option<(String, Cow<'static, str>)> {
+        let error = self.database.refuse_transaction_pooler().await.err()?;
+        let is_pooler = matches!(error, Error::TransactionPooler);
+        let said = error.to_string();
+        let (what, remedy) = said.split_once("; ")?;
+        is_pooler.then(|| (what.to_owned(), remedy.to_owned().into()))
     }
 
     pub(super) async fn check_database(&self) -> Check {

@@ -7,15 +7,6 @@ use std::{io::Read as _, ops::ControlFlow};
 /// Why bytes are no text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EncodingError {
-    /// Nobody writes lists so on purpose.
-    #[error("it is UTF-32; save it as UTF-8")]
-    Utf32,
-    /// A byte that no text begins with.
-    #[error(
-        "line 1, byte {0} is zero: it is UTF-16 without a byte order mark, or no text; save it as \
-         UTF-8"
-    )]
-    Zero(usize),
     /// A byte of another encoding.
     #[error(
         "line {line}, byte {byte} is 0x{value:02X}, which is not UTF-8 there; save it as UTF-8"
@@ -42,8 +33,6 @@ pub(crate) enum EncodingError {
 
 /// Bytes that are decoded at once.
 const STEP: usize = 64 * 1024;
-/// Where a zero byte means that it is no UTF-8: text in UTF-16 has one in its first character.
-const FIRST: usize = 256;
 /// The most that is kept of a line, or of what else is one row: far above an item, so that its cells
 /// are seen.
 pub(super) const MOST_OF_A_ROW: usize = 16 << 20;
@@ -262,7 +251,7 @@ impl Text {
             if self.encoding.is_some() {
                 self.read()?;
             } else {
-                self.encoding = Some(self.begin_decoding().map_err(Error::Encoding)?);
+                self.encoding = Some(self.begin_decoding());
             }
             if self.raw.is_empty() && self.is_at_end {
                 return Ok(false);
@@ -279,23 +268,15 @@ impl Text {
     }
 
     /// The encoding by the first bytes, without the mark that says it.
-    fn begin_decoding(&mut self) -> Result<Encoding, EncodingError> {
+    fn begin_decoding(&mut self) -> Encoding {
         let (encoding, mark) = match self.raw.as_slice() {
-            [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err(EncodingError::Utf32),
             [0xff, 0xfe, ..] => (Encoding::Utf16Little, 2),
             [0xfe, 0xff, ..] => (Encoding::Utf16Big, 2),
             [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, 3),
             _ => (Encoding::Utf8, 0),
         };
         self.raw.drain(..mark);
-        if encoding == Encoding::Utf8 {
-            let first = self.raw.iter().take(FIRST);
-            let mut first_line = first.take_while(|byte| !matches!(byte, b'\n' | b'\r'));
-            if let Some(at) = first_line.position(|byte| *byte == 0) {
-                return Err(EncodingError::Zero(at + 1));
-            }
-        }
-        Ok(encoding)
+        encoding
     }
 
     fn decode_utf8(&mut self) -> Result<(), EncodingError> {
