@@ -164,6 +164,7 @@ mod dashboard {
     mod faults;
     mod guard;
     mod pages;
+    mod parts;
     mod report;
     mod size;
     mod strangers;

@@ -80,7 +80,7 @@ impl Session {
         };
         let read = Database::for_dashboard(&self.settings)?;
         // What is in another account or container would be taken for lost. It starts without the database, too.
-        if read.fleet_storage().await.is_ok() {
+        if matches!(read.fleet_storage().await, Ok(Some(fleet)) if fleet != self.settings.place()) {
             self.refuse_another_place().await?;
         }
         let login = read.clone();
