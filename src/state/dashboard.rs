@@ -6,6 +6,7 @@
 mod chunk;
 mod fleet;
 mod job;
+mod report;
 
 pub use fleet::{HealthReading, ProcessTemp, QueueCount, Verdicts, Waiting};
 pub use job::{ChunkCell, FailedImages, FailureCode, OpenChunk};

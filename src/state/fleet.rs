@@ -121,7 +121,8 @@ impl Database {
             "-- pause
             update fleet set paused_until =
                 greatest(paused_until, clock_timestamp() + make_interval(mins => $1))
-            returning ceil(extract(epoch from paused_until - clock_timestamp()) / 60)::integer",
+            returning ceil(extract(epoch
+                from least(paused_until, '5000-01-01') - clock_timestamp()) / 60)::integer",
         )
         .bind(i32::try_from(minutes).unwrap_or(i32::MAX));
         ask!(self.pool, self.cap, "pause", statement.fetch_one)

@@ -11,7 +11,7 @@ pub use rows::{
 use super::{Database, Error, patiently};
 use crate::chunk::{ErrorCode, Reason};
 use serde::Serialize;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, macros::datetime};
 
 /// A completed chunk with images that were never asked for, since their host was busy.
 #[derive(Debug, Clone, Copy, Serialize, sqlx::FromRow)]
@@ -52,13 +52,24 @@ pub struct Description {
     pub is_read_only: bool,
 }
 
+/// A pause that somebody wrote by hand to last for good (infinity) ends then, as far as it is read: no later
+/// time can be.
+const FOR_GOOD: OffsetDateTime = datetime!(9999-12-31 00:00 UTC);
+
 /// The most pending chunks that are counted: six million took longer than a call may.
 const MOST_COUNTED: i64 = 100_000;
 
 impl Database {
     /// Capacity of the fleet.
     pub async fn capacity(&self) -> Result<Capacity, Error> {
-        let statement = sqlx::query_as("-- capacity\nselect * from capacity");
+        let statement = sqlx::query_as(
+            "-- capacity
+            select active_chunks, max_chunks, available, utilization, environment, chunk_size,
+                storage_limit_mb, case when paused_until > $1 then $1 else paused_until end as paused_until,
+                paused_since, storage
+            from capacity",
+        )
+        .bind(FOR_GOOD);
         ask!(self.pool, self.cap, "capacity", statement.fetch_one)
     }
 

@@ -161,8 +161,10 @@ mod dashboard {
     mod away;
     mod chunk;
     mod control;
+    mod faults;
     mod guard;
     mod pages;
+    mod report;
     mod size;
     mod strangers;
 }

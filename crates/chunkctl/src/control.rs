@@ -4,11 +4,12 @@ use crate::{
     Session, applied,
     failure::tell_wrong,
     next,
-    words::{count, moment},
+    words::{count, pause_end},
 };
 use chunk_handler::{
     chunk::ChunkId,
     jobs::{Applied, Command, Which},
+    state::Capacity,
 };
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -99,15 +100,16 @@ impl Session {
         };
         self.refuse_another_place().await?;
         let applied = command.apply(&self.database, &self.storage).await?;
-        let paused_until = match applied {
-            Applied::Paused { .. } => self.database.capacity().await?.paused_until,
+        let paused = match applied {
+            Applied::Paused { .. } => Some(self.database.capacity().await?),
             _ => None,
         };
+        let paused_until = paused.as_ref().and_then(|capacity| capacity.paused_until);
         let document = applied::as_json(&applied, paused_until);
         // What was not done has no document: the error is the answer.
         if !(self.json && document.is_null()) {
             let further = self.not_retried(command).await?;
-            let text = [Some(text(&applied, paused_until)), further];
+            let text = [Some(text(&applied, paused.as_ref())), further];
             let text: Vec<String> = text.into_iter().flatten().collect();
             self.say(&document, &text.join("\n"));
         }
@@ -139,12 +141,9 @@ impl Session {
     }
 }
 
-fn text(applied: &Applied, paused_until: Option<OffsetDateTime>) -> String {
-    match paused_until {
-        Some(until) => {
-            let until = moment(until, OffsetDateTime::now_utc());
-            format!("intake is paused until {until}; running chunks go on")
-        }
+fn text(applied: &Applied, paused: Option<&Capacity>) -> String {
+    match paused.and_then(|capacity| pause_end(capacity, OffsetDateTime::now_utc())) {
+        Some(until) => format!("intake is paused {until}; running chunks go on"),
         None => applied.to_string(),
     }
 }

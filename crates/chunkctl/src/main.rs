@@ -17,6 +17,7 @@ mod failure;
 mod fetch;
 mod few_valid;
 mod folder;
+mod guarded;
 mod help;
 mod hint;
 mod host_busy;

@@ -12,6 +12,7 @@ use crate::{
     progress::Progress,
     remarks::Remarks,
     rows::{Division, Judged},
+    words::count,
 };
 use chunk_handler::{
     chunk::{Dedupe, MessageError, Output, RobotsTxt, Validation, hex, job_folder},
@@ -242,7 +243,7 @@ fn same_submission(
         // An earlier release kept no options: only their number of chunks is known.
         None => match known.total_chunks.and_then(|n| usize::try_from(n).ok()) {
             Some(chunks) if chunks != now.chunks => {
-                vec![format!("{chunks} chunks, not {}", now.chunks)]
+                vec![format!("{}, not {}", count(chunks, "chunk"), now.chunks)]
             }
             _ => Vec::new(),
         },

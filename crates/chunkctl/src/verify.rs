@@ -212,7 +212,9 @@ impl<'a> Run<'a> {
             self.is_all = false;
             let chunks = self.mark.as_ref().and_then(|mark| mark.chunks);
             let here = self.sums.shards.len();
-            self.notes.extend(chunks.map(|chunks| format!("{here} of {chunks} chunks are here")));
+            self.notes.extend(
+                chunks.map(|chunks| format!("here are {here} of {}", count(chunks, "chunk"))),
+            );
         }
         let chunks = documents.chunks().filter(|(chunks, completed)| completed < chunks);
         if let (Place::Directory(_), Some((chunks, completed))) = (&self.place, chunks) {

@@ -1,5 +1,6 @@
 //! Numbers and moments as people read them.
 
+use chunk_handler::state::Capacity;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// `1 image`, `2 images`.
@@ -15,6 +16,15 @@ pub(crate) fn moment(at: OffsetDateTime, now: OffsetDateTime) -> String {
     let seconds = (at - now).whole_seconds();
     let length = span(seconds.unsigned_abs());
     if seconds > 0 { format!("{shown} (in {length})") } else { format!("{shown} ({length} ago)") }
+}
+
+/// When a pause ends; none: there is none.
+pub(crate) fn pause_end(capacity: &Capacity, now: OffsetDateTime) -> Option<String> {
+    let until = capacity.paused_until?;
+    Some(match capacity.is_paused_for_good() {
+        true => "until somebody resumes it".to_owned(),
+        false => format!("until {}", moment(until, now)),
+    })
 }
 
 /// A length of time by its two largest units: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.

@@ -41,15 +41,20 @@ impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paused { minutes } => {
-                write!(f, "intake is paused for {minutes} minutes; running chunks go on")
+                write!(
+                    f,
+                    "intake is paused for {}; running chunks go on",
+                    count(*minutes, "minute")
+                )
             }
-            Self::Resumed { sent } => write!(f, "intake is open; {sent} messages sent"),
+            Self::Resumed { sent } => write!(f, "intake is open; {} sent", count(*sent, "message")),
             Self::SweepAsked => f.write_str("every process sweeps its temp space within seconds"),
             Self::Cancelled { job_id } => write!(f, "job {job_id} cancelled"),
             Self::WasOver { job_id } => write!(f, "job {job_id} was over already"),
             Self::Closed { job_id } => write!(f, "job {job_id} takes no more chunks"),
             Self::Retried { job_id, chunks, failed } => {
-                write!(f, "{chunks} failed chunks of job {job_id} run again")?;
+                let run = if *chunks == 1 { "runs" } else { "run" };
+                write!(f, "{} of job {job_id} {run} again", count(*chunks, "failed chunk"))?;
                 stay_failed(f, *job_id, *failed)
             }
             Self::EndsAnew { job_id } => write!(
@@ -79,6 +84,12 @@ impl fmt::Display for Applied {
     }
 }
 
+/// `1 message`, `2 messages`.
+fn count(n: impl ToString, one: &str) -> String {
+    let n = n.to_string();
+    if n == "1" { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
 /// A job ends as completed with them, also one that was cancelled and is not any more.
 fn stay_failed(f: &mut fmt::Formatter<'_>, job_id: i64, failed: i32) -> fmt::Result {
     if failed == 0 {
@@ -89,4 +100,19 @@ fn stay_failed(f: &mut fmt::Formatter<'_>, job_id: i64, failed: i32) -> fmt::Res
         "; failed chunks of the job that do not: {failed} (`chunkctl control retry --job-id {job_id}` \
          runs them too)"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_one() {
+        let said = |applied: Applied| applied.to_string();
+        assert_eq!(said(Applied::Resumed { sent: 1 }), "intake is open; 1 message sent");
+        assert_eq!(said(Applied::Resumed { sent: 2 }), "intake is open; 2 messages sent");
+        let retried = |chunks| said(Applied::Retried { job_id: 7, chunks, failed: 0 });
+        assert_eq!(retried(1), "1 failed chunk of job 7 runs again");
+        assert_eq!(retried(3), "3 failed chunks of job 7 run again");
+    }
 }

@@ -21,6 +21,13 @@ pub struct Capacity {
     pub storage: Option<String>,
 }
 
+impl Capacity {
+    /// Whether intake is paused until somebody resumes it.
+    pub fn is_paused_for_good(&self) -> bool {
+        self.paused_until.is_some_and(|until| until >= super::FOR_GOOD)
+    }
+}
+
 /// A row of view `chunk_status`.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "doc/formats.md describes the columns")]

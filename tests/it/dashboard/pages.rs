@@ -45,7 +45,7 @@ async fn pages_have_the_numbers_of_the_views() {
     let images = "valid 2 50.0 % duplicates 0 0.0 % invalid 0 0.0 % failed 2 50.0 % all 4 100.0 %";
     assert!(job.says(images), "{}", job.words());
     assert!(job.says("Images submitted 6"), "{}", job.words());
-    assert!(job.says("From the manifests of 1 of 1 chunks"), "{}", job.words());
+    assert!(job.says("From the manifests of 1 of 1 chunk:"), "{}", job.words());
     let host = format!("{} 2", rig.origin.address());
     assert!(job.says(&host), "no {host} in {}", job.words());
     assert!(job.text.contains("<svg role=\"img\""), "the grid");

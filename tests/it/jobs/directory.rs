@@ -60,7 +60,7 @@ async fn a_job_that_is_fetched_while_it_grows_has_no_faults() {
     let open = verify(&rig, &[]);
     assert_eq!(open.code, Some(0), "{open:?}");
     assert!(open.stdout.contains("the job was open again when it was last fetched"), "{open:?}");
-    assert!(open.stdout.contains("note: 3 of 4 chunks are here"), "{open:?}");
+    assert!(open.stdout.contains("note: here are 3 of 4 chunks"), "{open:?}");
     assert!(open.stdout.contains("what job 1 has is whole"), "{open:?}");
     let in_storage = rig.chunkctl(&["verify", "--job-id", "1"]);
     assert!(in_storage.stdout.contains("what job 1 has is whole"), "{in_storage:?}");

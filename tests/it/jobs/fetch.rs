@@ -320,7 +320,7 @@ async fn a_job_that_is_not_over_comes_as_far_as_it_is() {
     let to = target(&rig).display().to_string();
     let first = rig.chunkctl(&["fetch", "--job-id", "1", "--to", &to]);
     assert_eq!(first.code, Some(0), "{first:?}");
-    assert!(first.stderr.contains("1 of 2 chunks are here"), "{}", first.stderr);
+    assert!(first.stderr.contains("it has here 1 of 2 chunks;"), "{}", first.stderr);
     assert_eq!(files(&target(&rig)).len(), 2);
     rig.blobs.delete(DATASETS, "job_1/chunks/chunk_00001.tar").await.unwrap();
     say(&handler, &with_total(inline(1, 1, &urls[2..]), 2)).await;

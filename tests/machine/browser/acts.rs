@@ -26,7 +26,7 @@ pub async fn everything_is_done_by_keyboard_in_a_browser() {
         assert!(told[0].contains("intake is paused for"), "{told:?}");
         assert!(told[1].contains("intake is open"), "{told:?}");
         for told in &told[2..4] {
-            assert!(told.contains("1 failed chunks of job 9 run again"), "{told}");
+            assert!(told.contains("1 failed chunk of job 9 runs again"), "{told}");
         }
         assert!(told[4].contains("cancelled"), "{told:?}");
         let ended = "select status = 'cancelled' from chunk_handler.job_progress where job_id = 9";

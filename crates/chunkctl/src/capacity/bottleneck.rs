@@ -1,6 +1,7 @@
 //! Which limit holds the fleet back, and what to change.
 
 use super::history::{History, Usage, float};
+use crate::words::count;
 use serde::Serialize;
 
 /// What more work would need first.
@@ -57,9 +58,9 @@ pub(crate) fn too_short(history: &History) -> Option<String> {
     let History { hours, completed_chunks: chunks, .. } = history;
     (*hours < LEAST_HOURS || *chunks < LEAST_CHUNKS).then(|| {
         format!(
-            "too short a history: {hours:.1} hours since the first claim and {chunks} complete \
-             chunks; {LEAST_HOURS:.0} hours and {LEAST_CHUNKS} chunks are the least. Ask again \
-             later, or for more --days"
+            "too short a history: {hours:.1} hours since the first claim and {}; {LEAST_HOURS:.0} hours and {LEAST_CHUNKS} chunks are the least. Ask again \
+             later, or for more --days",
+            count(chunks, "complete chunk")
         )
     })
 }

@@ -6,6 +6,7 @@ use super::{
     history::{History, Source, Usage},
     need::Need,
 };
+use crate::words::count;
 use std::fmt;
 
 impl fmt::Display for Report {
@@ -29,8 +30,12 @@ fn figures(history: &History, days: u32, f: &mut fmt::Formatter<'_>) -> fmt::Res
     let History { limits, slots, waits, .. } = history;
     writeln!(
         f,
-        "the last {days} days: {:.1} hours since the first claim, {} claims, {} complete chunks, {} images",
-        history.hours, history.attempts, history.completed_chunks, history.images
+        "the last {}: {:.1} hours since the first claim, {}, {}, {}",
+        count(days, "day"),
+        history.hours,
+        count(history.attempts, "claim"),
+        count(history.completed_chunks, "complete chunk"),
+        count(history.images, "image")
     )?;
     write!(
         f,

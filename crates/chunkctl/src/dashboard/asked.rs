@@ -27,7 +27,7 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
-    fn new(path: &str, query: &str, headers: &HeaderMap) -> Self {
+    pub(super) fn new(path: &str, query: &str, headers: &HeaderMap) -> Self {
         let has = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
         // The database knows no text with NUL, so nothing has it.
         let clean = |(key, value): (String, String)| (key, value.replace('\0', "\u{fffd}"));

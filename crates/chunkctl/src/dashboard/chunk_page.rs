@@ -5,8 +5,8 @@ mod manifests;
 mod pictures;
 mod urls;
 
-pub(super) use files::{image, list, manifest};
-pub(super) use manifests::Manifests;
+pub(super) use files::{image, list, manifest, picture};
+pub(super) use manifests::{Manifests, of as manifest_of_row};
 
 use super::{
     answer::{self, Page, Trouble},

@@ -15,7 +15,7 @@ use super::{
     table::{Column, SLOW, table},
     world::World,
 };
-use crate::next::is_waiting;
+use crate::{next::is_waiting, words};
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -36,7 +36,8 @@ pub(super) async fn page(
     Box::pin(answer::live(&world, &asked, read(&world, &asked, &job))).await
 }
 
-async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
+/// Reads the page.
+pub(super) async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> {
     let unknown =
         || Trouble::Unknown(format!("There is no job {job}. It may be older than what is kept."));
     let Ok(job_id) = job.parse() else { return Err(unknown()) };
@@ -71,7 +72,7 @@ async fn read(world: &World, asked: &Asked, job: &str) -> Result<Page, Trouble> 
         }
         section.sheet {
             (open::codes(world, asked, job_id, &codes))
-            (open::filters(asked, &codes))
+            @if world.is_served { (open::filters(asked, &codes)) }
             (open::chunks(world, asked, job_id, chunks.as_deref()))
         }
         div.pair {
@@ -110,8 +111,8 @@ fn warnings(job: &JobProgress) -> Markup {
                 code { "chunkctl doctor" } "; it ends by itself then." }
         }
         @if is_waiting(job) && job.ended_at.is_none() {
-            p.banner.paused { strong { "It waits for " (show::count(job.missing_chunks.into()))
-                " chunks that nobody sent. " } "Send them, or end it without them: "
+            p.banner.paused { strong { "It waits for "
+                (words::count(show::count(job.missing_chunks.into()), "chunk")) " that nobody sent. " } "Send them, or end it without them: "
                 code { "chunkctl control close --job-id " (job.job_id) } }
         }
     }

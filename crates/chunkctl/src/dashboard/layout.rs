@@ -90,7 +90,9 @@ pub(super) fn paused(world: &World, capacity: &Capacity, address: &str) -> Marku
             div.banner.paused {
                 p {
                     strong { "Intake is paused " }
-                    "until " (show::moment(until)) ". No chunk starts; running ones go on."
+                    "until "
+                    @if capacity.is_paused_for_good() { "somebody resumes it" } @else { (show::moment(until)) }
+                    ". No chunk starts; running ones go on."
                 }
                 @if world.allow_control { (action("Resume intake…", "resume", &[], address)) }
                 @else { p { code { "chunkctl control resume" } " lifts it." } }

@@ -22,26 +22,31 @@ pub(super) struct Hosts {
     address: IpAddr,
 }
 
+/// What is wrong with the address, and what to do.
+type Wrong = (String, &'static str);
+
 /// Opens the port.
 ///
 /// # Errors
 ///
 /// What to set, when the address is none, is taken, or is not loopback and nothing protects it.
-pub(super) async fn open(listen: &str, has_password: bool) -> Result<Place, String> {
+pub(super) async fn open(listen: &str, has_password: bool) -> Result<Place, Wrong> {
     let no_address = |cause: &dyn std::fmt::Display| {
-        format!("--listen {listen}: {cause}; give an address and a port, as 127.0.0.1:7072")
+        (format!("--listen {listen}: {cause}"), "give an address and a port, as 127.0.0.1:7072")
     };
     let found: Vec<SocketAddr> =
         lookup_host(listen).await.map_err(|error| no_address(&error))?.collect();
     let wanted = *found.first().ok_or_else(|| no_address(&"no such host"))?;
     if !wanted.ip().is_loopback() && !has_password {
-        return Err(format!(
-            "--listen {listen} can be reached from other machines, and nothing protects it: set \
-             PIXCRAWLER_DASHBOARD_PASSWORD, or listen on 127.0.0.1 and use a tunnel"
+        return Err((
+            format!(
+                "--listen {listen} can be reached from other machines, and nothing protects it"
+            ),
+            "set PIXCRAWLER_DASHBOARD_PASSWORD, or listen on 127.0.0.1 and use a tunnel",
         ));
     }
     let taken = |error| {
-        format!("--listen {listen}: {error}; choose another port, as --listen 127.0.0.1:7073")
+        (format!("--listen {listen}: {error}"), "choose another port, as --listen 127.0.0.1:7073")
     };
     let listener = TcpListener::bind(wanted).await.map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;

@@ -3,6 +3,9 @@
 mod event;
 mod lanes;
 mod process;
+mod window;
+
+pub(super) use window::Window;
 
 use super::{
     answer::{self, Page, Trouble, in_time},
@@ -15,7 +18,9 @@ use super::{
 use axum::{extract::State, response::Response};
 use chunk_handler::{
     chunk::ChunkId,
-    state::{Capacity, HealthReading, JobReason, QueueCount, Verdicts, Waiting},
+    state::{
+        AttemptRow, Capacity, HealthReading, JobReason, LiveProcess, QueueCount, Verdicts, Waiting,
+    },
 };
 use event::Event;
 use maud::{Markup, html};
@@ -49,8 +54,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let health = database.health_readings(SHOWN_HEALTH).await?;
     let rejected = database.rejected_today(MOST_COUNTED + 1).await?;
 
-    let happened = event::events(&attempts, &live);
-    let now = OffsetDateTime::now_utc();
+    let window = Window::live(OffsetDateTime::now_utc());
     let main = html! {
         (facts(&capacity, rate, waiting, live.len()))
         @if world.allow_control && capacity.paused_until.is_none() {
@@ -58,8 +62,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
         }
         section.sheet {
             h2 { "Slots, last 30 minutes" }
-            (lanes::lanes(&attempts, &live, &happened, capacity.max_chunks, now))
-            (events(&happened))
+            (timeline(world, &attempts, &live, capacity.max_chunks, window))
         }
         section.sheet { (process::processes(&live, &temps, &attempts, &capacity)) }
         div.pair {
@@ -101,7 +104,22 @@ fn facts(
     }
 }
 
-fn events(happened: &[Event]) -> Markup {
+/// What the slots did, as a picture and as a table of what happened to them.
+pub(super) fn timeline(
+    world: &World,
+    attempts: &[AttemptRow],
+    live: &[LiveProcess],
+    slots: i32,
+    window: Window,
+) -> Markup {
+    let happened = event::events(attempts, live);
+    html! {
+        (lanes::lanes(attempts, live, &happened, slots, window))
+        (events(world, &happened))
+    }
+}
+
+fn events(world: &World, happened: &[Event]) -> Markup {
     const COLUMNS: [Column; 5] =
         [("When", false), ("What", false), ("Process", false), ("Why", false), ("Chunks", false)];
     let row = |event: &Event| {
@@ -113,7 +131,7 @@ fn events(happened: &[Event]) -> Markup {
             td { (event.code.as_deref().unwrap_or("–")) }
             td.long {
                 @for ChunkId { job_id, chunk_index } in named {
-                    a href={ "/jobs/" (job_id) "/chunks/" (chunk_index) } { (job_id) "/" (chunk_index) } " "
+                    (world.link(&format!("/jobs/{job_id}/chunks/{chunk_index}"), &format!("{job_id}/{chunk_index}"))) " "
                 }
                 @if event.chunks.len() > NAMED_CHUNKS { "and " (event.chunks.len() - NAMED_CHUNKS) " more" }
             }
@@ -121,10 +139,10 @@ fn events(happened: &[Event]) -> Markup {
     };
     let rows: Vec<Markup> = happened.iter().take(SHOWN_EVENTS).map(row).collect();
     html! {
-        (table("Events of these 30 minutes, the newest first", &COLUMNS, &rows,
+        (table("Events of this time, the newest first", &COLUMNS, &rows,
             "Nothing was reclaimed, released, retried or failed."))
         @if happened.len() > SHOWN_EVENTS {
-            p.quiet { (happened.len() - SHOWN_EVENTS) " older ones are not shown." }
+            p.quiet { "Older ones that are not shown: " (happened.len() - SHOWN_EVENTS) "." }
         }
     }
 }

@@ -6,6 +6,7 @@ use chunk_handler::{
     redact::without_queries,
     state::{Capacity, Database, Error},
 };
+use maud::{Markup, html};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 use time::OffsetDateTime;
@@ -18,6 +19,8 @@ pub(super) struct World {
     /// The database for what is shown: two connections, two seconds for each statement.
     pub(super) read: Database,
     pub(super) allow_control: bool,
+    /// Whether pages are answers, with links and forms; else they are a file that leads nowhere.
+    pub(super) is_served: bool,
     pub(super) kept: Mutex<Kept>,
     /// Pages that are read at once. A page uses both connections at times: with more of them one would wait
     /// longer for a connection than it may.
@@ -33,18 +36,25 @@ pub(super) struct World {
 }
 
 impl World {
+    /// For pages that are served.
     pub(super) fn new(session: Session, read: Database, allow_control: bool) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self { allow_control, is_served: true, ..Self::of_file(session, read) })
+    }
+
+    /// For a page that is written into a file.
+    pub(super) fn of_file(session: Session, read: Database) -> Self {
+        Self {
             session,
             read,
-            allow_control,
+            allow_control: false,
+            is_served: false,
             kept: Mutex::default(),
             turns: Semaphore::new(2),
             hosts: Mutex::default(),
             manifests: Mutex::default(),
             storage_failed: Mutex::default(),
             notice: Mutex::default(),
-        })
+        }
     }
 
     /// What the head of every page shows.
@@ -52,8 +62,46 @@ impl World {
         self.read.capacity().await
     }
 
+    /// A link to another page of ours; in a file the text alone.
+    pub(super) fn link(&self, place: &str, text: &str) -> Markup {
+        html! { @if self.is_served { a href=(place) { (text) } } @else { (text) } }
+    }
+
+    /// A label or a caption as it may be shown: what looks like a URL loses its query, and a question keeps
+    /// its mark.
+    pub(super) fn shown_words(&self, text: &str) -> String {
+        if self.session.settings.keep_query { text.to_owned() } else { words_without_queries(text) }
+    }
+
     /// A text of a stranger, which may have URLs in it, as it may be shown.
     pub(super) fn shown_text(&self, text: &str) -> String {
         if self.session.settings.keep_query { text.to_owned() } else { without_queries(text) }
+    }
+}
+
+fn words_without_queries(text: &str) -> String {
+    let has_query = |word: &str| {
+        word.split_once('?').is_some_and(|(before, after)| {
+            before.contains(['/', '.']) && after.starts_with(|c: char| !c.is_whitespace())
+        })
+    };
+    let shown = |word: &str| if has_query(word) { without_queries(word) } else { word.to_owned() };
+    text.split_inclusive(char::is_whitespace).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_lose_their_query() {
+        for (text, shown) in [
+            ("what is this? a cat", "what is this? a cat"),
+            ("and/or? yes?no", "and/or? yes?no"),
+            ("see https://a.example/x?sig=hush, a cat?", "see https://a.example/x a cat?"),
+            ("a.example?sig=hush /x?sig=hush", "a.example /x"),
+        ] {
+            assert_eq!(words_without_queries(text), shown);
+        }
     }
 }

@@ -55,9 +55,9 @@ impl Summary {
         let mut lines = Vec::new();
         if let Some(job) = job.filter(|_| !self.is_over) {
             lines.push(format!(
-                "note: the job is {}, and {} of {} chunks are here; the same command brings the rest when \
+                "note: the job is {}, and it has here {} of {}; the same command brings the rest when \
                  it is over",
-                job.status, self.chunks, job.total_chunks
+                job.status, self.chunks, count(job.total_chunks, "chunk")
             ));
         }
         if self.is_over {

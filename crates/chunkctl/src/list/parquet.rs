@@ -17,17 +17,8 @@ use parquet::{
     schema::types::Type,
 };
 use serde_json::value::RawValue;
-use std::{
-    cell::Cell,
-    panic::{self, AssertUnwindSafe},
-    sync::{Arc, Once},
-};
+use std::sync::Arc;
 use value::{children, json_of};
-
-thread_local! {
-    /// Whether what panics is the library, over a file that is broken in a way that it did not foresee.
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
-}
 
 /// The rows of a file, of which the columns are named as those of tables.
 ///
@@ -39,15 +30,6 @@ pub(super) fn parquet_rows(
     names: &Names,
     take: &mut Take<'_>,
 ) -> Result<Told, Error> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !IS_GUARDED.get() {
-                before(info);
-            }
-        }));
-    });
     let reader = guarded(|| SerializedFileReader::new(file))?;
     let schema = reader.metadata().file_metadata().schema();
     let columns = Columns::new(schema.get_fields(), names).map_err(Error::Parquet)?;
@@ -66,12 +48,9 @@ pub(super) fn parquet_rows(
 
 /// What the library says, which panics where it relies on a file.
 fn guarded<T>(call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Error> {
-    IS_GUARDED.set(true);
-    let said = panic::catch_unwind(AssertUnwindSafe(call));
-    IS_GUARDED.set(false);
-    match said {
-        Ok(said) => said.map_err(broken),
-        Err(_) => Err(Error::Parquet("is broken".to_owned())),
+    match crate::guarded::guarded(call) {
+        Some(said) => said.map_err(broken),
+        None => Err(Error::Parquet("is broken".to_owned())),
     }
 }
 

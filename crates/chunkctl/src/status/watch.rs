@@ -9,7 +9,7 @@ use crate::{
     next::is_waiting,
     object::add,
     out,
-    words::{count, moment, span},
+    words::{count, moment, pause_end, span},
 };
 use anyhow::bail;
 use chunk_handler::state::{Capacity, JobProgress, LiveProcess};
@@ -239,9 +239,9 @@ impl Reading {
 
 /// Why nothing starts, if somebody paused the intake.
 pub(super) fn paused(capacity: &Capacity, now: OffsetDateTime) -> Option<String> {
-    let until = moment(capacity.paused_until?, now);
+    let until = pause_end(capacity, now)?;
     let since = capacity.paused_since.map(|at| format!(" since {}", moment(at, now)));
-    Some(format!("paused{} until {until}", since.unwrap_or_default()))
+    Some(format!("paused{} {until}", since.unwrap_or_default()))
 }
 
 fn over(job: &JobProgress) -> i32 {

@@ -280,5 +280,5 @@ impl Session {
 fn as_it_is(job: &JobProgress) -> String {
     let JobProgress { status, completed_chunks, failed_chunks, total_chunks, .. } = job;
     let over = completed_chunks + failed_chunks;
-    format!("it is {status}, and {over} of its {} are over", count(*total_chunks, "chunk"))
+    format!("it is {status}, with {over} of {} over", count(*total_chunks, "chunk"))
 }

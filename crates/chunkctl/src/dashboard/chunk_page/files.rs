@@ -39,7 +39,8 @@ pub(in crate::dashboard) async fn image(
 ) -> Response {
     let read = async {
         let manifest = manifest_of(&world, &job, &chunk).await?;
-        let bytes = Box::pin(picture(&world, &manifest, &idx)).await?;
+        let idx = idx.parse().unwrap_or(usize::MAX);
+        let bytes = Box::pin(picture(&world, &manifest, idx)).await?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let format = imagecheck::identify(&mut Cursor::new(&bytes[..]), length);
         let format =
@@ -101,9 +102,12 @@ async fn manifest_of(world: &World, job: &str, chunk: &str) -> Result<Arc<Manife
 }
 
 /// The bytes of a sample, which are those that the manifest describes.
-async fn picture(world: &World, manifest: &Manifest, idx: &str) -> Result<Vec<u8>, Refusal> {
-    let idx: Option<usize> = idx.parse().ok();
-    let item = manifest.items.iter().find(|item| Some(item.idx) == idx);
+pub(in crate::dashboard) async fn picture(
+    world: &World,
+    manifest: &Manifest,
+    idx: usize,
+) -> Result<Vec<u8>, Refusal> {
+    let item = manifest.items.iter().find(|item| item.idx == idx);
     let item = item.filter(|item| item.status == Status::Valid);
     let (Some(offset), Some(length), Some(sha256)) = (
         item.and_then(|item| item.offset),

@@ -42,7 +42,10 @@ impl Manifests {
 }
 
 /// The manifest that the row of a chunk counts on; else why there is none to show.
-pub(super) async fn of(world: &World, row: &ChunkStatus) -> Result<Arc<Manifest>, String> {
+pub(in crate::dashboard) async fn of(
+    world: &World,
+    row: &ChunkStatus,
+) -> Result<Arc<Manifest>, String> {
     let Some(fence) = row.shard_fence else {
         return Err(match row.status.as_str() {
             "processing" | "running" => {

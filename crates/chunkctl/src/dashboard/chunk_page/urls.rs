@@ -8,6 +8,7 @@ use crate::dashboard::{
     table::{Column, table},
     world::World,
 };
+use crate::words;
 use chunk_handler::chunk::{ItemReport, Manifest, Status};
 use maud::{Markup, html};
 
@@ -48,7 +49,7 @@ pub(super) fn urls(world: &World, asked: &Asked, manifest: &Manifest) -> Markup 
     html! {
         section.sheet {
             (filters(asked, manifest))
-            p.quiet { (found.len()) " of " (manifest.items.len()) " URLs." }
+            p.quiet { (found.len()) " of " (words::count(manifest.items.len(), "URL")) "." }
             (table("URLs", &COLUMNS, &rows, "No URL is like that."))
             (links(asked, "page", at, format_args!("Page {at} of {pages}"), at < pages, &WORDS))
         }
@@ -63,8 +64,8 @@ fn passes(world: &World, asked: &Asked, item: &ItemReport) -> bool {
         && is_word(asked.filter("reason"), reason.as_deref())
         && asked.filter("search").is_none_or(|search| {
             let texts = [item.label.as_ref(), item.caption.as_ref(), item.key.as_ref()];
-            let has = |text: &String| world.shown_text(text).contains(search);
-            has(&item.url) || texts.into_iter().flatten().any(has)
+            let has = |text: &String| world.shown_words(text).contains(search);
+            world.shown_text(&item.url).contains(search) || texts.into_iter().flatten().any(has)
         })
 }
 
@@ -116,8 +117,8 @@ fn row(world: &World, manifest: &Manifest, item: &ItemReport) -> Markup {
         }
         td.long { (world.shown_text(&item.url)) }
         td.long {
-            @if let Some(label) = &item.label { (world.shown_text(label)) " " }
-            @if let Some(caption) = &item.caption { (world.shown_text(caption)) }
+            @if let Some(label) = &item.label { (world.shown_words(label)) " " }
+            @if let Some(caption) = &item.caption { (world.shown_words(caption)) }
         }
         td { (sample(manifest, item)) }
     } }

@@ -5,6 +5,7 @@ use crate::dashboard::{
     table::{Column, SLOW, table},
     world::World,
 };
+use crate::words;
 use chunk_handler::{
     chunk::{ChunkId, Manifest, Status},
     jobs::manifest_there,
@@ -24,6 +25,8 @@ pub(super) const MOST_MANIFESTS: i64 = 20;
 const AT_ONCE: usize = 4;
 /// What a page waits for manifests; what was read stays, and the rest comes with the next one.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// What a file waits, which has no next one.
+const PATIENCE_OF_FILE: Duration = Duration::from_secs(60);
 /// How long storage is not asked after it did not answer in time.
 const REST: Duration = Duration::from_secs(10);
 const SHOWN: usize = 15;
@@ -54,7 +57,7 @@ pub(super) async fn hosts(world: &World, job_id: i64, chunks: Option<&[FailedIma
         (table("Hosts with most failures", &COLUMNS, &rows, nothing))
         @if !chunks.is_empty() {
             p.quiet {
-                "From the manifests of " (found.len()) " of " (chunks.len()) " chunks: those with most \
+                "From the manifests of " (found.len()) " of " (words::count(chunks.len(), "chunk")) ": those with most \
                  failures, at most " (MOST_MANIFESTS) ". Other chunks may have other hosts."
                 @if is_away { " Storage does not answer, or is slow." }
             }
@@ -84,7 +87,8 @@ async fn counted(
         hosts.map(|hosts| keep(world, key(&chunk), hosts)).is_ok()
     });
     let all = reads.buffer_unordered(AT_ONCE).all(async |is_read| is_read);
-    let is_away = !tokio::time::timeout(PATIENCE, all).await.unwrap_or(false);
+    let patience = if world.is_served { PATIENCE } else { PATIENCE_OF_FILE };
+    let is_away = !tokio::time::timeout(patience, all).await.unwrap_or(false);
     if is_away {
         *world.storage_failed.lock() = Some(Instant::now());
     }

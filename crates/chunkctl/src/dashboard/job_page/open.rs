@@ -71,7 +71,8 @@ pub(super) fn chunks(
         chunks.iter().take(SHOWN).map(|chunk| row(world, asked, job_id, chunk)).collect();
     html! {
         (table("Chunks that are not completed", &COLUMNS, &rows, nothing))
-        @if chunks.len() > SHOWN { p.quiet { "The first " (SHOWN) "; filter to see others." } }
+        @if chunks.len() > SHOWN { p.quiet { "The first " (SHOWN) "."
+            @if world.is_served { " Filter to see others." }  } }
     }
 }
 
@@ -81,7 +82,7 @@ fn row(world: &World, asked: &Asked, job_id: i64, chunk: &OpenChunk) -> Markup {
         chunk.items_done.map(|done| format!("{done} of {}", show::maybe(chunk.images_total)));
     let fields = [("job_id", job_id.to_string()), ("chunk_index", index.to_string())];
     html! { tr {
-        th scope="row" { a href={ "/jobs/" (job_id) "/chunks/" (index) } { (index) } }
+        th scope="row" { (world.link(&format!("/jobs/{job_id}/chunks/{index}"), &index.to_string())) }
         td { (show::state(&chunk.status)) }
         td.n { (chunk.attempt) }
         td.n { (done.as_deref().unwrap_or("–")) }
@@ -113,7 +114,7 @@ pub(super) fn codes(world: &World, asked: &Asked, job_id: i64, codes: &[FailureC
             known.map_or("see the messages, then retry", ErrorCode::advice).replace('`', "");
         let fields = [("job_id", job_id.to_string()), ("error_code", code.to_owned())];
         html! { tr {
-            th scope="row" { a href=(asked.with("code", Some(code))) { (code) } }
+            th scope="row" { (world.link(&asked.with("code", Some(code)), code)) }
             td.n { (show::count(failures.chunks)) }
             td.long {
                 (advice) " "

@@ -1,18 +1,19 @@
-//! The lanes: what each slot did in the last half hour.
+//! The lanes: what each slot did in half an hour at most.
 
-use super::event::{Event, Kind, ended, heard};
+use super::{
+    event::{Event, Kind, ended, heard},
+    window::Window,
+};
 use crate::dashboard::{look::pattern, show};
 use chunk_handler::state::{AttemptRow, LiveProcess};
 use maud::{Markup, html};
 use std::{collections::BTreeMap, fmt::Write as _};
 use time::OffsetDateTime;
 
-/// Seconds of the picture.
-const SPAN: i64 = 1800;
-/// Seconds of one unit of it.
-const SECONDS_A_UNIT: i64 = 2;
+/// Units of a lane.
+const UNITS: i64 = 900;
 const LEFT: i64 = 46;
-const WIDTH: i64 = LEFT + SPAN / SECONDS_A_UNIT + 4;
+const WIDTH: i64 = LEFT + UNITS + 4;
 const TOP: i64 = 20;
 const LANE: i64 = 18;
 /// The most lanes that are drawn.
@@ -33,39 +34,39 @@ pub(super) fn lanes(
     live: &[LiveProcess],
     events: &[Event],
     slots: i32,
-    now: OffsetDateTime,
+    window: Window,
 ) -> Markup {
-    // Moved on in steps: what is not changed is not drawn again.
-    let until = now.unix_timestamp() / 10 * 10 + 10;
     let seen = attempts.iter().filter_map(|attempt| attempt.slot_no).max().unwrap_or(0);
     let wanted = slots.max(seen);
     let n = wanted.clamp(1, MOST_LANES);
     let height = TOP + i64::from(n) * LANE + 4;
-    let bars = bars(attempts, until, n);
-    let marks = marks(attempts, live, until, n);
+    let bars = bars(attempts, window, n);
+    let marks = marks(attempts, live, window, n);
     let summary = summary(attempts, events, slots);
     html! {
-        div.scroll.lanes role="region" aria-label="Slots over the last 30 minutes" tabindex="0" {
+        div.scroll.lanes role="region" aria-label=(window.title()) tabindex="0" {
             svg role="img" aria-labelledby="lanes-title lanes-text" viewBox={ "0 0 " (WIDTH) " " (height) } {
-                title #lanes-title { "Slots over the last 30 minutes" }
+                title #lanes-title { (window.title()) }
                 desc #lanes-text { (summary) }
                 defs { @for (look, fill, _) in LOOKS { (pattern("p-", look, fill, None)) } }
-                @for minutes in [30, 20, 10, 0] {
-                    @let x = at(until - minutes * 60, until);
+                @for (i, (time, words)) in window.ticks().iter().enumerate() {
+                    @let x = at(*time, window);
                     path.axis d={ "M" (x) " " (TOP - 4) "V" (height) } {}
-                    text x=(x) y="11" text-anchor=(if minutes == 0 { "end" } else { "middle" }) {
-                        @if minutes == 0 { "now" } @else { "-" (minutes) " min" }
-                    }
+                    text x=(x) y="11" text-anchor=(if i == 3 { "end" } else { "middle" }) { (words) }
                 }
                 @for lane in 0..n {
-                    rect.lane x=(LEFT) y=(y(lane)) width=(SPAN / SECONDS_A_UNIT) height=(LANE - 4) {}
+                    rect.lane x=(LEFT) y=(y(lane)) width=(UNITS) height=(LANE - 4) {}
                     @if n <= 20 || (lane + 1) % 5 == 0 || lane == 0 {
                         text x=(LEFT - 6) y=(y(lane) + 11) text-anchor="end" { (lane + 1) }
                     }
                 }
-                @for (look, path) in &bars { path fill={ "url(#p-" (look) ")" } d=(path) {} }
-                path.mark d=(marks) {}
-                @for event in events { (line(event, until, height)) }
+                @for (look, path) in &bars {
+                    path fill={ "url(#p-" (look) ")" } d=(path) { title { (words(look)) } }
+                }
+                @for ((words, owner), path) in &marks {
+                    path.mark d=(path) { title { (words) ": " (owner) } }
+                }
+                @for event in events { (line(event, window, height)) }
             }
         }
         ul.legend {
@@ -94,8 +95,8 @@ fn y(lane: i32) -> i64 {
 }
 
 /// Where a time is, within the picture.
-fn at(time: i64, until: i64) -> i64 {
-    LEFT + (time - (until - SPAN)).clamp(0, SPAN) / SECONDS_A_UNIT
+fn at(time: i64, window: Window) -> i64 {
+    LEFT + (time - window.from).clamp(0, window.seconds()) * UNITS / window.seconds()
 }
 
 fn look(outcome: Option<&str>) -> &'static str {
@@ -108,18 +109,23 @@ fn look(outcome: Option<&str>) -> &'static str {
     }
 }
 
+/// What the legend says of a look.
+fn words(look: &str) -> &'static str {
+    LOOKS.iter().find(|(other, ..)| *other == look).map_or("", |(.., words)| words)
+}
+
 /// A lane from 0 of an attempt that is drawn.
 fn lane(attempt: &AttemptRow, n: i32) -> Option<i32> {
     attempt.slot_no.map(|slot| slot - 1).filter(|lane| (0..n).contains(lane))
 }
 
 /// One path for each look. Bars of a lane that touch and look alike are one.
-fn bars(attempts: &[AttemptRow], until: i64, n: i32) -> Vec<(&'static str, String)> {
+fn bars(attempts: &[AttemptRow], window: Window, n: i32) -> Vec<(&'static str, String)> {
     let mut spans: BTreeMap<(&str, i32), Vec<(i64, i64)>> = BTreeMap::new();
     for attempt in attempts {
         let Some(lane) = lane(attempt, n) else { continue };
-        let end = attempt.finished_at.map_or(until, OffsetDateTime::unix_timestamp);
-        let (from, to) = (at(attempt.claimed_at.unix_timestamp(), until), at(end, until));
+        let end = attempt.finished_at.map_or(window.until, OffsetDateTime::unix_timestamp);
+        let (from, to) = (at(attempt.claimed_at.unix_timestamp(), window), at(end, window));
         spans
             .entry((look(attempt.outcome.as_deref()), lane))
             .or_default()
@@ -144,34 +150,41 @@ fn bars(attempts: &[AttemptRow], until: i64, n: i32) -> Vec<(&'static str, Strin
     paths.into_iter().collect()
 }
 
-/// A shape at the end of each claim that was reclaimed, fenced or released.
-fn marks(attempts: &[AttemptRow], live: &[LiveProcess], until: i64, n: i32) -> String {
+/// A shape at the end of each claim that was reclaimed, fenced or released: a path for each process and for
+/// what became of its claims.
+fn marks<'a>(
+    attempts: &'a [AttemptRow],
+    live: &[LiveProcess],
+    window: Window,
+    n: i32,
+) -> BTreeMap<(&'static str, &'a str), String> {
     let heard = heard(attempts, live);
-    let mut path = String::new();
+    let mut paths: BTreeMap<(&str, &str), String> = BTreeMap::new();
     for attempt in attempts {
         let (Some(lane), Some((kind, end))) = (lane(attempt, n), ended(attempt, &heard)) else {
             continue;
         };
-        let shape = match kind {
-            Kind::Died => "m-4-4l8 8m0-8l-8 8",
-            Kind::Fenced => "m0-5l5 5l-5 5l-5-5z",
-            Kind::Released | Kind::Stopped => "m-4-4h8l-4 8z",
+        let (words, shape) = match kind {
+            Kind::Died => ("reclaimed", "m-4-4l8 8m0-8l-8 8"),
+            Kind::Fenced => ("fenced", "m0-5l5 5l-5 5l-5-5z"),
+            Kind::Released | Kind::Stopped => ("released", "m-4-4h8l-4 8z"),
             Kind::Retried | Kind::Failed => continue,
         };
-        let (x, y) = (at(end.unix_timestamp(), until), y(lane) + (LANE - 4) / 2);
+        let (x, y) = (at(end.unix_timestamp(), window), y(lane) + (LANE - 4) / 2);
+        let path = paths.entry((words, &attempt.owner)).or_default();
         write!(path, "M{x} {y}{shape}").unwrap_or_default();
     }
-    path
+    paths
 }
 
 /// A line through all lanes where a process ended.
-fn line(event: &Event, until: i64, height: i64) -> Markup {
+fn line(event: &Event, window: Window, height: i64) -> Markup {
     let class = match event.kind {
         Kind::Died => "death",
         Kind::Stopped => "mark",
         Kind::Fenced | Kind::Released | Kind::Retried | Kind::Failed => return html! {},
     };
-    let x = at(event.at.unix_timestamp(), until);
+    let x = at(event.at.unix_timestamp(), window);
     html! {
         path.(class) d={ "M" (x) " " (TOP - 6) "V" (height) } {
             title { (event.kind.words()) " " (show::clock(event.at)) " " (event.owner) }
