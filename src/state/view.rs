@@ -65,7 +65,8 @@ impl Database {
         let statement = sqlx::query_as(
             "-- capacity
             select active_chunks, max_chunks, available, utilization, environment, chunk_size,
-                storage_limit_mb, least(paused_until, $1) as paused_until, paused_since, storage
+                storage_limit_mb, case when paused_until > $1 then $1 else paused_until end as paused_until,
+                paused_since, storage
             from capacity",
         )
         .bind(FOR_GOOD);

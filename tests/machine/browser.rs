@@ -5,6 +5,7 @@ mod acts;
 mod live;
 mod looks;
 mod pages;
+mod report;
 mod strangers;
 
 pub use acts::{
@@ -14,6 +15,7 @@ pub use acts::{
 pub use live::a_page_moves_with_its_job_in_a_browser;
 pub use looks::every_page_meets_wcag_in_a_browser;
 pub use pages::sheets_and_reasons_are_of_the_manifests_in_a_browser;
+pub use report::a_report_stands_alone_in_a_browser;
 pub use strangers::what_strangers_wrote_never_runs_in_a_browser;
 
 use crate::condition::chromium;

@@ -56,6 +56,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         alerts::nothing_fires_for_a_fleet_at_rest needs kql;
         browser::what_strangers_wrote_never_runs_in_a_browser needs browser;
         browser::sheets_and_reasons_are_of_the_manifests_in_a_browser needs browser;
+        browser::a_report_stands_alone_in_a_browser needs browser;
         browser::a_page_moves_with_its_job_in_a_browser needs browser;
         browser::everything_is_done_by_keyboard_in_a_browser needs browser;
         browser::a_post_of_another_site_is_refused_in_a_browser needs browser;

@@ -45,7 +45,7 @@ pub(crate) enum Code {
     /// The list is none, or cannot be read.
     #[value(name = "list_refused")]
     ListRefused,
-    /// The directory is not to be written to, or has nothing of a job.
+    /// The directory or file is not to be written to, or has nothing of a job.
     #[value(name = "directory_refused")]
     DirectoryRefused,
     /// Database and storage are of different fleets.

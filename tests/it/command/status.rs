@@ -80,7 +80,7 @@ async fn a_known_job_says_what_it_is() {
         rig.chunkctl(&arguments)
     };
     let known = say(&[]).stdout;
-    let expected = "job 7 was submitted before: 2 images in 2 chunks, level medium; it is pending, and 0 \
+    let expected = "job 7 was submitted before: 2 images in 2 chunks, level medium; it is pending, with 0 \
                     of 2 chunks over";
     assert!(known.contains(expected), "{known}");
     let object = say(&["--json"]).json();

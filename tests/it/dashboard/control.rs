@@ -108,3 +108,27 @@ async fn a_form_leads_to_no_other_site() {
         );
     }
 }
+
+/// Case 473: a pause that somebody wrote by hand to last for good stops nobody who asks, and is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_for_good_lasts_until_it_is_resumed() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    rig.submit(7, &rig.pictures(1), 1);
+    rig.execute("update chunk_handler.fleet set paused_until = 'infinity'").await;
+    rig.execute("update chunk_handler.chunk set state = 'failed', error_code = 'panic'").await;
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    let page = dashboard.page("/").await;
+    assert!(page.says("Intake is paused until somebody resumes it"), "{}", page.words());
+    for (command, told) in [
+        (&["status"][..], "until somebody resumes it"),
+        (&["control", "retry", "--job-id", "7"], "1 failed chunk of job 7 runs again"),
+        (&["control", "pause", "--minutes", "5"], "intake is paused until somebody resumes it;"),
+        (&["control", "resume"], "intake is open; "),
+    ] {
+        let said = rig.chunkctl(command);
+        assert_eq!(said.code, Some(0), "{command:?}: {said:?}");
+        assert!(said.stdout.contains(told), "{command:?}: {said:?}");
+    }
+    assert!(!dashboard.page("/").await.says("Intake is paused"));
+}

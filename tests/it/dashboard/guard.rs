@@ -130,6 +130,10 @@ async fn an_address_for_others_needs_a_password() {
     let output = rig.chunkctl(&["dashboard", "--listen", "7072"]);
     assert_eq!(output.code, Some(2), "{output:?}");
     assert!(output.stderr.contains("as 127.0.0.1:7072"), "{}", output.stderr);
+    let output = rig.chunkctl(&["dashboard", "--listen", "7072", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!(error["error"]["code"], "usage", "{error}");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("as 127.0.0.1:7072"), "{error}");
 
     let password = [("PIXCRAWLER_DASHBOARD_PASSWORD", "open: sesame")];
     let listens = ["127.0.0.1:0", "0.0.0.0:0"];

@@ -28,6 +28,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) struct Fetched {
     directory: PathBuf,
+    report: PathBuf,
     shards: u64,
     shard_bytes: u64,
     bytes_in: u64,
@@ -69,25 +70,29 @@ impl Outcome {
             mb(fetched.shard_bytes),
             fetched.directory.display()
         );
+        println!("  report   for a browser: {}", fetched.report.display());
         if restarts > 0 {
             println!("  the host stopped by itself {restarts} times");
         }
     }
 }
 
-/// Fetches the job's folder and verifies it, there and in storage, as anybody would; what its documents
-/// say. Fails when something is not whole.
+/// Fetches the job's folder and verifies it, there and in storage, as anybody would, and writes its report;
+/// what its documents say. Fails when something is not whole.
 pub(super) fn fetch(
     chunkctl: impl Fn(&[&str]) -> Command,
     job_id: i64,
     to: &Path,
 ) -> Result<Fetched> {
     let (directory, job) = (to.join(format!("job_{job_id}")), job_id.to_string());
-    let path = directory.to_str().context("a path that is no text")?;
+    let report = to.join("report.html");
+    let [path, written] = [&directory, &report].map(|path| path.to_str());
+    let (path, written) = path.zip(written).context("a path that is no text")?;
     for arguments in [
         &["fetch", "--job-id", &job, "--to", path][..],
         &["verify", "--from", path],
         &["verify", "--job-id", &job],
+        &["dashboard", "--write", written, "--job-id", &job],
     ] {
         let output = chunkctl(arguments).output().context("running chunkctl")?;
         let said = [output.stdout, output.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
@@ -103,11 +108,11 @@ pub(super) fn fetch(
             output.status
         );
     }
-    Fetched::read(directory)
+    Fetched::read(directory, report)
 }
 
 impl Fetched {
-    fn read(directory: PathBuf) -> Result<Self> {
+    fn read(directory: PathBuf, report: PathBuf) -> Result<Self> {
         let document = |name: &str| -> Result<Value> {
             let text = fs::read(directory.join(name)).with_context(|| format!("reading {name}"))?;
             serde_json::from_slice(&text).with_context(|| format!("reading {name}"))
@@ -131,6 +136,7 @@ impl Fetched {
             verdicts: verdicts.into_iter().filter(|(_, n)| *n > 0).collect(),
             reasons: reasons.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or(0))).collect(),
             directory,
+            report,
         })
     }
 }
