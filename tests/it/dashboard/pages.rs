@@ -30,7 +30,7 @@ async fn pages_have_the_numbers_of_the_views() {
 
     let overview = dashboard.page("/").await;
     assert!(overview.says("Active chunks 0 of 7"), "{}", overview.words());
-    assert!(overview.says("Chunks waiting 2 Oldest of them"), "{}", overview.words());
+    assert!(overview.says("Chunks waiting 2 Longest wait"), "{}", overview.words());
     assert!(overview.says("valid 2 50.0 % duplicate 0 0.0 % invalid 0 0.0 % failed 2 50.0 %"));
     assert!(overview.says("http_404 2 50.0 %"), "{}", overview.words());
 
