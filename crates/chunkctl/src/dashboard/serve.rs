@@ -3,10 +3,10 @@
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::sleep,
 };
 use tower_service::Service as _;
@@ -20,19 +20,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the pages for ever.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, routes.clone(), place));
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, routes.clone()));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
             }
-            Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, routes: Router) {
     let service = service_fn(move |request: hyper::Request<Incoming>| routes.clone().call(request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
