@@ -96,6 +96,7 @@ pub struct JobProgress {
     pub images_submitted: Option<i64>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub ended_at: Option<OffsetDateTime>,
+    pub ended_as: Option<String>,
 }
 
 /// A row of view `process`.

@@ -44,6 +44,7 @@ pub(crate) fn job() -> JobProgress {
         items_done: 620,
         images_submitted: Some(2000),
         ended_at: None,
+        ended_as: None,
     }
 }
 
