@@ -63,12 +63,16 @@ pub fn refusal(error: &dyn std::error::Error) -> String {
     shown
 }
 
-/// A text without the query of any URL in it.
+/// A text without the query of any URL in it. A quote or bracket ends a query where no more of it can
+/// follow: of `?a='b'&sig=c` none does.
 pub fn without_queries(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut in_query = false;
-    for c in text.chars() {
-        let ends = c.is_whitespace() || matches!(c, '"' | '\'' | ')' | '>' | '<');
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_behind = |c: &char| c.is_whitespace() || matches!(c, '"' | ')' | ',' | ';' | ':');
+        let closes = matches!(c, '\'' | ')' | '>' | '<');
+        let ends = c.is_whitespace() || c == '"' || closes && chars.peek().is_none_or(is_behind);
         in_query = (in_query || c == '?') && !ends;
         if !in_query {
             clean.push(c);
@@ -213,6 +217,9 @@ mod tests {
     fn queries_are_cut_from_errors() {
         let text = "GET (http://a/b?sig=SECRET&x=1) failed for \"http://c?sv=2\" twice";
         assert_eq!(without_queries(text), "GET (http://a/b) failed for \"http://c\" twice");
+        let quoted =
+            "'http://a?b='c'&sig=SECRET' (http://a?b=(c)&sig=SECRET): http://a?<b>&sig=SECRET";
+        assert_eq!(without_queries(quoted), "'http://a' (http://a): http://a");
     }
 
     /// I11

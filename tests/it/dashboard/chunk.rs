@@ -89,6 +89,34 @@ async fn long_captions_are_shown_by_their_beginning() {
     assert!(list.text.len() > 3_000_000, "{} bytes", list.text.len());
 }
 
+/// Case 442: what is saved hides what manifests hide, and so does the page: queries, whatever is in them, and
+/// users; in captions, labels and meta as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_saved_hides_queries_and_users() {
+    let rig = Rig::new().await;
+    let handler = rig.handler().await;
+    let origin = rig.origin.address();
+    let item = json!({
+        "url": format!("http://user:hush@{origin}/img/1?a='x'&sig=hush"),
+        "caption": "see https://a.example/x?b=(c)&sig=hush, a cat?",
+        "label": "a.example/y?sig=hush",
+        "meta": {"from": ["https://a.example/z?<d>&sig=hush"]},
+    });
+    let mut message = inline(7, 0, &[]);
+    message["source"] = json!({"items": [item]});
+    let (status, answer) = handler.deliver("one", &message).await;
+    assert_eq!(status, 200, "{answer}");
+    for (keep, shows) in [("true", true), ("false", false)] {
+        let setting = [("PIXCRAWLER_KEEP_QUERY", keep)];
+        let dashboard = Dashboard::start_with(&rig, &setting, &[]).await;
+        for path in [PAGE, &format!("{PAGE}/manifest.json"), &format!("{PAGE}/list.jsonl")] {
+            let page = dashboard.page(path).await;
+            assert!(page.text.contains("/img/1"), "{path}: {}", page.text);
+            assert_eq!(page.text.contains("hush"), shows, "{path} with {keep}: {}", page.text);
+        }
+    }
+}
+
 /// Case 451: what strangers put in the place of a picture.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_picture_is_not_served() {

@@ -3,7 +3,7 @@
 use super::{answer::Kept, chunk_page::Manifests, job_page::HostsOfChunk};
 use crate::Session;
 use chunk_handler::{
-    redact::without_queries,
+    redact::{bare_url, without_queries},
     state::{Capacity, Database, Error},
 };
 use maud::{Markup, html};
@@ -81,9 +81,46 @@ impl World {
         if self.session.settings.keep_query { text.to_owned() } else { words_without_queries(text) }
     }
 
+    /// The URL of an item as it may be shown: as manifests have it.
+    pub(super) fn shown_url(&self, url: &str) -> String {
+        if self.session.settings.keep_query { url.to_owned() } else { bare_url(url) }
+    }
+
+    /// An item of a list or of a manifest as it may be saved: each text as the page shows it.
+    pub(super) fn hide(&self, item: &mut serde_json::Value) {
+        if self.session.settings.keep_query {
+            return;
+        }
+        let Some(fields) = item.as_object_mut() else { return };
+        for (name, value) in fields {
+            each_text(value, &|text| match name.as_str() {
+                "url" => bare_url(text),
+                _ => words_without_queries(text),
+            });
+        }
+    }
+
     /// A text of a stranger, which may have URLs in it, as it may be shown.
     pub(super) fn shown_text(&self, text: &str) -> String {
-        if self.session.settings.keep_query { text.to_owned() } else { without_queries(text) }
+        if self.session.settings.keep_query {
+            return text.to_owned();
+        }
+        // As JSON may write a question mark.
+        without_queries(&text.replace("\\u003f", "?").replace("\\u003F", "?"))
+    }
+}
+
+/// Changes every text of a value.
+fn each_text(value: &mut serde_json::Value, change: &dyn Fn(&str) -> String) {
+    match value {
+        serde_json::Value::String(text) => *text = change(text),
+        serde_json::Value::Array(values) => {
+            values.iter_mut().for_each(|value| each_text(value, change))
+        }
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().for_each(|value| each_text(value, change));
+        }
+        _ => {}
     }
 }
 

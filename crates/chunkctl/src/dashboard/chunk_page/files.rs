@@ -60,11 +60,11 @@ pub(in crate::dashboard) async fn manifest(
 ) -> Response {
     let read = async {
         let manifest = manifest_of(&world, &job, &chunk).await?;
-        let mut manifest = Manifest::clone(&manifest);
-        for item in &mut manifest.items {
-            item.url = world.shown_text(&item.url);
+        let mut document = serde_json::to_value(&*manifest).unwrap_or_default();
+        if let Some(items) = document.get_mut("items").and_then(serde_json::Value::as_array_mut) {
+            items.iter_mut().for_each(|item| world.hide(item));
         }
-        let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
+        let bytes = serde_json::to_vec(&document).unwrap_or_default();
         Ok(file("application/json", Some("attachment; filename=\"manifest.json\""), bytes))
     };
     read.await.unwrap_or_else(refused)
@@ -83,9 +83,10 @@ pub(in crate::dashboard) async fn list(
         let items = items.map_err(|error| (StatusCode::BAD_GATEWAY, cause_chain(&error)))?;
         let items = items.ok_or_else(|| gone("The list is not there any more.".to_owned()))?;
         let mut text = String::new();
-        for mut item in items {
-            item.url = world.shown_text(&item.url);
-            text.push_str(&serde_json::to_string(&item).unwrap_or_default());
+        for item in items {
+            let mut item = serde_json::to_value(&item).unwrap_or_default();
+            world.hide(&mut item);
+            text.push_str(&item.to_string());
             text.push('\n');
         }
         let saved = Some("attachment; filename=\"list.jsonl\"");

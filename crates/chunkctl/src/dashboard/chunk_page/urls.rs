@@ -68,7 +68,7 @@ fn passes(world: &World, asked: &Asked, item: &ItemReport) -> bool {
         && asked.filter("search").is_none_or(|search| {
             let texts = [item.label.as_ref(), item.caption.as_ref(), item.key.as_ref()];
             let has = |text: &String| world.shown_words(text).contains(search);
-            world.shown_text(&item.url).contains(search) || texts.into_iter().flatten().any(has)
+            world.shown_url(&item.url).contains(search) || texts.into_iter().flatten().any(has)
         })
 }
 
@@ -118,7 +118,7 @@ fn row(world: &World, manifest: &Manifest, item: &ItemReport) -> Markup {
                 " (" (detail.as_str().unwrap_or_default()) ")"
             }
         }
-        td.long { (world.shown_text(&item.url)) }
+        td.long { (world.shown_url(&item.url)) }
         td.long {
             @if let Some(label) = &item.label { (shortened(&world.shown_words(label))) " " }
             @if let Some(caption) = &item.caption { (shortened(&world.shown_words(caption))) }
