@@ -115,7 +115,7 @@ fn each_text(value: &mut serde_json::Value, change: &dyn Fn(&str) -> String) {
     match value {
         serde_json::Value::String(text) => *text = change(text),
         serde_json::Value::Array(values) => {
-            values.iter_mut().for_each(|value| each_text(value, change))
+            values.iter_mut().for_each(|value| each_text(value, change));
         }
         serde_json::Value::Object(fields) => {
             fields.values_mut().for_each(|value| each_text(value, change));
