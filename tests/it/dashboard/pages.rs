@@ -84,6 +84,13 @@ async fn filters_are_in_the_address() {
     assert_eq!(chunks(&failed), [true, false]);
     assert_eq!(chunks(&panics), [true, false]);
     assert_eq!(chunks(&others), [false, false]);
+    // The page's own word for a state, and words that are none.
+    assert_eq!(chunks(&dashboard.page("/jobs/7?chunks=running").await), [false, false]);
+    assert_eq!(chunks(&dashboard.page("/jobs/7?chunks=nonsense").await), [true, true]);
+    for behind_the_last in ["/jobs?page=5", "/rejected?page=3"] {
+        let page = dashboard.page(behind_the_last).await;
+        assert!(page.says("There are no more."), "{}", page.words());
+    }
     for nowhere in ["/jobs/9", "/jobs/x", "/jobs/7/chunks/2", "/jobs/7/chunks/-1", "/nowhere"] {
         assert_eq!(dashboard.get(nowhere, &[]).await.status, 404, "{nowhere}");
     }

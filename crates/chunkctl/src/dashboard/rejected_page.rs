@@ -29,6 +29,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let asking = world.read.rejected_page(queue, page.offset(), Newest::limit(), CHARACTERS);
     let mut messages = asking.await?;
     let links = page.cut(asked, &mut messages);
+    let nothing = if page.is_first() { "None was rejected." } else { "There are no more." };
     let rows: Vec<Markup> = messages.iter().map(|message| row(world, message)).collect();
     let main = html! {
         p { "They can never work, and nobody tries them again. Correct what sends them, then send anew." }
@@ -36,7 +37,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
             p { "Only queue " code { (queue) } ". " a href=(asked.with("queue", None)) { "Show all" } }
         }
         section.sheet {
-            (table("Rejected messages, the newest first", &COLUMNS, &rows, "None was rejected."))
+            (table("Rejected messages, the newest first", &COLUMNS, &rows, nothing))
             (links)
         }
     };
