@@ -109,6 +109,7 @@ pub mod stall;
 pub mod descriptors;
 mod turns;
 pub mod redact;
+pub mod words;
 pub mod settings;
 pub mod spool;
 pub mod state;

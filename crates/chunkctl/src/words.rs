@@ -1,13 +1,8 @@
 //! Numbers and moments as people read them.
 
 use chunk_handler::state::Capacity;
+pub(crate) use chunk_handler::words::count;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-/// `1 image`, `2 images`.
-pub(crate) fn count(n: impl ToString, one: &str) -> String {
-    let n = n.to_string();
-    if n == "1" { format!("1 {one}") } else { format!("{n} {one}s") }
-}
 
 /// A moment and how far it is: `2026-11-26T12:00:00Z (in 12 min)`.
 pub(crate) fn moment(at: OffsetDateTime, now: OffsetDateTime) -> String {
@@ -46,12 +41,6 @@ pub(crate) fn span(seconds: u64) -> String {
 mod tests {
     use super::*;
     use time::macros::datetime;
-
-    #[test]
-    fn one_is_one_and_others_are_many() {
-        let said = [0, 1, 2].map(|n| count(n, "image"));
-        assert_eq!(said, ["0 images", "1 image", "2 images"]);
-    }
 
     #[test]
     fn moments_say_how_far_they_are() {

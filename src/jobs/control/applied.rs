@@ -1,6 +1,9 @@
 //! What control commands did, in words.
 
-use crate::chunk::{ChunkId, ErrorCode};
+use crate::{
+    chunk::{ChunkId, ErrorCode},
+    words::count,
+};
 use std::fmt;
 
 /// What a command did; its text is for people.
@@ -82,12 +85,6 @@ impl fmt::Display for Applied {
             Self::UnknownJob { job_id } => write!(f, "job {job_id} is unknown"),
         }
     }
-}
-
-/// `1 message`, `2 messages`.
-fn count(n: impl ToString, one: &str) -> String {
-    let n = n.to_string();
-    if n == "1" { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 /// A job ends as completed with them, also one that was cancelled and is not any more.

@@ -11,6 +11,7 @@ use support::{checkout, rig::Rig};
 const MODULES: &[(&str, &[&str])] = &[
     // Pure: nothing of ours.
     ("redact", &[]),
+    ("words", &[]),
     ("chunk", &[]),
     // A violation shows values, so it goes through redact.
     ("settings", &["redact"]),
@@ -35,7 +36,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &["redact", "circuit", "settings", "spool", "state", "storage", "blocklist", "telemetry"],
     ),
     ("wake", &["chunk", "state", "storage", "process"]),
-    ("jobs", &["redact", "chunk", "state", "storage", "process", "wake"]),
+    ("jobs", &["redact", "words", "chunk", "state", "storage", "process", "wake"]),
     // The stages, then the pipeline that wires them.
     ("pipeline/dedupe", &["chunk"]),
     ("pipeline/refused", &["chunk"]),

@@ -208,6 +208,11 @@ pub(super) fn plain(status: StatusCode, text: &str) -> Response {
 /// A part of a page, or what stands in its place.
 pub(super) type Part<T> = Result<T, &'static str>;
 
+/// What stands where there are no rows: why the part is not there, or that there is nothing in it.
+pub(super) fn nothing<'a, T>(part: &Part<T>, said: &'a str) -> &'a str {
+    part.as_ref().err().copied().unwrap_or(said)
+}
+
 /// What was read. Where the server ended the statement, or the login may not read this, the rest of the
 /// page stays.
 ///

@@ -3,7 +3,11 @@
 use super::{answer, listen::Hosts};
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{self, AsHeaderName},
+        uri::Authority,
+    },
     middleware::Next,
     response::Response,
 };
@@ -27,6 +31,8 @@ struct Rules {
     guesses: Mutex<u64>,
 }
 
+/// Where a request comes from, as browsers say it.
+const SITE: &str = "sec-fetch-site";
 /// Until a wrong password is answered.
 const GUESS_TIME: Duration = Duration::from_secs(1);
 
@@ -123,11 +129,7 @@ impl Rules {
 
     /// One `Host`, which is ours; a target in absolute form comes before it (RFC 9112, section 3.2.2).
     fn is_meant(&self, request: &Request) -> bool {
-        let mut named = request.headers().get_all(header::HOST).iter();
-        let host = match (named.next(), named.next()) {
-            (Some(host), None) => host.to_str().unwrap_or_default(),
-            _ => "",
-        };
+        let host = only(request.headers(), header::HOST).unwrap_or_default();
         let target = request.uri().authority().map(Authority::as_str);
         self.hosts.have(host) && target.is_none_or(|target| self.hosts.have(target))
     }
@@ -150,23 +152,24 @@ impl Rules {
 /// another machine they leave `Sec-Fetch-Site` out (W3C Fetch Metadata, section 2), but not `Origin`; the
 /// `Host` was found to be ours.
 fn is_from_here(headers: &HeaderMap) -> bool {
-    let said = |name: &str| {
-        let mut said = headers.get_all(name).iter();
-        (said.next().map(HeaderValue::as_bytes), said.next().is_some())
-    };
-    match (said("sec-fetch-site"), said("origin"), said("host")) {
-        ((Some(site), false), ..) => site == b"same-origin",
-        ((None, _), (Some(origin), false), (Some(host), false)) => {
-            origin.strip_prefix(b"http://") == Some(host)
-        }
-        _ => false,
+    if headers.contains_key(SITE) {
+        return only(headers, SITE) == Some("same-origin");
     }
+    let origin = only(headers, header::ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    origin.is_some() && origin == only(headers, header::HOST)
 }
 
 /// A page of another site may lead people here. What it loads by itself, many times a second, would keep
 /// the database busy. Browsers leave both headers out, or say both.
 fn is_opened_or_ours(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
-    let is_other = matches!(said("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
+    let is_other = matches!(said(SITE), Some(b"cross-site" | b"same-site"));
     !is_other || said("sec-fetch-mode") == Some(b"navigate")
+}
+
+/// The text of a header that is there once.
+fn only(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none());
+    value.and_then(|value| value.to_str().ok())
 }

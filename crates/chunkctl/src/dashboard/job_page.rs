@@ -64,7 +64,7 @@ pub(super) async fn read(
     let reasons = async { part(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
     let ((cells, codes, chunks, failed), reasons) = tokio::try_join!(chunks, reasons)?;
     drop(turn);
-    let hosts = hosts::hosts(world, job_id, failed.as_deref()).await;
+    let hosts = hosts::hosts(world, job_id, &failed).await;
 
     let main = html! {
         (facts(&job))
@@ -80,7 +80,7 @@ pub(super) async fn read(
         section.sheet {
             (open::codes(world, asked, job_id, &codes))
             @if world.is_served { (open::filters(asked, &codes)) }
-            (open::chunks(world, asked, job_id, chunks.as_deref()))
+            (open::chunks(world, asked, job_id, &chunks))
         }
         div.pair {
             section.sheet { (totals(&job)) }

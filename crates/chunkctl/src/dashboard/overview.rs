@@ -8,7 +8,7 @@ mod window;
 pub(super) use window::Window;
 
 use super::{
-    answer::{self, Page, Part, Trouble, part},
+    answer::{self, Page, Part, Trouble, nothing, part},
     asked::{Asked, written},
     layout,
     show::{self, MOST_COUNTED},
@@ -71,13 +71,13 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
             }
         }
         section.sheet {
-            (process::processes(live.as_deref(), temps.as_deref(), attempts.as_deref().unwrap_or_default(), &capacity))
+            (process::processes(&live, &temps, attempts.as_deref().unwrap_or_default(), &capacity))
         }
         div.pair {
             section.sheet { (verdict_table(verdicts, &reasons)) }
             div {
-                section.sheet { (health_table(health.as_deref())) }
-                section.sheet { (rejected_table(rejected.as_deref())) }
+                section.sheet { (health_table(&health)) }
+                section.sheet { (rejected_table(&rejected)) }
             }
         }
     };
@@ -171,7 +171,7 @@ fn events(world: &World, happened: &[Event]) -> Markup {
 
 fn verdict_table(verdicts: Part<Verdicts>, reasons: &Part<Vec<JobReason>>) -> Markup {
     const COLUMNS: [Column; 3] = [("Verdict", false), ("Images", true), ("Share", true)];
-    let nothing = verdicts.as_ref().err().copied().unwrap_or("No chunk completed.");
+    let nothing = nothing(&verdicts, "No chunk completed.");
     let verdicts = verdicts.unwrap_or_default();
     let all = verdicts.valid + verdicts.duplicates + verdicts.invalid + verdicts.failed;
     let kinds = [
@@ -197,14 +197,10 @@ fn verdict_table(verdicts: Part<Verdicts>, reasons: &Part<Vec<JobReason>>) -> Ma
 /// Reasons with their images, and their share of `all`.
 pub(super) fn reason_table(reasons: &Part<Vec<JobReason>>, all: i64) -> Markup {
     const COLUMNS: [Column; 3] = [("Reason", false), ("Images", true), ("Share", true)];
-    let nothing = match reasons {
-        Ok(_) if all == 0 => "No image has a verdict.",
-        Ok(_) => "All of them are.",
-        Err(why) => why,
-    };
+    let said = if all == 0 { "No image has a verdict." } else { "All of them are." };
     let rows: Vec<Markup> =
         reasons.iter().flatten().map(|row| reason_row(&row.reason, row.images, all)).collect();
-    table("Why images are not in the dataset", &COLUMNS, &rows, nothing)
+    table("Why images are not in the dataset", &COLUMNS, &rows, nothing(reasons, said))
 }
 
 fn reason_row(word: &str, n: i64, all: i64) -> Markup {
@@ -215,7 +211,7 @@ fn reason_row(word: &str, n: i64, all: i64) -> Markup {
     } }
 }
 
-fn health_table(health: Result<&[HealthReading], &&str>) -> Markup {
+fn health_table(health: &Part<Vec<HealthReading>>) -> Markup {
     const COLUMNS: [Column; 7] = [
         ("Checked", false),
         ("Active", true),
@@ -239,12 +235,11 @@ fn health_table(health: Result<&[HealthReading], &&str>) -> Markup {
         } }
     };
     let none = "There was none yet; the timer runs every five minutes.";
-    let nothing = health.err().map_or(none, |why| *why);
-    let rows: Vec<Markup> = health.unwrap_or_default().iter().map(row).collect();
-    table("Health checks", &COLUMNS, &rows, nothing)
+    let rows: Vec<Markup> = health.iter().flatten().map(row).collect();
+    table("Health checks", &COLUMNS, &rows, nothing(health, none))
 }
 
-fn rejected_table(rejected: Result<&[QueueCount], &&str>) -> Markup {
+fn rejected_table(rejected: &Part<Vec<QueueCount>>) -> Markup {
     const COLUMNS: [Column; 2] = [("Queue", false), ("Rejected messages", true)];
     let row = |count: &QueueCount| {
         let address = written("/rejected", &[("queue", &count.queue)]);
@@ -253,7 +248,7 @@ fn rejected_table(rejected: Result<&[QueueCount], &&str>) -> Markup {
             td.n { (show::counted(count.messages)) }
         } }
     };
-    let nothing = rejected.err().map_or("None was rejected.", |why| *why);
-    let rows: Vec<Markup> = rejected.unwrap_or_default().iter().map(row).collect();
+    let rows: Vec<Markup> = rejected.iter().flatten().map(row).collect();
+    let nothing = nothing(rejected, "None was rejected.");
     table("Messages rejected in the last 24 hours", &COLUMNS, &rows, nothing)
 }

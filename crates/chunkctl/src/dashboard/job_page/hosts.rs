@@ -1,6 +1,7 @@
 //! Hosts whose images were not downloaded, from the manifests of the chunks that have most of them.
 
 use crate::dashboard::{
+    answer::{Part, nothing},
     show,
     table::{Column, table},
     world::World,
@@ -38,14 +39,10 @@ const MOST_KEPT: usize = 2000;
 pub(crate) type HostsOfChunk = Option<BTreeMap<String, i64>>;
 
 /// A table of hosts.
-pub(super) async fn hosts(
-    world: &World,
-    job_id: i64,
-    chunks: Result<&[FailedImages], &&str>,
-) -> Markup {
+pub(super) async fn hosts(world: &World, job_id: i64, chunks: &Part<Vec<FailedImages>>) -> Markup {
     const COLUMNS: [Column; 2] = [("Host", false), ("Images not downloaded", true)];
-    let nothing = chunks.err().map_or("No manifest with failures was read.", |why| *why);
-    let chunks = chunks.unwrap_or_default();
+    let nothing = nothing(chunks, "No manifest with failures was read.");
+    let chunks = chunks.as_deref().unwrap_or_default();
     let (found, is_away) = counted(world, job_id, chunks).await;
     let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
     for (host, n) in found.iter().flat_map(|hosts| hosts.iter().flatten()) {

@@ -1,6 +1,7 @@
 //! The table of chunks that are not completed: the grid in words, with filters.
 
 use crate::dashboard::{
+    answer::{Part, nothing},
     asked::Asked,
     layout, show,
     table::{Column, table},
@@ -69,10 +70,10 @@ pub(super) fn chunks(
     world: &World,
     asked: &Asked,
     job_id: i64,
-    chunks: Result<&[OpenChunk], &&str>,
+    chunks: &Part<Vec<OpenChunk>>,
 ) -> Markup {
-    let nothing = chunks.err().map_or("There is none.", |why| *why);
-    let chunks = chunks.unwrap_or_default();
+    let nothing = nothing(chunks, "There is none.");
+    let chunks = chunks.as_deref().unwrap_or_default();
     let rows: Vec<Markup> =
         chunks.iter().take(SHOWN).map(|chunk| row(world, asked, job_id, chunk)).collect();
     html! {

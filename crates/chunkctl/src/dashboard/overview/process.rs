@@ -2,6 +2,7 @@
 
 use super::event;
 use crate::dashboard::{
+    answer::{Part, nothing},
     show,
     table::{Column, table},
 };
@@ -28,18 +29,17 @@ const BAR: i64 = 120;
 
 /// A table of the processes.
 pub(super) fn processes(
-    live: Result<&[LiveProcess], &&str>,
-    temps: Result<&[ProcessTemp], &&str>,
+    live: &Part<Vec<LiveProcess>>,
+    temps: &Part<Vec<ProcessTemp>>,
     attempts: &[AttemptRow],
     capacity: &Capacity,
 ) -> Markup {
-    let nothing =
-        live.err().map_or("No process is there; nothing runs until one starts.", |why| *why);
-    let live = live.unwrap_or_default();
-    let unsaid = temps.err().copied();
+    let nothing = nothing(live, "No process is there; nothing runs until one starts.");
+    let live = live.as_deref().unwrap_or_default();
+    let unsaid = temps.as_ref().err();
     let died = event::died(attempts, live);
     let now: BTreeMap<&str, &ProcessTemp> =
-        temps.unwrap_or_default().iter().map(|temp| (temp.owner.as_str(), temp)).collect();
+        temps.iter().flatten().map(|temp| (temp.owner.as_str(), temp)).collect();
     let high = high_water(attempts);
     let limit = i64::from(capacity.storage_limit_mb) * mib();
     let quota = quota_bytes(&capacity.environment).unwrap_or(limit).max(limit);
