@@ -78,6 +78,7 @@ pub use history::{
     BusySlots, ChunkWaits, DoneChunks, Ending, FleetHistory, HealthChecks, InstanceUse,
 };
 pub(crate) use job::TOUCHES_AT_ONCE;
+pub(crate) use sums::CHANGES_AT_ONCE;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
 pub(crate) use keep::ReferringChunk;
 pub use keep::{Hashes, Kept, KeptShard, TableSize};

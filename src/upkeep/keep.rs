@@ -1,9 +1,8 @@
-//! Retention: what is older than the settings keep goes, in small batches; what ended jobs add up to is
-//! kept.
+//! Retention: what is older than the settings keep goes, in small batches; what jobs add up to is kept.
 
 use crate::{
     process::{Error, Process},
-    state::Kept,
+    state::{CHANGES_AT_ONCE, Database, Kept},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -11,7 +10,8 @@ use tokio::time::Instant;
 /// What is not removed within it waits for the next minute: reclaiming and waking come first.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Removes what is old, unless a process did so within the minute; returns how many rows went.
+/// Adds up what completed, and removes what is old unless a process did so within the minute; returns how
+/// many rows went.
 ///
 /// # Errors
 ///
@@ -29,6 +29,7 @@ pub(super) async fn remove_in_turn(process: &Process) -> Result<u64, Error> {
     .into();
     left.retain(|(_, days)| *days > 0);
     let mut n = 0;
+    add_up(database).await?;
     if !database.take_removal(owner).await? {
         return Ok(n);
     }
@@ -48,4 +49,16 @@ pub(super) async fn remove_in_turn(process: &Process) -> Result<u64, Error> {
         left = further;
     }
     Ok(n)
+}
+
+/// Adds what chunks completed with since the last round to the sums of their jobs; else whoever looks at a
+/// job does it at each look.
+///
+/// # Errors
+///
+/// When the database is away or refuses.
+async fn add_up(database: &Database) -> Result<(), Error> {
+    let until = Instant::now() + LIMIT;
+    while database.fold_sums().await? == CHANGES_AT_ONCE && Instant::now() < until {}
+    Ok(())
 }

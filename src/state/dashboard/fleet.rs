@@ -127,9 +127,9 @@ impl Database {
         let statement = sqlx::query_as(
             "-- waiting_chunks
             select (select count(*) from (select from chunk_status
-                    where status = 'pending' limit $1) c) as chunks,
+                    where is_open and status = 'pending' limit $1) c) as chunks,
                 (select extract(epoch from now() - min(updated_at))::double precision
-                    from chunk_status where status = 'pending') as oldest_seconds",
+                    from chunk_status where is_open and status = 'pending') as oldest_seconds",
         )
         .bind(most);
         ask!(self.pool, self.cap, "waiting_chunks", statement.fetch_one)

@@ -154,7 +154,7 @@ impl Database {
             select chunk_index, status, attempt, owner, not_before, error_code,
                 left(error_message, 1000) as error_message, images_total, items_done, updated_at
             from chunk_status
-            where job_id = $1 and (status <> 'completed' or error_code is not null)
+            where job_id = $1 and (is_open or error_code is not null)
                 and ($2::text is null or status = $2) and ($3::text is null or error_code = $3)
             order by case status when 'failed' then 0 when 'processing' then 1 else 2 end, chunk_index
             limit $4",
@@ -174,8 +174,8 @@ impl Database {
     pub async fn failure_codes(&self, job_id: i64, limit: i64) -> Result<Vec<FailureCode>, Error> {
         let statement = sqlx::query_as(
             "-- failure_codes
-            select coalesce(error_code, 'unknown') as error_code, count(*) as chunks
-            from chunk_status where job_id = $1 and status = 'failed'
+            select error_code, count(*) as chunks from chunk_status
+            where job_id = $1 and status = 'failed' and error_code is not null
             group by 1 order by 2 desc, 1 limit $2",
         )
         .bind(job_id)

@@ -122,6 +122,55 @@ async fn a_job_that_ends_is_counted_by_who_ends_it() {
     assert_eq!(invariants::of_rows(&rig).await, Vec::<String>::new());
 }
 
+const FOLD: &str = "select fold_sums(1000)";
+
+/// A chunk that is made up here has other faults.
+async fn wrong_sums(rig: &Rig) -> Vec<String> {
+    let found = invariants::of_rows(rig).await;
+    found.into_iter().filter(|fault| fault.contains(" has kept ")).collect()
+}
+
+/// I8: sums follow whatever is done to a chunk, before they are folded and after; of a job that is gone
+/// nothing is left for the next one of its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_follow_the_chunks_whoever_changes_them() {
+    let (rig, sql) = ended_job().await;
+    let holds = async |what: &str| {
+        for _ in 0..2 {
+            assert_eq!(wrong_sums(&rig).await, Vec::<String>::new(), "{what}");
+            sql.value::<i64>(FOLD).await;
+        }
+        assert_eq!(sql.value::<i64>(FOLD).await, 0, "{what}: once");
+    };
+    holds("completed").await;
+    for (what, change) in [
+        ("run again", "select run_again(1, '{0}', null)"),
+        ("lost", "select run_again(1, '{1}', array[shard_fence]) from chunk where chunk_index = 1"),
+        (
+            "came",
+            r#"insert into chunk (job_id, chunk_index, priority, message, totals, shard_fence, shard_claim,
+                shard_blob, manifest_blob, fence, again_fence)
+            select 1, 7, 5, '{}', '{"images_valid": 3, "success_rate": 0.5}', 0, 'c', 'b', 'm', 0, 0"#,
+        ),
+        ("other totals", "update chunk set totals = totals || '{\"bytes_in\": 9}' where totals is not null"),
+        ("went", "delete from chunk where chunk_index = 7"),
+    ] {
+        sql.execute(change).await;
+        holds(what).await;
+    }
+    assert!(sql.value::<bool>("select count(*) > 0 from job_sums").await);
+    // The negative control: sums that nobody noted are found.
+    sql.execute("update job_sum set value = value + 1 where name = 'images_total'").await;
+    let found = wrong_sums(&rig).await;
+    assert!(found.len() == 1 && found[0].starts_with("I8: job 1 has kept 6 images_total"), "{found:?}");
+    sql.execute("delete from attempt").await;
+    sql.execute("update chunk set totals = '{\"images_total\": 8}' where chunk_index = 0").await;
+    sql.execute("delete from chunk").await;
+    sql.execute("delete from job").await;
+    assert_eq!(sql.value::<i64>("select count(*) from job_sum_change").await, 0);
+    assert_eq!(sql.value::<i64>("select count(*) from job_sums").await, 0);
+}
+
 /// A pause says since when, also one that an earlier release began; a longer one goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_says_since_when() {

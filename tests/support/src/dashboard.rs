@@ -39,6 +39,7 @@ insert into attempt (job_id, chunk_index, fence, owner, invocation_id, claimed_a
         case n % 37 when 3 then 'failed' when 5 then 'released' else 'completed' end::attempt_outcome,
         case n % 37 when 3 then 'panic' when 5 then 'host_busy' end, 20000000, 1 + n % 10
     from generate_series(0, 199999) n;
+select fold_sums(1000000);
 select keep_sums(null) from generate_series(1, 989);
 analyze;";
 

@@ -76,6 +76,25 @@ const CHARGES: &str = "
         expiries)
     from chunk_handler.chunk where error_code = 'worker_lost' and expiries <> 20";
 
+/// I8: what is kept of the totals of chunks is what they add up to; of a job that is being removed it is of
+/// no use.
+const SUMS: &str = "
+    with counted as (
+        select c.job_id, t.name, sum(t.value::numeric) as value
+        from chunk_handler.chunk c
+        cross join lateral (
+            select key as name, value from jsonb_each_text(c.totals)
+            where key in ('images_total', 'images_downloaded', 'images_valid', 'images_invalid',
+                'images_failed', 'images_asked_again', 'duplicates_removed', 'bytes_in', 'bytes_out')
+            union all
+            select 'errors.' || key, value from jsonb_each_text(c.totals -> 'errors')) t
+        group by 1, 2)
+    select format('I8: job %s has kept %s %s of its chunks, which have %s', job_id, k.value, name,
+        c.value)
+    from counted c full join chunk_handler.job_sums k using (job_id, name)
+        left join chunk_handler.job j using (job_id)
+    where coalesce(c.value, 0) <> coalesce(k.value, 0) and j.going_at is null";
+
 /// I4: slots in use and chunks in work, of one snapshot.
 const SAMPLE: &str = "
     select (select count(job_id) from chunk_handler.slot),
@@ -102,7 +121,7 @@ pub async fn violations(rig: &Rig) -> Vec<String> {
 /// What rows alone show, at any moment.
 pub async fn of_rows(rig: &Rig) -> Vec<String> {
     let mut found = Vec::new();
-    for sql in [SLOTS, FENCES, CHARGES, HASHES] {
+    for sql in [SLOTS, FENCES, CHARGES, HASHES, SUMS] {
         found.extend(ask(rig, sql).await);
     }
     found

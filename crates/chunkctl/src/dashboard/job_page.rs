@@ -52,17 +52,18 @@ pub(super) async fn read(
     let per_cell = grid::per_cell(job.total_chunks);
     let (state, code) = (open::state(asked), asked.filter("code"));
     let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
-    // Each reads all chunks of the job: a large one takes its time, and there are two connections.
+    // Two of these read all chunks of the job, which takes its time if it is large: one on each connection.
     let chunks = async {
         let cells = part(database.chunk_cells(job_id, per_cell).await)?;
         let codes = part(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
         let chunks = part(database.open_chunks(job_id, state, code, more).await)?;
-        let failed = part(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
-        Ok::<_, Error>((cells, codes, chunks, failed))
+        Ok::<_, Error>((cells, codes, chunks))
     };
-    // The reasons take about as long as all of those.
-    let reasons = async { part(database.reasons_of_page(job_id, SHOWN_REASONS).await) };
-    let ((cells, codes, chunks, failed), reasons) = tokio::try_join!(chunks, reasons)?;
+    let images = async {
+        let failed = part(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
+        Ok((failed, part(database.reasons_of_page(job_id, SHOWN_REASONS).await)?))
+    };
+    let ((cells, codes, chunks), (failed, reasons)) = tokio::try_join!(chunks, images)?;
     drop(turn);
     let hosts = hosts::hosts(world, job_id, &failed).await;
 
