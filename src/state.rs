@@ -78,7 +78,6 @@ pub use history::{
     BusySlots, ChunkWaits, DoneChunks, Ending, FleetHistory, HealthChecks, InstanceUse,
 };
 pub(crate) use job::TOUCHES_AT_ONCE;
-pub(crate) use sums::CHANGES_AT_ONCE;
 pub use job::{Cancellation, DatasetRows, NewJob, OverJob, RegisteredJob, Submission};
 pub(crate) use keep::ReferringChunk;
 pub use keep::{Hashes, Kept, KeptShard, TableSize};
@@ -87,6 +86,7 @@ pub use lease::{Lease, LeaseTerms, NotHeld};
 pub use login::NoToken;
 pub use progress::Progress;
 pub use record::HealthRow;
+pub(crate) use sums::CHANGES_AT_ONCE;
 pub use view::{
     AttemptRow, Capacity, ChunkStatus, Description, Failures, Gauges, HostBusy, JobProgress,
     JobReason, LiveProcess, Page, RejectedMessage,

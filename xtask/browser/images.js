@@ -1,8 +1,8 @@
-// Writes pictures of two pages into a folder.
+// Writes pictures of two pages, and of the timeline of a report, into a folder.
 "use strict";
 const { run, say } = require("./browser");
 
-const [address, folder] = process.argv.slice(2);
+const [address, report, folder] = process.argv.slice(2);
 
 run(async (browser) => {
   const page = await (await browser.newContext({ colorScheme: "light" })).newPage();
@@ -10,13 +10,15 @@ run(async (browser) => {
   for (const [name, path, width, height] of [
     ["overview", "/", 1200, 780],
     ["chunk", "/jobs/42/chunks/0?pictures=shown&verdict=failed", 760, 530],
+    ["round", "", 1000, 640],
   ]) {
     await page.setViewportSize({ width, height });
-    await page.goto(address + path, { waitUntil: "networkidle" });
+    await page.goto(path ? address + path : report, { waitUntil: "networkidle" });
     // Of a chunk the pictures, with the failed URLs above them.
     if (name === "chunk") await page.locator("form.filter").evaluate((form) => form.scrollIntoView());
     await page.waitForFunction(() => [...document.images].slice(0, 8).every((picture) => picture.complete));
-    await page.screenshot({ path: `${folder}/${name}.png` });
+    const shown = name === "round" ? page.locator("section.sheet", { has: page.locator(".lanes") }) : page;
+    await shown.screenshot({ path: `${folder}/${name}.png` });
   }
   say({});
 });

@@ -3,13 +3,14 @@
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
 use support::browser::Browser;
 use support::checkout::root;
 use support::dashboard::Dashboard;
 use support::rig::{Rig, inline};
+use support::round;
 
 use crate::build;
 
@@ -49,7 +50,16 @@ pub(crate) async fn run() -> Result<ExitCode> {
     let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
     let folder = root().join("doc/images");
     fs::create_dir_all(&folder)?;
-    browser.run("images.js", &[&dashboard.address, &folder.to_string_lossy()]).await;
+    let round = Rig::new().await;
+    let alive = round::faults(&round).await;
+    let report = round.temp.path().join("report.html");
+    let job = round::JOB.to_string();
+    let written =
+        round.chunkctl(&["dashboard", "--write", &report.to_string_lossy(), "--job-id", &job]);
+    ensure!(written.code == Some(0), "no report: {written:?}");
+    drop(alive);
+    let report = format!("file://{}", report.display());
+    browser.run("images.js", &[&dashboard.address, &report, &folder.to_string_lossy()]).await;
     eprintln!("written: {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -152,7 +152,10 @@ async fn sums_follow_the_chunks_whoever_changes_them() {
                 shard_blob, manifest_blob, fence, again_fence)
             select 1, 7, 5, '{}', '{"images_valid": 3, "success_rate": 0.5}', 0, 'c', 'b', 'm', 0, 0"#,
         ),
-        ("other totals", "update chunk set totals = totals || '{\"bytes_in\": 9}' where totals is not null"),
+        (
+            "other totals",
+            "update chunk set totals = totals || '{\"bytes_in\": 9}' where totals is not null",
+        ),
         ("went", "delete from chunk where chunk_index = 7"),
     ] {
         sql.execute(change).await;
@@ -162,7 +165,10 @@ async fn sums_follow_the_chunks_whoever_changes_them() {
     // The negative control: sums that nobody noted are found.
     sql.execute("update job_sum set value = value + 1 where name = 'images_total'").await;
     let found = wrong_sums(&rig).await;
-    assert!(found.len() == 1 && found[0].starts_with("I8: job 1 has kept 6 images_total"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("I8: job 1 has kept 6 images_total"),
+        "{found:?}"
+    );
     sql.execute("delete from attempt").await;
     sql.execute("update chunk set totals = '{\"images_total\": 8}' where chunk_index = 0").await;
     sql.execute("delete from chunk").await;

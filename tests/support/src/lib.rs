@@ -29,6 +29,7 @@ pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod rig;
+pub mod round;
 pub mod tool;
 pub mod verdict;
 pub mod workdir;
