@@ -86,7 +86,6 @@ pub use lease::{Lease, LeaseTerms, NotHeld};
 pub use login::NoToken;
 pub use progress::Progress;
 pub use record::HealthRow;
-pub(crate) use sums::CHANGES_AT_ONCE;
 pub use view::{
     AttemptRow, Capacity, ChunkStatus, Description, Failures, Gauges, HostBusy, JobProgress,
     JobReason, LiveProcess, Page, RejectedMessage,

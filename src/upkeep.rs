@@ -38,13 +38,15 @@ pub enum Duty {
     Wake,
     /// What is older than the settings keep goes.
     Keep,
+    /// What chunks completed with is added to the sums of their jobs.
+    AddUp,
 }
 
 impl Duty {
     /// Every duty, in an order in which each prepares the next: reclaimed chunks and those of poison
     /// messages can be woken.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Reclaim, Self::Poison, Self::EndJobs, Self::Wake, Self::Keep, Self::AddUp];
 
     /// Its name in logs and in the report of the health check.
     pub fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Duty {
             Self::EndJobs => "jobs_ended",
             Self::Wake => "woken",
             Self::Keep => "rows_removed",
+            Self::AddUp => "sums_added",
         }
     }
 }
@@ -114,6 +117,8 @@ impl Upkeep {
                 sent.map(|n| u64::try_from(n).unwrap_or(u64::MAX))
             }
             Duty::Keep => Box::pin(keep::remove_in_turn(&self.process)).await,
+            // Nobody waits for it: who looks at a job adds up what is left.
+            Duty::AddUp => return Ok(database.fold_sums().await?),
         };
         if let Err(Error::Storage(error)) = &done
             && error.concerns_all_blobs()
@@ -166,7 +171,7 @@ impl Upkeep {
             Duty::Reclaim => false,
             Duty::Poison => circuits.is_foreign() || circuits.is_open(Part::Queues),
             Duty::EndJobs => circuits.is_foreign() || circuits.is_open(Part::Blobs),
-            Duty::Keep => circuits.is_foreign(),
+            Duty::Keep | Duty::AddUp => circuits.is_foreign(),
             Duty::Wake => circuits.degraded().is_some(),
         }
     }

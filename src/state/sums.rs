@@ -3,15 +3,15 @@
 
 use super::{Database, Error, patiently};
 
-/// Changes that are added to the sums by one statement.
-pub(crate) const CHANGES_AT_ONCE: i64 = 1000;
+/// Changes that are added to the others by one statement: those of some 700 chunks.
+const AT_ONCE: i64 = 10_000;
 
 impl Database {
-    /// Adds changes of chunks to the sums of their jobs, at most [`CHANGES_AT_ONCE`]; how many.
-    pub(crate) async fn fold_sums(&self) -> Result<i64, Error> {
-        let statement =
-            sqlx::query_scalar("-- fold_sums\nselect fold_sums($1)").bind(CHANGES_AT_ONCE);
-        ask!(self.pool, self.cap, "fold_sums", statement.fetch_one)
+    /// Adds changes of chunks to the sums of their jobs, a batch of them; how many.
+    pub(crate) async fn fold_sums(&self) -> Result<u64, Error> {
+        let statement = sqlx::query_scalar("-- fold_sums\nselect fold_sums($1)").bind(AT_ONCE);
+        let n: i64 = ask!(self.pool, self.cap, "fold_sums", statement.fetch_one)?;
+        Ok(u64::try_from(n).unwrap_or(0))
     }
 
     /// Counts a job that has ended and keeps what it adds up to; without a number the one that ended last

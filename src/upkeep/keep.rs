@@ -2,7 +2,7 @@
 
 use crate::{
     process::{Error, Process},
-    state::{CHANGES_AT_ONCE, Database, Kept},
+    state::Kept,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -10,8 +10,7 @@ use tokio::time::Instant;
 /// What is not removed within it waits for the next minute: reclaiming and waking come first.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Adds up what completed, and removes what is old unless a process did so within the minute; returns how
-/// many rows went.
+/// Removes what is old, unless a process did so within the minute; returns how many rows went.
 ///
 /// # Errors
 ///
@@ -29,7 +28,6 @@ pub(super) async fn remove_in_turn(process: &Process) -> Result<u64, Error> {
     .into();
     left.retain(|(_, days)| *days > 0);
     let mut n = 0;
-    add_up(database).await?;
     if !database.take_removal(owner).await? {
         return Ok(n);
     }
@@ -49,16 +47,4 @@ pub(super) async fn remove_in_turn(process: &Process) -> Result<u64, Error> {
         left = further;
     }
     Ok(n)
-}
-
-/// Adds what chunks completed with since the last round to the sums of their jobs; else whoever looks at a
-/// job does it at each look.
-///
-/// # Errors
-///
-/// When the database is away or refuses.
-async fn add_up(database: &Database) -> Result<(), Error> {
-    let until = Instant::now() + LIMIT;
-    while database.fold_sums().await? == CHANGES_AT_ONCE && Instant::now() < until {}
-    Ok(())
 }

@@ -1,109 +1,48 @@
 -- What completed chunks add up to is kept as it changes, so that a look at a job of 100,000 chunks that runs
 -- costs what happened in the last seconds. By triggers, in the transaction that changes the chunk: no process
 -- can forget it, one of an earlier release neither.
+
+-- Who reads a view in an open transaction holds this up, and it everybody who changes a chunk: not for long.
+set local lock_timeout = '2s';
+
+-- Rows of a name add up. No key and no constraint: a chunk that completes waits for nobody, and nobody for it.
 create table job_sum (
-    job_id bigint not null references job on delete cascade,
+    job_id bigint not null,
     name text not null,
     value bigint not null,
-    primary key (job_id, name)
+    is_new boolean not null default true
 );
-comment on table job_sum is 'What the totals of the chunks of a job add up to, but for the changes in job_sum_change.';
+comment on table job_sum is 'What the totals of the chunks of a job add up to: read view job_sums. Made anew by recount_sums.';
 comment on column job_sum.name is 'As in totals; of a reason errors. and the reason.';
+comment on column job_sum.is_new is 'A change that the upkeep has not added to the others yet: it does within seconds.';
+create index job_sum_of on job_sum (job_id);
+create index job_sum_new on job_sum (job_id) where is_new;
 
--- No key and no constraint: a chunk that completes waits for nobody, and nobody for it.
-create table job_sum_change (
-    job_id bigint not null,
-    gained jsonb,
-    lost jsonb
-);
-comment on table job_sum_change is 'Changes of chunks that are not added to job_sum yet: the upkeep does it within seconds.';
-comment on column job_sum_change.gained is 'Totals that a chunk has now; null: none.';
-comment on column job_sum_change.lost is 'Totals that it had before; null: none.';
-create index job_sum_change_of on job_sum_change (job_id);
+-- A publication of all tables lets only such tables lose rows that have no key.
+alter table job_sum replica identity full;
+alter table job_touched replica identity full;
 
--- The totals that are added up, by name.
+-- The totals that are added up, by name. What is no whole number is none: a row that was changed by hand may
+-- hold up nobody.
 create function sums_of(p_totals jsonb) returns table (name text, value bigint)
 language sql immutable parallel safe as $$
-    select n.name, (p_totals ->> n.name)::bigint
-        from unnest(array['images_total', 'images_downloaded', 'images_valid', 'images_invalid',
-            'images_failed', 'images_asked_again', 'duplicates_removed', 'bytes_in', 'bytes_out'])
-            as n (name)
-        where p_totals ? n.name
-    union all
-    select 'errors.' || e.key, e.value::bigint from jsonb_each_text(p_totals -> 'errors') e
-$$;
-
--- Of a job that is being removed, or is gone, nothing is added up. The schema is named: people change rows
--- with other search paths.
-create function note_sum_change() returns trigger language plpgsql as $$
-declare
-    gained jsonb := case when tg_op <> 'DELETE' then new.totals end;
-    lost jsonb := case when tg_op <> 'INSERT' then old.totals end;
-begin
-    insert into chunk_handler.job_sum_change (job_id, gained, lost)
-        select j.job_id, gained, lost from chunk_handler.job j
-        where j.job_id = coalesce(new.job_id, old.job_id) and j.going_at is null;
-    return null;
-end $$;
-create trigger chunk_gained after insert on chunk for each row
-    when (new.totals is not null) execute function note_sum_change();
-create trigger chunk_changed after update of totals on chunk for each row
-    when (old.totals is distinct from new.totals) execute function note_sum_change();
-create trigger chunk_gone after delete on chunk for each row
-    when (old.totals is not null) execute function note_sum_change();
-
--- A job that goes takes its changes along: its number may come again.
-create function forget_sum_changes() returns trigger language plpgsql as $$
-begin
-    delete from chunk_handler.job_sum_change where job_id = old.job_id;
-    return null;
-end $$;
-create trigger job_gone after delete on job for each row execute function forget_sum_changes();
-
--- What there is. The triggers hold off whoever changes a chunk until this is committed. What ended jobs add
--- up to is known already.
-insert into job_sum (job_id, name, value)
-    select j.job_id, n.name, sum(n.value)
-    from job j
-    cross join lateral (
-        select s.name, s.value from sums_of(j.sums || jsonb_build_object('errors', j.sums -> 'reasons')) s
-        union all
-        select s.name, s.value from chunk c cross join lateral sums_of(c.totals) s
-        where c.job_id = j.job_id and j.sums is null and c.totals is not null) n
-    group by j.job_id, n.name;
-
--- Adds changes to the sums, at most so many; how many there were.
-create function fold_sums(p_limit bigint) returns bigint language sql as $$
-    with taken as (
-        delete from job_sum_change where ctid = any (array(
-            select ctid from job_sum_change limit p_limit for update skip locked))
-        returning job_id, gained, lost
-    ), added as (
-        insert into job_sum (job_id, name, value)
-        select t.job_id, n.name, sum(n.value)
-        from taken t
-        join job j on j.job_id = t.job_id and j.going_at is null
-        cross join lateral (
-            select s.name, s.value from sums_of(t.gained) s
+    select n.name, n.value::bigint
+    from (
+        select t.name, case jsonb_typeof(t.value) when 'number' then t.value::numeric end as value
+        from (
+            select k.name, p_totals -> k.name as value
+            from unnest(array['images_total', 'images_downloaded', 'images_valid', 'images_invalid',
+                'images_failed', 'images_asked_again', 'duplicates_removed', 'bytes_in', 'bytes_out'])
+                as k (name)
             union all
-            select s.name, -s.value from sums_of(t.lost) s) n
-        group by t.job_id, n.name
-        -- In one order, for two that add at once.
-        order by t.job_id, n.name
-        on conflict (job_id, name) do update set value = job_sum.value + excluded.value
-    )
-    select count(*) from taken
+            select 'errors.' || e.key, e.value
+            from jsonb_each(case jsonb_typeof(p_totals -> 'errors') when 'object'
+                then p_totals -> 'errors' end) e) t) n
+    where n.value <> 0 and n.value = trunc(n.value) and abs(n.value) < 1e15
 $$;
 
 create view job_sums as
-select job_id, name, sum(value)::bigint as value
-from (
-    select job_id, name, value from job_sum
-    union all
-    select c.job_id, s.name, s.value from job_sum_change c cross join lateral sums_of(c.gained) s
-    union all
-    select c.job_id, s.name, -s.value from job_sum_change c cross join lateral sums_of(c.lost) s) n
-group by job_id, name;
+select job_id, name, sum(value)::bigint as value from job_sum group by job_id, name;
 
 create or replace view job_count as
 select j.job_id, n.chunks, n.above_total, n.pending_chunks, n.active_chunks, n.completed_chunks,
@@ -153,9 +92,6 @@ cross join lateral (
     from job_sums s
     where s.job_id = j.job_id and j.sums is null and s.name like 'errors.%' and s.value <> 0) r;
 
--- Chunks that want somebody, without a look at those that completed.
-create index chunk_error on chunk (job_id, chunk_index) where error_code is not null;
-
 create or replace view chunk_status as
 select job_id, chunk_index, state::text as status, attempt, expiries, fence, shard_fence, owner,
     lease_until, not_before, priority,
@@ -178,3 +114,101 @@ select job_id, chunk_index, state::text as status, attempt, expiries, fence, sha
     -- As the index says it: a status, which is text, it cannot be asked for.
     state in ('pending', 'processing') as is_open
 from chunk;
+
+-- Chunks that want somebody, without a look at those that completed.
+create index chunk_error on chunk (job_id, chunk_index) where error_code is not null;
+
+-- Of a job that is being removed nothing is added up. The schema is named: people change rows with other
+-- search paths.
+create function note_sums() returns trigger language plpgsql as $$
+begin
+    if tg_op <> 'INSERT' then
+        insert into chunk_handler.job_sum (job_id, name, value)
+            select j.job_id, s.name, -s.value
+            from chunk_handler.job j cross join lateral chunk_handler.sums_of(old.totals) s
+            where j.job_id = old.job_id and j.going_at is null;
+    end if;
+    if tg_op <> 'DELETE' then
+        insert into chunk_handler.job_sum (job_id, name, value)
+            select new.job_id, s.name, s.value from chunk_handler.sums_of(new.totals) s;
+    end if;
+    return null;
+end $$;
+create trigger chunk_gained after insert on chunk for each row
+    when (new.totals is not null) execute function note_sums();
+create trigger chunk_changed after update of totals, job_id on chunk for each row
+    when ((old.totals, old.job_id) is distinct from (new.totals, new.job_id))
+    execute function note_sums();
+create trigger chunk_gone after delete on chunk for each row
+    when (old.totals is not null) execute function note_sums();
+
+-- A job that goes takes its sums along: its number may come again.
+create function forget_job_sums() returns trigger language plpgsql as $$
+begin
+    delete from chunk_handler.job_sum where job_id = old.job_id;
+    return null;
+end $$;
+create trigger job_gone after delete on job for each row execute function forget_job_sums();
+create function forget_all_sums() returns trigger language plpgsql as $$
+begin
+    delete from chunk_handler.job_sum;
+    return null;
+end $$;
+create trigger chunks_truncated after truncate on chunk
+    for each statement execute function forget_all_sums();
+
+-- What there is, while the triggers hold off whoever changes a chunk. What ended jobs add up to is known.
+insert into job_sum (job_id, name, value, is_new)
+    select j.job_id, n.name, sum(n.value), false
+    from job j
+    cross join lateral (
+        select s.name, s.value
+        from sums_of(j.sums || jsonb_build_object('errors', j.sums -> 'reasons')) s
+        union all
+        select s.name, s.value from chunk c cross join lateral sums_of(c.totals) s
+        where c.job_id = j.job_id and j.sums is null and c.totals is not null) n
+    group by j.job_id, n.name;
+
+-- Adds at most so many changes to the others of their jobs; how many there were. It waits for nobody: what
+-- somebody holds is left for the next time, and two rows of a name are as good as one. Nobody removes a job
+-- meanwhile, who would not see what is added.
+create function fold_sums(p_limit bigint) returns bigint language sql as $$
+    with free as materialized (
+        select j.job_id from job j
+        where j.job_id in (select s.job_id from job_sum s where s.is_new) and j.going_at is null
+        for key share skip locked
+    ), changes as (
+        delete from job_sum where ctid = any (array(
+            select s.ctid from job_sum s where s.is_new and s.job_id in (select job_id from free)
+            limit p_limit for update skip locked))
+        returning job_id, name, value
+    ), others as (
+        delete from job_sum where ctid = any (array(
+            select s.ctid from job_sum s
+            where not s.is_new and s.job_id = any (array(select distinct job_id from changes))
+            for update skip locked))
+        returning job_id, name, value
+    ), folded as (
+        insert into job_sum (job_id, name, value, is_new)
+        select job_id, name, sum(value), false
+        from (select * from changes union all select * from others) n
+        group by job_id, name having sum(value) <> 0
+    )
+    select count(*) from changes
+$$;
+
+-- Counts the sums of a job anew, or null: of all; for people, after rows came in past the triggers. Who
+-- changes a chunk waits meanwhile.
+create function recount_sums(p_job bigint) returns void language plpgsql
+set search_path from current as $$
+begin
+    lock table chunk, job_sum in share row exclusive mode;
+    delete from job_sum where p_job is null or job_id = p_job;
+    insert into job_sum (job_id, name, value, is_new)
+        select c.job_id, s.name, sum(s.value), false
+        from chunk c cross join lateral sums_of(c.totals) s
+        where c.totals is not null and (p_job is null or c.job_id = p_job)
+        group by c.job_id, s.name;
+    -- Counted anew by the upkeep.
+    update job set sums = null where sums is not null and (p_job is null or job_id = p_job);
+end $$;
