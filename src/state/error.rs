@@ -64,6 +64,9 @@ const SCHEMA_CODES: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
 /// A read-only server: a standby, a full disk of a managed one, `default_transaction_read_only`.
 const READ_ONLY: &str = "25006";
 
+/// A lock that was not given in time (same page).
+const LOCK_TIMEOUT: &str = "55P03";
+
 /// A statement that was ended by its time limit (same page).
 const CANCELED: &str = "57014";
 /// `insufficient_privilege`.
@@ -93,10 +96,11 @@ impl Error {
         }
     }
 
-    /// Why a migration failed: a server that is gone or read-only says nothing about the schema.
+    /// Why a migration failed: a server that is gone or read-only says nothing about the schema, nor does
+    /// somebody who held what it was to change, for whom it gave way.
     pub(super) fn of_migration(error: MigrateError) -> Self {
         let passes = |source: &sqlx::Error| match code(source) {
-            Some(code) => code == READ_ONLY,
+            Some(code) => code == READ_ONLY || code == LOCK_TIMEOUT,
             None => !is_defect(source),
         };
         let does_pass = matches!(
