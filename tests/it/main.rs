@@ -68,7 +68,7 @@ mod download {
 mod chunk {
     mod adopted;
     mod blocked;
-    mod budget;
+    pub mod budget;
     mod captions;
     mod filters;
     mod lists;
@@ -167,6 +167,7 @@ mod dashboard {
     mod parts;
     mod report;
     mod size;
+    mod slow;
     mod strangers;
 }
 
