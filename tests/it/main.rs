@@ -163,6 +163,8 @@ mod dashboard {
     mod control;
     mod faults;
     mod guard;
+    mod long;
+    mod lost;
     mod pages;
     mod parts;
     mod report;
