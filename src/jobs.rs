@@ -17,4 +17,5 @@ pub use extend::{ExtendError, extend};
 pub(crate) use other_jobs::{NotReady, Returning};
 pub use other_jobs::{OtherJobError, prepare_other_jobs};
 pub use urls::{list_of, manifest_bytes, manifest_of, manifest_there};
+pub use verify::is_shard_of;
 pub(crate) use verify::withdraw_manifest;

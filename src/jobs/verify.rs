@@ -5,7 +5,7 @@
 
 use super::duplicates;
 use crate::{
-    chunk::{ChunkId, ClaimToken, job_folder},
+    chunk::{ChunkId, ClaimToken, Manifest, job_folder},
     process::Error,
     state::{CompletedShard, Database, OverJob},
     storage::{self, BlobHead, ListedBlob, Storage},
@@ -95,9 +95,9 @@ async fn look(
             let Some(id) = id else { return };
             let is_manifest = blob.name == id.manifest_blob();
             match wanted.get_mut(&id.chunk_index) {
-                Some(wanted) if is_manifest => wanted.manifest = wanted.row.is_manifest(&blob),
+                Some(wanted) if is_manifest => wanted.manifest = wanted.row.is_manifest(&blob.head),
                 Some(wanted) if blob.name == id.shard_blob() => {
-                    wanted.shard = wanted.row.is_shard(&blob);
+                    wanted.shard = wanted.row.is_shard(&blob.head);
                 }
                 None if is_manifest => stray_manifests.push(blob),
                 _ => {}
@@ -146,15 +146,30 @@ impl CompletedShard {
     }
 
     /// One without a word of its claim was written by a release that did not say it.
-    fn is_manifest(&self, blob: &ListedBlob) -> bool {
-        !blob.head.metadata.contains_key("claim") || self.is_of_claim(&blob.head)
+    fn is_manifest(&self, head: &BlobHead) -> bool {
+        !head.metadata.contains_key("claim") || self.is_of_claim(head)
     }
 
-    fn is_shard(&self, blob: &ListedBlob) -> bool {
-        let has_sha256 = blob.head.metadata.get("sha256") == Some(&self.shard_sha256);
-        let has_length = i64::try_from(blob.bytes).is_ok_and(|bytes| bytes == self.shard_bytes);
-        has_length && has_sha256 && self.is_of_claim(&blob.head)
+    fn is_shard(&self, head: &BlobHead) -> bool {
+        let has_sha256 = head.metadata.get("sha256") == Some(&self.shard_sha256);
+        let has_length = i64::try_from(head.bytes).is_ok_and(|bytes| bytes == self.shard_bytes);
+        has_length && has_sha256 && self.is_of_claim(head)
     }
+}
+
+/// Whether a blob is the shard that a manifest describes: by length, hash and claim, as that of a row.
+pub fn is_shard_of(manifest: &Manifest, head: &BlobHead) -> bool {
+    let (shard, claim) = (&manifest.shard, manifest.claim.as_str());
+    let row = CompletedShard {
+        chunk_index: manifest.id.chunk_index,
+        shard_fence: manifest.fence.0,
+        // A release without tokens wrote none.
+        shard_claim: Some(claim.to_owned()).filter(|claim| !claim.is_empty()),
+        shard_bytes: i64::try_from(shard.bytes).unwrap_or(i64::MAX),
+        shard_sha256: shard.sha256.clone(),
+        ran_in_vain: false,
+    };
+    row.is_shard(head)
 }
 
 async fn run_again(
@@ -203,10 +218,9 @@ pub(crate) async fn withdraw_manifest(
 mod tests {
     use super::*;
 
-    fn listed(bytes: u64, metadata: &[(&str, &str)]) -> ListedBlob {
+    fn head(bytes: u64, metadata: &[(&str, &str)]) -> BlobHead {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let head = BlobHead { etag: "e".into(), metadata: pairs.collect(), blocked: None };
-        ListedBlob { name: "b".into(), bytes, md5: None, head }
+        BlobHead { etag: "e".into(), bytes, metadata: pairs.collect(), blocked: None }
     }
 
     /// I2: a blob under the right name is the row's only with its length, its claim and its hash.
@@ -221,17 +235,17 @@ mod tests {
             ran_in_vain: false,
         };
         let ours = [("claim", "c7"), ("sha256", "aa")];
-        assert!(row.is_shard(&listed(1024, &ours)));
-        assert!(!row.is_shard(&listed(1023, &ours)));
-        assert!(!row.is_shard(&listed(1024, &[("claim", "c6"), ("sha256", "aa")])));
-        assert!(!row.is_shard(&listed(1024, &[("claim", "c7"), ("sha256", "bb")])));
-        assert!(!row.is_shard(&listed(1024, &[("fence", "7"), ("sha256", "aa")])));
-        assert!(row.is_manifest(&listed(9, &[("claim", "c7")])));
-        assert!(row.is_manifest(&listed(9, &[])));
-        assert!(!row.is_manifest(&listed(9, &[("claim", "c6")])));
+        assert!(row.is_shard(&head(1024, &ours)));
+        assert!(!row.is_shard(&head(1023, &ours)));
+        assert!(!row.is_shard(&head(1024, &[("claim", "c6"), ("sha256", "aa")])));
+        assert!(!row.is_shard(&head(1024, &[("claim", "c7"), ("sha256", "bb")])));
+        assert!(!row.is_shard(&head(1024, &[("fence", "7"), ("sha256", "aa")])));
+        assert!(row.is_manifest(&head(9, &[("claim", "c7")])));
+        assert!(row.is_manifest(&head(9, &[])));
+        assert!(!row.is_manifest(&head(9, &[("claim", "c6")])));
         let older = CompletedShard { shard_claim: None, ..row };
-        assert!(older.is_shard(&listed(1024, &[("fence", "7"), ("sha256", "aa")])));
-        assert!(!older.is_shard(&listed(1024, &[("fence", "6"), ("sha256", "aa")])));
+        assert!(older.is_shard(&head(1024, &[("fence", "7"), ("sha256", "aa")])));
+        assert!(!older.is_shard(&head(1024, &[("fence", "6"), ("sha256", "aa")])));
     }
 
     #[test]

@@ -295,7 +295,7 @@ mod tests {
 
     fn head(metadata: &[(&str, &str)]) -> BlobHead {
         let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        BlobHead { etag: "e".into(), metadata: pairs.collect(), blocked: None }
+        BlobHead { etag: "e".into(), bytes: 0, metadata: pairs.collect(), blocked: None }
     }
 
     /// I5 I16: a blob is ours by token and hash, whatever fence it names.

@@ -42,6 +42,8 @@ impl Condition {
 pub struct BlobHead {
     /// Which version.
     pub etag: Etag,
+    /// Its length.
+    pub bytes: u64,
     /// Keys in lower case.
     pub metadata: HashMap<String, String>,
     /// What keeps it from being overwritten; none: nothing that its properties show.
@@ -168,7 +170,7 @@ impl Storage {
         read.ok_or(Error::TooLarge { doing })
     }
 
-    /// Version and metadata of a blob of the dataset container; none when there is none.
+    /// Version, length and metadata of a blob of the dataset container; none when there is none.
     pub async fn head_dataset(&self, name: &str) -> Result<Option<BlobHead>, Error> {
         let blob = self.blob(&self.dataset_container, name)?;
         let head = call("read blob properties", CALL_DEADLINE, async {
@@ -176,6 +178,7 @@ impl Storage {
             let metadata = answer.metadata()?;
             let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
             let etag = answer.etag()?.unwrap_or_else(|| Etag::from(""));
+            let bytes = answer.content_length()?.unwrap_or_default();
             let blocked = if answer.legal_hold()? == Some(true) {
                 Some("it has a legal hold")
             } else if answer.lease_status()? == Some(LeaseStatus::Locked) {
@@ -185,7 +188,7 @@ impl Storage {
             } else {
                 None
             };
-            Ok(BlobHead { etag, metadata, blocked })
+            Ok(BlobHead { etag, bytes, metadata, blocked })
         });
         match head.await {
             Ok(head) => Ok(Some(head)),

@@ -12,11 +12,9 @@ use futures_util::TryStreamExt as _;
 pub struct ListedBlob {
     /// Its name in the container.
     pub name: String,
-    /// Its length.
-    pub bytes: u64,
     /// Of its bytes, where the service made one: of a blob that came in one request.
     pub md5: Option<Vec<u8>>,
-    /// Version and metadata.
+    /// Version, length and metadata.
     pub head: BlobHead,
 }
 
@@ -26,9 +24,9 @@ impl ListedBlob {
         let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect();
         let etag = properties.etag.unwrap_or_else(|| Etag::from(""));
-        let head = BlobHead { etag, metadata, blocked: None };
-        let (bytes, md5) = (properties.content_length?, properties.content_md5);
-        Some(Self { name: item.name?, bytes, md5, head })
+        let bytes = properties.content_length?;
+        let head = BlobHead { etag, bytes, metadata, blocked: None };
+        Some(Self { name: item.name?, md5: properties.content_md5, head })
     }
 }
 

@@ -68,7 +68,7 @@ mod download {
 mod chunk {
     mod adopted;
     mod blocked;
-    mod budget;
+    pub mod budget;
     mod captions;
     mod filters;
     mod lists;
@@ -163,10 +163,13 @@ mod dashboard {
     mod control;
     mod faults;
     mod guard;
+    mod long;
+    mod lost;
     mod pages;
     mod parts;
     mod report;
     mod size;
+    mod slow;
     mod strangers;
 }
 

@@ -20,6 +20,7 @@ mod overview;
 mod paging;
 mod rejected_page;
 mod report;
+mod room;
 mod router;
 mod serve;
 mod show;
@@ -86,10 +87,12 @@ impl Session {
         let login = read.clone();
         eprintln!("dashboard on http://{}/ until Ctrl-C", place.address);
         let guard = guard::Guard::new(place.hosts, password.as_ref(), options.allow_control);
-        let routes = router::routes(World::new(self, read, options.allow_control), guard);
+        let world = World::new(self, read, options.allow_control);
+        let room = world.room.clone();
+        let routes = router::routes(world, guard);
         tokio::select! {
             never = login.keep_login() => match never {},
-            () = serve::serve(place.listener, routes) => {}
+            () = serve::serve(place.listener, routes, room) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         Ok(ExitCode::SUCCESS)

@@ -99,7 +99,9 @@ impl Session {
         let _limit = signal(SignalKind::from_raw(libc::SIGXFSZ));
         let progress = match self.json {
             true => Progress::hidden(),
-            false => Progress::of_bytes("fetching", plan.files().map(|(_, blob)| blob.bytes).sum()),
+            false => {
+                Progress::of_bytes("fetching", plan.files().map(|(_, blob)| blob.head.bytes).sum())
+            }
         };
         let transfer = Transfer {
             storage: &self.storage,

@@ -139,9 +139,9 @@ pub(crate) async fn read_blob(
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), Interrupted> {
     let (mut position, mut tries) = (from, 0);
-    while position < blob.bytes {
+    while position < blob.head.bytes {
         let before = position;
-        let range = position..blob.bytes.min(position.saturating_add(BLOCK));
+        let range = position..blob.head.bytes.min(position.saturating_add(BLOCK));
         let mut each = |piece: &[u8]| {
             position += u64::try_from(piece.len()).unwrap_or(0);
             take(piece)

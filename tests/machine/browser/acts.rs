@@ -9,7 +9,7 @@ const ACTS: [&str; 5] = [
     "/|Pause intake…|Pause intake",
     "/|Resume intake…|Resume intake",
     "/jobs/9|Retry…|Retry chunk 9/0",
-    "/jobs/9|Retry failed chunks…|Retry all failed chunks of job 9",
+    "/jobs/9|Retry failed chunks…|Retry job 9",
     "/jobs/9|Cancel job…|Cancel job 9",
 ];
 

@@ -136,6 +136,10 @@ impl Dashboard {
         Self { child, address: address.unwrap(), errors, client: client.build().unwrap() }
     }
 
+    pub fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
     /// What it wrote to stderr.
     pub fn errors(&self) -> Vec<String> {
         self.errors.lock().unwrap().clone()

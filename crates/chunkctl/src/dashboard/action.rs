@@ -2,7 +2,11 @@
 
 mod deed;
 
-use super::{answer, layout, world::World};
+use super::{
+    answer::{self, Trouble},
+    layout, show,
+    world::World,
+};
 use crate::applied;
 use axum::{
     body::Bytes,
@@ -10,11 +14,7 @@ use axum::{
     http::{HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
-use chunk_handler::{
-    jobs::Applied,
-    redact::cause_chain,
-    state::{Error, JobProgress},
-};
+use chunk_handler::{jobs::Applied, redact::cause_chain, state::JobProgress};
 use deed::Deed;
 use maud::{Markup, html};
 use std::{collections::BTreeMap, sync::Arc};
@@ -44,7 +44,11 @@ pub(super) async fn form(
             };
             answer::still(StatusCode::OK, &deed.title(), &main)
         }
-        Err(error) => away(&error),
+        Err(Trouble::Unknown(text)) => answer::problem(StatusCode::NOT_FOUND, "Not found", &text),
+        Err(Trouble::Database(error)) => {
+            let text = format!("The database does not answer: {}", cause_chain(&error));
+            answer::problem(StatusCode::SERVICE_UNAVAILABLE, "No answer", &text)
+        }
     }
 }
 
@@ -72,7 +76,7 @@ pub(super) async fn act(
     let now = OffsetDateTime::now_utc();
     // What is said may hold what a message said.
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    eprintln!("{} {}: {line}", super::show::stamp(now), deed.title());
+    eprintln!("{} {}: {line}", show::stamp(now), deed.title());
     if status != StatusCode::SEE_OTHER {
         return answer::problem(status, "It was not done", &text);
     }
@@ -98,46 +102,46 @@ fn back(fields: &Fields) -> &str {
     if is_ours { address } else { "/" }
 }
 
-async fn job_of(world: &World, deed: &Deed) -> Result<Option<JobProgress>, Error> {
-    match deed.job_id() {
-        Some(job_id) => world.read.job_of_page(job_id).await,
-        None => Ok(None),
+/// The job of a deed, if it is about one. Nothing is promised of what is not there.
+async fn job_of(world: &World, deed: &Deed) -> Result<Option<JobProgress>, Trouble> {
+    let Some(job_id) = deed.job_id() else { return Ok(None) };
+    let job = world.read.job_of_page(job_id).await?.ok_or_else(|| {
+        let text = "It may be older than what is kept; `chunkctl status` lists the jobs, too.";
+        Trouble::Unknown(format!("There is no job {job_id}. {text}"))
+    })?;
+    if let Some(id) = deed.chunk()
+        && world.read.chunk(id).await?.is_none()
+    {
+        let text = format!(
+            "There is no chunk {id}. See the page of job {job_id} for the chunks that can run again."
+        );
+        return Err(Trouble::Unknown(text));
     }
-}
-
-fn away(error: &Error) -> Response {
-    let text = format!("The database does not answer: {}", cause_chain(error));
-    answer::problem(StatusCode::SERVICE_UNAVAILABLE, "No answer", &text)
+    Ok(Some(job))
 }
 
 fn sheet(deed: &Deed, job: Option<&JobProgress>, fields: &Fields) -> Markup {
-    let is_unknown = deed.job_id().is_some() && job.is_none();
     html! {
         h1 { (deed.title()) }
         section.sheet {
-            @if is_unknown {
-                p { "There is no such job." }
-            } @else {
-                p { (deed.outcome(job)) }
-                form method="post" action={ "/control/" (deed.word()) } {
-                    @for (name, value) in fields.iter().filter(|(name, _)| *name != "minutes") {
-                        input type="hidden" name=(name) value=(value);
+            p { (show::prose(&deed.outcome(job))) }
+            form method="post" action={ "/control/" (deed.word()) } {
+                @for (name, value) in fields.iter().filter(|(name, _)| *name != "minutes") {
+                    input type="hidden" name=(name) value=(value);
+                }
+                @if let Some(minutes) = deed.minutes() {
+                    p {
+                        label for="minutes" { "Minutes, 1 to 10,080" }
+                        input #minutes type="number" name="minutes" min="1" max="10080" required
+                            value=(minutes);
                     }
-                    @if let Some(minutes) = deed.minutes() {
-                        p {
-                            label for="minutes" { "Minutes, 1 to 10,080" }
-                            input #minutes type="number" name="minutes" min="1" max="10080" required
-                                value=(minutes);
-                        }
-                    }
-                    p.row {
-                        button.(if deed.is_final() { "danger" } else { "act" }) type="submit" { (deed.title()) }
-                        a.button href=(back(fields)) { "Go back, change nothing" }
-                    }
+                }
+                p.row {
+                    button.(if deed.is_final() { "danger" } else { "act" }) type="submit" { (deed.title()) }
+                    a.button href=(back(fields)) { "Go back, change nothing" }
                 }
             }
         }
-        @if is_unknown { p { a href=(back(fields)) { "Go back" } } }
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod manifests;
 mod pictures;
+mod shard;
 mod urls;
 
 pub(super) use files::{image, list, manifest, picture};
@@ -81,7 +82,9 @@ async fn read(
     let row = world.read.chunk(id).await?.ok_or_else(unknown)?;
     let attempts = world.read.attempts_of_page(id, ATTEMPTS).await?;
     drop(turn);
-    let manifest = timeout(PATIENCE, Box::pin(manifests::of(world, &row))).await;
+    let manifest = timeout(PATIENCE, Box::pin(manifests::of(world, &row)));
+    let shard = timeout(PATIENCE, Box::pin(shard::head(world, &row)));
+    let (manifest, shard) = tokio::join!(manifest, shard);
     let manifest =
         manifest.unwrap_or_else(|_| Err("Storage does not answer, or is slow.".to_owned()));
     let place = format!("/jobs/{}/chunks/{}", id.job_id, id.chunk_index);
@@ -90,6 +93,7 @@ async fn read(
         (facts(world, &row))
         @match &manifest {
             Ok(manifest) => {
+                @if let Ok(Some(head)) = &shard { (shard::banner(manifest, head.as_ref())) }
                 p.row {
                     a href={ (place) "/manifest.json" } { "Save the manifest" }
                     a href={ (place) "/list.jsonl" } { "Save the list" }
@@ -98,7 +102,7 @@ async fn read(
                 (pictures::pictures(asked, manifest))
             }
             Err(why) => {
-                p.banner { (why) }
+                p.banner { (show::prose(why)) }
                 p.row { a href={ (place) "/list.jsonl" } { "Save the list" } }
             }
         }
@@ -134,7 +138,7 @@ fn facts(world: &World, row: &ChunkStatus) -> Markup {
         @if let Some(code) = &row.error_code {
             p.banner.away {
                 strong { (code) } ": "
-                (world.shown_text(row.error_message.as_deref().unwrap_or_default()))
+                (show::prose(&world.shown_text(row.error_message.as_deref().unwrap_or_default())))
             }
         }
     }

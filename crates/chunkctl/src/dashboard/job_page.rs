@@ -115,7 +115,7 @@ fn facts(job: &JobProgress) -> Markup {
 fn warnings(job: &JobProgress) -> Markup {
     html! {
         @if let Some(cause) = &job.end_error {
-            p.banner.away { strong { "It cannot end: " } (cause) ". Free the named blob, or run "
+            p.banner.away { strong { "It cannot end: " } (show::prose(cause)) ". Free the named blob, or run "
                 code { "chunkctl doctor" } "; it ends by itself then." }
         }
         @if is_waiting(job) && job.ended_at.is_none() {
@@ -132,6 +132,8 @@ fn actions(job: &JobProgress, asked: &Asked) -> Markup {
         p.row {
             @if job.failed_chunks > 0 {
                 (layout::action("Retry failed chunks…", "retry", &fields, &asked.address))
+            } @else if job.ended_at.is_some() {
+                (layout::action("Make again what storage lost…", "retry", &fields, &asked.address))
             }
             @if job.ended_at.is_none() && job.status != "cancelled" {
                 (layout::action("Cancel job…", "cancel", &fields, &asked.address))

@@ -75,7 +75,7 @@ pub(super) fn main(
     html! {
         @if let Some((since, cause)) = away { (self::away(since, cause, Some(reading.at))) }
         @if let Some((at, text)) = notice {
-            p.banner.done { strong { "Done " (show::moment(at)) ": " } (text) }
+            p.banner.done { strong { "Done " (show::moment(at)) ": " } (show::prose(&text)) }
         }
         (paused(world, &reading.capacity, address))
         h1 { (reading.page.title) }
@@ -121,7 +121,7 @@ pub(super) fn away(since: OffsetDateTime, cause: &str, read_at: Option<OffsetDat
 pub(super) fn problem(title: &str, text: &str) -> Markup {
     html! {
         h1 { (title) }
-        p { (text) }
+        p { (show::prose(text)) }
         p { a href="/" { "Overview" } " · " a href="/jobs" { "Jobs" } }
     }
 }

@@ -1,7 +1,13 @@
 //! Where the dashboard listens, and which hosts are it.
 
-use std::net::{IpAddr, SocketAddr};
-use tokio::net::{TcpListener, lookup_host};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+const SEND_BUFFER: u32 = 128 * 1024;
+const BACKLOG: u32 = 1024;
 
 /// A port that is open.
 #[derive(Debug)]
@@ -48,11 +54,21 @@ pub(super) async fn open(listen: &str, has_password: bool) -> Result<Place, Wron
     let taken = |error| {
         (format!("--listen {listen}: {error}"), "choose another port, as --listen 127.0.0.1:7073")
     };
-    let listener = TcpListener::bind(wanted).await.map_err(taken)?;
+    let listener = listener(wanted).map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     let name = listen.rsplit_once(':').map_or(listen, |(name, _)| name);
     let hosts = Hosts { name: name.to_ascii_lowercase(), address: address.ip() };
     Ok(Place { listener, address, hosts })
+}
+
+/// Its connections hold little of an answer that nobody takes: what the system would hold by itself is 4 MB
+/// each.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Hosts {

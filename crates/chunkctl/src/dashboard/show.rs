@@ -99,6 +99,18 @@ pub(super) fn moment(at: OffsetDateTime) -> Markup {
     }
 }
 
+/// A text of ours: what stands between two backticks is code, as somebody may type it.
+pub(super) fn prose(text: &str) -> Markup {
+    let mut pieces = text.split('`').peekable();
+    html! {
+        (pieces.next().unwrap_or_default())
+        @while let Some(piece) = pieces.next() {
+            @if pieces.peek().is_none() { "`" (piece) }
+            @else { code { (piece) } (pieces.next().unwrap_or_default()) }
+        }
+    }
+}
+
 /// A state with its mark: never colour alone.
 pub(super) fn state(word: &str) -> Markup {
     let mark = match word {
@@ -120,6 +132,15 @@ pub(super) fn state(word: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        let written = |text| prose(text).0;
+        assert_eq!(written("plain <b>"), "plain &lt;b&gt;");
+        assert_eq!(written("`a` or `b <c>`."), "<code>a</code> or <code>b &lt;c&gt;</code>.");
+        assert_eq!(written("odd ` here"), "odd ` here");
+        assert_eq!(written("`a` and ` odd"), "<code>a</code> and ` odd");
+    }
 
     #[test]
     fn numbers_are_as_people_read_them() {

@@ -1,6 +1,6 @@
 //! What all pages share: the database, blobs, options, and the last reading of each address.
 
-use super::{answer::Kept, chunk_page::Manifests, job_page::HostsOfChunk};
+use super::{answer::Kept, chunk_page::Manifests, job_page::HostsOfChunk, room::Room};
 use crate::Session;
 use chunk_handler::{
     redact::{bare_url, without_queries},
@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) storage_failed: Mutex<Option<Instant>>,
     /// Manifests that were read last, for the pictures of a page.
     pub(super) manifests: Mutex<Manifests>,
+    /// For the files that are on their way.
+    pub(super) room: Room,
     /// What was done last, and when.
     pub(super) notice: Mutex<Option<(OffsetDateTime, String)>>,
 }
@@ -56,6 +58,7 @@ impl World {
             hosts: Mutex::default(),
             manifests: Mutex::default(),
             storage_failed: Mutex::default(),
+            room: Room::new(),
             notice: Mutex::default(),
         }
     }

@@ -130,7 +130,7 @@ fn of_row(plan: &Plan, directory: &Path, row: &Row) -> Vec<String> {
     let pair = row.index().and_then(|index| plan.pairs.iter().find(|pair| pair.index == index));
     if let Some(pair) = pair {
         let said = pair.shard.head.metadata.get("sha256");
-        let is_other = said.map_or(pair.shard.bytes != row.bytes, |said| *said != row.sha256);
+        let is_other = said.map_or(pair.shard.head.bytes != row.bytes, |said| *said != row.sha256);
         let what = format!("{}: storage has another version than the database names", row.file);
         return is_other.then_some(what).into_iter().collect();
     }

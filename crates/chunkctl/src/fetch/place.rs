@@ -229,7 +229,7 @@ pub(super) fn lacking<'a>(
             return 0;
         }
         let part = fs::metadata(part::path(&target, &Told::of(blob)));
-        blob.bytes.saturating_sub(part.map_or(0, |part| part.len()))
+        blob.head.bytes.saturating_sub(part.map_or(0, |part| part.len()))
     };
     files.map(lacks).sum()
 }

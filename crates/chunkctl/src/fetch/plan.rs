@@ -115,7 +115,7 @@ impl Plan {
         // After the shards that they name; the last one says that the others are there.
         for (name, blob) in &self.documents {
             match transfer.bring(Member::Document(name), blob).await {
-                Ok(()) => summary.bytes += blob.bytes,
+                Ok(()) => summary.bytes += blob.head.bytes,
                 Err(Failed::Interrupted(error)) => return Err(error),
                 Err(error @ Failed::Damaged) => summary.failed.push(format!("{name}: {error}")),
             }
@@ -134,7 +134,7 @@ async fn bring_pair(
     for _ in 0..ROUNDS {
         let both = [(Member::Shard(index), &pair.shard), (Member::Manifest(index), &pair.manifest)];
         match bring_both(transfer, both).await {
-            Ok(()) => return Ok(Brought::Here(pair.shard.bytes + pair.manifest.bytes)),
+            Ok(()) => return Ok(Brought::Here(pair.shard.head.bytes + pair.manifest.head.bytes)),
             Err((_, Failed::Interrupted(Interrupted::Changed))) => {}
             Err((_, Failed::Interrupted(error))) => return Err(error),
             Err((member, error @ Failed::Damaged)) => {

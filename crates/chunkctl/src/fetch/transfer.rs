@@ -88,11 +88,14 @@ impl Transfer<'_> {
     /// Looks whether a file is here as it should be: then it does not come.
     pub(super) async fn look(&self, member: Member, blob: &ListedBlob) -> io::Result<()> {
         let (target, told) = (place(self.directory, member), Told::of(blob));
-        if is_there(&target, &told, blob.bytes).await.map_err(|error| named(&target, &error))? {
+        if is_there(&target, &told, blob.head.bytes)
+            .await
+            .map_err(|error| named(&target, &error))?
+        {
             if let Member::Document(name) = member {
                 self.mark.borrow_mut().note(name, &target)?;
             }
-            self.progress.skip(blob.bytes);
+            self.progress.skip(blob.head.bytes);
             add(&self.counts.files_kept, 1);
             self.done.borrow_mut().insert(member, told.tag());
         }
@@ -150,19 +153,21 @@ impl Transfer<'_> {
         blob: &ListedBlob,
     ) -> Result<(), Failed> {
         let mut place = target.to_owned();
-        if target.exists() && !is_there(target, told, blob.bytes).await? {
+        if target.exists() && !is_there(target, told, blob.head.bytes).await? {
             let came = self.mark.borrow().documents.get(name).cloned();
             if came != Some(sha256_of(target)?) {
                 place.as_mut_os_string().push(NEWER);
                 let is_newer = came.as_ref().is_none_or(|came| *told != Told::Sha256(came.clone()));
                 let changed = match is_newer {
                     false => Changed::SameThere,
-                    true if is_changed(&place, came, told, blob.bytes).await? => Changed::AllDiffer,
+                    true if is_changed(&place, came, told, blob.head.bytes).await? => {
+                        Changed::AllDiffer
+                    }
                     true => Changed::NewerBeside,
                 };
                 self.changed.borrow_mut().insert(name, changed);
                 if changed != Changed::NewerBeside {
-                    self.progress.skip(blob.bytes);
+                    self.progress.skip(blob.head.bytes);
                     add(&self.counts.files_kept, 1);
                     return Ok(());
                 }
@@ -180,15 +185,15 @@ impl Transfer<'_> {
         told: &Told,
         blob: &ListedBlob,
     ) -> Result<(), Failed> {
-        if is_there(target, told, blob.bytes).await? {
-            self.progress.skip(blob.bytes);
+        if is_there(target, told, blob.head.bytes).await? {
+            self.progress.skip(blob.head.bytes);
             add(&self.counts.files_kept, 1);
             return Ok(());
         }
         let mut is_resumed = true;
         // What a power cut left of a part may not be what came. Then it comes once more, from its start.
         while is_resumed {
-            let mut part = open(target, told, blob.bytes).await?;
+            let mut part = open(target, told, blob.head.bytes).await?;
             is_resumed = part.length > 0;
             let start = part.length;
             self.progress.skip(start);

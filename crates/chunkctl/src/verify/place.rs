@@ -91,7 +91,7 @@ fn of_listing(listing: Listing) -> Folder {
     let documents =
         listing.documents.into_iter().map(|(name, blob)| (Member::Document(name), blob));
     for (member, blob) in shards.chain(manifests).chain(documents) {
-        folder.members.insert(member, Found { bytes: blob.bytes, blob: Some(blob) });
+        folder.members.insert(member, Found { bytes: blob.head.bytes, blob: Some(blob) });
     }
     folder
 }

@@ -2,7 +2,7 @@
 
 use super::Fields;
 use chunk_handler::{
-    chunk::ErrorCode,
+    chunk::{ChunkId, ErrorCode},
     jobs::{Command, Which},
     state::JobProgress,
 };
@@ -73,6 +73,16 @@ impl Deed {
         }
     }
 
+    /// The one chunk that it is about.
+    pub(super) fn chunk(self) -> Option<ChunkId> {
+        match self {
+            Self::Retry { job_id, which: Which::Chunk(chunk_index) } => {
+                Some(ChunkId { job_id, chunk_index })
+            }
+            Self::Pause { .. } | Self::Resume | Self::Retry { .. } | Self::Cancel { .. } => None,
+        }
+    }
+
     /// What the form asks for.
     pub(super) fn minutes(self) -> Option<u32> {
         match self {
@@ -91,7 +101,7 @@ impl Deed {
             Self::Pause { .. } => "Pause intake".into(),
             Self::Resume => "Resume intake".into(),
             Self::Retry { job_id, which: Which::All } => {
-                format!("Retry all failed chunks of job {job_id}")
+                format!("Retry job {job_id}")
             }
             Self::Retry { job_id, which: Which::Chunk(index) } => {
                 format!("Retry chunk {job_id}/{index}")
@@ -107,10 +117,8 @@ impl Deed {
     pub(super) fn outcome(self, job: Option<&JobProgress>) -> String {
         let failed = job.map_or(0, |job| job.failed_chunks);
         let open = job.map_or(0, |job| job.pending_chunks + job.active_chunks);
-        let reopened = match job {
-            Some(job) if job.ended_at.is_some() => " The job has ended and is opened again.",
-            _ => "",
-        };
+        let has_ended = job.is_some_and(|job| job.ended_at.is_some());
+        let reopened = if has_ended { " The job has ended and is opened again." } else { "" };
         match self {
             Self::Pause { .. } => {
                 "No chunk starts in the whole fleet for so many minutes. Running chunks \
@@ -118,6 +126,10 @@ impl Deed {
                     .into()
             }
             Self::Resume => "The pause is lifted: waiting chunks start as slots are free.".into(),
+            Self::Retry { which: Which::All, .. } if failed == 0 && has_ended => format!(
+                "No chunk of the job has failed. What storage lost of it, chunks or documents, is made \
+                 again, and nothing else.{reopened}"
+            ),
             Self::Retry { which: Which::All, .. } => format!(
                 "All failed chunks of the job run again, {failed} now, each with all its attempts.{reopened}"
             ),

@@ -3,10 +3,10 @@
 //! The bytes of a picture are a stranger's. What they are says our own check, and a browser is told to
 //! believe it and to run nothing of them.
 
-use super::{chunk_of, manifests};
-use crate::dashboard::{answer, asked::Asked, world::World};
+use super::{chunk_of, manifests, shard};
+use crate::dashboard::{answer, asked::Asked, room::Place, world::World};
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
@@ -27,6 +27,9 @@ const STRANGERS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
+
+/// The place of what is saved, whose length is known when it is made: few are larger.
+const SAVED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Why there is no such file.
 type Refusal = (StatusCode, String);
@@ -59,13 +62,18 @@ pub(in crate::dashboard) async fn manifest(
     Path((job, chunk)): Path<(String, String)>,
 ) -> Response {
     let read = async {
+        let place = place(&world, SAVED_BYTES).await?;
         let manifest = manifest_of(&world, &job, &chunk).await?;
         let mut document = serde_json::to_value(&*manifest).unwrap_or_default();
         if let Some(items) = document.get_mut("items").and_then(serde_json::Value::as_array_mut) {
             items.iter_mut().for_each(|item| world.hide(item));
         }
         let bytes = serde_json::to_vec(&document).unwrap_or_default();
-        Ok(file("application/json", Some("attachment; filename=\"manifest.json\""), bytes))
+        Ok(file(
+            "application/json",
+            Some("attachment; filename=\"manifest.json\""),
+            place.hold(bytes),
+        ))
     };
     read.await.unwrap_or_else(refused)
 }
@@ -77,6 +85,7 @@ pub(in crate::dashboard) async fn list(
 ) -> Response {
     let read = async {
         let id = chunk_of(&job, &chunk).ok_or_else(|| no_chunk(&job, &chunk))?;
+        let place = place(&world, SAVED_BYTES).await?;
         let row = world.read.message_of_page(id).await.map_err(|error| no_database(&error))?;
         let row = row.ok_or_else(|| no_chunk(&job, &chunk))?;
         let items = Box::pin(list_of(&world.session.storage, &row)).await;
@@ -90,7 +99,7 @@ pub(in crate::dashboard) async fn list(
             text.push('\n');
         }
         let saved = Some("attachment; filename=\"list.jsonl\"");
-        Ok(file("application/jsonl", saved, text.into_bytes()))
+        Ok(file("application/jsonl", saved, place.hold(text.into_bytes())))
     };
     read.await.unwrap_or_else(refused)
 }
@@ -107,7 +116,7 @@ pub(in crate::dashboard) async fn picture(
     world: &World,
     manifest: &Manifest,
     idx: usize,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Bytes, Refusal> {
     let item = manifest.items.iter().find(|item| item.idx == idx);
     let item = item.filter(|item| item.status == Status::Valid);
     let (Some(offset), Some(length), Some(sha256)) = (
@@ -119,17 +128,20 @@ pub(in crate::dashboard) async fn picture(
     };
     let most = world.session.settings.limits.max_image_bytes;
     let range = range(offset, length, manifest.shard.bytes, most).map_err(gone)?;
+    let place = place(world, length).await?;
     let id: ChunkId = manifest.id;
     let storage = &world.session.storage;
     let away = |error: &dyn std::error::Error| {
         (StatusCode::BAD_GATEWAY, format!("Storage does not give it: {}", cause_chain(error)))
     };
     let head = Box::pin(storage.head_dataset(&id.shard_blob())).await.map_err(|e| away(&e))?;
-    let head = head.ok_or_else(|| gone("Storage has lost the shard.".to_owned()))?;
+    // A picture may be right in a shard that is not: its hash decides.
+    let found = head.as_ref().filter(|head| head.bytes == manifest.shard.bytes);
+    let head = found.ok_or_else(|| gone(shard::text(manifest, head.as_ref())))?;
     let part = Box::pin(storage.read_range(&id.shard_blob(), &head.etag, range)).await;
     let mut part = part.map_err(|error| away(&error))?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(length);
     while let Some(piece) = part.next().await.map_err(|error| away(&error))? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > length {
@@ -137,11 +149,20 @@ pub(in crate::dashboard) async fn picture(
         }
     }
     if hex(&Sha256::digest(&bytes)) != *sha256 {
-        let text =
-            "The shard has other bytes here than its manifest says: `chunkctl verify` says more.";
-        return Err(gone(text.to_owned()));
+        let advice = shard::advice(id);
+        return Err(gone(format!(
+            "The shard has other bytes here than its manifest says. {advice}"
+        )));
     }
-    Ok(bytes)
+    Ok(place.hold(bytes))
+}
+
+/// A place for a file, which is taken before anything of it is read.
+async fn place(world: &World, bytes: u64) -> Result<Place, Refusal> {
+    world.room.place(bytes).await.ok_or_else(|| {
+        let text = "Others wait for their pictures or take them slowly, and there is no room for more; reload it in a minute.";
+        (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
+    })
 }
 
 /// Where a picture is, within its shard and no larger than a picture may be.
@@ -186,7 +207,7 @@ fn refused((status, text): Refusal) -> Response {
     answer::plain(status, &text)
 }
 
-fn file(kind: &'static str, saved: Option<&str>, bytes: Vec<u8>) -> Response {
+fn file(kind: &'static str, saved: Option<&str>, bytes: Bytes) -> Response {
     let mut answer = Response::new(Body::from(bytes));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -59,16 +59,18 @@ pub(super) fn urls(world: &World, asked: &Asked, manifest: &Manifest) -> Markup 
     }
 }
 
-/// What is searched is what is shown, so that nobody can guess at what is hidden.
+/// What is searched is what is shown, so that nobody can guess at what is hidden; in any case.
 fn passes(world: &World, asked: &Asked, item: &ItemReport) -> bool {
     let is_word = |wanted: Option<&str>, word: Option<&str>| wanted.is_none_or(|w| Some(w) == word);
     let reason = item.reason.map(|reason| reason.to_string());
     is_word(asked.filter("verdict"), Some(verdict(item.status).0))
         && is_word(asked.filter("reason"), reason.as_deref())
         && asked.filter("search").is_none_or(|search| {
+            let search = search.to_lowercase();
+            let has = |text: &str| text.to_lowercase().contains(&search);
             let texts = [item.label.as_ref(), item.caption.as_ref(), item.key.as_ref()];
-            let has = |text: &String| world.shown_words(text).contains(search);
-            world.shown_url(&item.url).contains(search) || texts.into_iter().flatten().any(has)
+            has(&world.shown_url(&item.url))
+                || texts.into_iter().flatten().any(|text| has(&world.shown_words(text)))
         })
 }
 

@@ -96,7 +96,7 @@ fn row(world: &World, asked: &Asked, job_id: i64, chunk: &OpenChunk) -> Markup {
         td.long {
             @if let Some(code) = &chunk.error_code {
                 strong { (code) } " "
-                (world.shown_text(chunk.error_message.as_deref().unwrap_or_default()))
+                (show::prose(&world.shown_text(chunk.error_message.as_deref().unwrap_or_default())))
                 @if chunk.status == "failed" {
                     @if world.allow_control {
                         " " (layout::action("Retry…", "retry", &fields, &asked.address))
@@ -116,15 +116,13 @@ pub(super) fn codes(world: &World, asked: &Asked, job_id: i64, codes: &[FailureC
     let row = |failures: &FailureCode| {
         let code = failures.error_code.as_str();
         let known = ErrorCode::parse(code);
-        // What the command line would type stands in backticks.
-        let advice =
-            known.map_or("see the messages, then retry", ErrorCode::advice).replace('`', "");
+        let advice = known.map_or("see the messages, then retry", ErrorCode::advice);
         let fields = [("job_id", job_id.to_string()), ("error_code", code.to_owned())];
         html! { tr {
             th scope="row" { (world.link(&asked.with("code", Some(code)), code)) }
             td.n { (show::count(failures.chunks)) }
             td.long {
-                (advice) " "
+                (show::prose(advice)) " "
                 @if world.allow_control && known.is_some() {
                     (layout::action("Retry these…", "retry", &fields, &asked.address))
                 }

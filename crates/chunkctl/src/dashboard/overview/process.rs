@@ -54,7 +54,7 @@ pub(super) fn processes(
                 th scope="row" { (owner) }
                 @match &process.degraded {
                     _ if died.contains(owner) => td { span.state.failed { "✕ died" } },
-                    Some(why) => td.long { span.state.failed { "✕ degraded" } " " (why) },
+                    Some(why) => td.long { span.state.failed { "✕ degraded" } " " (show::prose(why)) },
                     None => td { span.state.completed { "✓ starts chunks" } },
                 }
                 td { (show::moment(process.since)) }

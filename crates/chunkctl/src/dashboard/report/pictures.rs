@@ -3,6 +3,7 @@
 use super::small::{Small, small};
 use crate::dashboard::{
     chunk_page::{manifest_of_row, picture},
+    show,
     world::World,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -56,7 +57,7 @@ pub(super) async fn sheet(world: &World, job_id: i64) -> Result<Sheet, Error> {
                 label for="show" { "Show them without a blur" }
                 ul.pictures { @for figure in &figures { li { (figure) } } }
             }
-            @for trouble in &troubles { p.quiet { (world.shown_text(trouble)) } }
+            @for trouble in &troubles { p.quiet { (show::prose(&world.shown_text(trouble))) } }
         }
     };
     Ok(Sheet { n, section })
@@ -75,7 +76,7 @@ fn figure(key: &str, made: Result<Small, String>) -> Markup {
                     img src={ "data:" (kind) ";base64," (STANDARD.encode(bytes)) } alt={ "Sample " (key) }
                         width="160" height="160";
                 }
-                Err(why) => { p { (why) } }
+                Err(why) => { p { (show::prose(&why)) } }
             }
             figcaption { (key) }
         }

@@ -2,6 +2,7 @@
 //! panic.
 
 use crate::guarded::guarded;
+use axum::body::Bytes;
 use image::{
     DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, ImageResult, Limits,
     codecs::jpeg::JpegEncoder,
@@ -30,7 +31,7 @@ pub(super) struct Small {
 }
 
 /// Makes a picture small, or says why not.
-pub(super) async fn small(bytes: Vec<u8>) -> Result<Small, &'static str> {
+pub(super) async fn small(bytes: Bytes) -> Result<Small, &'static str> {
     let (tell, told) = oneshot::channel();
     // No thread of the runtime, which waits at its end for what it began.
     thread::spawn(move || tell.send(guarded(|| made(&bytes))).is_ok());
@@ -112,14 +113,14 @@ mod tests {
             ImageFormat::WebP,
             ImageFormat::Tiff,
         ] {
-            let small = small(written(&plain, format)).await.unwrap();
+            let small = small(written(&plain, format).into()).await.unwrap();
             let read = decoded(&small.bytes).unwrap();
             assert_eq!((read.width(), read.height()), (160, 80), "{format:?}");
         }
-        let worst = small(written(&noise(400, 400), ImageFormat::Png)).await.unwrap();
+        let worst = small(written(&noise(400, 400), ImageFormat::Png).into()).await.unwrap();
         assert_eq!(worst.kind, "image/png");
         assert!(worst.bytes.len() * 24 * 4 / 3 < 4_000_000, "{}", worst.bytes.len());
-        let tiny = small(written(&noise(3, 2), ImageFormat::Png)).await.unwrap();
+        let tiny = small(written(&noise(3, 2), ImageFormat::Png).into()).await.unwrap();
         assert_eq!(decoded(&tiny.bytes).unwrap().width(), 3, "it is not made larger");
     }
 
@@ -127,13 +128,13 @@ mod tests {
     async fn what_no_decoder_reads_is_said() {
         let whole = written(&noise(40, 40), ImageFormat::Png);
         for bytes in [&b""[..], b"<svg/>", &whole[..whole.len() / 2]] {
-            assert_eq!(small(bytes.to_vec()).await.unwrap_err(), UNREAD);
+            assert_eq!(small(bytes.to_vec().into()).await.unwrap_err(), UNREAD);
         }
         // The header of a BMP of 12,000 by 12,000 pixels in 24 bits, and no more of it.
         let mut large = written(&DynamicImage::new_rgb8(1, 1), ImageFormat::Bmp);
         for at in [18, 22] {
             large[at..at + 4].copy_from_slice(&12_000_u32.to_le_bytes());
         }
-        assert_eq!(small(large).await.unwrap_err(), LARGE);
+        assert_eq!(small(large.into()).await.unwrap_err(), LARGE);
     }
 }
