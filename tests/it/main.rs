@@ -168,6 +168,7 @@ mod dashboard {
     mod report;
     mod size;
     mod strangers;
+    mod told;
 }
 
 /// The command line.

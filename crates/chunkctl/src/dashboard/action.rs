@@ -2,7 +2,7 @@
 
 mod deed;
 
-use super::{answer, layout, world::World};
+use super::{answer, clock, layout, world::World};
 use crate::applied;
 use axum::{
     body::Bytes,
@@ -18,7 +18,6 @@ use chunk_handler::{
 use deed::Deed;
 use maud::{Markup, html};
 use std::{collections::BTreeMap, sync::Arc};
-use time::OffsetDateTime;
 use url::form_urlencoded;
 
 /// Fields of a form, or of the address that leads to it.
@@ -69,7 +68,7 @@ pub(super) async fn act(
         Ok(applied) => (StatusCode::CONFLICT, format!("{applied}; nothing was changed")),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, cause_chain(&*error)),
     };
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     // What is said may hold what a message said.
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     eprintln!("{} {}: {line}", super::show::stamp(now), deed.title());
@@ -106,7 +105,11 @@ async fn job_of(world: &World, deed: &Deed) -> Result<Option<JobProgress>, Error
 }
 
 fn away(error: &Error) -> Response {
-    let text = format!("The database does not answer: {}", cause_chain(error));
+    let text = if error.is_slow() {
+        "The database is slow: it did not answer within 2 s. Try it again.".to_owned()
+    } else {
+        format!("The database does not answer: {}", cause_chain(error))
+    };
     answer::problem(StatusCode::SERVICE_UNAVAILABLE, "No answer", &text)
 }
 
