@@ -13,6 +13,8 @@ use crate::{
     wake::top_up,
 };
 use serde::Deserialize;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// A checked control command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ struct Raw {
 /// A pause without minutes.
 const DEFAULT_MINUTES: u32 = 15;
 const WEEK_MINUTES: u32 = 7 * 24 * 60;
+/// What a command waits for messages to be sent.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Which {
     /// Those of an index, or of a word of `error_code`, or all.
@@ -174,7 +178,7 @@ impl Command {
             Self::Pause { minutes } => Applied::Paused { minutes: database.pause(minutes).await? },
             Self::Resume => {
                 database.resume().await?;
-                Applied::Resumed { sent: top_up(database, storage).await.unwrap_or_default() }
+                Applied::Resumed { sent: topped_up(database, storage).await }
             }
             Self::Sweep => {
                 database.ask_sweep().await?;
@@ -214,7 +218,7 @@ impl Command {
                         Applied::EndsAnew { job_id }
                     }
                     (Some(chunks), _) => {
-                        top_up(database, storage).await.unwrap_or_default();
+                        topped_up(database, storage).await;
                         let failed = failed_chunks(database, job_id).await;
                         Applied::Retried { job_id, chunks, failed }
                     }
@@ -238,7 +242,7 @@ impl Command {
                     None => Applied::UnknownJob { job_id },
                     Some(0) => Applied::NotOver { id },
                     Some(_) => {
-                        top_up(database, storage).await.unwrap_or_default();
+                        topped_up(database, storage).await;
                         let failed = failed_chunks(database, job_id).await;
                         Applied::RunsAgain { id, others, failed }
                     }
@@ -246,6 +250,12 @@ impl Command {
             }
         })
     }
+}
+
+/// How many messages were sent for chunks that may start now. None: storage hangs or refuses. Nobody waits
+/// for it, since the upkeep sends them.
+async fn topped_up(database: &Database, storage: &Storage) -> Option<usize> {
+    timeout(PATIENCE, top_up(database, storage)).await.ok()?.ok()
 }
 
 /// How many chunks of a reopened job stay failed; unknown counts as none, for the command is done.

@@ -67,8 +67,8 @@ const READ_ONLY: &str = "25006";
 /// A lock that was not given in time (same page).
 const LOCK_TIMEOUT: &str = "55P03";
 
-/// A statement that was ended by its time limit (same page).
-const CANCELED: &str = "57014";
+/// A statement that was ended by its time limit, or by that of its wait for a lock (same page).
+const TOO_LONG: [&str; 2] = ["57014", LOCK_TIMEOUT];
 /// `insufficient_privilege`.
 const DENIED: &str = "42501";
 
@@ -173,7 +173,7 @@ impl Error {
     /// Whether the server ended the statement, since it took too long.
     pub fn is_slow(&self) -> bool {
         matches!(self, Self::Away { source: Some(source), .. }
-            if code(source).is_some_and(|code| code == CANCELED))
+            if code(source).is_some_and(|code| TOO_LONG.contains(&code.as_ref())))
     }
 
     /// Whether the login may not read or do what the statement names.

@@ -66,7 +66,7 @@ impl Database {
             "-- capacity
             select active_chunks, max_chunks, available, utilization, environment, chunk_size,
                 storage_limit_mb, case when paused_until > $1 then $1 else paused_until end as paused_until,
-                paused_since, storage
+                paused_since, storage, now() as now
             from capacity",
         )
         .bind(FOR_GOOD);

@@ -171,6 +171,7 @@ mod dashboard {
     mod size;
     mod slow;
     mod strangers;
+    mod told;
 }
 
 /// The command line.

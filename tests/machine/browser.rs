@@ -7,6 +7,7 @@ mod looks;
 mod pages;
 mod report;
 mod strangers;
+mod tunnel;
 
 pub use acts::{
     a_form_works_from_another_machine_in_a_browser, a_post_of_another_site_is_refused_in_a_browser,
@@ -17,6 +18,7 @@ pub use looks::every_page_meets_wcag_in_a_browser;
 pub use pages::sheets_and_reasons_are_of_the_manifests_in_a_browser;
 pub use report::a_report_stands_alone_in_a_browser;
 pub use strangers::what_strangers_wrote_never_runs_in_a_browser;
+pub use tunnel::a_page_whose_tunnel_hangs_says_that_it_is_old_in_a_browser;
 
 use crate::condition::chromium;
 use serde_json::{Value, json};

@@ -58,6 +58,7 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         browser::sheets_and_reasons_are_of_the_manifests_in_a_browser needs browser;
         browser::a_report_stands_alone_in_a_browser needs browser;
         browser::a_page_moves_with_its_job_in_a_browser needs browser;
+        browser::a_page_whose_tunnel_hangs_says_that_it_is_old_in_a_browser needs browser;
         browser::everything_is_done_by_keyboard_in_a_browser needs browser;
         browser::a_post_of_another_site_is_refused_in_a_browser needs browser;
         browser::a_form_works_from_another_machine_in_a_browser needs browser;

@@ -13,7 +13,6 @@ use chunk_handler::{
 };
 use clap::Subcommand;
 use std::process::ExitCode;
-use time::OffsetDateTime;
 
 /// What operators may do.
 #[derive(Debug, Subcommand)]
@@ -142,7 +141,7 @@ impl Session {
 }
 
 fn text(applied: &Applied, paused: Option<&Capacity>) -> String {
-    match paused.and_then(|capacity| pause_end(capacity, OffsetDateTime::now_utc())) {
+    match paused.and_then(pause_end) {
         Some(until) => format!("intake is paused {until}; running chunks go on"),
         None => applied.to_string(),
     }

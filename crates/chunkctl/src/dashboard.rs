@@ -10,6 +10,7 @@ mod answer;
 mod asked;
 mod assets;
 mod chunk_page;
+mod clock;
 mod guard;
 mod job_page;
 mod jobs_page;

@@ -20,7 +20,6 @@ use clap::{ArgGroup, Args, ValueEnum};
 use lines::{capacity_line, degraded_line, end_error_line, job_line, lost_line, missing_line};
 use serde_json::{Value, json};
 use std::{future::Future, process::ExitCode, time::Duration};
-use time::OffsetDateTime;
 
 /// Between two frames of a watch.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -205,7 +204,7 @@ impl Session {
 
     async fn show(&self, jobs: &[JobProgress]) -> anyhow::Result<()> {
         let capacity = self.database.capacity().await?;
-        out(format_args!("{}", capacity_line(&capacity, OffsetDateTime::now_utc())));
+        out(format_args!("{}", capacity_line(&capacity)));
         for process in &self.degraded().await? {
             out(format_args!("{}", degraded_line(process)));
         }

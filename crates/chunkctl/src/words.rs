@@ -14,11 +14,11 @@ pub(crate) fn moment(at: OffsetDateTime, now: OffsetDateTime) -> String {
 }
 
 /// When a pause ends; none: there is none.
-pub(crate) fn pause_end(capacity: &Capacity, now: OffsetDateTime) -> Option<String> {
+pub(crate) fn pause_end(capacity: &Capacity) -> Option<String> {
     let until = capacity.paused_until?;
     Some(match capacity.is_paused_for_good() {
         true => "until somebody resumes it".to_owned(),
-        false => format!("until {}", moment(until, now)),
+        false => format!("until {}", moment(until, capacity.now)),
     })
 }
 

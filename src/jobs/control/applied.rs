@@ -12,8 +12,8 @@ use std::fmt;
 pub enum Applied {
     /// Intake is paused, for this many minutes from now.
     Paused { minutes: i32 },
-    /// Intake is open; so many messages were sent.
-    Resumed { sent: usize },
+    /// Intake is open; so many messages were sent. None: they could not be, and handlers do it.
+    Resumed { sent: Option<usize> },
     /// Every process sweeps soon.
     SweepAsked,
     /// Nothing of the job runs any more.
@@ -50,7 +50,13 @@ impl fmt::Display for Applied {
                     count(*minutes, "minute")
                 )
             }
-            Self::Resumed { sent } => write!(f, "intake is open; {} sent", count(*sent, "message")),
+            Self::Resumed { sent: Some(sent) } => {
+                write!(f, "intake is open; {} sent", count(*sent, "message"))
+            }
+            Self::Resumed { sent: None } => f.write_str(
+                "intake is open; messages could not be sent now; handlers send them by themselves once \
+                 storage answers (`chunkctl doctor` says what is missing)",
+            ),
             Self::SweepAsked => f.write_str("every process sweeps its temp space within seconds"),
             Self::Cancelled { job_id } => write!(f, "job {job_id} cancelled"),
             Self::WasOver { job_id } => write!(f, "job {job_id} was over already"),
@@ -106,8 +112,8 @@ mod tests {
     #[test]
     fn one_is_one() {
         let said = |applied: Applied| applied.to_string();
-        assert_eq!(said(Applied::Resumed { sent: 1 }), "intake is open; 1 message sent");
-        assert_eq!(said(Applied::Resumed { sent: 2 }), "intake is open; 2 messages sent");
+        assert_eq!(said(Applied::Resumed { sent: Some(1) }), "intake is open; 1 message sent");
+        assert_eq!(said(Applied::Resumed { sent: Some(2) }), "intake is open; 2 messages sent");
         let retried = |chunks| said(Applied::Retried { job_id: 7, chunks, failed: 0 });
         assert_eq!(retried(1), "1 failed chunk of job 7 runs again");
         assert_eq!(retried(3), "3 failed chunks of job 7 run again");

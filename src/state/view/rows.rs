@@ -19,6 +19,9 @@ pub struct Capacity {
     #[serde(with = "time::serde::rfc3339::option")]
     pub paused_since: Option<OffsetDateTime>,
     pub storage: Option<String>,
+    /// The time of the database as it said this.
+    #[serde(skip)]
+    pub now: OffsetDateTime,
 }
 
 impl Capacity {

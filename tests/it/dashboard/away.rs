@@ -54,6 +54,37 @@ async fn it_starts_without_the_database() {
     wait_for("the page is read", async || dashboard.get("/", &[]).await.status == 200).await;
 }
 
+/// Case 493: while somebody holds a lock on the chunks pages say that the database is slow, not that it is
+/// away, and a page that was read stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_is_not_called_away() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.chunkctl(&["migrate"]).code, Some(0));
+    rig.submit(7, &rig.pictures(1), 1);
+    let dashboard = Dashboard::start(&rig, &["--allow-control"]).await;
+    let before = dashboard.page("/jobs/7").await;
+    let mut lock = rig.pool.begin().await.unwrap();
+    let statement = "lock table chunk_handler.chunk in access exclusive mode";
+    sqlx::query(statement).execute(&mut *lock).await.unwrap();
+    let slow = "The database is slow: this page was not said within 2 s.";
+    let during = dashboard.page("/jobs/7").await;
+    assert!(during.says(&format!("{slow} Shown is what it said at")), "{}", during.words());
+    assert!(during.says("pg_stat_activity"), "{}", during.words());
+    assert_eq!(during.header("x-read-at"), before.header("x-read-at"));
+    let never_read = dashboard.get("/jobs?state=failed", &[]).await;
+    assert_eq!(never_read.status, 503);
+    let wanted = format!("{slow} This page has not been read before");
+    assert!(never_read.says(&wanted), "{}", never_read.words());
+    let form = dashboard.get("/control/cancel?job_id=7", &[]).await;
+    assert_eq!(form.status, 503);
+    assert!(form.says("The database is slow"), "{}", form.words());
+    for page in [during, never_read, form] {
+        assert!(!page.says("No answer from the database"), "{}", page.words());
+    }
+    lock.rollback().await.unwrap();
+    assert!(!dashboard.page("/jobs/7").await.says(slow));
+}
+
 /// A statement that the server ends after its two seconds costs its own table: the rest is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_statement_costs_its_own_table() {

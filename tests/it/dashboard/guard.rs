@@ -1,7 +1,11 @@
 //! Who may ask, from where, and what each answer's headers say.
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::Method;
-use support::{dashboard::Dashboard, rig::Rig};
+use support::{
+    dashboard::Dashboard,
+    rig::{Rig, wait_for},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -164,6 +168,36 @@ async fn an_address_for_others_needs_a_password() {
         }
         assert!(!format!("{:?}", dashboard.errors()).contains("sesame"));
     }
+}
+
+/// Case 494: wrong passwords are answered one after the other, and who knows the password waits for none.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_queue_and_nobody_waits_for_them() {
+    let rig = migrated().await;
+    let password = [("PIXCRAWLER_DASHBOARD_PASSWORD", "sesame")];
+    let dashboard = Dashboard::start_with(&rig, &password, &[]).await;
+    // Basic of `x:guess` and of `x:sesame`.
+    let [wrong, right] = ["Basic eDpndWVzcw==", "Basic eDpzZXNhbWU="];
+    let wrong = [("Authorization", wrong)];
+    let mut guesses: FuturesUnordered<_> = (0..8).map(|_| dashboard.get("/", &wrong)).collect();
+    let told = || dashboard.errors().iter().filter(|line| line.contains("wrong password")).count();
+    let answered = async {
+        // The first of them is at the guard.
+        wait_for("a guess is told", async || told() > 0).await;
+        dashboard.get("/", &[("Authorization", right)]).await
+    };
+    tokio::select! {
+        biased;
+        _ = guesses.by_ref().collect::<Vec<_>>() => panic!("the guesses came first"),
+        answer = answered => assert_eq!(answer.status, 200),
+    }
+    // Of eight a line is written of the first, the second, the fourth and the last.
+    assert_eq!(guesses.next().await.unwrap().status, 401);
+    assert!(told() < 4, "all were taken at once: {:?}", dashboard.errors());
+    while let Some(answer) = guesses.next().await {
+        assert_eq!(answer.status, 401);
+    }
+    wait_for("all are told", async || told() == 4).await;
 }
 
 /// Each answer, of whatever status, lets a browser load and run nothing but our own files.

@@ -4,7 +4,7 @@ mod deed;
 
 use super::{
     answer::{self, Trouble},
-    layout, show,
+    clock, layout, show,
     world::World,
 };
 use crate::applied;
@@ -18,7 +18,6 @@ use chunk_handler::{jobs::Applied, redact::cause_chain, state::JobProgress};
 use deed::Deed;
 use maud::{Markup, html};
 use std::{collections::BTreeMap, sync::Arc};
-use time::OffsetDateTime;
 use url::form_urlencoded;
 
 /// Fields of a form, or of the address that leads to it.
@@ -46,7 +45,11 @@ pub(super) async fn form(
         }
         Err(Trouble::Unknown(text)) => answer::problem(StatusCode::NOT_FOUND, "Not found", &text),
         Err(Trouble::Database(error)) => {
-            let text = format!("The database does not answer: {}", cause_chain(&error));
+            let text = if error.is_slow() {
+                "The database is slow: it did not answer within 2 s. Try it again.".to_owned()
+            } else {
+                format!("The database does not answer: {}", cause_chain(&error))
+            };
             answer::problem(StatusCode::SERVICE_UNAVAILABLE, "No answer", &text)
         }
     }
@@ -73,7 +76,7 @@ pub(super) async fn act(
         Ok(applied) => (StatusCode::CONFLICT, format!("{applied}; nothing was changed")),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, cause_chain(&*error)),
     };
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     // What is said may hold what a message said.
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     eprintln!("{} {}: {line}", show::stamp(now), deed.title());

@@ -2,7 +2,7 @@
 
 use super::{
     asked::Asked,
-    layout,
+    clock, layout,
     world::{Turn, World},
 };
 use axum::{
@@ -14,7 +14,7 @@ use chunk_handler::{
     redact::cause_chain,
     state::{Capacity, Error},
 };
-use maud::Markup;
+use maud::{Markup, html};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
@@ -49,13 +49,17 @@ impl From<Error> for Trouble {
 pub(super) struct Reading {
     pub(super) page: Page,
     pub(super) capacity: Capacity,
-    pub(super) at: OffsetDateTime,
     /// What the reading took.
     cost: Duration,
     since: Instant,
 }
 
 impl Reading {
+    /// When it began, by the database.
+    pub(super) fn at(&self) -> OffsetDateTime {
+        self.capacity.now
+    }
+
     /// A reading that took long serves for a while, whoever asks: a page that is open takes a tenth of the
     /// database's time at most.
     fn serves(&self) -> bool {
@@ -98,7 +102,7 @@ impl Kept {
         let size = |reading: &Reading| reading.page.main.0.len();
         let sum = |readings: &HashMap<_, Arc<_>>| readings.values().map(|r| size(r)).sum::<usize>();
         while self.readings.len() >= MOST_KEPT || sum(&self.readings) + size(reading) > MOST_BYTES {
-            let oldest = self.readings.iter().min_by_key(|(_, reading)| reading.at);
+            let oldest = self.readings.iter().min_by_key(|(_, reading)| reading.since);
             let Some(oldest) = oldest.map(|(address, _)| address.clone()) else { return };
             self.readings.remove(&oldest);
         }
@@ -111,32 +115,33 @@ impl Kept {
 pub(super) async fn live(
     world: &World,
     asked: &Asked,
-    read: impl AsyncFnOnce(Turn<'_>) -> Result<Page, Trouble>,
+    read: impl AsyncFnOnce(Turn<'_>, &Capacity) -> Result<Page, Trouble>,
 ) -> Response {
     // Who waits for others is not told that the database is away, and may find what they read.
     let turn = world.turn().await;
     let serving = world.kept.lock().serving(&asked.address);
     if let Some(reading) = serving {
-        return whole(world, asked, &reading, None);
+        return whole(world, asked, &reading, &html! {});
     }
     let begun = Instant::now();
     let read = async {
         let capacity = world.capacity().await?;
-        let page = read(turn).await?;
-        let (at, since, cost) = (OffsetDateTime::now_utc(), Instant::now(), begun.elapsed());
-        Ok(Arc::new(Reading { page, capacity, at, cost, since }))
+        let page = read(turn, &capacity).await?;
+        let (since, cost) = (Instant::now(), begun.elapsed());
+        Ok(Arc::new(Reading { page, capacity, cost, since }))
     };
     match read.await {
         Ok(reading) => {
             world.kept.lock().keep(&asked.address, &reading);
-            whole(world, asked, &reading, None)
+            whole(world, asked, &reading, &html! {})
         }
         Err(Trouble::Unknown(text)) => problem(StatusCode::NOT_FOUND, "Not found", &text),
-        Err(Trouble::Database(error)) => away(world, asked, &error),
+        Err(Trouble::Database(error)) => unanswered(world, asked, &error),
     }
 }
 
-fn away(world: &World, asked: &Asked, error: &Error) -> Response {
+/// The last reading, or that there is none, and why.
+fn unanswered(world: &World, asked: &Asked, error: &Error) -> Response {
     let cause = cause_chain(error);
     if error.is_denied() {
         let text = format!("This login may not read all that the page shows: {cause}.");
@@ -144,27 +149,29 @@ fn away(world: &World, asked: &Asked, error: &Error) -> Response {
     }
     let (since, last) = {
         let mut kept = world.kept.lock();
-        let since = *kept.away_since.get_or_insert_with(OffsetDateTime::now_utc);
+        // What is slow is not away.
+        let since = kept.away_since.unwrap_or_else(clock::now);
+        kept.away_since = (!error.is_slow()).then_some(since);
         (since, kept.readings.get(&asked.address).cloned())
     };
+    let read_at = last.as_ref().map(|reading| reading.at());
+    let banner = match error.is_slow() {
+        true => layout::slow(read_at),
+        false => layout::away(since, &cause, read_at),
+    };
     match last {
-        Some(reading) => whole(world, asked, &reading, Some((since, &cause))),
+        Some(reading) => whole(world, asked, &reading, &banner),
         None => {
-            let main = layout::away(since, &cause, None);
+            let main = html! { (banner) h1 { "No answer" } };
             let document = layout::document("No answer", None, true, None, &main);
             html(StatusCode::SERVICE_UNAVAILABLE, &document)
         }
     }
 }
 
-/// The page, or that the browser has it already.
-fn whole(
-    world: &World,
-    asked: &Asked,
-    reading: &Reading,
-    away: Option<(OffsetDateTime, &str)>,
-) -> Response {
-    let main = layout::main(world, &asked.address, reading, away);
+/// The page with what stands above it, or that the browser has it already.
+fn whole(world: &World, asked: &Asked, reading: &Reading, banner: &Markup) -> Response {
+    let main = layout::main(world, &asked.address, reading, banner);
     let digest = Sha256::digest(&main.0);
     let tag: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("\"{tag}\"");
@@ -174,10 +181,11 @@ fn whole(
         answer
     } else {
         let title = &reading.page.title;
-        let document = layout::document(title, Some(&asked.address), true, Some(reading.at), &main);
+        let document =
+            layout::document(title, Some(&asked.address), true, Some(reading.at()), &main);
         html(StatusCode::OK, &document)
     };
-    let read_at = super::show::clock(reading.at);
+    let read_at = super::show::clock(reading.at());
     for (name, value) in [(header::ETAG, tag), (READ_AT, read_at)] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             answer.headers_mut().insert(name, value);

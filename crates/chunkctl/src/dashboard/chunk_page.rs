@@ -51,7 +51,8 @@ pub(super) async fn page(
     Path((job, chunk)): Path<(String, String)>,
     asked: Asked,
 ) -> Response {
-    answer::live(&world, &asked, async |turn| read(&world, &asked, &job, &chunk, turn).await).await
+    answer::live(&world, &asked, async |turn, _| read(&world, &asked, &job, &chunk, turn).await)
+        .await
 }
 
 /// A chunk of an address; none: there can be none like that.

@@ -7,7 +7,7 @@ mod open;
 pub(super) use hosts::HostsOfChunk;
 
 use super::{
-    answer::{self, Page, Trouble, part},
+    answer::{self, Page, Part, Trouble, part},
     asked::Asked,
     layout,
     overview::reason_table,
@@ -20,12 +20,17 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use chunk_handler::state::{Error, JobProgress};
+use chunk_handler::{
+    chunk::ChunkId,
+    jobs::again_command,
+    state::{Error, JobProgress, LostDuplicates},
+};
 use maud::{Markup, html};
 use std::sync::Arc;
 
 const SHOWN_REASONS: i64 = 30;
 const SHOWN_CODES: i64 = 20;
+const SHOWN_LOST: usize = 5;
 
 /// `/jobs/{job}`.
 pub(super) async fn page(
@@ -33,7 +38,7 @@ pub(super) async fn page(
     Path(job): Path<String>,
     asked: Asked,
 ) -> Response {
-    Box::pin(answer::live(&world, &asked, async |turn| read(&world, &asked, &job, turn).await))
+    Box::pin(answer::live(&world, &asked, async |turn, _| read(&world, &asked, &job, turn).await))
         .await
 }
 
@@ -51,25 +56,28 @@ pub(super) async fn read(
     let job = database.job_of_page(job_id).await?.ok_or_else(unknown)?;
     let per_cell = grid::per_cell(job.total_chunks);
     let (state, code) = (open::state(asked), asked.filter("code"));
-    let more = i64::try_from(open::SHOWN).unwrap_or(0) + 1;
+    // One more than are shown says that there are more.
+    let one_more = |shown: usize| i64::try_from(shown).unwrap_or(0) + 1;
     // Two of these read all chunks of the job, which takes its time if it is large: one on each connection.
     let chunks = async {
         let cells = part(database.chunk_cells(job_id, per_cell).await)?;
         let codes = part(database.failure_codes(job_id, SHOWN_CODES).await)?.unwrap_or_default();
-        let chunks = part(database.open_chunks(job_id, state, code, more).await)?;
+        let chunks = part(database.open_chunks(job_id, state, code, one_more(open::SHOWN)).await)?;
         Ok::<_, Error>((cells, codes, chunks))
     };
     let images = async {
         let failed = part(database.most_failed_images(job_id, hosts::MOST_MANIFESTS).await)?;
-        Ok((failed, part(database.reasons_of_page(job_id, SHOWN_REASONS).await)?))
+        let lost = part(database.lost_duplicates(job_id, one_more(SHOWN_LOST)).await)?;
+        Ok((failed, lost, part(database.reasons_of_page(job_id, SHOWN_REASONS).await)?))
     };
-    let ((cells, codes, chunks), (failed, reasons)) = tokio::try_join!(chunks, images)?;
+    let ((cells, codes, chunks), (failed, lost, reasons)) = tokio::try_join!(chunks, images)?;
     drop(turn);
     let hosts = hosts::hosts(world, job_id, &failed).await;
 
     let main = html! {
         (facts(&job))
         (warnings(&job))
+        (lost_duplicates(world, job_id, &lost))
         @if world.allow_control { (actions(&job, asked)) }
         section.sheet {
             h2 { "Chunks" }
@@ -122,6 +130,32 @@ fn warnings(job: &JobProgress) -> Markup {
             p.banner.paused { strong { "It waits for "
                 (words::count(show::count(job.missing_chunks.into()), "chunk")) " that nobody sent. " } "Send them, or end it without them: "
                 code { "chunkctl control close --job-id " (job.job_id) } }
+        }
+    }
+}
+
+/// Chunks that dropped duplicates of samples that are gone, as the end of the job found.
+fn lost_duplicates(world: &World, job_id: i64, lost: &Part<Vec<LostDuplicates>>) -> Markup {
+    let chunks = lost.as_deref().unwrap_or_default();
+    let place = |index: i32| format!("/jobs/{job_id}/chunks/{index}");
+    html! {
+        @if let Some(first) = chunks.first() {
+            div.banner.away {
+                p {
+                    strong { "Chunks that dropped duplicates of samples that are gone: " }
+                    @for LostDuplicates { chunk_index, n } in chunks.iter().take(SHOWN_LOST) {
+                        (world.link(&place(*chunk_index), &format!("{job_id}/{chunk_index}")))
+                        " dropped " (n) ". "
+                    }
+                    @if chunks.len() > SHOWN_LOST { "There are more." }
+                }
+                p {
+                    code { (again_command(ChunkId { job_id, chunk_index: first.chunk_index })) }
+                    " makes the first of them again."
+                }
+            }
+        } @else if let Err(why) = lost {
+            p.quiet { "Chunks that dropped duplicates of samples that are gone: " (why) "." }
         }
     }
 }

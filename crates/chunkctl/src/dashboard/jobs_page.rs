@@ -29,7 +29,7 @@ const COLUMNS: [Column; 10] = [
 
 /// `/jobs`.
 pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Response {
-    answer::live(&world, &asked, async |_turn| read(&world, &asked).await).await
+    answer::live(&world, &asked, async |_turn, _| read(&world, &asked).await).await
 }
 
 async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {

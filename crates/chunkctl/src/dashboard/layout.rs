@@ -1,6 +1,6 @@
 //! What all pages have: head, navigation, banners.
 
-use super::{answer::Reading, asked::written, show, world::World};
+use super::{answer::Reading, asked::written, clock, show, world::World};
 use chunk_handler::state::Capacity;
 use maud::{DOCTYPE, Markup, html};
 use time::{Duration, OffsetDateTime};
@@ -64,16 +64,11 @@ pub(super) fn document(
 }
 
 /// What is replaced when it changes: banners, heading, and what the page says.
-pub(super) fn main(
-    world: &World,
-    address: &str,
-    reading: &Reading,
-    away: Option<(OffsetDateTime, &str)>,
-) -> Markup {
+pub(super) fn main(world: &World, address: &str, reading: &Reading, banner: &Markup) -> Markup {
     let notice = world.notice.lock().clone();
-    let notice = notice.filter(|(at, _)| OffsetDateTime::now_utc() - *at < NOTICE);
+    let notice = notice.filter(|(at, _)| clock::now() - *at < NOTICE);
     html! {
-        @if let Some((since, cause)) = away { (self::away(since, cause, Some(reading.at))) }
+        (banner)
         @if let Some((at, text)) = notice {
             p.banner.done { strong { "Done " (show::moment(at)) ": " } (show::prose(&text)) }
         }
@@ -106,14 +101,30 @@ pub(super) fn away(since: OffsetDateTime, cause: &str, read_at: Option<OffsetDat
     html! {
         div.banner.away {
             p { strong { "No answer from the database since " (show::moment(since)) ". " }
-                @match read_at {
-                    Some(at) => { "Shown is what it said at " (show::moment(at)) "." }
-                    None => { "This page has not been read before; it comes when the database answers." }
-                }
-            }
+                (shown(read_at)) }
             p { (cause) }
         }
-        @if read_at.is_none() { h1 { "No answer" } }
+    }
+}
+
+/// That the database answers, and not in time.
+pub(super) fn slow(read_at: Option<OffsetDateTime>) -> Markup {
+    html! {
+        div.banner.away {
+            p { strong { "The database is slow: this page was not said within 2 s. " } (shown(read_at)) }
+            p { "It has too much to do, or somebody holds a lock. "
+                code { "select pid, wait_event, query from pg_stat_activity where state <> 'idle'" }
+                " says who." }
+        }
+    }
+}
+
+fn shown(read_at: Option<OffsetDateTime>) -> Markup {
+    html! {
+        @match read_at {
+            Some(at) => { "Shown is what it said at " (show::moment(at)) "." }
+            None => { "This page has not been read before; it comes when the database answers." }
+        }
     }
 }
 

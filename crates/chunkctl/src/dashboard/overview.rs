@@ -25,7 +25,6 @@ use chunk_handler::{
 use event::Event;
 use maud::{Markup, html};
 use std::sync::Arc;
-use time::OffsetDateTime;
 
 /// Claims that are looked at.
 const MOST_ATTEMPTS: i64 = 3000;
@@ -38,12 +37,11 @@ const NAMED_CHUNKS: usize = 6;
 
 /// `/`.
 pub(super) async fn page(State(world): State<Arc<World>>, asked: Asked) -> Response {
-    answer::live(&world, &asked, async |_turn| read(&world, &asked).await).await
+    answer::live(&world, &asked, async |_turn, capacity| read(&world, &asked, capacity).await).await
 }
 
-async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
+async fn read(world: &World, asked: &Asked, capacity: &Capacity) -> Result<Page, Trouble> {
     let database = &world.read;
-    let capacity = database.capacity().await?;
     let live = part(database.processes().await)?;
     let attempts = part(database.recent_attempts(MOST_ATTEMPTS).await)?;
     let temps = part(database.process_temp(MOST_PROCESSES).await)?;
@@ -54,9 +52,9 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
     let health = part(database.health_readings(SHOWN_HEALTH).await)?;
     let rejected = part(database.rejected_today(MOST_COUNTED + 1).await)?;
 
-    let window = Window::live(OffsetDateTime::now_utc());
+    let window = Window::live(capacity.now);
     let main = html! {
-        (facts(&capacity, rate, waiting, live.as_ref().map(Vec::len).map_err(|why| *why)))
+        (facts(capacity, rate, waiting, live.as_ref().map(Vec::len).map_err(|why| *why)))
         @if world.allow_control && capacity.paused_until.is_none() {
             p.row { (layout::action("Pause intake…", "pause", &[], &asked.address)) }
         }
@@ -71,7 +69,7 @@ async fn read(world: &World, asked: &Asked) -> Result<Page, Trouble> {
             }
         }
         section.sheet {
-            (process::processes(&live, &temps, attempts.as_deref().unwrap_or_default(), &capacity))
+            (process::processes(&live, &temps, attempts.as_deref().unwrap_or_default(), capacity))
         }
         div.pair {
             section.sheet { (verdict_table(verdicts, &reasons)) }

@@ -36,6 +36,7 @@ impl Session {
         file::refuse_others(path)?;
         let world = World::of_file(self.clone(), self.database.clone());
         let asked = Asked::new("", "", &HeaderMap::new());
+        let capacity = world.capacity().await?;
         let page = Box::pin(job_page::read(&world, &asked, &job_id.to_string(), None)).await;
         let page = match page {
             Ok(page) => page,
@@ -44,7 +45,6 @@ impl Session {
             }
             Err(Trouble::Database(error)) => return Err(error.into()),
         };
-        let capacity = world.capacity().await?;
         let slots = slots(&world, job_id, &capacity).await?;
         let Sheet { n, section } = Box::pin(pictures::sheet(&world, job_id)).await?;
         let main = html! {
@@ -54,7 +54,7 @@ impl Session {
             (slots)
             (section)
         };
-        let text = document(&page.title, &main, OffsetDateTime::now_utc()).0;
+        let text = document(&page.title, &main, capacity.now).0;
         file::write(path, &text)?;
         if self.json {
             let document = serde_json::json!({
@@ -73,7 +73,7 @@ impl Session {
 async fn slots(world: &World, job_id: i64, capacity: &Capacity) -> Result<Markup, Error> {
     let attempts = world.read.attempts_of_job(job_id, MOST_ATTEMPTS).await?;
     let live = world.read.processes().await?;
-    let window = Window::of(&attempts, OffsetDateTime::now_utc());
+    let window = Window::of(&attempts, capacity.now);
     Ok(html! {
         section.sheet {
             @if let Some(window) = window {

@@ -1,5 +1,6 @@
 //! Numbers and times as people read them.
 
+use super::clock;
 use maud::{Markup, html};
 use time::{OffsetDateTime, macros::format_description};
 
@@ -90,7 +91,7 @@ pub(super) fn stamp(at: OffsetDateTime) -> String {
 pub(super) fn moment(at: OffsetDateTime) -> Markup {
     let at = at.to_offset(time::UtcOffset::UTC);
     let day = format_description!("[year]-[month]-[day]");
-    let is_today = at.date() == OffsetDateTime::now_utc().date();
+    let is_today = at.date() == clock::now().date();
     html! {
         time datetime=(stamp(at)) {
             @if !is_today { (at.format(day).unwrap_or_default()) " " }

@@ -1,6 +1,6 @@
 //! What all pages share: the database, blobs, options, and the last reading of each address.
 
-use super::{answer::Kept, chunk_page::Manifests, job_page::HostsOfChunk, room::Room};
+use super::{answer::Kept, chunk_page::Manifests, clock, job_page::HostsOfChunk, room::Room};
 use crate::Session;
 use chunk_handler::{
     redact::{bare_url, without_queries},
@@ -68,9 +68,11 @@ impl World {
         self.turns.acquire().await.ok()
     }
 
-    /// What the head of every page shows.
+    /// What the head of every page shows, and what time it is.
     pub(super) async fn capacity(&self) -> Result<Capacity, Error> {
-        self.read.capacity().await
+        let capacity = self.read.capacity().await?;
+        clock::set(capacity.now);
+        Ok(capacity)
     }
 
     /// A link to another page of ours; in a file the text alone.

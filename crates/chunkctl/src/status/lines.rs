@@ -7,10 +7,9 @@ use chunk_handler::{
     jobs::again_command,
     state::{Capacity, JobProgress, LiveProcess, LostDuplicates},
 };
-use time::OffsetDateTime;
 
-pub(super) fn capacity_line(capacity: &Capacity, now: OffsetDateTime) -> String {
-    let paused = match watch::paused(capacity, now) {
+pub(super) fn capacity_line(capacity: &Capacity) -> String {
+    let paused = match watch::paused(capacity) {
         Some(paused) => format!(", {paused}; `chunkctl control resume` lifts it"),
         None => String::new(),
     };

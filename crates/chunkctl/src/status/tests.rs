@@ -14,6 +14,7 @@ pub(crate) fn capacity() -> Capacity {
         paused_until: Some(datetime!(2026-11-26 12:00 UTC)),
         paused_since: Some(datetime!(2026-11-26 10:30 UTC)),
         storage: None,
+        now: datetime!(2026-11-26 11:48 UTC),
     }
 }
 
@@ -92,7 +93,7 @@ fn status_is_shown_in_lines() {
         error_message: Some("it did not fit".into()),
     };
     let mut lines = vec![
-        capacity_line(&capacity(), datetime!(2026-11-26 11:48 UTC)),
+        capacity_line(&capacity()),
         job_line(&job()),
         missing_line(&waiting, &[1, 4]),
         end_error_line("job_7/dataset.json cannot be overwritten"),

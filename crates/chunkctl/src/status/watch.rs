@@ -21,7 +21,6 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use time::OffsetDateTime;
 
 /// Without a terminal a line is said so often at most, when something changed.
 const QUIET: Duration = Duration::from_secs(5);
@@ -89,14 +88,13 @@ impl Session {
             let jobs = again(|| self.database.jobs(state, limit)).await?;
             let capacity = again(|| self.database.capacity()).await?;
             let degraded = again(|| self.degraded()).await?;
-            let now = OffsetDateTime::now_utc();
             let frame = if self.json {
                 let degraded: Vec<_> = degraded.iter().map(named).collect();
                 json!({"capacity": capacity, "degraded_processes": degraded, "jobs": jobs.rows,
                     "jobs_total": jobs.total})
                 .to_string()
             } else {
-                let head = [capacity_line(&capacity, now)];
+                let head = [capacity_line(&capacity)];
                 let degraded = degraded.iter().map(degraded_line);
                 let lines = head.into_iter().chain(degraded).chain(jobs.rows.iter().map(job_line));
                 lines.collect::<Vec<_>>().join("\n")
@@ -135,16 +133,15 @@ impl Screen {
     }
 
     fn show(&mut self, reading: &Reading, speed: &Speed) {
-        let now = OffsetDateTime::now_utc();
         match self {
             Self::Bar(bar) => {
                 bar.set_position(permille(&reading.job));
-                bar.set_message(reading.text(speed, now));
+                bar.set_message(reading.text(speed));
             }
             Self::Lines(pace) => {
                 if pace.is_due(&reading.news(), false, Instant::now()) {
                     let id = reading.job.job_id;
-                    eprintln!("job {id}: {}", reading.text(speed, now));
+                    eprintln!("job {id}: {}", reading.text(speed));
                 }
             }
             Self::Objects(pace) => {
@@ -216,11 +213,11 @@ impl Reading {
         )
     }
 
-    fn text(&self, speed: &Speed, now: OffsetDateTime) -> String {
+    fn text(&self, speed: &Speed) -> String {
         let job = &self.job;
         let chunks = format!("{} of {}", over(job), count(job.total_chunks, "chunk"));
         let mut parts = vec![job.status.clone(), chunks];
-        parts.extend(paused(&self.capacity, now).filter(|_| !few_valid::is_over(job)));
+        parts.extend(paused(&self.capacity).filter(|_| !few_valid::is_over(job)));
         if is_waiting(job) {
             parts.push("waits for chunks that nobody sent".to_owned());
         }
@@ -238,9 +235,9 @@ impl Reading {
 }
 
 /// Why nothing starts, if somebody paused the intake.
-pub(super) fn paused(capacity: &Capacity, now: OffsetDateTime) -> Option<String> {
-    let until = pause_end(capacity, now)?;
-    let since = capacity.paused_since.map(|at| format!(" since {}", moment(at, now)));
+pub(super) fn paused(capacity: &Capacity) -> Option<String> {
+    let until = pause_end(capacity)?;
+    let since = capacity.paused_since.map(|at| format!(" since {}", moment(at, capacity.now)));
     Some(format!("paused{} {until}", since.unwrap_or_default()))
 }
 

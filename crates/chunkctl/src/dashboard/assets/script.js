@@ -4,7 +4,7 @@
   const live = document.querySelector("[data-live]");
   const button = document.getElementById("pause");
   const fresh = document.getElementById("fresh");
-  let tag = "", paused = false, asking = false, away = "", read = fresh.textContent;
+  let tag = "", paused = false, asking = false, read = fresh.textContent;
   const say = (more) => { fresh.textContent = read + more; };
   const inUse = () => {
     const chosen = getSelection(), is = live.matches(":has(:focus)")
@@ -33,11 +33,9 @@
       }
       const at = answer.headers.get("X-Read-At");
       if (at) read = `As of ${at} UTC`;
-      away = "";
       say("");
     } catch {
-      away = away || new Date().toISOString().slice(11, 19);
-      say(`, no answer since ${away}`);
+      say(", no answer since");
     } finally {
       asking = false;
     }

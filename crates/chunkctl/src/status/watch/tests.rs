@@ -1,6 +1,6 @@
 use super::*;
 use crate::status::tests::{capacity, job};
-use time::macros::datetime;
+use time::{OffsetDateTime, macros::datetime};
 
 const NOW: OffsetDateTime = datetime!(2026-11-26 11:48 UTC);
 
@@ -40,7 +40,7 @@ fn an_eta_comes_with_a_speed() {
 /// Who watches reads why nothing moves: a pause with both its ends, what cannot end, who is degraded.
 #[test]
 fn a_frame_says_what_is_in_the_way() {
-    let text = |reading: &Reading| reading.text(&Speed::default(), NOW);
+    let text = |reading: &Reading| reading.text(&Speed::default());
     assert_eq!(
         text(&reading(job())),
         "running, 2 of 4 chunks, 1 running, 620 images done (450 valid)"
