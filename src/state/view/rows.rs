@@ -65,6 +65,7 @@ pub struct ChunkStatus {
     pub items_done: Option<i64>,
     pub temp_bytes: Option<i64>,
     pub lost_duplicates: i32,
+    pub is_open: bool,
 }
 
 /// A row of view `job_progress`.

@@ -78,6 +78,7 @@ pub(crate) fn failed(code: &str) -> ChunkStatus {
         items_done: None,
         temp_bytes: None,
         lost_duplicates: 0,
+        is_open: false,
     }
 }
 
