@@ -10,11 +10,9 @@ use crate::{
     process::Error,
     state::{Cancellation, Database},
     storage::Storage,
-    wake::top_up,
+    wake::top_up_soon,
 };
 use serde::Deserialize;
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// A checked control command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +90,6 @@ struct Raw {
 /// A pause without minutes.
 const DEFAULT_MINUTES: u32 = 15;
 const WEEK_MINUTES: u32 = 7 * 24 * 60;
-/// What a command waits for messages to be sent.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Which {
     /// Those of an index, or of a word of `error_code`, or all.
@@ -178,7 +174,7 @@ impl Command {
             Self::Pause { minutes } => Applied::Paused { minutes: database.pause(minutes).await? },
             Self::Resume => {
                 database.resume().await?;
-                Applied::Resumed { sent: topped_up(database, storage).await }
+                Applied::Resumed { sent: top_up_soon(database, storage).await }
             }
             Self::Sweep => {
                 database.ask_sweep().await?;
@@ -218,7 +214,7 @@ impl Command {
                         Applied::EndsAnew { job_id }
                     }
                     (Some(chunks), _) => {
-                        topped_up(database, storage).await;
+                        top_up_soon(database, storage).await;
                         let failed = failed_chunks(database, job_id).await;
                         Applied::Retried { job_id, chunks, failed }
                     }
@@ -242,7 +238,7 @@ impl Command {
                     None => Applied::UnknownJob { job_id },
                     Some(0) => Applied::NotOver { id },
                     Some(_) => {
-                        topped_up(database, storage).await;
+                        top_up_soon(database, storage).await;
                         let failed = failed_chunks(database, job_id).await;
                         Applied::RunsAgain { id, others, failed }
                     }
@@ -250,12 +246,6 @@ impl Command {
             }
         })
     }
-}
-
-/// How many messages were sent for chunks that may start now. None: storage hangs or refuses. Nobody waits
-/// for it, since the upkeep sends them.
-async fn topped_up(database: &Database, storage: &Storage) -> Option<usize> {
-    timeout(PATIENCE, top_up(database, storage)).await.ok()?.ok()
 }
 
 /// How many chunks of a reopened job stay failed; unknown counts as none, for the command is done.

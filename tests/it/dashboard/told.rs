@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use std::time::Duration;
 use support::{
     dashboard::{Answer, Dashboard},
-    proxy::Fate,
+    proxy::{Call, Fate},
     rig::{Rig, inline},
     world::World,
 };
@@ -113,6 +113,25 @@ async fn intake_is_resumed_while_storage_hangs() {
     assert_eq!(said.json()["messages_sent"], serde_json::Value::Null, "{said:?}");
 }
 
+/// Case 497: a command that gives up on slow storage leaves no chunk as one whose message is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_could_not_send_is_sent_by_others_at_once() {
+    let world = World::around(Rig::new().await).await;
+    let rig = &world.rig;
+    let handler = rig.handler().await;
+    assert_eq!(rig.chunkctl(&["control", "pause"]).code, Some(0));
+    rig.submit(7, &rig.pictures(3), 1);
+    handler.kill9();
+    let behind = world.behind.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let is_send = |call: &Call| call.proxy == "queue" && call.what.starts_with("POST");
+    world.calls.restart(move |call| if is_send(call) { Fate::HoldBefore } else { Fate::Pass });
+    let said = rig.chunkctl_with(&behind, &["control", "resume"]);
+    assert!(said.stdout.contains("messages could not be sent now"), "{said:?}");
+    assert!(world.calls.seen().iter().any(is_send), "{:#?}", world.calls.seen());
+    let under_way = "select count(*) from chunk_handler.chunk where woken_at is not null";
+    assert_eq!(rig.value::<i64>(under_way).await, 0);
+}
+
 /// Case 495: a process that was killed is called dead in the list and in the events while it still counts as
 /// one that is there.
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +174,15 @@ async fn a_chunk_that_goes_to_and_fro_waits_all_the_time() {
         from generate_series(1, 10) n",
     )
     .await;
-    rig.execute("update chunk_handler.chunk set fence = 10, updated_at = now()").await;
-    let page = Dashboard::start(&rig, &[]).await.page("/").await;
-    assert!(page.says("Chunks waiting 1 Longest wait 7 h 30 min"), "{}", page.words());
+    rig.execute("update chunk_handler.chunk set fence = 10, reset_fence = 2, updated_at = now()")
+        .await;
+    let dashboard = Dashboard::start(&rig, &[]).await;
+    // However the earlier run ended: completed, all its workers lost, or cancelled while it waited.
+    for ended in ["completed", "expired", "released"] {
+        let outcome =
+            format!("update chunk_handler.attempt set outcome = '{ended}' where fence = 2");
+        sqlx::query(sqlx::AssertSqlSafe(outcome)).execute(&rig.pool).await.unwrap();
+        let page = dashboard.page("/").await;
+        assert!(page.says("Chunks waiting 1 Longest wait 7 h 30 min"), "{ended}: {}", page.words());
+    }
 }
