@@ -67,6 +67,9 @@ const READ_ONLY: &str = "25006";
 /// A lock that was not given in time (same page).
 const LOCK_TIMEOUT: &str = "55P03";
 
+/// Rolled back for the sake of others: a deadlock, for one (same page).
+const ROLLED_BACK: &str = "40";
+
 /// A statement that was ended by its time limit, or by that of its wait for a lock (same page).
 const TOO_LONG: [&str; 2] = ["57014", LOCK_TIMEOUT];
 /// `insufficient_privilege`.
@@ -100,7 +103,9 @@ impl Error {
     /// somebody who held what it was to change, for whom it gave way.
     pub(super) fn of_migration(error: MigrateError) -> Self {
         let passes = |source: &sqlx::Error| match code(source) {
-            Some(code) => code == READ_ONLY || code == LOCK_TIMEOUT,
+            Some(code) => {
+                code == READ_ONLY || code == LOCK_TIMEOUT || code.starts_with(ROLLED_BACK)
+            }
             None => !is_defect(source),
         };
         let does_pass = matches!(

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 pub struct Waiting {
     /// How many, counted up to the limit that was asked for.
     pub chunks: i64,
-    /// Seconds since the first of them became pending, however often it was given back since; null: none waits.
+    /// Seconds since the first of them became pending or, if it was claimed in this run, since the first claim; null: none waits.
     pub oldest_seconds: Option<f64>,
 }
 
@@ -131,15 +131,14 @@ impl Database {
                     where is_open and status = 'pending' limit $1) c) as chunks,
                 extract(epoch from now() - least(
                     (select min(updated_at) from chunk_status where is_open and status = 'pending'),
-                    (select min(l.claimed_at) from (select job_id, chunk_index from chunk_status
-                            where is_open and status = 'pending' and fence > 0 limit 1000) c
-                        cross join lateral (select claimed_at,
-                                bool_or(outcome in ('completed', 'failed', 'cancelled'))
-                                    over (order by fence desc) as is_of_earlier_run
-                            from (select fence, claimed_at, outcome from attempt_log a
-                                where a.job_id = c.job_id and a.chunk_index = c.chunk_index
-                                order by fence desc limit 100) a) l
-                        where not l.is_of_earlier_run)))::double precision as oldest_seconds",
+                    (select min(a.claimed_at)
+                        from (select job_id, chunk_index, reset_fence from chunk_status
+                            where is_open and status = 'pending' and fence > reset_fence
+                            limit 1000) c
+                        cross join lateral (select l.claimed_at from attempt_log l
+                            where l.job_id = c.job_id and l.chunk_index = c.chunk_index
+                                and l.fence > c.reset_fence
+                            order by l.fence limit 1) a)))::double precision as oldest_seconds",
         )
         .bind(most);
         ask!(self.pool, self.cap, "waiting_chunks", statement.fetch_one)

@@ -112,7 +112,8 @@ select job_id, chunk_index, state::text as status, attempt, expiries, fence, sha
     case when state = 'processing' and progress_fence = fence then temp_bytes end as temp_bytes,
     lost_duplicates,
     -- As the index says it: a status, which is text, it cannot be asked for.
-    state in ('pending', 'processing') as is_open
+    state in ('pending', 'processing') as is_open,
+    reset_fence
 from chunk;
 
 -- Chunks that want somebody, without a look at those that completed.
@@ -202,6 +203,8 @@ $$;
 create function recount_sums(p_job bigint) returns void language plpgsql
 set search_path from current as $$
 begin
+    -- Job before chunk, as everybody.
+    perform from job where p_job is null or job_id = p_job order by job_id for no key update;
     lock table chunk, job_sum in share row exclusive mode;
     delete from job_sum where p_job is null or job_id = p_job;
     insert into job_sum (job_id, name, value, is_new)

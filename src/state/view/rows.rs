@@ -66,6 +66,7 @@ pub struct ChunkStatus {
     pub temp_bytes: Option<i64>,
     pub lost_duplicates: i32,
     pub is_open: bool,
+    pub reset_fence: i64,
 }
 
 /// A row of view `job_progress`.

@@ -79,6 +79,7 @@ pub(crate) fn failed(code: &str) -> ChunkStatus {
         temp_bytes: None,
         lost_duplicates: 0,
         is_open: false,
+        reset_fence: 0,
     }
 }
 
