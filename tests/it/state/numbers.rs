@@ -200,14 +200,16 @@ async fn sums_follow_the_chunks_whoever_changes_them() {
 async fn sums_that_somebody_holds_are_left() {
     let (rig, sql) = ended_job().await;
     assert!(sql.value::<i64>(FOLD).await > 0);
-    for held in ["select from job_sum for update", "select from job for update"] {
+    for (held, is_left) in
+        [("select from job_sum for update", false), ("select from job for update", true)]
+    {
         let mut other = sql.pool.begin().await.unwrap();
         sqlx::query(held).execute(&mut *other).await.unwrap();
         let changed = "update chunk_handler.chunk set totals = totals || '{\"images_valid\": 9}'
             where chunk_index = 0";
         rig.execute(changed).await;
         sqlx::query("set lock_timeout = 1").execute(&sql.pool).await.unwrap();
-        sql.value::<i64>(FOLD).await;
+        assert_eq!(sql.value::<i64>(FOLD).await == 0, is_left, "{held}");
         sqlx::query("reset lock_timeout").execute(&sql.pool).await.unwrap();
         assert_eq!(wrong_sums(&rig).await, Vec::<String>::new(), "{held}");
         other.rollback().await.unwrap();

@@ -74,6 +74,11 @@ impl Answer {
         self.words().contains(text)
     }
 
+    /// Whether the page was read just now: the database was neither away nor slow.
+    pub fn is_of_now(&self) -> bool {
+        !self.says("No answer from the database") && !self.says("The database is slow")
+    }
+
     /// The text between the tags, with one blank between words.
     pub fn words(&self) -> String {
         let pieces = self.text.split('<').map(|piece| piece.split_once('>').map_or("", |p| p.1));
